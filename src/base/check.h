@@ -1,0 +1,12 @@
+// INGOT_CHECK(condition): a false condition is a bug of ours; it prints where and what, then aborts.
+// Never for input (status.h).
+#pragma once
+
+namespace ingot {
+[[noreturn]] void CheckFailed(const char* file, int line, const char* condition);
+}  // namespace ingot
+
+#define INGOT_CHECK(condition)                                                    \
+  do {                                                                            \
+    if (!(condition)) [[unlikely]] ::ingot::CheckFailed(__FILE__, __LINE__, #condition); \
+  } while (false)

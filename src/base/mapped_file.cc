@@ -1,0 +1,127 @@
+#include "base/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace ingot {
+namespace {
+
+// Closes on scope exit.
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  ~FileDescriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+Error SystemError(const std::string& path, const char* what) {
+  const int error = errno;
+  if (error == ENOENT) return NotFound("{}: no such file", path);
+  return Io("{}: cannot {}: {}", path, what, std::strerror(error));
+}
+
+// Opens a regular file for reading and tells its size.
+Result<size_t> RegularFileSize(int fd, const std::string& path) {
+  struct stat info {};
+  if (fstat(fd, &info) != 0) return SystemError(path, "stat");
+  if (!S_ISREG(info.st_mode)) return InvalidArgument("{}: not a regular file", path);
+  return static_cast<size_t>(info.st_size);
+}
+
+}  // namespace
+
+Result<MappedFile> MappedFile::Open(const std::string& path) {
+  const FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) return SystemError(path, "open");
+  INGOT_ASSIGN_OR_RETURN(const size_t size, RegularFileSize(fd.get(), path));
+  if (size == 0) return MappedFile(path, nullptr, 0);
+  void* data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+  if (data == MAP_FAILED) return SystemError(path, "map");
+  return MappedFile(path, static_cast<const std::byte*>(data), size);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::DropPages(size_t offset, size_t length) const {
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t end = length > size_ - std::min(offset, size_) ? size_ : offset + length;
+  const size_t begin_page = (offset + page - 1) / page * page;
+  const size_t end_page = end == size_ ? size_ : end / page * page;
+  if (begin_page < end_page) {
+    madvise(const_cast<std::byte*>(data_) + begin_page, end_page - begin_page, MADV_DONTNEED);
+  }
+}
+
+Result<std::string> ReadFile(const std::string& path, size_t max_bytes) {
+  const FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.get() < 0) return SystemError(path, "open");
+  INGOT_ASSIGN_OR_RETURN(const size_t size, RegularFileSize(fd.get(), path));
+  if (size > max_bytes) return InvalidArgument("{}: {} bytes, at most {} are read", path, size, max_bytes);
+  std::string content(size, '\0');
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t n = read(fd.get(), content.data() + done, size - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return SystemError(path, "read");
+    if (n == 0) break;
+    done += static_cast<size_t>(n);
+  }
+  content.resize(done);
+  return content;
+}
+
+Status WriteFile(const std::string& path, std::string_view content) {
+  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
+  {
+    const FileDescriptor fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+    if (fd.get() < 0) return SystemError(temporary, "create");
+    size_t done = 0;
+    while (done < content.size()) {
+      const ssize_t n = write(fd.get(), content.data() + done, content.size() - done);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) {
+        const Error error = SystemError(temporary, "write");
+        unlink(temporary.c_str());
+        return error;
+      }
+      done += static_cast<size_t>(n);
+    }
+    if (fsync(fd.get()) != 0) {
+      const Error error = SystemError(temporary, "sync");
+      unlink(temporary.c_str());
+      return error;
+    }
+  }
+  if (rename(temporary.c_str(), path.c_str()) != 0) {
+    const Error error = SystemError(path, "rename to");
+    unlink(temporary.c_str());
+    return error;
+  }
+  return {};
+}
+
+}  // namespace ingot

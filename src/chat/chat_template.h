@@ -1,0 +1,59 @@
+// Chat templates: the Jinja subset that real checkpoints use, and built-in templates for those that carry none.
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/marked_text.h"
+#include "base/status.h"
+
+namespace ingot::chat {
+
+struct RenderLimits {
+  int64_t max_steps = 500'000;          // statements and expressions evaluated
+  size_t max_output = size_t{16} << 20; // bytes
+  int max_recursion = 64;               // macros and nested data
+};
+
+struct RenderInputs {
+  // OpenAI's messages: [{role, content: string | [{type: text, text}] | null, name?, tool_calls?, tool_call_id?, reasoning_content?}].
+  // All strings in it are a user's: untrusted.
+  boost::json::array messages;
+  boost::json::array tools;             // untrusted too; empty: the template sees none
+  boost::json::object kwargs;           // chat_template_kwargs (enable_thinking …): untrusted
+  bool add_generation_prompt = true;
+  bool continue_final_message = false;  // leave the last (assistant) message open
+  std::string bos_token, eos_token;     // trusted
+};
+
+// A compiled template. Thread safety: const methods from any thread at once.
+class ChatTemplate {
+ public:
+  static Result<ChatTemplate> Compile(std::string_view jinja_source, std::string name);
+  ChatTemplate(ChatTemplate&&) noexcept;
+  ChatTemplate& operator=(ChatTemplate&&) noexcept;
+  ~ChatTemplate();
+
+  // raise_exception, a limit, or a type error of the template: kInvalidArgument with the template's message.
+  Result<MarkedText> Render(const RenderInputs& inputs, const RenderLimits& limits = {}) const;
+  const std::string& name() const;
+  const std::string& source() const;
+
+ private:
+  struct Impl;
+  explicit ChatTemplate(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// Built-in templates as Jinja sources, by name: internlm, internlm2, llama2, llama3, chatml, qwen, mistral, gemma, vicuna, …
+std::vector<std::string> BuiltinTemplateNames();
+std::optional<std::string_view> BuiltinTemplate(std::string_view name);
+// The built-in for a checkpoint without a template, from its architecture ("InternLM2ForCausalLM", "llama") and its path or
+// name ("internlm-chat-7b"); nullopt when it looks like a base model (no chat/instruct/it in the name): it is to be completed.
+std::optional<std::string_view> GuessTemplate(std::string_view architecture, std::string_view model_name);
+
+}  // namespace ingot::chat
