@@ -1,0 +1,34 @@
+// Where the rows of a weight matrix come from. Rows are outputs, columns are inputs: y[n] = Σ_k W[n][k] · x[k].
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "tensor/encoding.h"
+
+namespace ingot {
+
+// Read-only view of a matrix in a checkpoint. Its sizes were checked when it was made, so reading cannot fail.
+// Thread safety: Read from any thread at once, each with its own `out`.
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+  virtual int64_t rows() const = 0;
+  virtual int64_t cols() const = 0;
+  virtual Format format() const = 0;
+  virtual void Read(int64_t row, int64_t count, WeightRows* out) const = 0;
+  // The rows will not be read again: lets go of the pages they came from.
+  virtual void Drop() const {}
+};
+
+using WeightSourcePtr = std::shared_ptr<const WeightSource>;
+
+// Row i of the result is row index[i] of `source`: un-permuting rotary rows, taking Q, K, V out of a fused matrix.
+WeightSourcePtr SelectRows(WeightSourcePtr source, std::vector<int32_t> index);
+// [begin, begin + count) of `source`.
+WeightSourcePtr SliceRows(WeightSourcePtr source, int64_t begin, int64_t count);
+// The parts one below the other; same cols and format. Empty pointer when those differ.
+WeightSourcePtr ConcatRows(std::vector<WeightSourcePtr> parts);
+
+}  // namespace ingot
