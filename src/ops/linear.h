@@ -1,0 +1,49 @@
+// Products with packed weights: y = x · Wᵀ + bias.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "ops/context.h"
+#include "tensor/weight_source.h"
+
+namespace ingot::ops {
+
+// A weight matrix in the tile layout of the backend: panels of 16 output channels (see kernels/gemm.h). Holds no
+// pointers into itself; moves cheaply. The last panel is padded with zero weights.
+class PackedWeight {
+ public:
+  bool empty() const { return out_features_ == 0; }
+  int64_t out_features() const { return out_features_; }          // N
+  int64_t in_features() const { return in_features_; }            // K
+  const Format& source_format() const { return source_format_; }  // as the checkpoint has it
+  const Format& format() const { return format_; }  // as it is held: the same, or the next wider with a kernel
+  int64_t bytes() const { return buffer_.size(); }
+  const std::byte* data() const { return buffer_.data(); }
+
+ private:
+  friend Result<PackedWeight> Prepack(const Context&, const WeightSource&);
+  int64_t out_features_ = 0, in_features_ = 0;
+  Format source_format_, format_;
+  Buffer buffer_;
+};
+
+// The format in which a weight of `source` is held, and its packed size in bytes.
+Format PackedFormat(const Format& source);
+int64_t PackedBytes(const Format& source, int64_t out_features, int64_t in_features);
+
+// Streams the rows of `source` into the packed layout, a few panels at a time, in parallel; lets go of the source's
+// pages after. K-groups whose size does not divide in_features end in a short group (masked).
+Result<PackedWeight> Prepack(const Context& context, const WeightSource& source);
+
+// y[m][n] = Σ_k x[m][k] · W[n][k] + bias[n].   Row m depends on row m of x alone, bit for bit, whatever M is (design
+// contract 1). x: f32 [M, K], y: f32 [M, N], bias: f32 [N] or null. Scratch: LinearScratchBytes.
+void Linear(const Context& context, const TensorView& x, const PackedWeight& weight, const float* bias,
+            const TensorView& y);
+int64_t LinearScratchBytes(int64_t max_rows, int64_t in_features);
+
+// y[i] = scale · W[ids[i]].   y: f32 [ids.size(), K]. ids in [0, N). The same table serves Embed and Linear when tied.
+void Embed(const Context& context, std::span<const int32_t> ids, const PackedWeight& table, float scale,
+           const TensorView& y);
+
+}  // namespace ingot::ops
