@@ -1,0 +1,170 @@
+// Ingot as a C++ library: a model with its tokenizer, chat template and engine. Text in, text out.
+//
+//   auto llm = ingot::llm::Llm::Load({.model = "model.gguf"});
+//   auto answer = (*llm)->Generate({.messages = …});
+#pragma once
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/status.h"
+
+namespace ingot::tokenizer {
+class Tokenizer;
+}
+namespace ingot::chat {
+class ChatTemplate;
+}
+namespace ingot::models {
+class Model;
+}
+namespace ingot::formats {
+class Checkpoint;
+}
+
+namespace ingot::llm {
+
+struct LoadOptions {
+  std::string model;                   // a directory, a GGUF file, or Org/Name in the local Hugging Face cache
+  std::string chat_template;           // "": the model's own or a guessed one; a built-in's name; or a Jinja file
+  std::string meta_instruction;        // system message where a conversation brings none
+  int num_threads = 0;                 // 0: what the cgroup and the affinity allow
+  bool exact = false;                  // --compute exact: fp32 activations
+  int64_t session_len = 0;             // 0: the model's, or what memory holds
+  int max_batch_size = 0;              // slots; 0: a default by device
+  double cache_max_entry_count = 0.8;  // fraction of free memory for the KV cache
+  int64_t kv_cache_bytes = 0;          // or that many bytes; 0: by the fraction
+  int cache_block_seq_len = 64;        // tokens of a KV block; a multiple of 32
+  int max_prefill_token_num = 512;     // tokens of one forward pass
+  std::function<void(int64_t done, int64_t total)> progress;  // bytes of weights
+};
+
+struct SamplingParams {
+  double temperature = 1.0;  // 0: greedy
+  int64_t top_k = 0;         // 0: all
+  double top_p = 1.0;
+  double min_p = 0.0;
+  double repetition_penalty = 1.0;                         // over prompt and answer
+  double presence_penalty = 0.0, frequency_penalty = 0.0;  // over the answer
+  std::optional<uint64_t> seed;                            // nullopt: a fresh one
+};
+
+struct Request {
+  // Exactly one: messages (OpenAI's), a prompt, or token ids.
+  boost::json::array messages;
+  std::optional<std::string> prompt;
+  std::vector<int32_t> token_ids;
+
+  SamplingParams sampling;
+  std::optional<int64_t> max_tokens;  // nullopt: what the context leaves
+  int64_t min_tokens = 0;
+  std::vector<std::string> stop;  // of any length; text is cut before it
+  std::vector<int32_t> stop_token_ids;
+  bool include_stop = false;  // keep the stop string in the text
+  bool ignore_eos = false;
+  bool skip_special_tokens = true;
+  int n = 1;
+  std::optional<int> logprobs;     // 0…20 alternatives a token beside the chosen one
+  bool add_special_tokens = true;  // for prompt
+  bool add_generation_prompt = true;
+  bool continue_final_message = false;
+  boost::json::array tools;
+  boost::json::object template_kwargs;
+};
+
+struct TokenLogprob {
+  int32_t id;
+  std::string bytes;  // of the token; may be half a character
+  float logprob;
+};
+struct TokenInfo {
+  TokenLogprob chosen;
+  std::vector<TokenLogprob> top;  // descending, as many as asked for
+};
+
+enum class FinishReason { kStop, kLength, kCancelled, kError };
+const char* FinishReasonName(FinishReason reason);  // "stop", "length", "cancelled", "error"
+
+struct Usage {
+  int64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
+};
+struct Timings {
+  double queue_seconds = 0, prefill_seconds = 0, decode_seconds = 0;
+};
+
+// A piece of an answer, in order. Every choice ends in exactly one event with `finish`.
+struct Event {
+  int index = 0;                    // which of n
+  std::string text;                 // whole UTF-8 characters
+  std::vector<int32_t> token_ids;   // tokens since the last event
+  std::vector<TokenInfo> logprobs;  // one a token where asked for
+  std::optional<FinishReason> finish;
+  std::string stop_reason;  // the stop string that ended it; "" otherwise
+  Status error;             // with kError
+  Usage usage;              // with finish: of this choice
+  Timings timings;          // with finish
+};
+using EventFn =
+    std::function<void(const Event&)>;  // called from a thread of ours, one event at a time per request; must not block
+
+// A running request. Dropping it does not cancel.
+class Handle {
+ public:
+  virtual ~Handle() = default;
+  virtual void Cancel() = 0;  // idempotent; the final event still comes, kCancelled where it was not over
+  virtual void Wait() = 0;    // until every choice has ended
+  virtual int64_t prompt_tokens() const = 0;
+};
+
+struct Choice {
+  std::string text;
+  std::vector<int32_t> token_ids;
+  std::vector<TokenInfo> logprobs;
+  FinishReason finish = FinishReason::kError;
+  std::string stop_reason;
+};
+struct Answer {
+  std::vector<Choice> choices;
+  Usage usage;  // the prompt counted once
+  Timings timings;
+};
+
+// Thread safety: all methods from any thread at once.
+class Llm {
+ public:
+  static Result<std::unique_ptr<Llm>> Load(const LoadOptions& options);
+  virtual ~Llm() = default;
+
+  // Checks everything first (ranges, template, length), so an error comes before any event. Too long: kTooLong with the
+  // counts.
+  virtual Result<std::shared_ptr<Handle>> Submit(const Request& request, EventFn on_event) = 0;
+  // Submit and wait.
+  Result<Answer> Generate(const Request& request);
+  // The ids that a request's prompt becomes.
+  virtual Result<std::vector<int32_t>> Tokenize(const Request& request) const = 0;
+  // Raw logits of every position of one sequence, in prefill chunks of `chunk` tokens (0: max_prefill_token_num).
+  // on_logits(position, [vocab_size]). Runs between requests, on the engine's thread.
+  virtual Status Score(std::vector<int32_t> token_ids, int chunk,
+                       std::function<void(int64_t position, const float* logits)> on_logits) = 0;
+
+  virtual const tokenizer::Tokenizer& tokenizer() const = 0;
+  virtual const chat::ChatTemplate* chat_template() const = 0;  // null: a base model, to be completed
+  virtual const models::Model& model() const = 0;
+  virtual const formats::Checkpoint& checkpoint() const = 0;
+  virtual int64_t session_len() const = 0;
+  virtual const LoadOptions& options() const = 0;  // with the defaults filled in
+  virtual std::string MemoryLedger() const = 0;    // printed at start: weights, KV, workspace
+  // generation_config.json's sampling defaults over SamplingParams'.
+  virtual const SamplingParams& default_sampling() const = 0;
+  // For health: seconds since the engine last made progress while it had work; 0 when idle.
+  virtual double StalledSeconds() const = 0;
+};
+
+}  // namespace ingot::llm

@@ -1,0 +1,62 @@
+// A decoder model: packed weights and the one way through them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "formats/checkpoint.h"
+#include "models/model_spec.h"
+#include "models/step_batch.h"
+#include "ops/kv_view.h"
+#include "ops/linear.h"
+
+namespace ingot::models {
+
+struct LoadOptions {
+  ops::Compute compute = ops::Compute::kFast;
+  int64_t session_len = 0;  // fixes dynamic NTK and LongRoPE frequencies; 0: max_position
+  // Called between weights with bytes read and bytes in all; may be empty.
+  std::function<void(int64_t done, int64_t total)> progress;
+};
+
+// Sees hidden states as they pass: [num_tokens, hidden_size] after layer `layer` (-1: the embedding; num_layers: the
+// final norm).
+using LayerTap = std::function<void(int layer, const float* hidden, int64_t num_tokens)>;
+
+struct WeightInfo {  // for `ingot info`
+  std::string name;
+  int64_t out_features, in_features;
+  Format stored, held;
+  int64_t bytes;
+};
+
+// Reads a checkpoint's shape: config.json or GGUF metadata. kUnsupported names the architecture and those that are
+// known.
+Result<ModelSpec> ReadModelSpec(const formats::Checkpoint& checkpoint);
+
+// Thread safety: Forward from one thread at a time; const methods from any.
+class Model {
+ public:
+  // Streams the weights into the packed layout, layer by layer; a tied table is held once.
+  static Result<std::unique_ptr<Model>> Load(std::shared_ptr<const formats::Checkpoint> checkpoint,
+                                             const LoadOptions& options, ThreadPool& pool);
+  virtual ~Model() = default;
+
+  virtual const ModelSpec& spec() const = 0;
+  virtual int64_t weight_bytes() const = 0;  // as packed
+  virtual std::vector<WeightInfo> weights() const = 0;
+  ops::KvLayout KvLayoutFor(int block_len, ops::KvFormat format) const;
+  // Scratch for batches of up to max_tokens with max_logits rows of logits, contexts up to max_context.
+  virtual int64_t ScratchBytes(const ops::Context& context, int64_t max_tokens, int64_t max_logits,
+                               int64_t max_context) const = 0;
+
+  // Runs the batch: writes its K and V to the cache and the wanted logits to `logits`: [L, vocab_size].
+  // Allocates nothing but from context.scratch. The batch was checked by its maker (INGOT_CHECK).
+  virtual void Forward(const ops::Context& context, const StepBatch& batch, const ops::KvView& kv, float* logits,
+                       const LayerTap* tap = nullptr) const = 0;
+};
+
+}  // namespace ingot::models

@@ -1,0 +1,56 @@
+// A model's shape as data. A family is a way of filling this in (families.h), never a branch in the forward pass.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "ops/transformer.h"
+
+namespace ingot::models {
+
+struct RopeSpec {
+  enum class Kind : uint8_t { kDefault, kLinear, kDynamicNtk, kLlama3, kYarn, kLongRope };
+  Kind kind = Kind::kDefault;
+  double theta = 10000.0;
+  double factor = 1.0;
+  int64_t original_max_position = 0;  // llama3, yarn, longrope, dynamic: the length it was trained at
+  double low_freq_factor = 1.0, high_freq_factor = 4.0;            // llama3
+  double beta_fast = 32.0, beta_slow = 1.0;                        // yarn
+  std::optional<double> attention_factor, mscale, mscale_all_dim;  // yarn, longrope
+  bool truncate = true;                                            // yarn: round the correction range
+  std::vector<double> short_factor, long_factor;                   // longrope; GGUF's rope_freqs as divisors
+  bool operator==(const RopeSpec&) const = default;
+};
+
+struct LayerSpec {
+  int window = 0;  // 0: full attention
+  int rope = 0;    // index into ModelSpec::ropes; -1: no positions (NoPE)
+  bool moe = false;
+};
+
+struct ModelSpec {
+  std::string family;  // "llama", "qwen3", "gemma3", …
+  int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0;
+  int num_layers = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0, rotary_dim = 0;
+  int64_t max_position = 0;  // max_position_embeddings
+  float norm_eps = 1e-6f;
+  ops::Activation activation = ops::Activation::kSilu;
+  bool qkv_bias = false, o_bias = false, mlp_bias = false;
+  bool qk_norm = false;        // RMSNorm per head of Q and K before rotation
+  bool post_norms = false;     // Gemma 2/3: norms after attention and after the MLP too
+  bool norm_plus_one = false;  // checkpoint holds w - 1 (Gemma, Hugging Face): folded in at load
+  bool tied_embeddings = false;
+  float embedding_scale = 1.0f;                          // Gemma: sqrt(hidden_size), rounded as the reference does
+  float attention_scale = 0.0f;                          // of q·k
+  float attention_softcap = 0.0f, logit_softcap = 0.0f;  // 0: none
+  int num_experts = 0, experts_per_token = 0;
+  int64_t moe_intermediate_size = 0;
+  bool normalize_topk = false;
+  std::vector<RopeSpec> ropes;
+  std::vector<LayerSpec> layers;  // [num_layers]
+};
+
+}  // namespace ingot::models

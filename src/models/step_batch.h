@@ -1,0 +1,23 @@
+// What one forward pass works on: tokens of several sequences, one after another. Filled by engine/.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace ingot::models {
+
+struct StepBatch {
+  std::span<const int32_t> token_ids;     // [T]
+  std::span<const int32_t> positions;     // [T]
+  std::span<const int32_t> cu_seqlens;    // [S + 1]: tokens of sequence s are [cu_seqlens[s], cu_seqlens[s + 1])
+  std::span<const int32_t> block_tables;  // [S, block_table_stride]
+  int64_t block_table_stride = 0;
+  std::span<const int32_t> slots;        // [T] where each token's K and V go
+  std::span<const int32_t> logits_rows;  // [L] tokens (in [0, T)) whose logits are wanted, ascending
+  int64_t max_context = 0;               // largest position + 1
+
+  int64_t num_tokens() const { return static_cast<int64_t>(token_ids.size()); }
+  int64_t num_seqs() const { return static_cast<int64_t>(cu_seqlens.size()) - 1; }
+};
+
+}  // namespace ingot::models
