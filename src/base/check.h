@@ -6,7 +6,8 @@ namespace ingot {
 [[noreturn]] void CheckFailed(const char* file, int line, const char* condition);
 }  // namespace ingot
 
-#define INGOT_CHECK(condition)                                                    \
-  do {                                                                            \
-    if (!(condition)) [[unlikely]] ::ingot::CheckFailed(__FILE__, __LINE__, #condition); \
+#define INGOT_CHECK(condition)                              \
+  do {                                                      \
+    if (!(condition)) [[unlikely]]                          \
+      ::ingot::CheckFailed(__FILE__, __LINE__, #condition); \
   } while (false)

@@ -11,7 +11,8 @@
 
 namespace ingot {
 
-// Parses UTF-8 text; nesting is limited to 64. `name` (a file or a field) opens the error message, which has the offset.
+// Parses UTF-8 text; nesting is limited to 64. `name` (a file or a field) opens the error message, which has the
+// offset.
 Result<boost::json::value> ParseJson(std::string_view text, std::string_view name);
 
 // A parsed value and the path that led to it ("config.json: rope_scaling.factor"). Does not own the value.
@@ -22,8 +23,8 @@ class JsonView {
   const boost::json::value& value() const { return *value_; }
   const std::string& path() const { return path_; }
 
-  // Member lookups. Absent and null are the same: nullopt, or the default. A member of another type is kInvalidArgument.
-  // Find is empty too when this is no object.
+  // Member lookups. Absent and null are the same: nullopt, or the default. A member of another type is
+  // kInvalidArgument. Find is empty too when this is no object.
   std::optional<JsonView> Find(std::string_view key) const;
   Result<JsonView> Get(std::string_view key) const;  // kInvalidArgument when absent
   Result<int64_t> Int(std::string_view key) const;

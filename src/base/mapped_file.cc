@@ -34,7 +34,7 @@ Error SystemError(const std::string& path, const char* what) {
 
 // Opens a regular file for reading and tells its size.
 Result<size_t> RegularFileSize(int fd, const std::string& path) {
-  struct stat info {};
+  struct stat info{};
   if (fstat(fd, &info) != 0) return SystemError(path, "stat");
   if (!S_ISREG(info.st_mode)) return InvalidArgument("{}: not a regular file", path);
   return static_cast<size_t>(info.st_size);

@@ -34,7 +34,8 @@ class MappedFile {
 
 // The whole file as a string; kIo or kNotFound with the path; kInvalidArgument above max_bytes.
 Result<std::string> ReadFile(const std::string& path, size_t max_bytes = size_t{1} << 30);
-// Writes through a temporary in the same folder, fsync and rename: readers see the old file or the new one, never a half.
+// Writes through a temporary in the same folder, fsync and rename: readers see the old file or the new one, never a
+// half.
 Status WriteFile(const std::string& path, std::string_view content);
 
 }  // namespace ingot

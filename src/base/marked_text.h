@@ -1,4 +1,5 @@
-// Text that remembers who wrote it. Special tokens are recognized in the template's own bytes, never in what a user wrote.
+// Text that remembers who wrote it. Special tokens are recognized in the template's own bytes, never in what a user
+// wrote.
 #pragma once
 
 #include <cstddef>

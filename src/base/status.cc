@@ -4,19 +4,32 @@ namespace ingot {
 
 const char* CodeName(Code code) {
   switch (code) {
-    case Code::kOk: return "ok";
-    case Code::kInvalidArgument: return "invalid argument";
-    case Code::kNotFound: return "not found";
-    case Code::kCorrupt: return "corrupt";
-    case Code::kUnsupported: return "unsupported";
-    case Code::kTooLong: return "too long";
-    case Code::kResourceExhausted: return "resource exhausted";
-    case Code::kConflict: return "conflict";
-    case Code::kCancelled: return "cancelled";
-    case Code::kDeadlineExceeded: return "deadline exceeded";
-    case Code::kUnavailable: return "unavailable";
-    case Code::kIo: return "i/o error";
-    case Code::kInternal: return "internal error";
+    case Code::kOk:
+      return "ok";
+    case Code::kInvalidArgument:
+      return "invalid argument";
+    case Code::kNotFound:
+      return "not found";
+    case Code::kCorrupt:
+      return "corrupt";
+    case Code::kUnsupported:
+      return "unsupported";
+    case Code::kTooLong:
+      return "too long";
+    case Code::kResourceExhausted:
+      return "resource exhausted";
+    case Code::kConflict:
+      return "conflict";
+    case Code::kCancelled:
+      return "cancelled";
+    case Code::kDeadlineExceeded:
+      return "deadline exceeded";
+    case Code::kUnavailable:
+      return "unavailable";
+    case Code::kIo:
+      return "i/o error";
+    case Code::kInternal:
+      return "internal error";
   }
   return "unknown";
 }

@@ -60,9 +60,9 @@ template <typename T>
 using Result = tl::expected<T, Status>;
 
 // `return InvalidArgument("temperature {} is outside 0…2", t);` in a function that returns Status or Result<T>.
-#define INGOT_DEFINE_ERROR(Name)                                             \
-  template <typename... Args>                                                \
-  Error Name(fmt::format_string<Args...> format, Args&&... args) {           \
+#define INGOT_DEFINE_ERROR(Name)                                                           \
+  template <typename... Args>                                                              \
+  Error Name(fmt::format_string<Args...> format, Args&&... args) {                         \
     return Error(Status(Code::k##Name, fmt::format(format, std::forward<Args>(args)...))); \
   }
 INGOT_DEFINE_ERROR(InvalidArgument)
@@ -82,17 +82,17 @@ INGOT_DEFINE_ERROR(Internal)
 #define INGOT_CONCAT_(a, b) a##b
 #define INGOT_CONCAT(a, b) INGOT_CONCAT_(a, b)
 
-#define INGOT_RETURN_IF_ERROR(expr)                                        \
-  do {                                                                     \
-    ::ingot::Status ingot_status_ = (expr);                                \
+#define INGOT_RETURN_IF_ERROR(expr)                                           \
+  do {                                                                        \
+    ::ingot::Status ingot_status_ = (expr);                                   \
     if (!ingot_status_.ok()) return ::ingot::Error(std::move(ingot_status_)); \
   } while (false)
 
 // INGOT_ASSIGN_OR_RETURN(const auto file, MappedFile::Open(path));
 #define INGOT_ASSIGN_OR_RETURN(lhs, expr) INGOT_ASSIGN_OR_RETURN_(INGOT_CONCAT(ingot_result_, __LINE__), lhs, expr)
-#define INGOT_ASSIGN_OR_RETURN_(result, lhs, expr)                        \
-  auto result = (expr);                                                   \
-  if (!result) return ::ingot::Error(std::move(result).error());          \
+#define INGOT_ASSIGN_OR_RETURN_(result, lhs, expr)               \
+  auto result = (expr);                                          \
+  if (!result) return ::ingot::Error(std::move(result).error()); \
   lhs = *std::move(result)
 
 }  // namespace ingot

@@ -39,7 +39,8 @@ class ThreadPool {
 
   int num_threads() const { return num_threads_; }
 
-  // Calls body(i) for each i in [0, n); which thread takes which i is dynamic, so body must not care. Returns when all are done.
+  // Calls body(i) for each i in [0, n); which thread takes which i is dynamic, so body must not care. Returns when all
+  // are done.
   void ParallelFor(int64_t n, FunctionRef<void(int64_t index)> body) {
     ParallelForWorker(n, [&](int64_t index, int) { body(index); });
   }

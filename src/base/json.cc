@@ -1,0 +1,249 @@
+#include "base/json.h"
+
+#include <boost/json/parser.hpp>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <system_error>
+
+#include "base/check.h"
+
+namespace ingot {
+namespace {
+
+constexpr size_t kMaxDepth = 64;
+constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
+
+const char* KindName(const boost::json::value& value) {
+  switch (value.kind()) {
+    case boost::json::kind::null:
+      return "null";
+    case boost::json::kind::bool_:
+      return "a boolean";
+    case boost::json::kind::int64:
+    case boost::json::kind::uint64:
+    case boost::json::kind::double_:
+      return "a number";
+    case boost::json::kind::string:
+      return "a string";
+    case boost::json::kind::array:
+      return "an array";
+    case boost::json::kind::object:
+      return "an object";
+  }
+  return "unknown";
+}
+
+Error WrongKind(const JsonView& view, const char* wanted) {
+  return InvalidArgument("{}: must be {}, is {}", view.path(), wanted, KindName(view.value()));
+}
+
+// "config.json" + "rope" → "config.json: rope"; "config.json: rope" + "factor" → "config.json: rope.factor"
+std::string ChildPath(const std::string& path, std::string_view key) {
+  return fmt::format("{}{}{}", path, path.find(": ") == std::string::npos ? ": " : ".", key);
+}
+
+// A view of member `key` converted by `as`; the default when the member is absent or null.
+template <typename T>
+Result<T> Member(const JsonView& view, std::string_view key, Result<T> (JsonView::*as)() const, T fallback) {
+  const std::optional<JsonView> member = view.Find(key);
+  return member ? ((*member).*as)() : Result<T>(std::move(fallback));
+}
+
+template <typename T>
+Result<T> Member(const JsonView& view, std::string_view key, Result<T> (JsonView::*as)() const) {
+  INGOT_ASSIGN_OR_RETURN(const JsonView member, view.Get(key));
+  return (member.*as)();
+}
+
+// The length of the well-formed UTF-8 sequence that opens `text` (Unicode table 3-7), 0 when there is none.
+size_t Utf8SequenceLength(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
+  const auto in = [&](size_t i, int low, int high) { return i < text.size() && byte(i) >= low && byte(i) <= high; };
+  const uint8_t lead = byte(0);
+  if (lead < 0x80) return 1;
+  if (lead >= 0xC2 && lead <= 0xDF) return in(1, 0x80, 0xBF) ? 2 : 0;
+  if (lead >= 0xE0 && lead <= 0xEF) {
+    // E0 would be overlong below A0; ED would be a surrogate above 9F.
+    const bool second = in(1, lead == 0xE0 ? 0xA0 : 0x80, lead == 0xED ? 0x9F : 0xBF);
+    return second && in(2, 0x80, 0xBF) ? 3 : 0;
+  }
+  if (lead >= 0xF0 && lead <= 0xF4) {
+    // F0 would be overlong below 90; F4 would pass U+10FFFF above 8F.
+    const bool second = in(1, lead == 0xF0 ? 0x90 : 0x80, lead == 0xF4 ? 0x8F : 0xBF);
+    return second && in(2, 0x80, 0xBF) && in(3, 0x80, 0xBF) ? 4 : 0;
+  }
+  return 0;
+}
+
+void AppendEscape(std::string& out, char c) {
+  switch (c) {
+    case '"':
+      out += "\\\"";
+      return;
+    case '\\':
+      out += "\\\\";
+      return;
+    case '\b':
+      out += "\\b";
+      return;
+    case '\f':
+      out += "\\f";
+      return;
+    case '\n':
+      out += "\\n";
+      return;
+    case '\r':
+      out += "\\r";
+      return;
+    case '\t':
+      out += "\\t";
+      return;
+    default:
+      break;
+  }
+  constexpr char kHex[] = "0123456789abcdef";
+  out += "\\u00";
+  out += kHex[static_cast<uint8_t>(c) >> 4];
+  out += kHex[static_cast<uint8_t>(c) & 15];
+}
+
+bool IsPlain(char c) {
+  return static_cast<uint8_t>(c) >= 0x20 && static_cast<uint8_t>(c) < 0x80 && c != '"' && c != '\\';
+}
+
+template <typename T>
+void AppendNumber(std::string& out, T value) {
+  if (!std::isfinite(value)) {
+    out += "null";
+    return;
+  }
+  char buffer[32];  // the shortest form of a double has at most 24 characters
+  const auto [end, error] = std::to_chars(buffer, buffer + sizeof(buffer), value);
+  INGOT_CHECK(error == std::errc());
+  out.append(buffer, end);
+}
+
+}  // namespace
+
+Result<boost::json::value> ParseJson(std::string_view text, std::string_view name) {
+  boost::json::parse_options options;
+  options.max_depth = kMaxDepth;
+  boost::json::parser parser({}, options);
+  boost::json::error_code error;
+  const size_t consumed = parser.write_some(text.data(), text.size(), error);
+  if (error == boost::json::error::incomplete) {
+    return InvalidArgument("{}: not JSON at byte {}: the text ends too early", name, consumed);
+  }
+  if (error == boost::json::error::too_deep) {
+    return InvalidArgument("{}: JSON nested deeper than {} at byte {}", name, kMaxDepth, consumed);
+  }
+  if (error) return InvalidArgument("{}: not JSON at byte {}: {}", name, consumed, error.message());
+  if (consumed < text.size()) return InvalidArgument("{}: not JSON at byte {}: extra data", name, consumed);
+  return parser.release();
+}
+
+std::optional<JsonView> JsonView::Find(std::string_view key) const {
+  const boost::json::object* object = value_->if_object();
+  if (object == nullptr) return std::nullopt;
+  const boost::json::value* member = object->if_contains(key);
+  if (member == nullptr || member->is_null()) return std::nullopt;
+  return JsonView(*member, ChildPath(path_, key));
+}
+
+Result<JsonView> JsonView::Get(std::string_view key) const {
+  if (std::optional<JsonView> member = Find(key)) return *std::move(member);
+  if (!value_->is_object()) return WrongKind(*this, "an object");
+  return InvalidArgument("{}: missing", ChildPath(path_, key));
+}
+
+Result<int64_t> JsonView::Int(std::string_view key) const { return Member(*this, key, &JsonView::AsInt); }
+Result<int64_t> JsonView::Int(std::string_view key, int64_t fallback) const {
+  return Member(*this, key, &JsonView::AsInt, fallback);
+}
+Result<double> JsonView::Double(std::string_view key) const { return Member(*this, key, &JsonView::AsDouble); }
+Result<double> JsonView::Double(std::string_view key, double fallback) const {
+  return Member(*this, key, &JsonView::AsDouble, fallback);
+}
+Result<bool> JsonView::Bool(std::string_view key, bool fallback) const {
+  return Member(*this, key, &JsonView::AsBool, fallback);
+}
+Result<std::string> JsonView::String(std::string_view key) const { return Member(*this, key, &JsonView::AsString); }
+Result<std::string> JsonView::String(std::string_view key, std::string_view fallback) const {
+  return Member(*this, key, &JsonView::AsString, std::string(fallback));
+}
+
+Result<int64_t> JsonView::AsInt() const {
+  if (const int64_t* value = value_->if_int64()) return *value;
+  if (value_->is_uint64()) return InvalidArgument("{}: {} is above {}", path_, value_->get_uint64(), INT64_MAX);
+  const double* value = value_->if_double();
+  if (value == nullptr) return WrongKind(*this, "an integer");
+  // Both bounds are exact as doubles: -2^63 and 2^63.
+  if (!(*value >= -0x1p63 && *value < 0x1p63) || std::trunc(*value) != *value) {
+    return InvalidArgument("{}: must be an integer of 64 bits, is {}", path_, *value);
+  }
+  return static_cast<int64_t>(*value);
+}
+
+Result<double> JsonView::AsDouble() const {
+  if (const double* value = value_->if_double()) return *value;
+  if (const int64_t* value = value_->if_int64()) return static_cast<double>(*value);
+  if (const uint64_t* value = value_->if_uint64()) return static_cast<double>(*value);
+  return WrongKind(*this, "a number");
+}
+
+Result<bool> JsonView::AsBool() const {
+  const bool* value = value_->if_bool();
+  if (value == nullptr) return WrongKind(*this, "a boolean");
+  return *value;
+}
+
+Result<std::string> JsonView::AsString() const {
+  const boost::json::string* value = value_->if_string();
+  if (value == nullptr) return WrongKind(*this, "a string");
+  return std::string(value->data(), value->size());
+}
+
+Result<const boost::json::array*> JsonView::AsArray() const {
+  const boost::json::array* value = value_->if_array();
+  if (value == nullptr) return WrongKind(*this, "an array");
+  return value;
+}
+
+Result<const boost::json::object*> JsonView::AsObject() const {
+  const boost::json::object* value = value_->if_object();
+  if (value == nullptr) return WrongKind(*this, "an object");
+  return value;
+}
+
+JsonView JsonView::At(size_t index) const {
+  const boost::json::array* array = value_->if_array();
+  INGOT_CHECK(array != nullptr && index < array->size());
+  return JsonView((*array)[index], fmt::format("{}[{}]", path_, index));
+}
+
+void AppendJsonString(std::string& out, std::string_view text) {
+  out += '"';
+  while (!text.empty()) {
+    size_t plain = 0;
+    while (plain < text.size() && IsPlain(text[plain])) ++plain;
+    out.append(text.substr(0, plain));
+    text.remove_prefix(plain);
+    if (text.empty()) break;
+    const size_t length = Utf8SequenceLength(text);
+    if (length == 0) {
+      out += kReplacement;
+    } else if (length == 1) {
+      AppendEscape(out, text[0]);
+    } else {
+      out.append(text.substr(0, length));
+    }
+    text.remove_prefix(std::max<size_t>(length, 1));
+  }
+  out += '"';
+}
+
+void AppendJsonNumber(std::string& out, double value) { AppendNumber(out, value); }
+void AppendJsonNumber(std::string& out, float value) { AppendNumber(out, value); }
+
+}  // namespace ingot

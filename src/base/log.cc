@@ -1,0 +1,99 @@
+#include "base/log.h"
+
+#include <fmt/chrono.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cctype>
+#include <chrono>
+#include <string>
+
+#include "base/env.h"
+#include "base/json.h"
+
+namespace ingot {
+namespace {
+
+std::atomic<bool> g_json{false};
+
+const char* LevelName(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return "debug";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kWarning:
+      return "warning";
+    case LogLevel::kError:
+      return "error";
+    case LogLevel::kOff:
+      return "off";
+  }
+  return "?";
+}
+
+std::atomic<LogLevel>& Level() {
+  static std::atomic<LogLevel> level = [] {
+    const std::optional<std::string> name = GetEnv("INGOT_LOG_LEVEL");
+    const Result<LogLevel> parsed = ParseLogLevel(name.value_or("warning"));
+    if (!parsed) LogLine(LogLevel::kWarning, "INGOT_LOG_LEVEL: " + parsed.error().message());
+    return parsed.value_or(LogLevel::kWarning);
+  }();
+  return level;
+}
+
+// "2026-01-31T12:34:56.789Z"
+std::string Now() {
+  using namespace std::chrono;
+  const auto now = floor<milliseconds>(system_clock::now());
+  const auto seconds = floor<std::chrono::seconds>(now);
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(system_clock::to_time_t(seconds)),
+                     (now - seconds).count());
+}
+
+// A line break in a message (which may quote input) must not forge a second line.
+void AppendOneLine(std::string& out, std::string_view message) {
+  for (const char c : message) {
+    if (c == '\n') {
+      out += "\\n";
+    } else if (static_cast<unsigned char>(c) < 0x20 && c != '\t') {
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    } else {
+      out += c;
+    }
+  }
+}
+
+}  // namespace
+
+Result<LogLevel> ParseLogLevel(std::string_view name) {
+  std::string lower(name);
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
+  for (const LogLevel level :
+       {LogLevel::kDebug, LogLevel::kInfo, LogLevel::kWarning, LogLevel::kError, LogLevel::kOff}) {
+    if (lower == LevelName(level)) return level;
+  }
+  return InvalidArgument("log level \"{}\" is none of debug, info, warning, error, off", name);
+}
+
+void SetLogLevel(LogLevel level) { Level().store(level, std::memory_order_relaxed); }
+LogLevel GetLogLevel() { return Level().load(std::memory_order_relaxed); }
+void SetLogJson(bool json) { g_json.store(json, std::memory_order_relaxed); }
+
+void LogLine(LogLevel level, std::string_view message) {
+  std::string line;
+  if (g_json.load(std::memory_order_relaxed)) {
+    line = fmt::format(R"({{"time":"{}","level":"{}","message":)", Now(), LevelName(level));
+    AppendJsonString(line, message);
+    line += "}\n";
+  } else {
+    line = fmt::format("{} {} ", Now(), LevelName(level));
+    AppendOneLine(line, message);
+    line += '\n';
+  }
+  // One write call: lines of several threads (or processes) do not mix. A full or closed stderr is nobody's error.
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
+}
+
+}  // namespace ingot
