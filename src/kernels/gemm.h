@@ -1,0 +1,122 @@
+// Products with packed weights: y[m][n] = Σ_k x[m][k] · W[n][k] + bias[n].
+//
+// The packed layout is the same for every instruction set. A panel holds 16 output channels, so that lane i of a vector
+// of 16 is channel i of the panel, and K runs from 0 upwards in one chain: neither depends on M, hence row m of any
+// batch equals the same row alone, bit for bit. Panels lie one after another, each panel_bytes long; the last is filled
+// up with zero weights.
+//
+// A panel of kInt4 or kInt8, with K filled up to a multiple of 32 by zero codes:
+//   codes    kInt8: [padded_k / 32][8][16][4]   quad j, channel c, i: the code of input 4·j + i
+//            kInt4: [padded_k / 32][4][16][4]   low nibbles are the quads 0…3, high nibbles the quads 4…7
+//   scales   kF16, kF32: [groups][16];   kSuper: f16 super [supers][16], then s8 code [groups][16]
+//   zeros    kMidpoint: none;  kInteger: u8 [groups][16];  kMin: as the scales
+// A panel of kF32 or kF16 is [k][16]; of kBF16 [padded_k / 2][16][2], K filled up to an even number.
+//
+// A code q stands for scale · (q - 2^(bits-1)), scale · (q - zero) or scale · q + min. In W4A8 the activations of a row
+// are int8 per group of 32 inputs, x ≈ scale_x · a, and for every group of 32 (16 where the weights' groups are 16):
+//   acc = Σ q · a           in int32, exact
+//   kMidpoint  y = fma(float(acc - 2^(bits-1) · Σa), scale_x · scale, y)
+//   kInteger   y = fma(fma(-zero, float(Σa), float(acc)), scale_x · scale, y)      (the inner one is exact)
+//   kMin       y = fma(scale_x · float(Σa), min, fma(float(acc), scale_x · scale, y))
+// in this order of operations on every instruction set.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ingot {
+struct Format;
+}
+
+namespace ingot::kernels {
+
+inline constexpr int kPackedLayoutVersion = 1;  // of what is written above; for copies that outlive the process
+inline constexpr int kPanelChannels = 16;
+inline constexpr int kActivationGroup = 32;
+
+enum class WeightKind : uint8_t { kInt4, kInt8, kF16, kBF16, kF32 };
+enum class ZeroKind : uint8_t { kMidpoint, kInteger, kMin };
+enum class ScaleKind : uint8_t { kF16, kF32, kSuper };
+
+// Where things lie in a panel. The offsets are bytes from the panel's begin.
+struct PanelLayout {
+  WeightKind kind;
+  ZeroKind zero;
+  ScaleKind scale;
+  int64_t group_size;  // 16, or a multiple of 32; the whole row is padded_k
+  int64_t k, padded_k;
+  int64_t groups;  // scales per channel: ceil(padded_k / group_size)
+  int64_t supers;  // ceil(k / 256)
+  int64_t scale_offset;
+  int64_t scale_code_offset;  // kSuper
+  int64_t zero_offset;        // kInteger, kMin
+  int64_t zero_code_offset;   // kMin with kSuper
+  int64_t panel_bytes;        // a multiple of 64
+
+  bool quantized() const { return kind == WeightKind::kInt4 || kind == WeightKind::kInt8; }
+};
+// REQUIRES: a format that ops::PackedFormat returns.
+PanelLayout LayoutOf(const Format& held, int64_t in_features);
+
+// Row `channel` of the matrix as numbers, the same as DequantizeRows gives, times `factor`.   out: [k]
+void DequantizeChannel(const PanelLayout& layout, const std::byte* packed, int64_t channel, float factor, float* out);
+
+// Rows of x that are multiplied together, sharing one read of the weights: 1, 2, 3, 4 or 6 of them.
+struct RowTile {
+  int64_t row;     // its first
+  int64_t rows;    // how many
+  int64_t offset;  // bytes from `activations` to its own
+};
+inline constexpr int64_t kMaxTileRows = 6;
+
+// Quantized activations of a tile of R rows: for each group of 32 inputs
+//   s8 a[R][32], f32 scale_x[R], and per row and sub-group (one of 32 or two of 16 inputs) a correction [R][1 or 2]:
+//   kMidpoint  s32  -2^(bits-1) · Σa        kInteger  f32  Σa        kMin  f32  scale_x · Σa
+// scale_x = amax / 127. A group that holds Inf or NaN has scale NaN (so that the row shows it) and codes 0; one whose
+// amax is below 1e-30 is zero.
+// For kBF16 weights: bf16 [R][padded_k] rounded to nearest even.
+struct QuantizeParams {
+  const float* x;  // [M, k]
+  const PanelLayout* layout;
+  const RowTile* tiles;  // [tile_begin … tile_end) of them are done
+  int64_t tile_begin, tile_end;
+  std::byte* activations;  // 64-byte aligned
+};
+inline constexpr int64_t kTileGroupBytes16 = 44;  // per row and 32 inputs, where weight groups are 16
+inline constexpr int64_t kTileGroupBytes32 = 40;  // all others
+
+struct GemmParams {
+  const PanelLayout* layout;
+  const std::byte* packed;  // panel 0
+  int64_t panel_begin, panel_end;
+  const RowTile* tiles;
+  int64_t tile_begin, tile_end;
+  const std::byte* activations;  // as `quantize` or `round_bf16` wrote them
+  const float* x;                // [M, k], for `multiply_f32`
+  const float* bias;             // [out_features] or null
+  float* y;                      // [M, out_features]
+  int64_t out_features;
+};
+
+struct GemmKernels {
+  void (*quantize)(const QuantizeParams& params);    // int4 and int8 weights
+  void (*multiply_int8)(const GemmParams& params);   // int4 and int8 weights × quantized activations
+  void (*multiply_f32)(const GemmParams& params);    // any weights × f32 activations: y = fma(x, w, y)
+  void (*round_bf16)(const QuantizeParams& params);  // these two: null where the CPU has no bf16 products
+  void (*multiply_bf16)(const GemmParams& params);   // bf16 weights × bf16 activations
+};
+
+namespace reference {
+GemmKernels MakeGemmKernels();
+}
+namespace avx2 {
+GemmKernels MakeGemmKernels();
+}
+namespace avx2vnni {
+GemmKernels MakeGemmKernels();
+}
+namespace avx512 {
+GemmKernels MakeGemmKernels();
+}
+
+}  // namespace ingot::kernels
