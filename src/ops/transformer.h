@@ -19,7 +19,7 @@ void AddRmsNorm(const Context& context, const TensorView& x, const TensorView& r
 // y += x
 void Add(const Context& context, const TensorView& x, const TensorView& y);
 
-enum class Activation : uint8_t { kSilu, kGeluTanh, kGelu };
+using Activation = kernels::Activation;  // kSilu, kGeluTanh, kGelu
 // y[t][i] = act(gate_up[t][i]) · gate_up[t][I + i].   gate_up: [T, 2·I], y: [T, I].
 void ActMul(const Context& context, const TensorView& gate_up, Activation activation, const TensorView& y);
 // x = cap · tanh(x / cap)
