@@ -61,8 +61,10 @@ class Buffer {
 
  private:
   struct Free {
-    int64_t mapped = 0;
+    Free() : mapped(0) {}
+    explicit Free(int64_t mapped_bytes) : mapped(mapped_bytes) {}
     void operator()(std::byte* p) const;
+    int64_t mapped;  // 0: from the heap
   };
   std::unique_ptr<std::byte, Free> data_;
   int64_t size_ = 0;
