@@ -102,21 +102,22 @@ struct GemmKernels {
   void (*quantize)(const QuantizeParams& params);    // int4 and int8 weights
   void (*multiply_int8)(const GemmParams& params);   // int4 and int8 weights × quantized activations
   void (*multiply_f32)(const GemmParams& params);    // any weights × f32 activations: y = fma(x, w, y)
-  void (*round_bf16)(const QuantizeParams& params);  // these two: null where the CPU has no bf16 products
-  void (*multiply_bf16)(const GemmParams& params);   // bf16 weights × bf16 activations
+  void (*round_bf16)(const QuantizeParams& params);  // these two: null where the ISA has no bf16 products;
+  void (*multiply_bf16)(const GemmParams& params);   // call them only if CpuMultipliesBf16()
 };
+bool CpuMultipliesBf16();
 
 namespace reference {
-GemmKernels MakeGemmKernels();
+extern const GemmKernels kGemm;
 }
 namespace avx2 {
-GemmKernels MakeGemmKernels();
+extern const GemmKernels kGemm;
 }
 namespace avx2vnni {
-GemmKernels MakeGemmKernels();
+extern const GemmKernels kGemm;
 }
 namespace avx512 {
-GemmKernels MakeGemmKernels();
+extern const GemmKernels kGemm;
 }
 
 }  // namespace ingot::kernels
