@@ -1,37 +1,172 @@
+// Status, environment, logs, mapped files, marked text.
 #include <gmock/gmock.h>
+#include <unistd.h>
 
-#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <regex>
+#include <thread>
 #include <vector>
 
-#include "base/json.h"
-#include "base/thread_pool.h"
-#include "base/topology.h"
+#include "base/env.h"
+#include "base/log.h"
+#include "base/mapped_file.h"
+#include "base/marked_text.h"
+#include "base/status.h"
 
 namespace ingot {
 namespace {
 
-TEST(JsonTest, Parses) {
-  const auto value = ParseJson(R"({"a": {"b": [1, 2.0]}})", "f.json");
-  ASSERT_TRUE(value);
-  const JsonView view(*value, "f.json");
-  EXPECT_EQ(view.Find("a")->Find("b")->At(1).AsInt(), 2);
-  EXPECT_EQ(view.Find("a")->Find("b")->At(1).path(), "f.json: a.b[1]");
+using ::testing::HasSubstr;
+
+Result<int> Half(int value) {
+  if (value % 2 != 0) return InvalidArgument("value {} is odd", value);
+  return value / 2;
+}
+Result<int> Quarter(int value) {
+  INGOT_ASSIGN_OR_RETURN(const int half, Half(value));
+  return Half(half);
+}
+Status CheckQuarter(int value) {
+  const Result<int> quarter = Quarter(value);
+  INGOT_RETURN_IF_ERROR(quarter ? Status() : quarter.error());
+  return {};
 }
 
-TEST(ThreadPoolTest, RunsEachIndexOnce) {
-  ThreadPool pool(3);
-  for (int round = 0; round < 1000; ++round) {
-    std::vector<std::atomic<int>> counts(17);
-    pool.ParallelForWorker(17, [&](int64_t i, int) { counts[static_cast<size_t>(i)].fetch_add(1); });
-    for (const auto& count : counts) ASSERT_EQ(count.load(), 1);
+TEST(Status, TravelsUp) {
+  EXPECT_EQ(Quarter(8), 2);
+  EXPECT_EQ(Quarter(6).error().message(), "value 3 is odd");
+  EXPECT_EQ(Quarter(6).error().Annotate("config").ToString(), "invalid argument: config: value 3 is odd");
+  EXPECT_TRUE(CheckQuarter(4).ok());
+  EXPECT_EQ(CheckQuarter(3).code(), Code::kInvalidArgument);
+  EXPECT_EQ(Status().Annotate("config"), Status());
+  EXPECT_EQ(Status().ToString(), "ok");
+}
+
+TEST(Env, NamesAndValues) {
+  EXPECT_EQ(EnvNameOfFlag("session-len"), "INGOT_SESSION_LEN");
+  EXPECT_EQ(EnvNameOfFlag("--tp"), "INGOT_TP");
+  setenv("INGOT_BASE_TEST", "x", 1);
+  EXPECT_EQ(GetEnv("INGOT_BASE_TEST"), "x");
+  setenv("INGOT_BASE_TEST", "", 1);
+  EXPECT_EQ(GetEnv("INGOT_BASE_TEST"), std::nullopt);
+  unsetenv("INGOT_BASE_TEST");
+  EXPECT_EQ(GetEnv("INGOT_BASE_TEST"), std::nullopt);
+}
+
+TEST(Log, ParsesLevels) {
+  EXPECT_EQ(ParseLogLevel("Warning"), LogLevel::kWarning);
+  EXPECT_EQ(ParseLogLevel("OFF"), LogLevel::kOff);
+  EXPECT_THAT(ParseLogLevel("loud").error().message(), HasSubstr("loud"));
+}
+
+class LogTest : public ::testing::Test {
+ protected:
+  ~LogTest() override {
+    SetLogLevel(LogLevel::kWarning);
+    SetLogJson(false);
   }
+  template <typename F>
+  static std::string Stderr(F f) {
+    ::testing::internal::CaptureStderr();
+    f();
+    return ::testing::internal::GetCapturedStderr();
+  }
+};
+
+TEST_F(LogTest, OneLineAndNothingBelowTheLevel) {
+  SetLogLevel(LogLevel::kInfo);
+  const std::string line = Stderr([] {
+    Log(LogLevel::kDebug, "hidden");
+    Log(LogLevel::kInfo, "loaded {} of {}\nforged", 1, "two");
+  });
+  EXPECT_TRUE(std::regex_match(line, std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z info loaded 1 of two\\nforged
+)"))) << line;
+  SetLogLevel(LogLevel::kOff);
+  EXPECT_EQ(Stderr([] { Log(LogLevel::kError, "silent"); }), "");
 }
 
-TEST(TopologyTest, ThisMachine) {
-  EXPECT_GE(GetCpuAllowance().usable_threads, 1);
-  EXPECT_GT(GetMemoryAllowance().available_bytes, 0);
-  EXPECT_GT(ResidentBytes(), 0);
-  EXPECT_GT(PeakResidentBytes(), 0);
+TEST_F(LogTest, Json) {
+  SetLogJson(true);
+  const std::string line = Stderr([] { Log(LogLevel::kError, "a \"b\"\n"); });
+  EXPECT_THAT(line, HasSubstr(R"("level":"error","message":"a \"b\"\n"})"));
+  EXPECT_EQ(std::ranges::count(line, '\n'), 1);
+}
+
+TEST_F(LogTest, LinesOfThreadsDoNotMix) {
+  const std::string lines = Stderr([] {
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([t] {
+        for (int i = 0; i < 200; ++i) Log(LogLevel::kError, "{}", std::string(100, static_cast<char>('a' + t)));
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  });
+  size_t count = 0;
+  for (size_t begin = 0; begin < lines.size(); ++count) {
+    const size_t end = lines.find('\n', begin);
+    const std::string message = lines.substr(lines.rfind(' ', end) + 1, end - lines.rfind(' ', end) - 1);
+    ASSERT_EQ(message, std::string(100, message[0]));
+    begin = end + 1;
+  }
+  EXPECT_EQ(count, 800u);
+}
+
+class FileTest : public ::testing::Test {
+ protected:
+  FileTest() : folder_(::testing::TempDir() + "ingot_file_" + std::to_string(getpid())) {
+    std::filesystem::create_directories(folder_);
+  }
+  ~FileTest() override { std::filesystem::remove_all(folder_); }
+  std::string folder_;
+};
+
+TEST_F(FileTest, WritesReadsMaps) {
+  const std::string path = folder_ + "/a";
+  ASSERT_TRUE(WriteFile(path, "old").ok());
+  ASSERT_TRUE(WriteFile(path, std::string(10000, 'x')).ok());
+  EXPECT_EQ(ReadFile(path), std::string(10000, 'x'));
+  EXPECT_THAT(ReadFile(path, 9999).error().message(), HasSubstr("10000 bytes, at most 9999"));
+  Result<MappedFile> file = MappedFile::Open(path);
+  ASSERT_TRUE(file);
+  const MappedFile moved = *std::move(file);
+  EXPECT_EQ(moved.bytes().size(), 10000u);
+  EXPECT_EQ(moved.bytes()[9999], std::byte{'x'});
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_), {}), 1);  // no temporary stays
+}
+
+TEST_F(FileTest, DropPagesKeepsTheBytes) {
+  const std::string path = folder_ + "/a";
+  ASSERT_TRUE(WriteFile(path, std::string(100000, 'x')).ok());
+  const Result<MappedFile> file = MappedFile::Open(path);
+  ASSERT_TRUE(file);
+  file->DropPages(0, 100000);
+  file->DropPages(5000, 10);
+  file->DropPages(99999, SIZE_MAX);
+  file->DropPages(SIZE_MAX, SIZE_MAX);
+  for (const std::byte byte : file->bytes()) ASSERT_EQ(byte, std::byte{'x'});
+}
+
+TEST_F(FileTest, Errors) {
+  EXPECT_EQ(MappedFile::Open(folder_ + "/none").error().code(), Code::kNotFound);
+  EXPECT_EQ(MappedFile::Open(folder_).error().code(), Code::kInvalidArgument);
+  EXPECT_EQ(ReadFile(folder_ + "/none").error().code(), Code::kNotFound);
+  EXPECT_EQ(WriteFile(folder_ + "/no/such/folder", "x").code(), Code::kNotFound);
+  ASSERT_TRUE(WriteFile(folder_ + "/empty", "").ok());
+  EXPECT_TRUE(MappedFile::Open(folder_ + "/empty")->bytes().empty());
+  EXPECT_EQ(ReadFile(folder_ + "/empty"), "");
+}
+
+TEST(MarkedText, JoinsNeighbouringSpans) {
+  MarkedText text;
+  text.Append("<s>", true);
+  text.Append("", false);
+  text.Append("[", true);
+  text.Append("user", false);
+  text.Append("]", true);
+  EXPECT_EQ(text.text, "<s>[user]");
+  EXPECT_THAT(text.trusted, ::testing::ElementsAre(MarkedText::Span{0, 4}, MarkedText::Span{8, 9}));
 }
 
 }  // namespace

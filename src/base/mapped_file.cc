@@ -68,7 +68,8 @@ MappedFile::~MappedFile() {
 
 void MappedFile::DropPages(size_t offset, size_t length) const {
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  const size_t end = length > size_ - std::min(offset, size_) ? size_ : offset + length;
+  if (offset >= size_) return;
+  const size_t end = length > size_ - offset ? size_ : offset + length;
   const size_t begin_page = (offset + page - 1) / page * page;
   const size_t end_page = end == size_ ? size_ : end / page * page;
   if (begin_page < end_page) {
