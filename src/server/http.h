@@ -1,0 +1,103 @@
+// The HTTP core: HTTP/1.1 over Boost.Beast coroutines, hidden behind plain types so that Beast is compiled in
+// http_server.cc alone.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+
+namespace ingot::server {
+
+using Headers = std::vector<std::pair<std::string, std::string>>;
+
+struct HttpRequest {
+  std::string method;  // "GET"
+  std::string path;    // percent-decoded, without the query
+  std::string query;   // as sent
+  Headers headers;
+  std::string body;
+  std::string request_id;  // the client's X-Request-Id where it is sane, else ours
+
+  // Case-insensitive; "" when absent.
+  std::string_view Header(std::string_view name) const;
+};
+
+struct HttpResponse {
+  int status = 200;
+  std::string content_type = "application/json";
+  std::string body;
+  Headers headers;
+};
+
+// One request and its way back. Thread safety: all methods from any thread; bytes leave in the order of the calls.
+// A response is either one Respond, or StartStream, any number of Send, and Finish. A dropped Exchange that answered
+// nothing is a 500.
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+  virtual const HttpRequest& request() const = 0;
+  virtual void Respond(HttpResponse response) = 0;
+  // Sends status and headers (body is ignored) and switches to chunked transfer.
+  virtual void StartStream(HttpResponse head) = 0;
+  // false once the client is gone or reads so slowly that its buffer is full: the stream is over then, and on_close was
+  // or will be called.
+  virtual bool Send(std::string chunk) = 0;
+  virtual void Finish() = 0;
+  // Ends a stream that went wrong: the connection is closed, and the client sees that the body is not whole.
+  virtual void Abort() = 0;
+  // Called once, from an I/O thread, if the client goes away before the answer is complete; at once if it is gone
+  // already.
+  virtual void OnClose(std::function<void()> on_close) = 0;
+};
+
+// Called on an I/O thread: must not block. Hand work that takes time to a pool.
+using HttpHandler = std::function<void(std::shared_ptr<Exchange>)>;
+
+// Routes: exact paths, or a prefix followed by the rest ("/v1/models/*").
+class Router {
+ public:
+  void Add(std::string method, std::string path, HttpHandler handler);
+  // 404 for an unknown path, 405 with Allow for a known one; HEAD is GET without a body; OPTIONS answers 204.
+  void Dispatch(std::shared_ptr<Exchange> exchange) const;
+
+  struct Route {
+    std::string method, path;
+    HttpHandler handler;
+  };
+  const std::vector<Route>& routes() const { return routes_; }
+
+ private:
+  std::vector<Route> routes_;
+};
+
+struct HttpOptions {
+  std::string address = "127.0.0.1";
+  uint16_t port = 23333;  // 0: any free one
+  size_t max_body_bytes = size_t{16} << 20;
+  uint32_t max_header_bytes = 16 << 10;
+  int max_connections = 4096;
+  size_t max_buffered_bytes = 256 << 10;  // of a stream that its client does not read
+  int header_timeout_seconds = 10;        // to send a whole header
+  int body_timeout_seconds = 60;
+  int idle_timeout_seconds = 60;   // between requests of one connection
+  int write_timeout_seconds = 30;  // for the client to take the next bytes
+};
+
+// Owns its one I/O thread. Start binds and listens, so that errors come at once.
+class HttpServer {
+ public:
+  static Result<std::unique_ptr<HttpServer>> Start(const HttpOptions& options, Router router);
+  virtual ~HttpServer() = default;    // Stop(0)
+  virtual uint16_t port() const = 0;  // the one it listens on
+  virtual int open_connections() const = 0;
+  // Stops accepting, waits up to `drain_seconds` for running exchanges, then closes what is left. Idempotent.
+  virtual void Stop(double drain_seconds) = 0;
+};
+
+}  // namespace ingot::server

@@ -1,0 +1,572 @@
+// The only file that knows Beast. One coroutine serves a connection; a second one, while a request is answered, watches
+// for the client going away.
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http.hpp>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "base/log.h"
+#include "server/errors.h"
+#include "server/http.h"
+
+namespace ingot::server {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+using boost::system::error_code;
+using tcp = asio::ip::tcp;
+using std::chrono::seconds;
+
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+
+// What a handler has said and the connection has not yet written. Shared by the handler's Exchange (any thread) and the
+// connection's coroutine (I/O thread).
+class Outbox {
+ public:
+  struct Item {
+    enum class Kind { kWhole, kHead, kChunk, kEnd, kAbort } kind;
+    HttpResponse response;  // kWhole, kHead
+    std::string chunk;      // kChunk
+  };
+
+  Outbox(std::shared_ptr<asio::io_context> io, size_t max_buffered)
+      : io_(std::move(io)), timer_(*io_, asio::steady_timer::time_point::max()), max_buffered_(max_buffered) {}
+
+  // Any thread.
+  bool Push(Item item) {
+    std::function<void()> on_close;
+    {
+      std::lock_guard lock(mutex_);
+      if (closed_) return false;
+      buffered_ += item.chunk.size();
+      if (buffered_ > max_buffered_) {
+        items_.clear();
+        items_.push_back({Item::Kind::kAbort, {}, {}});
+        on_close = CloseLocked();
+      } else {
+        items_.push_back(std::move(item));
+      }
+    }
+    asio::post(*io_, [self = self_.lock()] { self->timer_.cancel(); });
+    if (on_close) on_close();
+    return !on_close;
+  }
+
+  void OnClose(std::function<void()> on_close) {
+    {
+      std::lock_guard lock(mutex_);
+      if (!closed_) {
+        on_close_ = std::move(on_close);
+        return;
+      }
+      if (complete_) return;
+    }
+    on_close();
+  }
+
+  // The answer is over: completely written, or (complete false) the client has gone.
+  void Close(bool complete) {
+    std::function<void()> on_close;
+    {
+      std::lock_guard lock(mutex_);
+      if (closed_) return;
+      complete_ = complete;
+      on_close = CloseLocked();
+    }
+    if (on_close && !complete) on_close();
+    timer_.cancel();
+  }
+
+  // I/O thread: the next things to write; chunks that wait together are joined.
+  asio::awaitable<Item> Next() {
+    for (;;) {
+      {
+        std::lock_guard lock(mutex_);
+        if (!items_.empty()) co_return PopLocked();
+        if (closed_) co_return Item{Item::Kind::kAbort, {}, {}};
+      }
+      timer_.expires_at(asio::steady_timer::time_point::max());
+      // One I/O thread: a Push after the look above cancels this wait only once it has begun.
+      co_await timer_.async_wait(kAwait);
+    }
+  }
+
+  static std::shared_ptr<Outbox> Make(std::shared_ptr<asio::io_context> io, size_t max_buffered) {
+    auto outbox = std::make_shared<Outbox>(std::move(io), max_buffered);
+    outbox->self_ = outbox;
+    return outbox;
+  }
+
+ private:
+  std::function<void()> CloseLocked() {
+    closed_ = true;
+    return std::exchange(on_close_, nullptr);
+  }
+  Item PopLocked() {
+    Item item = std::move(items_.front());
+    items_.pop_front();
+    while (item.kind == Item::Kind::kChunk && !items_.empty() && items_.front().kind == Item::Kind::kChunk) {
+      item.chunk += items_.front().chunk;
+      items_.pop_front();
+    }
+    buffered_ -= std::min(buffered_, item.chunk.size());
+    return item;
+  }
+
+  const std::shared_ptr<asio::io_context> io_;
+  std::weak_ptr<Outbox> self_;
+  asio::steady_timer timer_;  // I/O thread only
+  const size_t max_buffered_;
+
+  std::mutex mutex_;  // guards what follows
+  std::deque<Item> items_;
+  size_t buffered_ = 0;
+  bool closed_ = false, complete_ = false;
+  std::function<void()> on_close_;
+};
+
+// The handler's end of an Outbox.
+class ExchangeImpl : public Exchange {
+ public:
+  ExchangeImpl(HttpRequest request, std::shared_ptr<Outbox> outbox)
+      : request_(std::move(request)), outbox_(std::move(outbox)) {}
+  ~ExchangeImpl() override {
+    if (stage_ == Stage::kNew) {
+      Respond(ErrorResponse({500, "server_error", "internal_error", "", "the request was dropped without an answer"}));
+    } else if (stage_ == Stage::kStreaming) {
+      Abort();
+    }
+  }
+
+  const HttpRequest& request() const override { return request_; }
+  void Respond(HttpResponse response) override {
+    stage_ = Stage::kDone;
+    outbox_->Push({Outbox::Item::Kind::kWhole, std::move(response), {}});
+  }
+  void StartStream(HttpResponse head) override {
+    stage_ = Stage::kStreaming;
+    outbox_->Push({Outbox::Item::Kind::kHead, std::move(head), {}});
+  }
+  bool Send(std::string chunk) override {
+    return chunk.empty() || outbox_->Push({Outbox::Item::Kind::kChunk, {}, std::move(chunk)});
+  }
+  void Finish() override {
+    stage_ = Stage::kDone;
+    outbox_->Push({Outbox::Item::Kind::kEnd, {}, {}});
+  }
+  void Abort() override {
+    stage_ = Stage::kDone;
+    outbox_->Push({Outbox::Item::Kind::kAbort, {}, {}});
+  }
+  void OnClose(std::function<void()> on_close) override { outbox_->OnClose(std::move(on_close)); }
+
+ private:
+  enum class Stage { kNew, kStreaming, kDone };
+  const HttpRequest request_;
+  const std::shared_ptr<Outbox> outbox_;
+  std::atomic<Stage> stage_ = Stage::kNew;
+};
+
+// "%41+b" → "A+b"; an invalid escape stays as it is.
+std::string PercentDecode(std::string_view text) {
+  const auto hex = [](char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+  };
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && hex(text[i + 1]) >= 0 && hex(text[i + 2]) >= 0) {
+      out += static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2]));
+      i += 2;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+std::string RequestId(std::string_view from_client) {
+  const auto is_sane = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
+  };
+  if (!from_client.empty() && from_client.size() <= 128 &&
+      std::all_of(from_client.begin(), from_client.end(), is_sane)) {
+    return std::string(from_client);
+  }
+  static std::mt19937_64 generator{std::random_device{}()};  // I/O thread only
+  return fmt::format("{:016x}{:016x}", generator(), generator());
+}
+
+HttpRequest ToRequest(http::request<http::string_body>&& message) {
+  HttpRequest request;
+  request.method = std::string(message.method_string());
+  const std::string_view target(message.target().data(), message.target().size());
+  const size_t question = target.find('?');
+  request.path = PercentDecode(target.substr(0, question));
+  if (question != std::string_view::npos) request.query = std::string(target.substr(question + 1));
+  for (const auto& field : message) {
+    request.headers.emplace_back(std::string(field.name_string()), std::string(field.value()));
+  }
+  request.body = std::move(message.body());
+  request.request_id = RequestId(request.Header("X-Request-Id"));
+  return request;
+}
+
+struct Connection;
+
+// What connections share. All on the I/O thread but for the counters.
+struct Core {
+  HttpOptions options;
+  Router router;
+  std::shared_ptr<asio::io_context> io = std::make_shared<asio::io_context>(1);
+  std::set<Connection*> connections;
+  bool draining = false;
+
+  std::mutex mutex;  // guards the counters
+  std::condition_variable changed;
+  int num_connections = 0, num_exchanges = 0;
+
+  void Count(int connections_delta, int exchanges_delta) {
+    std::lock_guard lock(mutex);
+    num_connections += connections_delta;
+    num_exchanges += exchanges_delta;
+    changed.notify_all();
+  }
+};
+
+// A socket and the request that is being answered on it.
+struct Connection {
+  Connection(std::shared_ptr<Core> shared, tcp::socket socket) : core(std::move(shared)), stream(std::move(socket)) {
+    core->connections.insert(this);
+    core->Count(1, 0);
+  }
+  ~Connection() {
+    core->connections.erase(this);
+    core->Count(-1, 0);
+  }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  void Close() {
+    error_code ignored;
+    stream.socket().shutdown(tcp::socket::shutdown_both, ignored);
+    stream.socket().close(ignored);
+    if (outbox) outbox->Close(false);
+  }
+
+  const std::shared_ptr<Core> core;
+  beast::tcp_stream stream;
+  beast::flat_buffer buffer;
+  std::shared_ptr<Outbox> outbox;  // of the request in hand
+};
+using ConnectionPtr = std::shared_ptr<Connection>;
+
+// Tells the outbox when the client goes away. Bytes that it sends meanwhile (a pipelined request) stay unread.
+asio::awaitable<void> WatchForClose(ConnectionPtr connection, std::shared_ptr<Outbox> outbox) {
+  co_await asio::this_coro::throw_if_cancelled(false);
+  const int fd = connection->stream.socket().native_handle();
+  asio::steady_timer pause(*connection->core->io);
+  for (;;) {
+    const auto [wait_error] = co_await connection->stream.socket().async_wait(tcp::socket::wait_read, kAwait);
+    if (wait_error) co_return;
+    pollfd entry{fd, POLLRDHUP, 0};
+    if (poll(&entry, 1, 0) > 0) {
+      outbox->Close(false);
+      co_return;
+    }
+    pause.expires_after(std::chrono::milliseconds(200));
+    const auto [pause_error] = co_await pause.async_wait(kAwait);
+    if (pause_error) co_return;
+  }
+}
+
+template <typename Body>
+void FillHead(http::response<Body>& message, const HttpResponse& response, const std::string& request_id) {
+  message.set(http::field::server, "ingot");
+  if (!response.content_type.empty()) message.set(http::field::content_type, response.content_type);
+  if (!request_id.empty()) message.set("X-Request-Id", request_id);
+  for (const auto& [name, value] : response.headers) message.set(name, value);
+}
+
+struct ResponseStyle {
+  unsigned version = 11;
+  bool keep_alive = true;
+  bool head_only = false;  // HEAD
+  std::string request_id;
+};
+
+asio::awaitable<bool> WriteWhole(Connection& connection, HttpResponse response, const ResponseStyle& style) {
+  connection.stream.expires_after(seconds(connection.core->options.write_timeout_seconds));
+  if (style.head_only) {
+    http::response<http::empty_body> message{static_cast<http::status>(response.status), style.version};
+    FillHead(message, response, style.request_id);
+    message.content_length(response.body.size());
+    message.keep_alive(style.keep_alive);
+    const auto [error, written] = co_await http::async_write(connection.stream, message, kAwait);
+    co_return !error;
+  }
+  http::response<http::string_body> message{static_cast<http::status>(response.status), style.version};
+  FillHead(message, response, style.request_id);
+  message.body() = std::move(response.body);
+  message.keep_alive(style.keep_alive);
+  message.prepare_payload();
+  const auto [error, written] = co_await http::async_write(connection.stream, message, kAwait);
+  co_return !error;
+}
+
+// Writes the head and then what the outbox brings, until its end. False: the connection cannot be used again.
+asio::awaitable<bool> WriteStream(Connection& connection, HttpResponse head, const ResponseStyle& style) {
+  const seconds timeout(connection.core->options.write_timeout_seconds);
+  const bool chunked = style.version >= 11;
+  http::response<http::empty_body> message{static_cast<http::status>(head.status), style.version};
+  FillHead(message, head, style.request_id);
+  message.keep_alive(style.keep_alive && chunked);
+  message.chunked(chunked);
+  http::response_serializer<http::empty_body> serializer{message};
+  connection.stream.expires_after(timeout);
+  const auto [head_error, head_bytes] = co_await http::async_write_header(connection.stream, serializer, kAwait);
+  if (head_error) co_return false;
+  for (;;) {
+    connection.stream.expires_never();
+    const Outbox::Item item = co_await connection.outbox->Next();
+    connection.stream.expires_after(timeout);
+    if (item.kind == Outbox::Item::Kind::kChunk && !style.head_only) {
+      const auto data = asio::buffer(item.chunk);
+      error_code error;
+      if (chunked) {
+        std::tie(error, std::ignore) = co_await asio::async_write(connection.stream, http::make_chunk(data), kAwait);
+      } else {
+        std::tie(error, std::ignore) = co_await asio::async_write(connection.stream, data, kAwait);
+      }
+      if (error) co_return false;
+    } else if (item.kind == Outbox::Item::Kind::kEnd) {
+      if (!chunked || style.head_only) co_return false;
+      const auto [error, written] = co_await asio::async_write(connection.stream, http::make_chunk_last(), kAwait);
+      co_return !error;
+    } else if (item.kind != Outbox::Item::Kind::kChunk) {
+      co_return false;
+    }
+  }
+}
+
+// Answers a request that never became one, then reads on a little: closing with bytes unread would reset the connection
+// before the client has read the answer.
+asio::awaitable<void> Refuse(Connection& connection, WireError error) {
+  ResponseStyle style;
+  style.keep_alive = false;
+  if (!co_await WriteWhole(connection, ErrorResponse(error), style)) co_return;
+  error_code ignored;
+  connection.stream.socket().shutdown(tcp::socket::shutdown_send, ignored);
+  connection.stream.expires_after(seconds(2));
+  std::array<char, 16384> sink;
+  for (size_t total = 0; total < connection.core->options.max_body_bytes;) {
+    const auto [read_error, count] = co_await connection.stream.async_read_some(asio::buffer(sink), kAwait);
+    if (read_error) co_return;
+    total += count;
+  }
+}
+
+// What to tell a client whose request could not be read; nothing where it has gone: just close.
+std::optional<WireError> ReadError(const error_code& error, const HttpOptions& options) {
+  if (error == http::error::end_of_stream || error == asio::error::connection_reset ||
+      error == asio::error::operation_aborted || error == http::error::partial_message || error == asio::error::eof ||
+      error == asio::error::bad_descriptor) {
+    return std::nullopt;
+  }
+  if (error == beast::error::timeout)
+    return WireError{408, "timeout_error", "request_timeout", "", "the request did not arrive in time"};
+  if (error == http::error::header_limit) {
+    return WireError{431, "invalid_request_error", "headers_too_large", "",
+                     fmt::format("the headers exceed {} bytes", options.max_header_bytes)};
+  }
+  if (error == http::error::body_limit) {
+    return WireError{413, "invalid_request_error", "body_too_large", "",
+                     fmt::format("the body exceeds {} bytes", options.max_body_bytes)};
+  }
+  return WireError{400, "invalid_request_error", "bad_http", "",
+                   fmt::format("not an HTTP/1.1 request: {}", error.message())};
+}
+
+using Parser = http::request_parser<http::string_body>;
+
+// Waits for a request's first byte (idle timeout), its header and its body.
+asio::awaitable<error_code> ReadRequest(Connection& connection, Parser& parser) {
+  const HttpOptions& options = connection.core->options;
+  parser.header_limit(options.max_header_bytes);
+  parser.body_limit(options.max_body_bytes);
+  if (connection.buffer.size() == 0) {
+    connection.stream.expires_after(seconds(options.idle_timeout_seconds));
+    const auto [error, count] = co_await connection.stream.async_read_some(connection.buffer.prepare(4096), kAwait);
+    if (error) co_return error == beast::error::timeout ? error_code(asio::error::eof) : error;
+    connection.buffer.commit(count);
+  }
+  connection.stream.expires_after(seconds(options.header_timeout_seconds));
+  const auto [header_error, header_bytes] =
+      co_await http::async_read_header(connection.stream, connection.buffer, parser, kAwait);
+  if (header_error) co_return header_error;
+  connection.stream.expires_after(seconds(options.body_timeout_seconds));
+  if (beast::iequals(parser.get()[http::field::expect], "100-continue")) {
+    const http::response<http::empty_body> go_on{http::status::continue_, 11};
+    const auto [error, written] = co_await http::async_write(connection.stream, go_on, kAwait);
+    if (error) co_return error;
+  }
+  const auto [body_error, body_bytes] = co_await http::async_read(connection.stream, connection.buffer, parser, kAwait);
+  co_return body_error;
+}
+
+// Hands the request to its route and writes the answer. False: close the connection.
+asio::awaitable<bool> Answer(ConnectionPtr connection, Parser& parser) {
+  Core& core = *connection->core;
+  ResponseStyle style{parser.get().version(), parser.get().keep_alive() && !core.draining,
+                      parser.get().method() == http::verb::head, ""};
+  auto exchange = std::make_shared<ExchangeImpl>(
+      ToRequest(parser.release()), connection->outbox = Outbox::Make(core.io, core.options.max_buffered_bytes));
+  style.request_id = exchange->request().request_id;
+  core.Count(0, 1);
+  core.router.Dispatch(std::move(exchange));
+
+  asio::cancellation_signal stop_watching;
+  asio::co_spawn(*core.io, WatchForClose(connection, connection->outbox),
+                 asio::bind_cancellation_slot(stop_watching.slot(), asio::detached));
+  connection->stream.expires_never();
+  Outbox::Item first = co_await connection->outbox->Next();
+  bool reusable = false;
+  if (first.kind == Outbox::Item::Kind::kWhole) {
+    reusable = co_await WriteWhole(*connection, std::move(first.response), style);
+    connection->outbox->Close(reusable);
+  } else if (first.kind == Outbox::Item::Kind::kHead) {
+    reusable = co_await WriteStream(*connection, std::move(first.response), style);
+    connection->outbox->Close(reusable);
+  }
+  connection->outbox->Close(false);
+  stop_watching.emit(asio::cancellation_type::all);
+  connection->outbox.reset();
+  core.Count(0, -1);
+  co_return reusable&& style.keep_alive && !core.draining;
+}
+
+asio::awaitable<void> ServeConnection(ConnectionPtr connection) {
+  error_code ignored;
+  connection->stream.socket().set_option(tcp::no_delay(true), ignored);
+  for (bool open = true; open && !connection->core->draining;) {
+    Parser parser;
+    const error_code error = co_await ReadRequest(*connection, parser);
+    if (error) {
+      std::optional<WireError> refusal = ReadError(error, connection->core->options);
+      if (refusal) co_await Refuse(*connection, *std::move(refusal));
+      break;
+    }
+    open = co_await Answer(connection, parser);
+  }
+  connection->Close();
+}
+
+asio::awaitable<void> Accept(std::shared_ptr<Core> core, tcp::acceptor& acceptor) {
+  for (;;) {
+    auto [error, socket] = co_await acceptor.async_accept(kAwait);
+    if (error == asio::error::operation_aborted || error == asio::error::bad_descriptor) co_return;
+    if (error) {
+      // Out of descriptors or the like: let some connections end first.
+      Log(LogLevel::kWarning, "cannot accept a connection: {}", error.message());
+      asio::steady_timer pause(*core->io, std::chrono::milliseconds(100));
+      co_await pause.async_wait(kAwait);
+      continue;
+    }
+    if (core->connections.size() >= static_cast<size_t>(core->options.max_connections)) continue;  // closes it
+    asio::co_spawn(*core->io, ServeConnection(std::make_shared<Connection>(core, std::move(socket))), asio::detached);
+  }
+}
+
+class BeastServer : public HttpServer {
+ public:
+  BeastServer(std::shared_ptr<Core> core, tcp::acceptor acceptor)
+      : core_(std::move(core)), acceptor_(std::move(acceptor)) {
+    port_ = acceptor_.local_endpoint().port();
+    asio::co_spawn(*core_->io, Accept(core_, acceptor_), asio::detached);
+    thread_ = std::thread([io = core_->io] { io->run(); });
+  }
+  ~BeastServer() override { Stop(0); }
+
+  uint16_t port() const override { return port_; }
+  int open_connections() const override {
+    std::lock_guard lock(core_->mutex);
+    return core_->num_connections;
+  }
+
+  void Stop(double drain_seconds) override {
+    if (!thread_.joinable()) return;
+    const auto close = [this](bool all) {
+      asio::post(*core_->io, [this, all] {
+        core_->draining = true;
+        error_code ignored;
+        acceptor_.close(ignored);
+        const std::set<Connection*> connections = core_->connections;
+        for (Connection* connection : connections) {
+          if (all || !connection->outbox) connection->Close();
+        }
+      });
+    };
+    close(false);
+    std::unique_lock lock(core_->mutex);
+    core_->changed.wait_for(lock, std::chrono::duration<double>(drain_seconds),
+                            [&] { return core_->num_exchanges == 0; });
+    close(true);
+    core_->changed.wait_for(lock, seconds(2), [&] { return core_->num_connections == 0; });
+    lock.unlock();
+    core_->io->stop();
+    thread_.join();
+  }
+
+ private:
+  const std::shared_ptr<Core> core_;
+  tcp::acceptor acceptor_;
+  uint16_t port_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options, Router router) {
+  auto core = std::make_shared<Core>();
+  core->options = options;
+  core->router = std::move(router);
+  error_code error;
+  const auto address = asio::ip::make_address(options.address == "localhost" ? "127.0.0.1" : options.address, error);
+  if (error) return InvalidArgument("server-name '{}' is not an IP address", options.address);
+  const tcp::endpoint endpoint(address, options.port);
+  tcp::acceptor acceptor(*core->io);
+  if (!error) acceptor.open(endpoint.protocol(), error);
+  if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);
+  if (!error) acceptor.bind(endpoint, error);
+  if (!error) acceptor.listen(1024, error);
+  if (error)
+    return Io("cannot listen on {}:{}: {}; is it in use? choose another with --server-port", options.address,
+              options.port, error.message());
+  return std::make_unique<BeastServer>(std::move(core), std::move(acceptor));
+}
+
+}  // namespace ingot::server
