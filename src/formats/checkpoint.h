@@ -25,6 +25,9 @@ struct TensorEntry {
   std::vector<int64_t> shape;
   std::span<const std::byte> bytes;  // exactly the tensor's; lives as long as the Checkpoint
   int file = 0;                      // index into files()
+  // Why Weight and Floats refuse it ("type IQ2_XS"); empty if they do not. A type without an Encoding is listed as kU8,
+  // without bytes.
+  std::string unsupported;
 };
 
 enum class CheckpointKind { kHuggingFace, kGguf };
