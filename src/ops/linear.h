@@ -20,11 +20,13 @@ class PackedWeight {
   const Format& format() const { return format_; }  // as it is held: the same, or the next wider with a kernel
   int64_t bytes() const { return buffer_.size(); }
   const std::byte* data() const { return buffer_.data(); }
+  const kernels::PanelLayout& layout() const { return layout_; }
 
  private:
   friend Result<PackedWeight> Prepack(const Context&, const WeightSource&);
   int64_t out_features_ = 0, in_features_ = 0;
   Format source_format_, format_;
+  kernels::PanelLayout layout_{};
   Buffer buffer_;
 };
 
@@ -33,7 +35,7 @@ Format PackedFormat(const Format& source);
 int64_t PackedBytes(const Format& source, int64_t out_features, int64_t in_features);
 
 // Streams the rows of `source` into the packed layout, a few panels at a time, in parallel; lets go of the source's
-// pages after. K-groups whose size does not divide in_features end in a short group (masked).
+// pages after. K-groups whose size does not divide in_features end in a short group (filled up with zero codes).
 Result<PackedWeight> Prepack(const Context& context, const WeightSource& source);
 
 // y[m][n] = Σ_k x[m][k] · W[n][k] + bias[n].   Row m depends on row m of x alone, bit for bit, whatever M is (design

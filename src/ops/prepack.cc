@@ -1,0 +1,161 @@
+// Weights into panels (kernels/gemm.h).
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "base/check.h"
+#include "kernels/gemm.h"
+#include "kernels/reference/packed.h"
+#include "ops/linear.h"
+
+namespace ingot::ops {
+namespace {
+
+using kernels::kPanelChannels;
+using kernels::PanelLayout;
+using kernels::WeightKind;
+
+constexpr int64_t kPanelsPerRead = 4;  // 64 rows at a time: a few hundred KB of scratch per thread
+
+int64_t PanelsOf(int64_t out_features) { return (out_features + kPanelChannels - 1) / kPanelChannels; }
+
+// Up to 16 of the rows that were read, on their way into one panel.
+struct PanelRows {
+  const WeightRows& rows;
+  int64_t begin, count;  // in rows.rows
+  const PanelLayout& layout;
+  std::byte* panel;
+};
+
+// Codes with a midpoint of 2^(bits-1) move to that of the wider kind, so that the format held says it all.
+uint8_t MidpointShift(const PanelRows& p) {
+  if (p.layout.zero != kernels::ZeroKind::kMidpoint) return 0;
+  const int held = p.layout.kind == WeightKind::kInt4 ? 8 : 128;
+  return static_cast<uint8_t>(held - (1 << (p.rows.format.bits - 1)));
+}
+
+// Codes of one channel, 32 inputs at a time.
+void PackCodes(const PanelRows& p, int64_t c) {
+  const uint8_t shift = MidpointShift(p);
+  const uint8_t* codes = p.rows.codes.data() + (p.begin + c) * p.rows.cols;
+  for (int64_t k = 0; k < p.rows.cols; k += 32) {
+    uint8_t group[32] = {};
+    const int64_t count = std::min<int64_t>(32, p.rows.cols - k);
+    for (int64_t i = 0; i < count; ++i) group[i] = static_cast<uint8_t>(codes[k + i] + shift);
+    std::byte* out = p.panel + kernels::CodeOffset(p.layout, k, c);
+    if (p.layout.kind == WeightKind::kInt8) {
+      for (int64_t quad = 0; quad < 8; ++quad) std::memcpy(out + quad * 64, group + quad * 4, 4);
+      continue;
+    }
+    for (int64_t i = 0; i < 16; ++i) group[i] = static_cast<uint8_t>(group[i] | group[16 + i] << 4);
+    for (int64_t quad = 0; quad < 4; ++quad) std::memcpy(out + quad * 64, group + quad * 4, 4);
+  }
+}
+
+template <typename T>
+void Store(std::byte* at, int64_t index, T value) {
+  std::memcpy(at + index * static_cast<int64_t>(sizeof(T)), &value, sizeof(T));
+}
+
+// One number per group of channel c, as the layout's scale kind has it.
+struct Numbers {
+  const std::vector<float>&exact, &super;  // [rows, groups], [rows, supers]
+  const std::vector<int16_t>& codes;       // [rows, groups]
+  int64_t values_offset, codes_offset;     // in the panel
+};
+void PackNumbers(const PanelRows& p, const Numbers& numbers, int64_t c) {
+  const int64_t groups = static_cast<int64_t>(numbers.exact.size()) / p.rows.rows, row = p.begin + c;
+  std::byte* values = p.panel + numbers.values_offset;
+  if (p.layout.scale == kernels::ScaleKind::kSuper) {
+    for (int64_t s = 0; s < p.layout.supers; ++s) {
+      Store(values, s * kPanelChannels + c, F32ToF16(numbers.super[row * p.layout.supers + s]));
+    }
+    for (int64_t g = 0; g < groups; ++g) {
+      const auto code = static_cast<int8_t>(numbers.codes[row * groups + g]);
+      Store(p.panel + numbers.codes_offset, g * kPanelChannels + c, code);
+    }
+    return;
+  }
+  for (int64_t g = 0; g < groups; ++g) {
+    const float value = numbers.exact[row * groups + g];
+    if (p.layout.scale == kernels::ScaleKind::kF32) Store(values, g * kPanelChannels + c, value);
+    if (p.layout.scale == kernels::ScaleKind::kF16) Store(values, g * kPanelChannels + c, F32ToF16(value));
+  }
+}
+
+void PackQuantized(const PanelRows& p) {
+  const WeightRows& rows = p.rows;
+  for (int64_t c = 0; c < p.count; ++c) {
+    PackCodes(p, c);
+    PackNumbers(p, {rows.scale, rows.super_scale, rows.scale_code, p.layout.scale_offset, p.layout.scale_code_offset},
+                c);
+    if (p.layout.zero == kernels::ZeroKind::kMin) {
+      PackNumbers(p, {rows.zero, rows.super_min, rows.min_code, p.layout.zero_offset, p.layout.zero_code_offset}, c);
+    }
+    if (p.layout.zero == kernels::ZeroKind::kInteger) {
+      const int64_t groups = static_cast<int64_t>(rows.zero.size()) / rows.rows;
+      for (int64_t g = 0; g < groups; ++g) {
+        const auto zero = static_cast<uint8_t>(rows.zero[(p.begin + c) * groups + g]);
+        Store(p.panel + p.layout.zero_offset, g * kPanelChannels + c, zero);
+      }
+    }
+  }
+}
+
+void PackDense(const PanelRows& p) {
+  for (int64_t c = 0; c < p.count; ++c) {
+    const float* from = p.rows.dense.data() + (p.begin + c) * p.rows.cols;
+    for (int64_t k = 0; k < p.rows.cols; ++k) {
+      switch (p.layout.kind) {
+        case WeightKind::kF32:
+          Store(p.panel, k * kPanelChannels + c, from[k]);
+          break;
+        case WeightKind::kF16:
+          Store(p.panel, k * kPanelChannels + c, F32ToF16(from[k]));
+          break;
+        default:
+          Store(p.panel, (k / 2 * kPanelChannels + c) * 2 + k % 2, F32ToBF16(from[k]));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Format PackedFormat(const Format& source) {
+  Format held = source;
+  if (source.quantized()) held.bits = source.bits <= 4 ? 4 : 8;
+  return held;
+}
+
+int64_t PackedBytes(const Format& source, int64_t out_features, int64_t in_features) {
+  return PanelsOf(out_features) * kernels::LayoutOf(PackedFormat(source), in_features).panel_bytes;
+}
+
+Result<PackedWeight> Prepack(const Context& context, const WeightSource& source) {
+  PackedWeight weight;
+  weight.out_features_ = source.rows();
+  weight.in_features_ = source.cols();
+  weight.source_format_ = source.format();
+  weight.format_ = PackedFormat(source.format());
+  weight.layout_ = kernels::LayoutOf(weight.format_, source.cols());
+  const PanelLayout& layout = weight.layout_;
+  const int64_t panels = PanelsOf(source.rows());
+  INGOT_ASSIGN_OR_RETURN(weight.buffer_, Buffer::Allocate(panels * layout.panel_bytes));
+  std::vector<WeightRows> scratch(static_cast<size_t>(context.pool->num_threads()));
+  const int64_t reads = (panels + kPanelsPerRead - 1) / kPanelsPerRead;
+  context.pool->ParallelForWorker(reads, [&](int64_t index, int worker) {
+    WeightRows& rows = scratch[static_cast<size_t>(worker)];
+    const int64_t first = index * kPanelsPerRead * kPanelChannels;
+    source.Read(first, std::min(kPanelsPerRead * kPanelChannels, source.rows() - first), &rows);
+    for (int64_t begin = 0; begin < rows.rows; begin += kPanelChannels) {
+      std::byte* panel = weight.buffer_.data() + (first + begin) / kPanelChannels * layout.panel_bytes;
+      const PanelRows part{rows, begin, std::min<int64_t>(kPanelChannels, rows.rows - begin), layout, panel};
+      layout.quantized() ? PackQuantized(part) : PackDense(part);
+    }
+  });
+  source.Drop();
+  return weight;
+}
+
+}  // namespace ingot::ops
