@@ -1,0 +1,91 @@
+// ingot check_env
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "base/json.h"
+#include "base/topology.h"
+#include "common.h"
+#include "kernels/isa.h"
+
+namespace ingot::cli {
+namespace {
+
+std::string CpuModel() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+// What can be said of GPUs without linking against their driver.
+std::string GpuLine() {
+  if (access("/proc/driver/nvidia/version", R_OK) != 0) return "none (no NVIDIA driver)";
+  return "an NVIDIA driver is here; this build computes on the CPU";
+}
+
+struct Environment {
+  CpuAllowance cpu = GetCpuAllowance();
+  MemoryAllowance memory = GetMemoryAllowance();
+  kernels::Isa isa = kernels::ChosenIsa();
+  std::string cpu_model = CpuModel(), gpu = GpuLine(), problem = kernels::IsaProblem();
+
+  std::vector<std::string> IsaNames() const {
+    std::vector<std::string> names;
+    for (const kernels::Isa available : kernels::AvailableIsas()) names.emplace_back(kernels::IsaName(available));
+    return names;
+  }
+  std::string Verdict() const {
+    if (!problem.empty()) return problem;
+    if (isa == kernels::Isa::kReference) return "works, but slowly: this CPU has no AVX2";
+    if (memory.available_bytes < int64_t{1} << 30)
+      return "less than 1 GiB of memory is free: only the smallest models will load";
+    return fmt::format("ready: weights of up to about {} will fit beside a KV cache",
+                       HumanBytes(memory.available_bytes * 3 / 4));
+  }
+};
+
+void PrintJson(const Environment& env) {
+  std::string out = R"({"version":")" INGOT_VERSION R"(","cpu":)";
+  AppendJsonString(out, env.cpu_model);
+  out += fmt::format(
+      R"(,"hardware_threads":{},"physical_cores":{},"usable_threads":{},"isa":"{}","isas":["{}"],"memory_bytes":{},"available_bytes":{},"gpu":)",
+      env.cpu.hardware_threads, env.cpu.physical_cores, env.cpu.usable_threads, kernels::IsaName(env.isa),
+      fmt::join(env.IsaNames(), "\",\""), env.memory.total_bytes, env.memory.available_bytes);
+  AppendJsonString(out, env.gpu);
+  out += R"(,"verdict":)";
+  AppendJsonString(out, env.Verdict());
+  fmt::print("{}}}\n", out);
+}
+
+Status CheckEnv(bool json) {
+  const Environment env;
+  if (json) {
+    PrintJson(env);
+    return {};
+  }
+  fmt::print("ingot       {}\n", INGOT_VERSION);
+  fmt::print("CPU         {}\n", env.cpu_model);
+  fmt::print("threads     {} to compute with ({} hardware threads on {} cores{})\n", env.cpu.usable_threads,
+             env.cpu.hardware_threads, env.cpu.physical_cores,
+             env.cpu.quota ? fmt::format(", quota {:.2f} CPUs", *env.cpu.quota) : "");
+  fmt::print("ISA         {} (of {})\n", kernels::IsaName(env.isa), fmt::join(env.IsaNames(), ", "));
+  fmt::print("memory      {} free of {}{}\n", HumanBytes(env.memory.available_bytes),
+             HumanBytes(env.memory.total_bytes), env.memory.cgroup_limit ? ", limited by the cgroup" : "");
+  fmt::print("GPU         {}\n", env.gpu);
+  fmt::print("verdict     {}\n", env.Verdict());
+  return {};
+}
+
+}  // namespace
+
+void DeclareCheckEnv(Flags& root) {
+  Flags& command = root.Command("check_env", "Show what this machine offers, and whether it will do");
+  const auto json = std::make_shared<bool>(false);
+  command.Add("--json", json.get(), "one JSON object");
+  command.OnRun([json] { return CheckEnv(*json); });
+}
+
+}  // namespace ingot::cli

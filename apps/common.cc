@@ -1,0 +1,179 @@
+#include "common.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/env.h"
+#include "base/log.h"
+
+namespace ingot::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+std::atomic<int> interrupts = 0;
+
+void CountInterrupt(int) {
+  if (interrupts.fetch_add(1) >= 1) _exit(130);
+}
+
+// Redraws one line of stderr; silent for the first second and where stderr is no terminal.
+class ProgressBar {
+ public:
+  explicit ProgressBar(std::string what) : what_(std::move(what)) {}
+  ~ProgressBar() {
+    if (drawn_) std::fputs("\r\033[K", stderr);
+  }
+  void Update(int64_t done, int64_t total) {
+    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+    if (!StderrIsTerminal() || seconds < 1 || total <= 0 || done * 100 / total == percent_) return;
+    percent_ = done * 100 / total;
+    drawn_ = true;
+    const std::string bar(static_cast<size_t>(percent_ * 30 / 100), '=');
+    fmt::print(stderr, "\r{} [{:<30}] {:3}%  {} of {}  {:.0f} s left\033[K", what_, bar, percent_, HumanBytes(done),
+               HumanBytes(total),
+               done > 0 ? seconds * static_cast<double>(total - done) / static_cast<double>(done) : 0.0);
+    std::fflush(stderr);
+  }
+
+ private:
+  std::string what_;
+  Clock::time_point start_ = Clock::now();
+  int64_t percent_ = -1;
+  bool drawn_ = false;
+};
+
+std::string AliasFile(const fs::path& folder) {
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().extension() == ".gguf") return it->path().string();
+  }
+  return "";
+}
+
+}  // namespace
+
+void AddModelFlags(Flags& flags, ModelFlags* model) {
+  llm::LoadOptions& options = model->options;
+  flags.Positional("MODEL", &options.model,
+                   "a model directory, a GGUF file, Org/Name in the Hugging Face cache, or an alias (smollm2)");
+  flags.AddChoice("--compute", &model->compute, {"fast", "exact"}, "fast: int8 activations; exact: fp32 activations");
+  flags.Add("--threads", &options.num_threads,
+            "threads to compute with; 0: what this machine, or its container, allows");
+  flags.Add("--chat-template", &options.chat_template,
+            "a built-in template's name or a Jinja file; default: the model's own");
+  flags.Add("--meta-instruction", &options.meta_instruction, "system message for conversations that bring none");
+  flags.Add("--session-len", &options.session_len, "longest context, tokens; 0: the model's, or what fits");
+  flags.Add("--max-batch-size", &options.max_batch_size, "requests at once; 0: a default by device");
+  flags.Add("--cache-max-entry-count", &options.cache_max_entry_count, "fraction of free memory for the KV cache");
+  flags.AddBytes("--kv-cache-memory", &options.kv_cache_bytes, "size of the KV cache, instead of a fraction");
+  flags.Add("--cache-block-seq-len", &options.cache_block_seq_len, "tokens of a KV block, a multiple of 32");
+  flags.Add("--max-prefill-token-num", &options.max_prefill_token_num, "tokens of one forward pass");
+}
+
+std::string ResolveAlias(const std::string& name) {
+  std::error_code error;
+  if (name.find('/') != std::string::npos || fs::exists(name, error)) return name;
+  std::vector<fs::path> folders;
+  if (const auto models = GetEnv("INGOT_MODELS_DIR")) folders.emplace_back(*models);
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  if (!error) folders.push_back(self.parent_path() / "../../models");  // build/release/bin → build/models
+  if (const auto cache = GetEnv("XDG_CACHE_HOME")) {
+    folders.push_back(fs::path(*cache) / "ingot/models");
+  } else if (const auto home = GetEnv("HOME")) {
+    folders.push_back(fs::path(*home) / ".cache/ingot/models");
+  }
+  for (const fs::path& folder : folders) {
+    if (std::string file = AliasFile(folder / name); !file.empty()) return file;
+  }
+  return name;
+}
+
+Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
+  llm::LoadOptions options = model.options;
+  options.model = ResolveAlias(options.model);
+  options.exact = model.compute == "exact";
+  ProgressBar bar("loading");
+  options.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
+  INGOT_ASSIGN_OR_RETURN(auto llm, llm::Llm::Load(options));
+  Log(LogLevel::kInfo, "{}", llm->MemoryLedger());
+  return llm;
+}
+
+void AddSamplingFlags(Flags& flags, SamplingFlags* sampling) {
+  flags.Add("--temperature", &sampling->temperature, "0: always the likeliest token");
+  flags.Add("--top-k", &sampling->top_k, "draw from the k likeliest; 0: all");
+  flags.Add("--top-p", &sampling->top_p, "draw from the likeliest that together have this probability");
+  flags.Add("--min-p", &sampling->min_p, "drop tokens less likely than this share of the likeliest");
+  flags.Add("--repetition-penalty", &sampling->repetition_penalty, "above 1: disfavour tokens of prompt and answer");
+  flags.Add("--presence-penalty", &sampling->presence_penalty, "subtracted once for tokens of the answer");
+  flags.Add("--frequency-penalty", &sampling->frequency_penalty, "subtracted for each time a token is in the answer");
+  flags.Add("--seed", &sampling->seed, "the same seed gives the same answer");
+  flags.Add("--max-tokens", &sampling->max_tokens, "longest answer; default: what the context leaves");
+  flags.Add("--min-tokens", &sampling->min_tokens, "no end before so many tokens");
+  flags.Add("--stop", &sampling->stop, "end before this string; may be repeated");
+  flags.Add("--n", &sampling->n, "answers to the same prompt");
+  flags.Add("--logprobs", &sampling->logprobs,
+            "with --json: log probabilities, with so many alternatives a token (0…20)");
+  flags.Add("--ignore-eos", &sampling->ignore_eos, "go on after the model ends its answer");
+  flags.Add("--keep-special-tokens", &sampling->keep_special_tokens, "print special tokens too");
+}
+
+void ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request* request) {
+  llm::SamplingParams& sampling = request->sampling;
+  sampling = llm.default_sampling();
+  sampling.temperature = flags.temperature.value_or(sampling.temperature);
+  sampling.top_k = flags.top_k.value_or(sampling.top_k);
+  sampling.top_p = flags.top_p.value_or(sampling.top_p);
+  sampling.min_p = flags.min_p.value_or(sampling.min_p);
+  sampling.repetition_penalty = flags.repetition_penalty.value_or(sampling.repetition_penalty);
+  sampling.presence_penalty = flags.presence_penalty.value_or(sampling.presence_penalty);
+  sampling.frequency_penalty = flags.frequency_penalty.value_or(sampling.frequency_penalty);
+  if (flags.seed) sampling.seed = static_cast<uint64_t>(*flags.seed);
+  request->max_tokens = flags.max_tokens;
+  request->min_tokens = flags.min_tokens;
+  request->n = static_cast<int>(flags.n);
+  request->stop = flags.stop;
+  if (flags.logprobs) request->logprobs = static_cast<int>(*flags.logprobs);
+  request->ignore_eos = flags.ignore_eos;
+  request->skip_special_tokens = !flags.keep_special_tokens;
+}
+
+std::string ReadStdin() {
+  std::string text;
+  char buffer[65536];
+  for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, stdin)) > 0;) text.append(buffer, n);
+  return text;
+}
+
+bool StdoutIsTerminal() { return isatty(STDOUT_FILENO) == 1; }
+bool StderrIsTerminal() { return isatty(STDERR_FILENO) == 1; }
+bool UseColor() { return StdoutIsTerminal() && !GetEnv("NO_COLOR"); }
+
+std::string HumanBytes(int64_t bytes) {
+  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(kUnits)) {
+    value /= 1024;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+InterruptGuard::InterruptGuard() {
+  interrupts = 0;
+  struct sigaction action{};
+  action.sa_handler = CountInterrupt;
+  sigaction(SIGINT, &action, nullptr);
+}
+InterruptGuard::~InterruptGuard() { std::signal(SIGINT, SIG_DFL); }
+bool InterruptGuard::interrupted() const { return interrupts > 0; }
+
+}  // namespace ingot::cli

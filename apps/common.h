@@ -1,0 +1,59 @@
+// What commands share: the model and its flags, sampling flags, a progress bar, Ctrl-C.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "cli.h"
+#include "llm/llm.h"
+
+namespace ingot::cli {
+
+struct ModelFlags {
+  llm::LoadOptions options;
+  std::string compute = "fast";
+};
+// MODEL, --compute, --threads, --chat-template, --meta-instruction, --session-len, memory.
+void AddModelFlags(Flags& flags, ModelFlags* model);
+// Resolves aliases, loads with a bar on a terminal when it takes over a second, logs the memory ledger.
+Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model);
+
+// A name of the alias table ("smollm2") → its file, where `tools/bootstrap.sh` or a user put it:
+// $INGOT_MODELS_DIR/NAME, the build folder's models/NAME, or ~/.cache/ingot/models/NAME. Anything else stays as it is.
+std::string ResolveAlias(const std::string& name);
+
+struct SamplingFlags {
+  std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
+  std::optional<int64_t> top_k, seed, max_tokens;
+  int64_t min_tokens = 0, n = 1;
+  std::vector<std::string> stop;
+  std::optional<int64_t> logprobs;
+  bool ignore_eos = false, keep_special_tokens = false;
+};
+void AddSamplingFlags(Flags& flags, SamplingFlags* sampling);
+// Over the model's own defaults.
+void ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request* request);
+
+// All of standard input.
+std::string ReadStdin();
+
+bool StdoutIsTerminal();
+bool StderrIsTerminal();
+// A terminal that may be coloured (NO_COLOR is not set).
+bool UseColor();
+
+// "12.3 GiB"
+std::string HumanBytes(int64_t bytes);
+
+// While it lives, Ctrl-C sets a flag instead of ending the program; a second Ctrl-C within the same life ends it.
+class InterruptGuard {
+ public:
+  InterruptGuard();
+  ~InterruptGuard();
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+  bool interrupted() const;
+};
+
+}  // namespace ingot::cli

@@ -1,0 +1,123 @@
+// ingot generate MODEL -p TEXT
+#include <cstdio>
+#include <thread>
+
+#include "base/json.h"
+#include "chat/chat_template.h"
+#include "common.h"
+
+namespace ingot::cli {
+namespace {
+
+struct GenerateFlags {
+  ModelFlags model;
+  SamplingFlags sampling;
+  std::optional<std::string> prompt;
+  bool raw = false, json = false;
+};
+
+void AppendToken(std::string& out, const llm::TokenLogprob& token) {
+  out += fmt::format(R"({{"id":{},"token":)", token.id);
+  AppendJsonString(out, token.bytes);
+  out += R"(,"logprob":)";
+  AppendJsonNumber(out, token.logprob);
+}
+
+void AppendChoice(std::string& out, const llm::Choice& choice, bool with_logprobs) {
+  out += R"({"text":)";
+  AppendJsonString(out, choice.text);
+  out += fmt::format(R"(,"token_ids":[{}],"finish_reason":"{}")", fmt::join(choice.token_ids, ","),
+                     FinishReasonName(choice.finish));
+  if (!choice.stop_reason.empty()) {
+    out += R"(,"stop_reason":)";
+    AppendJsonString(out, choice.stop_reason);
+  }
+  if (with_logprobs) {
+    out += R"(,"logprobs":[)";
+    for (size_t i = 0; i < choice.logprobs.size(); ++i) {
+      if (i > 0) out += ',';
+      AppendToken(out, choice.logprobs[i].chosen);
+      out += R"(,"top":[)";
+      for (size_t j = 0; j < choice.logprobs[i].top.size(); ++j) {
+        if (j > 0) out += ',';
+        AppendToken(out, choice.logprobs[i].top[j]);
+        out += '}';
+      }
+      out += "]}";
+    }
+    out += ']';
+  }
+  out += '}';
+}
+
+void PrintJson(const llm::Answer& answer, bool with_logprobs) {
+  std::string out = R"({"choices":[)";
+  for (size_t i = 0; i < answer.choices.size(); ++i) {
+    if (i > 0) out += ',';
+    AppendChoice(out, answer.choices[i], with_logprobs);
+  }
+  out += fmt::format(
+      R"(],"usage":{{"prompt_tokens":{},"completion_tokens":{}}},"timings":{{"prefill_seconds":{:.6f},"decode_seconds":{:.6f}}}}})",
+      answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.timings.prefill_seconds,
+      answer.timings.decode_seconds);
+  fmt::print("{}\n", out);
+}
+
+// Prints as it comes; Ctrl-C ends the answer.
+Status Stream(llm::Llm& llm, const llm::Request& request) {
+  const InterruptGuard interrupt;
+  Status error;
+  std::atomic<bool> done = false;
+  INGOT_ASSIGN_OR_RETURN(const auto handle, llm.Submit(request, [&](const llm::Event& event) {
+    std::fwrite(event.text.data(), 1, event.text.size(), stdout);
+    std::fflush(stdout);
+    if (event.finish == llm::FinishReason::kError) error = event.error;
+    if (event.finish) done = true;
+  }));
+  while (!done && !interrupt.interrupted())
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // a signal handler can only set a flag
+  if (!done) handle->Cancel();
+  handle->Wait();
+  fmt::print("\n");
+  return error;
+}
+
+Status PrintAnswers(llm::Llm& llm, const llm::Request& request, bool json) {
+  INGOT_ASSIGN_OR_RETURN(const auto answer, llm.Generate(request));
+  if (json) {
+    PrintJson(answer, request.logprobs.has_value());
+    return {};
+  }
+  for (size_t i = 0; i < answer.choices.size(); ++i) fmt::print("[{}] {}\n", i, answer.choices[i].text);
+  return {};
+}
+
+Status Generate(const GenerateFlags& flags) {
+  llm::Request request;
+  std::string prompt = flags.prompt && *flags.prompt != "-" ? *flags.prompt : ReadStdin();
+  if (prompt.empty()) return InvalidArgument("the prompt is empty; give one with -p TEXT or on standard input");
+  INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(flags.model));
+  ApplySampling(flags.sampling, *llm, &request);
+  if (flags.raw || llm->chat_template() == nullptr) {
+    if (!flags.raw) fmt::print(stderr, "a base model without a chat template: the text is completed as it stands\n");
+    request.prompt = std::move(prompt);
+  } else {
+    request.messages.push_back({{"role", "user"}, {"content", prompt}});
+  }
+  return flags.json || request.n > 1 ? PrintAnswers(*llm, request, flags.json) : Stream(*llm, request);
+}
+
+}  // namespace
+
+void DeclareGenerate(Flags& root) {
+  Flags& command = root.Command("generate", "Answer one prompt");
+  const auto flags = std::make_shared<GenerateFlags>();
+  AddModelFlags(command, &flags->model);
+  command.Add("-p,--prompt", &flags->prompt, "the prompt; - or none: standard input");
+  command.Add("--raw", &flags->raw, "complete the text as it stands, without the chat template");
+  command.Add("--json", &flags->json, "one JSON object: texts, token ids, finish reasons, usage, log probabilities");
+  AddSamplingFlags(command, &flags->sampling);
+  command.OnRun([flags] { return Generate(*flags); });
+}
+
+}  // namespace ingot::cli
