@@ -1,0 +1,33 @@
+// Which tokens a sequence has seen, for the penalties.
+#pragma once
+
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <cstdint>
+#include <span>
+
+#include "sampling/params.h"
+
+namespace ingot::sampling {
+
+// Thread safety: none. Allocates memory only when made: room for the prompt and max_new tokens more.
+class History {
+ public:
+  History() = default;
+  History(std::span<const int32_t> prompt, int64_t max_new);
+
+  void AddAnswerToken(int32_t id) { ++seen_[id].count; }
+  // Repetition first (a logit below 0 is multiplied, else divided), then frequency · count and presence. logits:
+  // [vocab_size], changed in place; what they were is kept for RawLogit.
+  void Penalize(const Params& params, std::span<float> logits);
+  // What logits[id] was before the last Penalize of the same logits.
+  float RawLogit(int32_t id, std::span<const float> logits) const;
+
+ private:
+  struct Seen {
+    int32_t count = 0;  // in the answer; 0: in the prompt alone
+    float raw = 0.0f;
+  };
+  boost::unordered_flat_map<int32_t, Seen> seen_;
+};
+
+}  // namespace ingot::sampling

@@ -1,0 +1,158 @@
+#include "sampling/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "sampling/philox.h"
+
+namespace ingot::sampling {
+namespace {
+
+// Tokens whose weights are summed up before the sum is stored: the draw then walks sums first, and one block after.
+constexpr size_t kBlock = 512;
+
+float FiniteLogprob(double value) { return value >= kLowestLogprob ? static_cast<float>(value) : kLowestLogprob; }
+
+// Unnormalized probabilities: 1 for the most likely token, 0 below min_p.
+struct Weights {
+  double max, temperature, min_p;
+  double operator()(float logit) const {
+    const double weight = std::exp((static_cast<double>(logit) - max) / temperature);
+    return weight < min_p ? 0.0 : weight;
+  }
+};
+
+// Inverse distribution function over the whole row, in the order of ids.
+int32_t DrawFromAll(std::span<const float> logits, const Weights& weights, double uniform, Workspace& workspace) {
+  std::vector<double>& sums = workspace.block_sums;
+  sums.clear();
+  double total = 0.0;
+  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
+    double sum = 0.0;
+    for (const float logit : logits.subspan(begin, std::min(kBlock, logits.size() - begin))) sum += weights(logit);
+    sums.push_back(sum);
+    total += sum;
+  }
+  // What rounding leaves over falls to the last block, and the last token in it, that has a weight.
+  const double target = uniform * total;
+  double before = 0.0, before_chosen = 0.0;
+  size_t chosen = 0;
+  for (size_t block = 0; block < sums.size(); before += sums[block++]) {
+    if (sums[block] == 0.0) continue;
+    chosen = block;
+    before_chosen = before;
+    if (before + sums[block] > target) break;
+  }
+  int32_t last = 0;
+  for (size_t i = chosen * kBlock; i < std::min((chosen + 1) * kBlock, logits.size()); ++i) {
+    const double weight = weights(logits[i]);
+    if (weight == 0.0) continue;
+    last = static_cast<int32_t>(i);
+    before_chosen += weight;
+    if (before_chosen > target) break;
+  }
+  return last;
+}
+
+// Cuts the sorted candidates to the shortest prefix whose weight reaches `wanted`; false when all of them do not.
+bool CutAtMass(const Weights& weights, double wanted, std::vector<Candidate>* candidates) {
+  double sum = 0.0;
+  for (size_t i = 0; i < candidates->size(); ++i) {
+    sum += weights((*candidates)[i].logit);
+    if (sum < wanted) continue;
+    candidates->resize(i + 1);
+    return true;
+  }
+  return false;
+}
+
+double Mass(std::span<const Candidate> candidates, const Weights& weights) {
+  double sum = 0.0;
+  for (const Candidate& candidate : candidates) sum += weights(candidate.logit);
+  return sum;
+}
+
+// Leaves in workspace.candidates, sorted, what top_k and top_p keep.
+void KeepTop(std::span<const float> logits, const Params& params, const Weights& weights, Workspace& workspace) {
+  std::vector<Candidate>& candidates = workspace.candidates;
+  const auto size = static_cast<int64_t>(logits.size());
+  if (params.top_k > 0 && params.top_k < size) {
+    SelectTop(logits, params.top_k, &candidates);
+    if (params.top_p < 1.0) CutAtMass(weights, params.top_p * Mass(candidates, weights), &candidates);
+    return;
+  }
+  double total = 0.0;
+  for (const float logit : logits) total += weights(logit);
+  // Most distributions reach p within few tokens; a flat one is sorted in whole.
+  for (int64_t count = 128;; count *= 16) {
+    SelectTop(logits, count, &candidates);
+    if (CutAtMass(weights, params.top_p * total, &candidates) || count >= size) return;
+  }
+}
+
+int32_t Draw(std::span<const float> logits, const Params& params, double max, uint64_t position, Workspace& workspace) {
+  const double uniform = UniformAt(params.seed, position);
+  const bool keeps_all =
+      (params.top_k <= 0 || params.top_k >= static_cast<int64_t>(logits.size())) && params.top_p >= 1.0;
+  const Weights weights{max, params.temperature, params.min_p};
+  if (keeps_all) return DrawFromAll(logits, weights, uniform, workspace);
+  KeepTop(logits, params, {max, params.temperature, 0.0}, workspace);
+  const std::vector<Candidate>& kept = workspace.candidates;
+  const double target = uniform * Mass(kept, weights);
+  double before = 0.0;
+  size_t last = 0;
+  for (size_t i = 0; i < kept.size(); ++i) {
+    const double weight = weights(kept[i].logit);
+    if (weight == 0.0) continue;
+    last = i;
+    before += weight;
+    if (before > target) break;
+  }
+  return kept[last].id;
+}
+
+}  // namespace
+
+Workspace::Workspace(int64_t vocab_size) {
+  candidates.reserve(static_cast<size_t>(vocab_size));
+  block_sums.reserve(static_cast<size_t>(vocab_size) / kBlock + 1);
+}
+
+Outcome Sample(std::span<float> logits, const SampleInputs& inputs, Workspace& workspace, Sampled* result) {
+  const Params& params = *inputs.params;
+  RowMax max = FindMax(logits);
+  if (max.invalid) return Outcome::kNotANumber;
+  if (max.value == -std::numeric_limits<float>::infinity()) return Outcome::kNoToken;
+
+  *result = {};
+  double log_sum = 0.0;
+  if (params.num_logprobs >= 0) log_sum = LogSumExp(logits, max.value);
+  if (params.num_logprobs > 0) {
+    SelectTop(logits, params.num_logprobs, &workspace.candidates);
+    for (const Candidate& candidate : workspace.candidates) {
+      result->top[static_cast<size_t>(result->num_top++)] = {candidate.id, FiniteLogprob(candidate.logit - log_sum)};
+    }
+  }
+
+  const bool changed = !inputs.masked.empty() || inputs.history != nullptr;
+  if (inputs.history != nullptr) inputs.history->Penalize(params, logits);
+  for (const int32_t id : inputs.masked) {
+    if (id >= 0 && static_cast<size_t>(id) < logits.size()) {
+      logits[static_cast<size_t>(id)] = -std::numeric_limits<float>::infinity();
+    }
+  }
+  if (changed) max = FindMax(logits);
+  if (max.value == -std::numeric_limits<float>::infinity()) return Outcome::kNoToken;
+
+  result->id =
+      params.greedy() ? FindFirst(logits, max.value) : Draw(logits, params, max.value, inputs.position, workspace);
+  if (params.num_logprobs >= 0) {
+    const float raw = inputs.history != nullptr ? inputs.history->RawLogit(result->id, logits)
+                                                : logits[static_cast<size_t>(result->id)];
+    result->logprob = FiniteLogprob(raw - log_sum);
+  }
+  return Outcome::kOk;
+}
+
+}  // namespace ingot::sampling

@@ -1,0 +1,57 @@
+// From a row of logits to a token.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "sampling/history.h"
+#include "sampling/params.h"
+#include "sampling/select.h"
+
+namespace ingot::sampling {
+
+// What JSON cannot carry becomes this: log 0.
+inline constexpr float kLowestLogprob = -9999.0f;
+
+struct Logprob {
+  int32_t id = 0;
+  float value = 0.0f;
+};
+
+struct Sampled {
+  int32_t id = 0;
+  float logprob = 0.0f;  // of the raw logits, where asked for
+  int num_top = 0;
+  std::array<Logprob, kMaxLogprobs> top;  // [num_top], descending
+};
+
+enum class Outcome : uint8_t {
+  kOk,
+  kNotANumber,  // a logit is NaN or +inf
+  kNoToken      // every logit is -inf, or masked
+};
+
+// Scratch of one thread, for rows of vocab_size.
+class Workspace {
+ public:
+  explicit Workspace(int64_t vocab_size);
+  std::vector<Candidate> candidates;  // capacity vocab_size
+  std::vector<double> block_sums;     // capacity of one a block of the row
+};
+
+struct SampleInputs {
+  const Params* params;             // validated
+  History* history;                 // null where params->penalizes() is false
+  std::span<const int32_t> masked;  // ids that must not be drawn now (end tokens before min_tokens)
+  uint64_t position;                // of the token that is drawn, in its sequence
+};
+
+// Logprobs are taken of the raw logits; then, in this order: mask, penalties, temperature, top_k, top_p, min_p, the
+// draw. top_k keeps exactly k (ties: lower ids). top_p keeps the shortest prefix, in descending order, whose share of
+// what top_k kept reaches p. temperature 0 takes the largest logit after mask and penalties (ties: lowest id).
+// The result depends on the arguments alone; `logits` ([vocab_size]) is used up. Allocates nothing.
+Outcome Sample(std::span<float> logits, const SampleInputs& inputs, Workspace& workspace, Sampled* result);
+
+}  // namespace ingot::sampling

@@ -1,0 +1,102 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "sampling/params.h"
+#include "sampling/philox.h"
+#include "sampling/select.h"
+
+namespace ingot::sampling {
+namespace {
+
+TEST(Philox, GivesTheKnownAnswers) {
+  using Words = std::array<uint32_t, 4>;
+  EXPECT_EQ(Philox4x32({0, 0, 0, 0}, {0, 0}), (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(Philox4x32({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}), (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(Philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
+            (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+TEST(Philox, UniformIsInRangeAndEven) {
+  std::array<int, 10> counts{};
+  for (uint64_t position = 0; position < 100'000; ++position) {
+    const double u = UniformAt(42, position);
+    ASSERT_GE(u, 0.0);
+    ASSERT_LT(u, 1.0);
+    ++counts[static_cast<size_t>(u * 10)];
+  }
+  for (const int count : counts) EXPECT_NEAR(count, 10'000, 500);
+  EXPECT_NE(UniformAt(1, 5), UniformAt(2, 5));
+  EXPECT_NE(UniformAt(1, 5), UniformAt(uint64_t{1} << 32 | 1, 5));
+}
+
+TEST(Params, NamesTheFieldTheValueAndTheRange) {
+  const auto message = [](Params params) { return Validate(params).message(); };
+  EXPECT_TRUE(Validate(Params{}).ok());
+  EXPECT_EQ(message({.temperature = 2.5}), "temperature 2.5 is outside 0…2");
+  EXPECT_EQ(message({.temperature = -0.1}), "temperature -0.1 is outside 0…2");
+  EXPECT_EQ(message({.temperature = std::nan("")}), "temperature nan is outside 0…2");
+  EXPECT_EQ(message({.top_k = -2}), "top_k -2 is negative; 0 or -1 mean all tokens");
+  EXPECT_EQ(message({.top_p = 0.0}), "top_p 0 is outside 0…1 (0 excluded)");
+  EXPECT_EQ(message({.top_p = 1.5}), "top_p 1.5 is outside 0…1 (0 excluded)");
+  EXPECT_EQ(message({.min_p = 1.5}), "min_p 1.5 is outside 0…1");
+  EXPECT_EQ(message({.repetition_penalty = 0}), "repetition_penalty 0 is outside 0.01…100");
+  EXPECT_EQ(message({.presence_penalty = 3}), "presence_penalty 3 is outside -2…2");
+  EXPECT_EQ(message({.frequency_penalty = -3}), "frequency_penalty -3 is outside -2…2");
+  EXPECT_EQ(message({.num_logprobs = 21}), "logprobs 21 is outside 0…20");
+}
+
+TEST(Select, FindsMaximaAndBadNumbers) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (size_t size = 1; size < 70; ++size) {
+    std::vector<float> row(size, -3.0f);
+    for (size_t at = 0; at < size; ++at) {
+      row[at] = 5.0f;
+      EXPECT_EQ(FindMax(row).value, 5.0f);
+      EXPECT_FALSE(FindMax(row).invalid);
+      row[at] = std::nanf("");
+      EXPECT_TRUE(FindMax(row).invalid);
+      row[at] = infinity;
+      EXPECT_TRUE(FindMax(row).invalid);
+      row[at] = -infinity;
+      EXPECT_FALSE(FindMax(row).invalid);
+      row[at] = -3.0f;
+    }
+  }
+  EXPECT_EQ(FindMax(std::vector<float>(33, -infinity)).value, -infinity);
+  EXPECT_EQ(FindFirst(std::vector<float>{1, 7, 7}, 7), 1);
+}
+
+TEST(Select, TopEqualsAFullSortWithManyTies) {
+  std::mt19937_64 random(3);
+  for (int round = 0; round < 300; ++round) {
+    std::vector<float> row(1 + random() % 3000);
+    const uint64_t levels = 1 + random() % 50;
+    for (float& x : row) x = static_cast<float>(random() % levels);
+    std::vector<Candidate> sorted;
+    for (size_t i = 0; i < row.size(); ++i) sorted.push_back({row[i], static_cast<int32_t>(i)});
+    std::sort(sorted.begin(), sorted.end(), Before);
+    const auto k = static_cast<int64_t>(1 + random() % (row.size() + 3));
+    std::vector<Candidate> top;
+    top.reserve(row.size());
+    const size_t capacity = top.capacity();
+    SelectTop(row, k, &top);
+    ASSERT_EQ(top.size(), std::min(row.size(), static_cast<size_t>(k)));
+    ASSERT_EQ(top.capacity(), capacity);
+    for (size_t i = 0; i < top.size(); ++i) ASSERT_EQ(top[i].id, sorted[i].id);
+  }
+}
+
+TEST(Select, TopKeepsRowsOfMinusInfinity) {
+  const std::vector<float> row(1000, -std::numeric_limits<float>::infinity());
+  std::vector<Candidate> top;
+  SelectTop(row, 3, &top);
+  ASSERT_EQ(top.size(), 3u);
+  EXPECT_EQ(top[2].id, 2);
+}
+
+}  // namespace
+}  // namespace ingot::sampling
