@@ -1,0 +1,410 @@
+#include "ops/linear.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+
+#include "kernels/gemm.h"
+
+namespace ingot::ops {
+namespace {
+
+using Zero = Format::Zero;
+using Scale = Format::Scale;
+
+constexpr double kEps = 0x1p-24;  // half an ulp of 1 in f32
+
+struct Case {
+  const char* name;
+  Format format;
+  int64_t multiple;  // K is a multiple of this
+};
+// What files hold (GGUF's types, AWQ, GPTQ, plain numbers) and the corners of the descriptor.
+std::vector<Case> Cases() {
+  return {{"q4_0", {.bits = 4, .group_size = 32}, 32},
+          {"q4_1", {.bits = 4, .group_size = 32, .zero = Zero::kMin}, 32},
+          {"q5_0", {.bits = 5, .group_size = 32}, 32},
+          {"q5_1", {.bits = 5, .group_size = 32, .zero = Zero::kMin}, 32},
+          {"q8_0", {.bits = 8, .group_size = 32}, 32},
+          {"q4_k", {.bits = 4, .group_size = 32, .zero = Zero::kMin, .scale = Scale::kSuper}, 256},
+          {"q5_k", {.bits = 5, .group_size = 32, .zero = Zero::kMin, .scale = Scale::kSuper}, 256},
+          {"q6_k", {.bits = 6, .group_size = 16, .scale = Scale::kSuper}, 256},
+          {"awq", {.bits = 4, .group_size = 128, .zero = Zero::kInteger}, 1},
+          {"gptq_g64_f32", {.bits = 4, .group_size = 64, .zero = Zero::kInteger, .scale = Scale::kF32}, 1},
+          {"int8_row", {.bits = 8, .group_size = 0, .scale = Scale::kF32}, 1},
+          {"int8_zero", {.bits = 8, .group_size = 32, .zero = Zero::kInteger}, 1},
+          {"int8_min_g16", {.bits = 8, .group_size = 16, .zero = Zero::kMin, .scale = Scale::kF32}, 1},
+          {"int4_row", {.bits = 4, .group_size = 0}, 1},
+          {"int4_g16", {.bits = 4, .group_size = 16, .zero = Zero::kInteger}, 1},
+          {"int4_g16_min", {.bits = 4, .group_size = 16, .zero = Zero::kMin}, 1},
+          {"int4_g16_mid", {.bits = 4, .group_size = 16}, 1},
+          {"int3", {.bits = 3, .group_size = 64}, 1},
+          {"int2_zero", {.bits = 2, .group_size = 64, .zero = Zero::kInteger}, 1},
+          {"f32", Format::Dense(DType::kF32), 1},
+          {"f16", Format::Dense(DType::kF16), 1},
+          {"bf16", Format::Dense(DType::kBF16), 1}};
+}
+
+// Random weights, held whole.
+class RandomSource : public WeightSource {
+ public:
+  RandomSource(const Format& format, int64_t rows, int64_t cols, uint32_t seed) : random_(seed) {
+    all_.format = format;
+    all_.rows = rows;
+    all_.cols = cols;
+    format.quantized() ? MakeQuantized() : MakeDense();
+  }
+  int64_t rows() const override { return all_.rows; }
+  int64_t cols() const override { return all_.cols; }
+  Format format() const override { return all_.format; }
+  void Read(int64_t row, int64_t count, WeightRows* out) const override {
+    out->format = all_.format;
+    out->rows = count;
+    out->cols = all_.cols;
+    const auto slice = [&](const auto& from, auto& to) {
+      const auto each = static_cast<int64_t>(from.size()) / all_.rows;
+      to.assign(from.begin() + row * each, from.begin() + (row + count) * each);
+    };
+    slice(all_.dense, out->dense);
+    slice(all_.codes, out->codes);
+    slice(all_.scale, out->scale);
+    slice(all_.zero, out->zero);
+    slice(all_.super_scale, out->super_scale);
+    slice(all_.super_min, out->super_min);
+    slice(all_.scale_code, out->scale_code);
+    slice(all_.min_code, out->min_code);
+  }
+  const WeightRows& all() const { return all_; }
+
+ private:
+  int Below(int end) { return std::uniform_int_distribution<int>(0, end - 1)(random_); }
+  float Uniform(float low, float high) { return std::uniform_real_distribution<float>(low, high)(random_); }
+  float Round(float value) const { return all_.format.scale == Scale::kF16 ? F16ToF32(F32ToF16(value)) : value; }
+  void MakeQuantized() {
+    const Format& format = all_.format;
+    const int64_t group = format.group_size == 0 ? all_.cols : format.group_size;
+    const int64_t groups = (all_.cols + group - 1) / group;
+    for (int64_t i = 0; i < all_.rows * all_.cols; ++i)
+      all_.codes.push_back(static_cast<uint8_t>(Below(1 << format.bits)));
+    if (format.scale == Scale::kSuper) return MakeSupers(groups, group);
+    for (int64_t i = 0; i < all_.rows * groups; ++i) {
+      all_.scale.push_back(Round(Uniform(-0.01F, 0.02F)));
+      if (format.zero == Zero::kMin) all_.zero.push_back(Round(Uniform(-0.2F, 0.05F)));
+      if (format.zero == Zero::kInteger) all_.zero.push_back(static_cast<float>(Below(1 << format.bits)));
+    }
+  }
+  void MakeDense() {
+    for (int64_t i = 0; i < all_.rows * all_.cols; ++i) {
+      const float value = Uniform(-0.1F, 0.1F);
+      all_.dense.push_back(all_.format.dense == DType::kF16    ? F16ToF32(F32ToF16(value))
+                           : all_.format.dense == DType::kBF16 ? BF16ToF32(F32ToBF16(value))
+                                                               : value);
+    }
+  }
+  void MakeSupers(int64_t groups, int64_t group) {
+    const int64_t supers = (all_.cols + kSuperBlock - 1) / kSuperBlock;
+    const bool min = all_.format.zero == Zero::kMin;
+    for (int64_t i = 0; i < all_.rows * supers; ++i) {
+      all_.super_scale.push_back(F16ToF32(F32ToF16(Uniform(0, 0.0005F))));
+      if (min) all_.super_min.push_back(F16ToF32(F32ToF16(Uniform(-0.005F, 0))));
+    }
+    for (int64_t i = 0; i < all_.rows * groups; ++i) {
+      const int64_t super = i / groups * supers + i % groups * group / kSuperBlock;
+      all_.scale_code.push_back(static_cast<int16_t>(min ? Below(64) : Below(256) - 128));
+      all_.scale.push_back(all_.super_scale[super] * all_.scale_code.back());
+      if (!min) continue;
+      all_.min_code.push_back(static_cast<int16_t>(Below(64)));
+      all_.zero.push_back(all_.super_min[super] * all_.min_code.back());
+    }
+  }
+
+  std::mt19937 random_;
+  WeightRows all_;
+};
+
+std::vector<float> RandomActivations(int64_t count, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(count);
+  for (float& value : x) value = normal(random);
+  for (int64_t i = 0; i < count; i += 97) x[i] *= 20;  // outliers
+  return x;
+}
+
+// Runs ops with one instruction set, one mode and one thread count.
+class Runner {
+ public:
+  Runner(kernels::Isa isa, Compute compute, int threads = 1)
+      : pool_(threads), scratch_(Scratch::Allocate(1 << 20).value()) {
+    context_ = {.pool = &pool_, .scratch = &scratch_, .kernels = &kernels::TableFor(isa), .compute = compute};
+  }
+  const Context& context() const { return context_; }
+  PackedWeight Pack(const WeightSource& source) const { return Prepack(context_, source).value(); }
+  std::vector<float> Multiply(const std::vector<float>& x, const PackedWeight& weight,
+                              const std::vector<float>& bias = {}) {
+    const int64_t k = weight.in_features(), n = weight.out_features(), m = static_cast<int64_t>(x.size()) / k;
+    EXPECT_LE(LinearScratchBytes(m, k), scratch_.size());
+    constexpr float kGuard = 12345.0F;
+    std::vector<float> y(m * n + 64, kGuard);
+    Linear(context_, {.data = const_cast<float*>(x.data()), .shape = {m, k}}, weight,
+           bias.empty() ? nullptr : bias.data(), {.data = y.data(), .shape = {m, n}});
+    for (int64_t i = m * n; i < m * n + 64; ++i) EXPECT_EQ(y[i], kGuard) << "write behind y";
+    EXPECT_EQ(scratch_.used(), 0);
+    y.resize(m * n);
+    return y;
+  }
+
+ private:
+  ThreadPool pool_;
+  Scratch scratch_;
+  Context context_;
+};
+
+std::vector<float> Row(const std::vector<float>& matrix, int64_t row, int64_t cols) {
+  return {matrix.begin() + row * cols, matrix.begin() + (row + 1) * cols};
+}
+bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+// A sum in double and the sum of its terms' magnitudes, to which rounding errors are proportional.
+struct Sum {
+  double value = 0, magnitude = 0;
+  void Add(double term) {
+    value += term;
+    magnitude += std::abs(term);
+  }
+};
+
+// The definition of W4A8 in kernels/gemm.h, in double: x a row of activations, w its row of weights.
+Sum QuantizedProduct(const WeightRows& w, int64_t row, const float* x) {
+  const int64_t group = w.format.group_size == 0 ? w.cols : w.format.group_size;
+  const int64_t groups = (w.cols + group - 1) / group;
+  Sum sum;
+  for (int64_t begin = 0; begin < w.cols; begin += 32) {
+    const int64_t end = std::min(begin + 32, w.cols);
+    float amax = 0;
+    for (int64_t k = begin; k < end; ++k) amax = std::max(amax, std::abs(x[k]));
+    if (amax == 0) continue;
+    const double scale_x = amax / 127.0F;
+    double products = 0, minimum = 0;
+    for (int64_t k = begin; k < end; ++k) {
+      const double a = std::nearbyint(x[k] * (127.0F / amax));
+      const int64_t g = row * groups + k / group;
+      const double code = w.codes[row * w.cols + k], scale = w.scale[g];
+      if (w.format.zero == Zero::kMidpoint) products += scale * (code - (1 << (w.format.bits - 1))) * a;
+      if (w.format.zero == Zero::kInteger) products += scale * (code - w.zero[g]) * a;
+      if (w.format.zero == Zero::kMin) products += scale * code * a, minimum += w.zero[g] * a;
+    }
+    sum.Add(scale_x * products);
+    sum.Add(scale_x * minimum);
+  }
+  return sum;
+}
+
+Sum ExactProduct(const float* w, const float* x, int64_t k, bool bf16_activations) {
+  Sum sum;
+  for (int64_t i = 0; i < k; ++i) {
+    sum.Add(static_cast<double>(w[i]) * (bf16_activations ? BF16ToF32(F32ToBF16(x[i])) : x[i]));
+  }
+  return sum;
+}
+
+int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
+
+class LinearTest : public testing::TestWithParam<kernels::Isa> {};
+
+// Design contract 1: row m of any M equals the same row alone, bit for bit.
+TEST_P(LinearTest, RowDoesNotDependOnBatch) {
+  uint32_t seed = 1;
+  for (const Compute compute : {Compute::kFast, Compute::kExact}) {
+    Runner runner(GetParam(), compute);
+    for (const Case& c : Cases()) {
+      for (const auto& [n, k] : {std::pair<int64_t, int64_t>{37, 75}, {16, 544}, {51, 1100}}) {
+        const int64_t cols = RoundUp(k, c.multiple);
+        const PackedWeight weight = runner.Pack(RandomSource(c.format, n, cols, ++seed));
+        const std::vector<float> x = RandomActivations(33 * cols, ++seed);
+        std::vector<std::vector<float>> alone;
+        for (int64_t m = 0; m < 33; ++m) alone.push_back(runner.Multiply(Row(x, m, cols), weight));
+        for (const int64_t m : {2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 33}) {
+          const std::vector<float> y = runner.Multiply({x.begin(), x.begin() + m * cols}, weight);
+          for (int64_t row = 0; row < m; ++row) {
+            ASSERT_TRUE(SameBits(Row(y, row, n), alone[row]))
+                << c.name << " M=" << m << " N=" << n << " K=" << cols << " row " << row << " exact "
+                << (compute == Compute::kExact);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, FastMatchesItsDefinition) {
+  Runner runner(GetParam(), Compute::kFast);
+  uint32_t seed = 100;
+  for (const Case& c : Cases()) {
+    const int64_t m = 7, n = 35, k = RoundUp(1100, c.multiple);
+    const RandomSource source(c.format, n, k, ++seed);
+    const PackedWeight weight = runner.Pack(source);
+    const std::vector<float> x = RandomActivations(m * k, ++seed), bias = RandomActivations(n, ++seed);
+    const std::vector<float> y = runner.Multiply(x, weight, bias);
+    std::vector<float> w(n * k);
+    DequantizeRows(source.all(), w.data());
+    const bool bf16 = c.format.dense == DType::kBF16 && !c.format.quantized() &&
+                      runner.context().kernels->gemm.multiply_bf16 != nullptr && kernels::CpuMultipliesBf16();
+    double error2 = 0, norm2 = 0;
+    for (int64_t i = 0; i < m * n; ++i) {
+      const int64_t row = i / n, channel = i % n;
+      const Sum exact = ExactProduct(&w[channel * k], &x[row * k], k, false);
+      const Sum want = c.format.quantized() ? QuantizedProduct(source.all(), channel, &x[row * k])
+                                            : ExactProduct(&w[channel * k], &x[row * k], k, bf16);
+      // Each of the chain's additions rounds a partial sum, whose size is at most the magnitude.
+      const double additions = (c.format.quantized() ? 2.0 * k / 16 : 2.0 * k) + 4;
+      const double tolerance = additions * kEps * (want.magnitude + std::abs(bias[channel]));
+      ASSERT_TRUE(!(std::abs(y[i] - bias[channel] - want.value) > tolerance) && std::isfinite(y[i]))
+          << c.name << " row " << row << " channel " << channel << ": " << y[i] << " is not "
+          << want.value + bias[channel] << " ± " << tolerance;
+      error2 += std::pow(y[i] - bias[channel] - exact.value, 2);
+      norm2 += exact.value * exact.value;
+    }
+    EXPECT_TRUE(std::sqrt(error2 / norm2) <= 0.03) << c.name << ": " << std::sqrt(error2 / norm2);
+  }
+}
+
+TEST_P(LinearTest, ExactMatchesDequantizedWeights) {
+  Runner runner(GetParam(), Compute::kExact);
+  uint32_t seed = 200;
+  for (const Case& c : Cases()) {
+    const int64_t m = 7, n = 35, k = RoundUp(1100, c.multiple);
+    const RandomSource source(c.format, n, k, ++seed);
+    const PackedWeight weight = runner.Pack(source);
+    const std::vector<float> x = RandomActivations(m * k, ++seed), bias = RandomActivations(n, ++seed);
+    const std::vector<float> y = runner.Multiply(x, weight, bias);
+    std::vector<float> w(n * k);
+    DequantizeRows(source.all(), w.data());
+    for (int64_t i = 0; i < m * n; ++i) {
+      const Sum want = ExactProduct(&w[i % n * k], &x[i / n * k], k, false);
+      const double tolerance = (k + 4.0) * kEps * (want.magnitude + std::abs(bias[i % n]));
+      ASSERT_TRUE(std::abs(y[i] - bias[i % n] - want.value) <= tolerance) << c.name << " element " << i;
+    }
+  }
+}
+
+// The chains of operations are the same everywhere, so the bits are; only bf16 products differ.
+TEST_P(LinearTest, AgreesWithReferenceBitForBit) {
+  uint32_t seed = 300;
+  for (const Compute compute : {Compute::kFast, Compute::kExact}) {
+    Runner runner(GetParam(), compute), reference(kernels::Isa::kReference, compute);
+    for (const Case& c : Cases()) {
+      if (compute == Compute::kFast && c.format == Format::Dense(DType::kBF16)) continue;
+      const int64_t n = 21, k = RoundUp(610, c.multiple);
+      const PackedWeight weight = runner.Pack(RandomSource(c.format, n, k, ++seed));
+      const std::vector<float> x = RandomActivations(9 * k, ++seed);
+      ASSERT_TRUE(SameBits(runner.Multiply(x, weight), reference.Multiply(x, weight)))
+          << c.name << " exact " << (compute == Compute::kExact);
+    }
+  }
+}
+
+TEST_P(LinearTest, ThreadsDoNotMatter) {
+  for (const Compute compute : {Compute::kFast, Compute::kExact}) {
+    Runner one(GetParam(), compute, 1), two(GetParam(), compute, 2), three(GetParam(), compute, 3);
+    for (const Case& c : Cases()) {
+      const int64_t n = 500, k = RoundUp(200, c.multiple);
+      const RandomSource source(c.format, n, k, 7);
+      const PackedWeight weight = one.Pack(source), weight3 = three.Pack(source);
+      ASSERT_EQ(weight.bytes(), weight3.bytes());
+      ASSERT_EQ(std::memcmp(weight.data(), weight3.data(), weight.bytes()), 0) << c.name;
+      const std::vector<float> x = RandomActivations(19 * k, 8);
+      const std::vector<float> y = one.Multiply(x, weight);
+      ASSERT_TRUE(SameBits(y, two.Multiply(x, weight))) << c.name;
+      ASSERT_TRUE(SameBits(y, three.Multiply(x, weight))) << c.name;
+    }
+  }
+}
+
+TEST_P(LinearTest, BadRowStaysAlone) {
+  constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
+  for (const Compute compute : {Compute::kFast, Compute::kExact}) {
+    Runner runner(GetParam(), compute);
+    for (const Case& c : Cases()) {
+      const int64_t n = 20, k = RoundUp(100, c.multiple);
+      const PackedWeight weight = runner.Pack(RandomSource(c.format, n, k, 9));
+      std::vector<float> x = RandomActivations(6 * k, 10);
+      const std::vector<float> good = runner.Multiply(x, weight);
+      x[2 * k + 40] = kNan;
+      x[4 * k + k - 1] = kInf;
+      const std::vector<float> y = runner.Multiply(x, weight);
+      for (int64_t row = 0; row < 6; ++row) {
+        if (row != 2 && row != 4) {
+          ASSERT_TRUE(SameBits(Row(y, row, n), Row(good, row, n))) << c.name;
+          continue;
+        }
+        for (int64_t i = 0; i < n; ++i) ASSERT_FALSE(std::isfinite(y[row * n + i])) << c.name << " hides it";
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, ZerosGiveTheBias) {
+  for (const Compute compute : {Compute::kFast, Compute::kExact}) {
+    Runner runner(GetParam(), compute);
+    for (const Case& c : Cases()) {
+      const int64_t n = 20, k = RoundUp(100, c.multiple);
+      const PackedWeight weight = runner.Pack(RandomSource(c.format, n, k, 11));
+      const std::vector<float> bias = RandomActivations(n, 12);
+      std::vector<float> x(2 * k, 0.0F);
+      for (int64_t i = 0; i < k; ++i) x[k + i] = i % 2 ? 1e-39F : -1e-38F;  // below what has a reciprocal
+      const std::vector<float> y = runner.Multiply(x, weight, bias);
+      for (int64_t i = 0; i < 2 * n; ++i) ASSERT_EQ(y[i], bias[i % n]) << c.name;
+    }
+  }
+}
+
+TEST_P(LinearTest, HugeAndTinyActivations) {
+  Runner runner(GetParam(), Compute::kFast), reference(kernels::Isa::kReference, Compute::kFast);
+  const PackedWeight weight = runner.Pack(RandomSource({.bits = 8, .group_size = 32}, 16, 64, 13));
+  for (const float size : {1e-37F, 1e-30F, 1e-29F, 1e-20F, 1e30F, 3e38F}) {
+    std::vector<float> x = RandomActivations(64, 14);
+    for (float& value : x) value = std::clamp(value / 100, -1.0F, 1.0F) * size;
+    x[5] = size;
+    ASSERT_TRUE(SameBits(runner.Multiply(x, weight), reference.Multiply(x, weight))) << size;
+  }
+}
+
+TEST_P(LinearTest, EmbedGathersRows) {
+  Runner runner(GetParam(), Compute::kFast);
+  for (const Case& c : Cases()) {
+    const int64_t n = 40, k = RoundUp(70, c.multiple);
+    const RandomSource source(c.format, n, k, 15);
+    const PackedWeight table = runner.Pack(source);
+    std::vector<float> w(n * k);
+    DequantizeRows(source.all(), w.data());
+    const std::vector<int32_t> ids = {39, 0, 17, 17, 16, 15, 31, 38};
+    std::vector<float> y(ids.size() * k);
+    Embed(runner.context(), ids, table, 1.5F, {.data = y.data(), .shape = {static_cast<int64_t>(ids.size()), k}});
+    for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], w[ids[i / k] * k + i % k] * 1.5F) << c.name << " " << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isas, LinearTest, testing::ValuesIn(kernels::AvailableIsas()),
+                         [](const auto& info) { return std::string(kernels::IsaName(info.param)); });
+
+TEST(PackedBytesTest, StaysNearTheFile) {
+  const struct {
+    Encoding encoding;
+    double limit;
+  } limits[] = {{Encoding::kQ4_0, 1.001}, {Encoding::kQ4_1, 1.001}, {Encoding::kQ8_0, 1.001}, {Encoding::kQ4_K, 1.03},
+                {Encoding::kQ5_0, 1.56},  {Encoding::kQ5_1, 1.51},  {Encoding::kQ5_K, 1.6},   {Encoding::kQ6_K, 1.56},
+                {Encoding::kF16, 1.0},    {Encoding::kBF16, 1.0},   {Encoding::kF32, 1.0}};
+  for (const auto& [encoding, limit] : limits) {
+    const double file = 2048.0 * static_cast<double>(RowBytes(encoding, 5632).value());
+    EXPECT_LE(static_cast<double>(PackedBytes(FormatOf(encoding), 2048, 5632)), file * limit) << InfoOf(encoding).name;
+  }
+}
+
+}  // namespace
+}  // namespace ingot::ops
