@@ -1,7 +1,8 @@
-# Compiler flags, third-party packages, and the three functions every folder uses:
+# Compiler flags, third-party packages, and the functions every folder uses:
 #   ingot_library(name SOURCES … DEPS <folders> LIBS <packages>)
-#   ingot_test(name SOURCES … DEPS … LIBS … [DATA])
-#   ingot_fuzz(name SOURCE … DEPS …)
+#   ingot_test(name SOURCES … DEPS … LIBS …)
+#   ingot_fuzz(name SOURCES … DEPS …)
+#   ingot_bench(name SOURCES … DEPS …)
 # A library may include only headers of the folders named in DEPS (transitively); tools/check_deps.py holds it to that.
 
 include(GNUInstallDirs)
@@ -39,22 +40,30 @@ endif()
 
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
+set(Boost_USE_STATIC_LIBS ON)  # tests and benchmarks are carried to machines that have no Boost
 find_package(Boost 1.81 REQUIRED COMPONENTS json system)
+find_package(OpenSSL REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 if(INGOT_TESTS)
   find_package(GTest REQUIRED)
 endif()
+if(INGOT_BENCH)
+  find_package(benchmark REQUIRED)
+endif()
 
-# Debian ships tl::expected as plain headers.
+# Debian ships tl::expected as plain headers, in a folder that compilers search anyway.
 find_path(TL_EXPECTED_INCLUDE tl/expected.hpp REQUIRED)
 
 function(ingot_library name)
   cmake_parse_arguments(A "" "" "SOURCES;DEPS;LIBS" ${ARGN})
   add_library(ingot_${name} STATIC ${A_SOURCES})
-  target_include_directories(ingot_${name} PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src>)
+  target_include_directories(ingot_${name} PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src>
+                                                  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/ingot>)
   list(TRANSFORM A_DEPS PREPEND ingot_)
   target_link_libraries(ingot_${name} PUBLIC ${A_DEPS} ${A_LIBS})
+  set_target_properties(ingot_${name} PROPERTIES EXPORT_NAME ${name})
   set_property(GLOBAL APPEND PROPERTY INGOT_LIBRARIES ingot_${name})
 endfunction()
 
@@ -80,5 +89,20 @@ function(ingot_fuzz name)
   list(TRANSFORM A_DEPS PREPEND ingot_)
   target_link_libraries(${name} PRIVATE ${A_DEPS} ${A_LIBS})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-  set_property(GLOBAL APPEND PROPERTY INGOT_FUZZERS ${name})
+  add_dependencies(fuzzers ${name})
 endfunction()
+
+# Google Benchmark, with a main of its own.
+function(ingot_bench name)
+  if(NOT INGOT_BENCH)
+    return()
+  endif()
+  cmake_parse_arguments(A "" "" "SOURCES;DEPS;LIBS" ${ARGN})
+  add_executable(${name} ${A_SOURCES})
+  list(TRANSFORM A_DEPS PREPEND ingot_)
+  target_link_libraries(${name} PRIVATE ${A_DEPS} ${A_LIBS} benchmark::benchmark_main)
+  add_dependencies(benchmarks ${name})
+endfunction()
+
+add_custom_target(fuzzers)
+add_custom_target(benchmarks)

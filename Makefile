@@ -1,0 +1,73 @@
+# Each target installs what it needs (tools/bootstrap.sh), builds, and runs. A second run does nothing twice.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+JOBS ?= $(shell nproc)
+PORT ?= 23333
+MODEL ?= build/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+MODEL_NAME ?= smollm2
+FUZZ_SECONDS ?= 20
+TSAN_TESTS ?= base_test engine_test kv_test llm_test server_test
+CXX_FILES = $(shell find src apps tests bench -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
+INGOT := build/release/bin/ingot
+
+.PHONY: help build serve test bench fmt lint san nightly fuzz
+
+help: ## What there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
+
+build: ## The program: build/release/bin/ingot
+	@tools/bootstrap.sh build
+	@test -f build/release/build.ninja || cmake --preset release -DINGOT_TESTS=OFF
+	@ninja -C build/release -j $(JOBS) --quiet ingot
+
+serve: ## Serve MODEL (default: SmolLM2-135M-Instruct) on http://127.0.0.1:PORT
+	@tools/bootstrap.sh serve
+	@test -f build/release/build.ninja || cmake --preset release -DINGOT_TESTS=OFF
+	@ninja -C build/release -j $(JOBS) --quiet ingot
+	@exec $(INGOT) serve api_server $(MODEL) --model-name $(MODEL_NAME) --server-port $(PORT)
+
+test: ## All checks and tests
+	@tools/bootstrap.sh test
+	@$(MAKE) --no-print-directory lint
+	@cmake --preset release -DINGOT_TESTS=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
+	@ninja -C build/release -j $(JOBS)
+	@ctest --preset release -j $(JOBS)
+
+bench: ## Micro-benchmarks of the kernels
+	@tools/bootstrap.sh bench
+	@cmake --preset release -DINGOT_BENCH=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
+	@ninja -C build/release -j $(JOBS) --quiet benchmarks
+	@for bench in build/release/bin/*_bench; do "$$bench"; done
+
+fmt: ## Format the C++ sources in place
+	@tools/bootstrap.sh lint
+	@clang-format-19 -i $(CXX_FILES)
+
+lint: ## Format, includes between folders, lengths of functions and files
+	@tools/bootstrap.sh lint
+	@clang-format-19 --dry-run -Werror $(CXX_FILES)
+	@python3 tools/check_deps.py
+	@python3 tools/check_sizes.py
+
+san: ## All tests under ASan and UBSan; those with threads under TSan
+	@tools/bootstrap.sh san
+	@cmake --preset asan >build/cmake.log || { cat build/cmake.log; exit 1; }
+	@ninja -C build/asan -j $(JOBS)
+	@ctest --preset asan -j $(JOBS)
+	@cmake --preset tsan >build/cmake.log || { cat build/cmake.log; exit 1; }
+	@ninja -C build/tsan -j $(JOBS) $(TSAN_TESTS)
+	@ctest --preset tsan -j $(JOBS) -R "^($$(echo $(TSAN_TESTS) | tr ' ' '|'))$$"
+
+nightly: ## The tests at full scale (INGOT_NIGHTLY=1), then each fuzzer for five minutes
+	@tools/bootstrap.sh test
+	@cmake --preset release -DINGOT_TESTS=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
+	@ninja -C build/release -j $(JOBS)
+	@INGOT_NIGHTLY=1 ctest --preset release --timeout 7200
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=300
+
+fuzz: ## Each libFuzzer target for FUZZ_SECONDS
+	@tools/bootstrap.sh san
+	@cmake --preset fuzz >build/cmake.log || { cat build/cmake.log; exit 1; }
+	@ninja -C build/fuzz -j $(JOBS) fuzzers
+	@tools/run_fuzzers.sh build/fuzz $(FUZZ_SECONDS)

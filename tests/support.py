@@ -1,0 +1,67 @@
+"""What the tests that drive the program share."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BINARY = os.environ.get("INGOT_BIN", str(ROOT / "build/release/bin/ingot"))
+MODEL = pathlib.Path(os.environ.get("INGOT_MODELS", ROOT / "build/models")) / "smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+START_SECONDS = 300  # generous: sanitizers, and tests that run beside this one
+
+
+def require_model() -> str:
+    """The default model's path; without it the whole test file counts as skipped."""
+    if not MODEL.exists():
+        print(f"skipped: {MODEL} is not here; tools/bootstrap.sh test fetches it")
+        sys.exit(77)
+    return str(MODEL)
+
+
+class Server:
+    """`ingot serve api_server` on a free port, as a context manager."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [BINARY, "serve", "api_server", *arguments, "--server-port", "0"]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        self.log: list[str] = []
+        threading.Thread(target=self._read_log, daemon=True).start()
+        self.url = self._wait_for_url()
+
+    def _read_log(self) -> None:
+        for line in self.process.stderr:
+            self.log.append(line)
+
+    def _wait_for_url(self) -> str:
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and self.process.poll() is None:
+            if match := re.search(r"on (http://[0-9.]+:[0-9]+)", "".join(self.log)):
+                return match.group(1)
+            time.sleep(0.02)
+        self.process.kill()
+        raise RuntimeError("the server did not start:\n" + "".join(self.log))
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(self.url + path, timeout=60) as response:
+            return response.read().decode()
+
+    def stop(self) -> int:
+        """SIGTERM, then its exit status."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(timeout=60)
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.stop()
+        finally:
+            self.process.kill()
+            self.process.wait()

@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|test|san|lint|bench
+#   build  compiler and libraries (apt)
+#   serve  build + the default model in build/models/ (pip)
+#   test   serve + test libraries (apt) + the oracles of tools/requirements.txt in build/venv (pip)
+#   san    test + the sanitizers and what makes their reports readable (apt)
+#   lint   the formatter (apt) and python3
+#   bench  build + Google Benchmark (apt)
+# For Debian 12, as root or with sudo. Elsewhere it names what is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+role=${1:-}
+case $role in
+  build | serve | test | san | lint | bench) ;;
+  *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac
+
+BUILD_PACKAGES="clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev
+  libboost-system1.81-dev libcli11-dev libedit-dev libexpected-dev libfmt-dev libpcre2-dev libssl-dev libutf8proc-dev
+  libyaml-cpp-dev"
+PYTHON_PACKAGES="python3 python3-venv ca-certificates"
+TEST_PACKAGES="clang-format-19 libgtest-dev libgmock-dev curl"
+SAN_PACKAGES="libclang-rt-19-dev llvm-19"
+LINT_PACKAGES="clang-format-19 python3"
+BENCH_PACKAGES="libbenchmark-dev"
+
+VENV=build/venv
+MODELS=build/models
+DEFAULT_MODEL=smollm2
+
+say() { echo "bootstrap: $*" >&2; }
+
+# A stamp of this very content says that nothing is to be done.
+digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/models.json tools/fetch_model.py | sha256sum | cut -c1-16)
+stamp=build/.bootstrap-$role
+if [[ -f $stamp && $(<"$stamp") == "$digest" ]] &&
+  { [[ $role != serve && $role != test && $role != san ]] || [[ -x $VENV/bin/python && -d $MODELS/$DEFAULT_MODEL ]]; } &&
+  { [[ $role == lint ]] || command -v clang++-19 >/dev/null; }; then
+  exit 0
+fi
+
+as_root() {
+  if [[ $(id -u) == 0 ]]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    say "not root, and there is no sudo. Run as root: $*"
+    exit 1
+  fi
+}
+
+retry() {
+  local attempt
+  for attempt in 1 2 3 4; do
+    "$@" && return 0
+    say "failed (attempt $attempt of 4): $*"
+    sleep $((attempt * 3))
+  done
+  return 1
+}
+
+install_packages() {
+  local missing=() package
+  if ! command -v apt-get >/dev/null; then
+    say "no apt-get here; make sure that you have what these Debian 12 packages hold:" "$@"
+    return 0
+  fi
+  for package in "$@"; do
+    [[ $(dpkg-query -W -f='${Status}' "$package" 2>/dev/null) == "install ok installed" ]] || missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+  say "installing with apt: ${missing[*]}"
+  retry as_root apt-get -qq update
+  retry as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+    -o Dpkg::Use-Pty=0 "${missing[@]}" >&2
+}
+
+# Debian's own interpreter where it is: another python3 on the PATH may lack venv or be too old or new for the wheels.
+make_venv() {
+  [[ -x $VENV/bin/python ]] && return 0
+  local python=/usr/bin/python3
+  [[ -x $python ]] || python=python3
+  say "creating a private Python environment in $VENV"
+  "$python" -m venv "$VENV"
+}
+
+install_oracles() {
+  say "installing with pip into $VENV: $(grep -v '^#' tools/requirements.txt | tr '\n' ' ')"
+  retry "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tools/requirements.txt >&2
+}
+
+fetch_model() {
+  [[ -d $MODELS/$DEFAULT_MODEL ]] || say "downloading the model $DEFAULT_MODEL (90 MB) into $MODELS"
+  "$VENV/bin/python" tools/fetch_model.py "$DEFAULT_MODEL" "$MODELS" >/dev/null
+}
+
+mkdir -p build
+# Package names are words, split on purpose.
+# shellcheck disable=SC2086
+case $role in
+  build) install_packages $BUILD_PACKAGES ;;
+  serve) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES ;;
+  test) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $TEST_PACKAGES ;;
+  san) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $TEST_PACKAGES $SAN_PACKAGES ;;
+  lint) install_packages $LINT_PACKAGES ;;
+  bench) install_packages $BUILD_PACKAGES $BENCH_PACKAGES ;;
+esac
+if [[ $role == serve || $role == test || $role == san ]]; then
+  make_venv
+  fetch_model
+fi
+if [[ $role == test || $role == san ]]; then install_oracles; fi
+
+echo "$digest" >"$stamp"
+say "ready for \"make $role\""
