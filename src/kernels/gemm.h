@@ -53,7 +53,8 @@ struct PanelLayout {
   int64_t zero_code_offset;   // kMin with kSuper
   int64_t panel_bytes;        // a multiple of 64
 
-  bool quantized() const { return kind == WeightKind::kInt4 || kind == WeightKind::kInt8; }
+  // Always inline: sources compiled for AVX-512 include this, and the linker must not keep their copy for all.
+  [[gnu::always_inline]] bool quantized() const { return kind == WeightKind::kInt4 || kind == WeightKind::kInt8; }
 };
 // REQUIRES: a format that ops::PackedFormat returns.
 PanelLayout LayoutOf(const Format& held, int64_t in_features);

@@ -1,0 +1,222 @@
+// 4- and 8-bit weights × int8 activations.
+#include "kernels/cpu/gemm.h"
+
+namespace ingot::kernels::INGOT_ISA_NAMESPACE {
+namespace {
+
+// kNibbles: as packed, two codes a byte. kNarrow: bytes that are < 16, kWide: any bytes.
+enum class CodeKind { kNibbles, kNarrow, kWide };
+
+#if defined(__AVX512F__) || defined(__AVXVNNI__)
+// With VNNI all bytes are alike.
+constexpr CodeKind kUnpacked = CodeKind::kWide;
+
+// Σ codes · activations of one row and panel over a sub-group, started at `offset`.
+template <CodeKind>
+struct Dots {
+  I32x16 sum;
+  INGOT_INLINE void Start(int32_t offset) { sum = Broadcast(offset); }
+  INGOT_INLINE void Add(Bytes64 codes, I32x16 a) { sum = Dot(sum, codes, a); }
+  INGOT_INLINE I32x16 Total(int32_t) const { return sum; }
+};
+#else
+constexpr CodeKind kUnpacked = CodeKind::kNarrow;
+
+// Pairs u8 · s8 in 16 bits: 2 · 15 · 127 = 3810, and eight quads of them stay below 2^15.
+template <CodeKind>
+struct Dots {
+  __m256i lo, hi;
+  INGOT_INLINE void Start(int32_t) { lo = hi = _mm256_setzero_si256(); }
+  INGOT_INLINE void Add(Bytes64 codes, I32x16 a) {
+    lo = _mm256_add_epi16(lo, _mm256_maddubs_epi16(codes.lo, a.lo));
+    hi = _mm256_add_epi16(hi, _mm256_maddubs_epi16(codes.hi, a.hi));
+  }
+  INGOT_INLINE I32x16 Total(int32_t offset) const {
+    const __m256i ones = _mm256_set1_epi16(1), start = _mm256_set1_epi32(offset);
+    return {_mm256_add_epi32(start, _mm256_madd_epi16(lo, ones)), _mm256_add_epi32(start, _mm256_madd_epi16(hi, ones))};
+  }
+};
+// Bytes up to 255 would saturate there: even and odd bytes apart, in 16 bits each.
+template <>
+struct Dots<CodeKind::kWide> {
+  I32x16 sum;
+  INGOT_INLINE void Start(int32_t offset) { sum = Broadcast(offset); }
+  INGOT_INLINE static __m256i AddHalf(__m256i sum, __m256i codes, __m256i a) {
+    const __m256i even = _mm256_and_si256(codes, _mm256_set1_epi16(255)), odd = _mm256_srli_epi16(codes, 8);
+    const __m256i a_even = _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8), a_odd = _mm256_srai_epi16(a, 8);
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(even, a_even));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(odd, a_odd));
+  }
+  INGOT_INLINE void Add(Bytes64 codes, I32x16 a) {
+    sum = {AddHalf(sum.lo, codes.lo, a.lo), AddHalf(sum.hi, codes.hi, a.hi)};
+  }
+  INGOT_INLINE I32x16 Total(int32_t) const { return sum; }
+};
+#endif
+
+// Quad j of a group of 32 inputs.
+template <CodeKind kCodes>
+INGOT_INLINE Bytes64 Quad(const std::byte* group, int j) {
+  if (kCodes != CodeKind::kNibbles) return LoadBytes(group + j * 64);
+  return j < 4 ? LowNibbles(LoadBytes(group + j * 64)) : HighNibbles(LoadBytes(group + (j - 4) * 64));
+}
+
+// A tile's rows × a step's panels × a run of groups of 32 inputs.
+struct Block {
+  const std::byte* codes[kPanelsTogether];  // of the first group
+  const float* scales[kPanelsTogether];     // [groups · subs][16]
+  const float* zeros[kPanelsTogether];
+  const std::byte* activations;  // the first group of the tile
+  int64_t tile_rows, first_row;  // the rows that are done: [first_row, first_row + R) of the tile
+  int64_t groups;
+  float* y;  // first row, first panel
+  int64_t y_stride;
+  const int64_t* lanes;
+};
+
+// y += the products of a sub-group, from their integer sums. `row` is the activations' scale, `sum` their correction.
+template <ZeroKind kZero>
+INGOT_INLINE F32x16 AddProducts(F32x16 y, I32x16 dots, float row, const float* sum, F32x16 scale, const float* zeros) {
+  F32x16 products = ToFloat(dots);
+  if (kZero == ZeroKind::kInteger) products = NegFma(Load(zeros), Broadcast(*sum), products);
+  y = Fma(products, Mul(Broadcast(row), scale), y);
+  return kZero == ZeroKind::kMin ? Fma(Broadcast(*sum), Load(zeros), y) : y;
+}
+
+template <CodeKind kCodes, ZeroKind kZero, int kSubs, int R>
+void MultiplyBlock(const Block& b) {
+  constexpr int kQuads = 8 / kSubs;
+  constexpr int64_t kGroupBytes = kCodes == CodeKind::kNibbles ? 256 : 512;
+  Outputs<R> out;
+  out.Read(b.y, b.y_stride, b.lanes);
+  const std::byte* codes[kPanelsTogether];
+  for (int n = 0; n < kPanelsTogether; ++n) codes[n] = b.codes[n];
+  const auto* a = reinterpret_cast<const int32_t*>(b.activations) + b.first_row * 8;  // [tile_rows][8] quads
+  const auto* row = reinterpret_cast<const float*>(b.activations) + b.tile_rows * 8 + b.first_row;
+  const auto* sums = reinterpret_cast<const float*>(b.activations) + b.tile_rows * 9 + b.first_row * kSubs;
+  const int64_t next = b.tile_rows * (9 + kSubs);
+  int64_t at = 0;  // in scales and zeros
+  for (int64_t g = 0; g < b.groups; ++g) {
+    for (int s = 0; s < kSubs; ++s, at += 16) {
+      Dots<kCodes> dots[R][kPanelsTogether];
+      int32_t offsets[R];
+      for (int r = 0; r < R; ++r) {
+        offsets[r] = kZero == ZeroKind::kMidpoint ? reinterpret_cast<const int32_t*>(sums)[r * kSubs + s] : 0;
+        for (int n = 0; n < kPanelsTogether; ++n) dots[r][n].Start(offsets[r]);
+      }
+#pragma GCC unroll 8
+      for (int j = 0; j < kQuads; ++j) {
+        Bytes64 quads[kPanelsTogether];
+        for (int n = 0; n < kPanelsTogether; ++n) quads[n] = Quad<kCodes>(codes[n], s * kQuads + j);
+        for (int r = 0; r < R; ++r) {
+          const I32x16 four = Broadcast(a[r * 8 + s * kQuads + j]);
+          for (int n = 0; n < kPanelsTogether; ++n) dots[r][n].Add(quads[n], four);
+        }
+      }
+      for (int n = 0; n < kPanelsTogether; ++n) {
+        const F32x16 scale = Load(b.scales[n] + at);
+        for (int r = 0; r < R; ++r) {
+          out.y[r][n] = AddProducts<kZero>(out.y[r][n], dots[r][n].Total(offsets[r]), row[r], sums + r * kSubs + s,
+                                           scale, b.zeros[n] + at);
+        }
+      }
+    }
+    for (int n = 0; n < kPanelsTogether; ++n) codes[n] += kGroupBytes;
+    a += next, row += next, sums += next;
+  }
+  out.Write(b.y, b.y_stride, b.lanes);
+}
+
+// All rows of a tile, in parts that fit the registers.
+template <CodeKind kCodes, ZeroKind kZero, int kSubs>
+INGOT_INLINE void MultiplyTile(Block b) {
+  float* const y = b.y;
+#ifdef __AVX512F__
+  constexpr int64_t kRows = 6;
+#else
+  constexpr int64_t kRows = 3;
+#endif
+  int64_t left = b.tile_rows;
+  const int64_t most = left == 4 && kRows < 4 ? 2 : kRows;
+  for (b.first_row = 0; left > 0;) {
+    const int64_t rows = left < most ? left : most;
+    b.y = y + b.first_row * b.y_stride;
+    if (rows == 1) MultiplyBlock<kCodes, kZero, kSubs, 1>(b);
+    if (rows == 2) MultiplyBlock<kCodes, kZero, kSubs, 2>(b);
+    if (rows == 3) MultiplyBlock<kCodes, kZero, kSubs, 3>(b);
+#ifdef __AVX512F__
+    if (rows == 4) MultiplyBlock<kCodes, kZero, kSubs, 4>(b);
+    if (rows == 6) MultiplyBlock<kCodes, kZero, kSubs, 6>(b);
+#endif
+    b.first_row += rows;
+    left -= rows;
+  }
+}
+
+void UnpackNibbles(const std::byte* from, int64_t groups, std::byte* to) {
+  for (int64_t g = 0; g < groups; ++g, from += 256, to += 512) {
+    for (int j = 0; j < 8; ++j) StoreBytes(to + j * 64, Quad<CodeKind::kNibbles>(from, j));
+  }
+}
+
+// Groups of 32 inputs that are done for all tiles before the next ones. Many tiles: codes (16 KB) and scales (up to 8
+// KB) of the step's panels stay in L1 beside a tile's activations. One tile reads them once anyway.
+constexpr int64_t kManyTilesGroups = 16, kOneTileGroups = 64;
+
+// One step: all tiles of p × the panels of `step`.
+template <CodeKind kCodes, ZeroKind kZero, int kSubs, int64_t kGroups>
+void MultiplyStep(const GemmParams& p, const PanelStep& step) {
+  constexpr bool kUnpack = kCodes == CodeKind::kNarrow;  // nibbles become bytes first; else codes are read in place
+  constexpr CodeKind kRead = kUnpack ? kUnpacked : kCodes;
+  alignas(64) float scales[kPanelsTogether][kGroups * kSubs * 16];
+  alignas(64) float zeros[kPanelsTogether][kZero == ZeroKind::kMidpoint ? 1 : kGroups * kSubs * 16];
+  alignas(64) std::byte bytes[kPanelsTogether][kUnpack ? kGroups * 512 : 1];
+  const PanelLayout& layout = *p.layout;
+  const int64_t group_bytes = layout.kind == WeightKind::kInt4 ? 256 : 512, groups = layout.padded_k / 32;
+  StartOutputs(p, step);
+  for (int64_t g = 0; g < groups; g += kGroups) {
+    const int64_t count = groups - g < kGroups ? groups - g : kGroups;
+    Block b{.groups = count, .y_stride = p.out_features, .lanes = step.lanes};
+    for (int n = 0; n < kPanelsTogether; ++n) {
+      UnpackScales(layout, step.panels[n], g * 32, (g + count) * 32, scales[n], zeros[n]);
+      b.codes[n] = step.panels[n] + g * group_bytes;
+      if (kUnpack) UnpackNibbles(b.codes[n], count, bytes[n]), b.codes[n] = bytes[n];
+      b.scales[n] = scales[n];
+      b.zeros[n] = zeros[n];
+    }
+    for (int64_t t = p.tile_begin; t < p.tile_end; ++t) {
+      const RowTile& tile = p.tiles[t];
+      b.activations = p.activations + tile.offset + g * tile.rows * (32 + 4 + 4 * kSubs);
+      b.tile_rows = tile.rows;
+      b.y = p.y + tile.row * p.out_features + step.first_output;
+      MultiplyTile<kRead, kZero, kSubs>(b);
+    }
+  }
+}
+
+template <ZeroKind kZero, int kSubs>
+void MultiplyPanels(const GemmParams& p) {
+  const bool one_tile = p.tile_end - p.tile_begin == 1, nibbles = p.layout->kind == WeightKind::kInt4;
+  for (int64_t panel = p.panel_begin; panel < p.panel_end; panel += kPanelsTogether) {
+    const PanelStep step = StepAt(p, panel);
+    if (nibbles && one_tile) MultiplyStep<CodeKind::kNibbles, kZero, kSubs, kOneTileGroups>(p, step);
+    if (nibbles && !one_tile) MultiplyStep<CodeKind::kNarrow, kZero, kSubs, kManyTilesGroups>(p, step);
+    if (!nibbles && one_tile) MultiplyStep<CodeKind::kWide, kZero, kSubs, kOneTileGroups>(p, step);
+    if (!nibbles && !one_tile) MultiplyStep<CodeKind::kWide, kZero, kSubs, kManyTilesGroups>(p, step);
+  }
+}
+
+template <ZeroKind kZero>
+void MultiplyGroups(const GemmParams& p) {
+  p.layout->group_size == 16 ? MultiplyPanels<kZero, 2>(p) : MultiplyPanels<kZero, 1>(p);
+}
+
+}  // namespace
+
+void MultiplyInt8(const GemmParams& p) {
+  if (p.layout->zero == ZeroKind::kMidpoint) MultiplyGroups<ZeroKind::kMidpoint>(p);
+  if (p.layout->zero == ZeroKind::kInteger) MultiplyGroups<ZeroKind::kInteger>(p);
+  if (p.layout->zero == ZeroKind::kMin) MultiplyGroups<ZeroKind::kMin>(p);
+}
+
+}  // namespace ingot::kernels::INGOT_ISA_NAMESPACE
