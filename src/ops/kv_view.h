@@ -9,7 +9,8 @@ namespace ingot::ops {
 
 enum class KvFormat : uint8_t { kF16, kF32 };  // kF32 serves tests; int8 and int4 join here
 
-// One block holds all layers: [num_layers][num_kv_heads][K then V][block_len][head_dim].
+// One block holds all layers: [num_layers][num_kv_heads][K then V][plane]. A plane of values is [block_len][head_dim];
+// one of keys [block_len / 32][head_dim][32], transposed in tiles, so that for kernels a vector lane is a position.
 struct KvLayout {
   KvFormat format = KvFormat::kF16;
   int num_layers = 0;

@@ -13,17 +13,6 @@ inline void ForVectors(int64_t n, F f) {
   if (i < n) f(i, static_cast<int>(n - i));
 }
 
-inline F32 LoadSome(const float* p, int n) { return n == kLanes ? Load(p) : LoadFirst(p, n); }
-inline void StoreSome(float* p, F32 a, int n) {
-  if (n == kLanes) {
-    Store(p, a);
-  } else {
-    StoreFirst(p, a, n);
-  }
-}
-
-inline float SquareRoot(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
-
 void RmsNorm(const RmsNormParams& p, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     const float* x = p.x + row * p.n;
@@ -41,7 +30,7 @@ void RmsNorm(const RmsNormParams& p, int64_t begin, int64_t end) {
       chain = (chain + 1) & 3;
     });
     const float total = ReduceAdd((sum[0] + sum[1]) + (sum[2] + sum[3]));
-    const F32 inverse = Set(1.0f / SquareRoot(total / static_cast<float>(p.n) + p.eps));
+    const F32 inverse = Set(1.0f) / SquareRoot(Set(total / static_cast<float>(p.n) + p.eps));
     const float* normed = residual != nullptr ? residual : x;
     ForVectors(p.n, [&](int64_t i, int count) {
       StoreSome(y + i, LoadSome(normed + i, count) * inverse * LoadSome(p.weight + i, count), count);

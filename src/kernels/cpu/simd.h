@@ -35,6 +35,7 @@ inline F32 operator+(F32 a, F32 b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline F32 operator-(F32 a, F32 b) { return {_mm512_sub_ps(a.v, b.v)}; }
 inline F32 operator*(F32 a, F32 b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline F32 operator/(F32 a, F32 b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline F32 SquareRoot(F32 a) { return {_mm512_sqrt_ps(a.v)}; }
 inline F32 Fma(F32 a, F32 b, F32 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 // b where either is NaN.
 inline F32 Min(F32 a, F32 b) { return {_mm512_min_ps(a.v, b.v)}; }
@@ -92,6 +93,7 @@ inline F32 operator+(F32 a, F32 b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline F32 operator-(F32 a, F32 b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline F32 operator*(F32 a, F32 b) { return {_mm256_mul_ps(a.v, b.v)}; }
 inline F32 operator/(F32 a, F32 b) { return {_mm256_div_ps(a.v, b.v)}; }
+inline F32 SquareRoot(F32 a) { return {_mm256_sqrt_ps(a.v)}; }
 inline F32 Fma(F32 a, F32 b, F32 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 inline F32 Min(F32 a, F32 b) { return {_mm256_min_ps(a.v, b.v)}; }
 inline F32 Max(F32 a, F32 b) { return {_mm256_max_ps(a.v, b.v)}; }
@@ -172,6 +174,18 @@ inline F32 Select(Mask m, F32 a, F32 b) { return m.v ? a : b; }
 inline F32 RoundToEven(F32 a) { return {std::nearbyint(a.v)}; }
 inline F32 Scale(F32 a, F32 n) { return n.v == n.v ? F32{std::ldexp(a.v, static_cast<int>(n.v))} : n; }
 
+#endif
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+// The first min(n, kLanes) lanes: what a loop over [0, n) in steps of kLanes needs, its rest included.
+inline F32 LoadSome(const float* p, int64_t n) { return n >= kLanes ? Load(p) : LoadFirst(p, static_cast<int>(n)); }
+inline void StoreSome(float* p, F32 a, int64_t n) {
+  if (n >= kLanes) {
+    Store(p, a);
+  } else {
+    StoreFirst(p, a, static_cast<int>(n));
+  }
+}
 #endif
 
 }  // namespace ingot::kernels::INGOT_ISA_NAMESPACE
