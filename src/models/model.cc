@@ -1,0 +1,68 @@
+#include "models/model.h"
+
+#include "models/decoder.h"
+#include "models/spec_internal.h"
+
+namespace ingot::models {
+namespace {
+
+bool Has(const formats::Checkpoint& checkpoint, const char* name) { return checkpoint.Find(name) != nullptr; }
+
+// A table of rotary factors, if the file has it. More than half a head's numbers make no sense and are not read.
+Status ReadFactors(const formats::Checkpoint& checkpoint, const char* name, std::vector<float>* factors) {
+  const formats::TensorEntry* entry = checkpoint.Find(name);
+  if (!entry) return Status();
+  if (entry->shape.size() != 1 || entry->shape[0] > kHeadDim.high) {
+    return InvalidArgument("tensor {} is not a vector of at most {} numbers", name, kHeadDim.high);
+  }
+  INGOT_ASSIGN_OR_RETURN(*factors, checkpoint.Floats(name));
+  return Status();
+}
+
+Result<GgufTensors> ReadGgufTensors(const formats::Checkpoint& checkpoint) {
+  GgufTensors tensors;
+  const formats::TensorEntry* table = checkpoint.Find("token_embd.weight");
+  if (!table || table->shape.size() != 2) return InvalidArgument("tensor token_embd.weight is missing or no matrix");
+  tensors.vocab_size = table->shape[0];
+  if (tensors.vocab_size < kVocabSize.low || tensors.vocab_size > kVocabSize.high) {
+    return InvalidArgument("token_embd.weight has {} rows, outside {}…{}", tensors.vocab_size, kVocabSize.low,
+                           kVocabSize.high);
+  }
+  tensors.lm_head = Has(checkpoint, "output.weight");
+  tensors.qkv_bias = Has(checkpoint, "blk.0.attn_q.bias") || Has(checkpoint, "blk.0.attn_qkv.bias");
+  tensors.o_bias = Has(checkpoint, "blk.0.attn_output.bias");
+  tensors.mlp_bias = Has(checkpoint, "blk.0.ffn_down.bias");
+  INGOT_RETURN_IF_ERROR(ReadFactors(checkpoint, "rope_freqs.weight", &tensors.rope_freqs));
+  INGOT_RETURN_IF_ERROR(ReadFactors(checkpoint, "rope_factors_short.weight", &tensors.rope_factors_short));
+  INGOT_RETURN_IF_ERROR(ReadFactors(checkpoint, "rope_factors_long.weight", &tensors.rope_factors_long));
+  return tensors;
+}
+
+}  // namespace
+
+Result<ModelSpec> ReadModelSpec(const formats::Checkpoint& checkpoint) {
+  const boost::json::value config(checkpoint.config());
+  auto read = [&]() -> Result<ModelSpec> {
+    if (checkpoint.kind() == formats::CheckpointKind::kHuggingFace) return ReadHuggingFaceSpec(config);
+    INGOT_ASSIGN_OR_RETURN(const GgufTensors tensors, ReadGgufTensors(checkpoint));
+    return ReadGgufSpec(config, tensors);
+  };
+  Result<ModelSpec> spec = read();
+  if (!spec) return Error(spec.error().Annotate(checkpoint.path()));
+  return spec;
+}
+
+Result<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const formats::Checkpoint> checkpoint,
+                                           const LoadOptions& options, ThreadPool& pool) {
+  return Decoder::Load(std::move(checkpoint), options, pool);
+}
+
+ops::KvLayout Model::KvLayoutFor(int block_len, ops::KvFormat format) const {
+  return {.format = format,
+          .num_layers = spec().num_layers,
+          .num_kv_heads = spec().num_kv_heads,
+          .head_dim = spec().head_dim,
+          .block_len = block_len};
+}
+
+}  // namespace ingot::models
