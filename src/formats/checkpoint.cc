@@ -1,0 +1,99 @@
+#include "formats/checkpoint.h"
+
+#include "base/check.h"
+
+namespace ingot::formats {
+namespace {
+
+constexpr const char* kWeightTypes = "F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K Q5_K Q6_K";
+
+bool IsWeightEncoding(Encoding encoding) { return encoding <= Encoding::kQ6_K; }
+
+class EncodedMatrix : public WeightSource {
+ public:
+  EncodedMatrix(std::shared_ptr<const Checkpoint> checkpoint, const TensorEntry& entry, int64_t rows)
+      : checkpoint_(std::move(checkpoint)),
+        entry_(entry),
+        rows_(rows),
+        row_bytes_(rows == 0 ? 0 : entry.bytes.size() / static_cast<size_t>(rows)) {}
+
+  int64_t rows() const override { return rows_; }
+  int64_t cols() const override { return entry_.shape.back(); }
+  Format format() const override { return FormatOf(entry_.encoding); }
+  void Read(int64_t row, int64_t count, WeightRows* out) const override {
+    INGOT_CHECK(row >= 0 && count >= 0 && row <= rows_ - count);
+    const auto bytes =
+        entry_.bytes.subspan(static_cast<size_t>(row) * row_bytes_, static_cast<size_t>(count) * row_bytes_);
+    DecodeRows(entry_.encoding, bytes, count, cols(), out);
+  }
+  void Drop() const override { checkpoint_->DropPages(entry_); }
+
+ private:
+  std::shared_ptr<const Checkpoint> checkpoint_;  // owns what entry_ refers to
+  const TensorEntry& entry_;
+  int64_t rows_;
+  size_t row_bytes_;
+};
+
+Result<const TensorEntry*> FindReadable(const Checkpoint& checkpoint, const std::string& name) {
+  const TensorEntry* entry = checkpoint.Find(name);
+  if (entry == nullptr) return NotFound("{}: no tensor {}", checkpoint.path(), name);
+  const std::string& file = checkpoint.files()[static_cast<size_t>(entry->file)];
+  if (!entry->unsupported.empty()) {
+    return Unsupported("{}: tensor {}: {}; readable are contiguous tensors of {}", file, name, entry->unsupported,
+                       kWeightTypes);
+  }
+  return entry;
+}
+
+std::vector<float> FloatsOfF64(std::span<const std::byte> bytes) {
+  std::vector<float> values(bytes.size() / sizeof(double));
+  for (size_t i = 0; i < values.size(); ++i) {
+    double value;
+    std::memcpy(&value, bytes.data() + i * sizeof(double), sizeof(double));
+    values[i] = static_cast<float>(value);
+  }
+  return values;
+}
+
+}  // namespace
+
+Result<WeightSourcePtr> Checkpoint::Weight(const std::string& name) const {
+  INGOT_ASSIGN_OR_RETURN(const TensorEntry* entry, FindReadable(*this, name));
+  if (!IsWeightEncoding(entry->encoding)) {
+    return Unsupported("{}: tensor {}: type {}; weights are {}", path(), name, InfoOf(entry->encoding).name,
+                       kWeightTypes);
+  }
+  const std::vector<int64_t>& shape = entry->shape;
+  if (shape.size() != 2 && shape.size() != 3) {
+    return InvalidArgument("{}: tensor {}: shape [{}] is no matrix", path(), name, fmt::join(shape, ", "));
+  }
+  // The product was checked against the file, but for shapes with a zero in them.
+  int64_t rows = shape[0];
+  if (shape.size() == 3 && __builtin_mul_overflow(rows, shape[1], &rows)) {
+    return InvalidArgument("{}: tensor {}: shape [{}] is too large", path(), name, fmt::join(shape, ", "));
+  }
+  return std::make_shared<EncodedMatrix>(shared_from_this(), *entry, rows);
+}
+
+Result<std::vector<float>> Checkpoint::Floats(const std::string& name, int64_t expected) const {
+  INGOT_ASSIGN_OR_RETURN(const TensorEntry* entry, FindReadable(*this, name));
+  const EncodingInfo& info = InfoOf(entry->encoding);
+  const auto blocks = static_cast<int64_t>(entry->bytes.size()) / info.block_bytes;
+  const int64_t count = blocks * info.block_size;
+  if (expected >= 0 && count != expected) {
+    return InvalidArgument("{}: tensor {}: shape [{}] has {} elements, expected {}", path(), name,
+                           fmt::join(entry->shape, ", "), count, expected);
+  }
+  if (entry->encoding == Encoding::kF64) return FloatsOfF64(entry->bytes);
+  if (!IsWeightEncoding(entry->encoding)) {
+    return Unsupported("{}: tensor {}: type {} where numbers are {} or F64", path(), name, info.name, kWeightTypes);
+  }
+  WeightRows rows;
+  DecodeRows(entry->encoding, entry->bytes, 1, count, &rows);
+  std::vector<float> values(static_cast<size_t>(count));
+  DequantizeRows(rows, values.data());
+  return values;
+}
+
+}  // namespace ingot::formats

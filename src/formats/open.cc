@@ -1,0 +1,199 @@
+// Checkpoint::Open: which files a path stands for, and how they come together.
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "base/json.h"
+#include "formats/checkpoint.h"
+#include "formats/gguf.h"
+#include "formats/hf_config.h"
+#include "formats/loaded_checkpoint.h"
+#include "formats/safetensors.h"
+#include "formats/split_name.h"
+#include "formats/torch_file.h"
+
+namespace ingot::formats {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxTextBytes = size_t{256} << 20;  // of a JSON file or a tokenizer
+constexpr const char* kReadable = ".safetensors, .bin, .pt, .pth and .gguf files are read";
+
+bool Exists(const std::string& path) {
+  std::error_code error;
+  return fs::exists(path, error);
+}
+
+bool IsGguf(std::string_view path) { return path.ends_with(".gguf"); }
+bool IsTorch(std::string_view path) {
+  return path.ends_with(".bin") || path.ends_with(".pt") || path.ends_with(".pth");
+}
+
+// The text of a file of the directory, empty if there is none.
+Status ReadOptional(const std::string& directory, const char* name, std::string* text) {
+  const std::string path = directory + "/" + name;
+  if (!Exists(path)) return {};
+  INGOT_ASSIGN_OR_RETURN(*text, ReadFile(path, kMaxTextBytes));
+  return {};
+}
+
+Status ReadHfTexts(const std::string& directory, CheckpointParts* parts) {
+  HfTexts texts;
+  Vocabulary& vocabulary = parts->vocabulary;
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "config.json", &texts.config));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "generation_config.json", &texts.generation_config));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "tokenizer_config.json", &texts.tokenizer_config));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "chat_template.jinja", &texts.chat_template_jinja));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "chat_template.json", &texts.chat_template_json));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "tokenizer.json", &vocabulary.tokenizer_json));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "special_tokens_map.json", &vocabulary.special_tokens_map_json));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "tokenizer.model", &vocabulary.sentencepiece_model));
+  INGOT_ASSIGN_OR_RETURN(HfConfig config, ParseHfConfig(texts, directory));
+  vocabulary.source = directory;
+  vocabulary.tokenizer_config_json = std::move(texts.tokenizer_config);
+  vocabulary.model_type = std::move(config.model_type);
+  vocabulary.eos_ids = std::move(config.eos_ids);
+  vocabulary.bos_id = config.bos_id;
+  parts->config = std::move(config.config);
+  parts->generation_config = std::move(config.generation_config);
+  parts->chat_template = std::move(config.chat_template);
+  return {};
+}
+
+// Maps a file of weights and adds its tensors.
+Status AddFile(const std::string& path, CheckpointParts* parts) {
+  INGOT_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+  auto tensors = IsTorch(path) ? ParseTorch(file.bytes(), path) : ParseSafetensors(file.bytes(), path);
+  if (!tensors) return tensors.error();
+  for (TensorEntry& tensor : *tensors) {
+    tensor.file = static_cast<int>(parts->files.size());
+    parts->tensors.push_back(std::move(tensor));
+  }
+  parts->files.push_back(std::move(file));
+  return {};
+}
+
+// The files of an index in the order of their names; each tensor that it lists must be in the file that it names.
+Status AddShards(const std::string& directory, const std::string& index_path, CheckpointParts* parts) {
+  INGOT_ASSIGN_OR_RETURN(const std::string text, ReadFile(index_path, kMaxTextBytes));
+  INGOT_ASSIGN_OR_RETURN(auto missing, ParseShardIndex(text, index_path));
+  std::map<std::string, size_t> shards;
+  for (const auto& [tensor, shard] : missing) shards[shard] = 0;
+  for (const auto& [shard, unused] : shards) {
+    const size_t first = parts->tensors.size();
+    INGOT_RETURN_IF_ERROR(AddFile(directory + "/" + shard, parts));
+    for (size_t i = first; i < parts->tensors.size(); ++i) {
+      const auto listed = missing.find(parts->tensors[i].name);
+      if (listed != missing.end() && listed->second == shard) missing.erase(listed);
+    }
+  }
+  if (missing.empty()) return {};
+  return Corrupt("{}: weight_map.{}: {} has no such tensor ({} are missing in all)", index_path, missing.begin()->first,
+                 missing.begin()->second, missing.size());
+}
+
+Result<std::shared_ptr<const Checkpoint>> OpenHfDirectory(const std::string& directory) {
+  CheckpointParts parts;
+  parts.path = directory;
+  INGOT_RETURN_IF_ERROR(ReadHfTexts(directory, &parts));
+  Status status = NotFound(
+      "{}: no weights; looked for model.safetensors, model.safetensors.index.json, pytorch_model.bin and "
+      "pytorch_model.bin.index.json",
+      directory);
+  for (const char* name : {"model.safetensors", "pytorch_model.bin"}) {
+    const std::string path = directory + "/" + name, index = path + ".index.json";
+    if (!Exists(path) && !Exists(index)) continue;
+    status = Exists(path) ? AddFile(path, &parts) : AddShards(directory, index, &parts);
+    break;
+  }
+  INGOT_RETURN_IF_ERROR(status);
+  return LoadedCheckpoint::Make(std::move(parts));
+}
+
+Result<std::shared_ptr<const Checkpoint>> OpenHfFile(const std::string& path) {
+  CheckpointParts parts;
+  parts.path = path;
+  const std::string parent = fs::path(path).parent_path().string();
+  INGOT_RETURN_IF_ERROR(ReadHfTexts(parent.empty() ? "." : parent, &parts));
+  INGOT_RETURN_IF_ERROR(AddFile(path, &parts));
+  return LoadedCheckpoint::Make(std::move(parts));
+}
+
+void AddGgufTensors(GgufFile gguf, MappedFile file, CheckpointParts* parts) {
+  for (TensorEntry& tensor : gguf.tensors) {
+    tensor.file = static_cast<int>(parts->files.size());
+    parts->tensors.push_back(std::move(tensor));
+  }
+  parts->files.push_back(std::move(file));
+}
+
+// The other parts of a split model, whose names follow from the first one's.
+Status AddSplits(const std::string& path, int64_t count, CheckpointParts* parts) {
+  const auto split = ParseSplitName(path);
+  if (!split || split->no != 1 || split->count != count) {
+    return InvalidArgument("{}: split.count is {}, so the name must end in {}", path, count,
+                           SplitName({.prefix = "", .no = 1, .count = count}));
+  }
+  for (int64_t no = 2; no <= count; ++no) {
+    const std::string part_path = SplitName({.prefix = split->prefix, .no = no, .count = count});
+    INGOT_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(part_path));
+    INGOT_ASSIGN_OR_RETURN(GgufFile gguf, ParseGguf(file.bytes(), part_path));
+    if (gguf.split_no != no - 1 || gguf.split_count != count) {
+      return Corrupt("{}: split.no is {} and split.count {}, expected {} and {}", part_path, gguf.split_no,
+                     gguf.split_count, no - 1, count);
+    }
+    AddGgufTensors(std::move(gguf), std::move(file), parts);
+  }
+  return {};
+}
+
+Result<std::shared_ptr<const Checkpoint>> OpenGguf(const std::string& path) {
+  INGOT_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+  INGOT_ASSIGN_OR_RETURN(GgufFile gguf, ParseGguf(file.bytes(), path));
+  if (gguf.split_count < 1 || gguf.split_count > kMaxSplits || gguf.split_no < 0 || gguf.split_no >= gguf.split_count) {
+    return Corrupt("{}: split.no is {} and split.count {}, at most {} parts are read", path, gguf.split_no,
+                   gguf.split_count, kMaxSplits);
+  }
+  if (gguf.split_no != 0) {
+    return InvalidArgument("{}: part {} of {}; open the first one, …{}", path, gguf.split_no + 1, gguf.split_count,
+                           SplitName({.prefix = "", .no = 1, .count = gguf.split_count}));
+  }
+  CheckpointParts parts;
+  parts.kind = CheckpointKind::kGguf;
+  parts.path = path;
+  parts.config = std::move(gguf.metadata);
+  parts.vocabulary = std::move(gguf.vocabulary);
+  parts.chat_template = std::move(gguf.chat_template);
+  const int64_t split_count = gguf.split_count, split_tensors = gguf.split_tensors;
+  AddGgufTensors(std::move(gguf), std::move(file), &parts);
+  if (split_count > 1) INGOT_RETURN_IF_ERROR(AddSplits(path, split_count, &parts));
+  if (split_count > 1 && split_tensors >= 0 && static_cast<size_t>(split_tensors) != parts.tensors.size()) {
+    return Corrupt("{}: split.tensors.count is {}, the parts have {}", path, split_tensors, parts.tensors.size());
+  }
+  return LoadedCheckpoint::Make(std::move(parts));
+}
+
+Result<std::shared_ptr<const Checkpoint>> OpenDirectory(const std::string& directory) {
+  if (Exists(directory + "/config.json")) return OpenHfDirectory(directory);
+  INGOT_ASSIGN_OR_RETURN(const auto models, FindGgufModels(directory));
+  if (models.size() == 1) return OpenGguf(models[0]);
+  if (models.empty()) return NotFound("{}: neither config.json nor a .gguf file", directory);
+  return InvalidArgument("{}: holds {} GGUF models; name one: {}", directory, models.size(), fmt::join(models, ", "));
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Checkpoint>> Checkpoint::Open(const std::string& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) {
+    const bool slash = path.size() > 1 && path.ends_with('/');
+    return OpenDirectory(slash ? path.substr(0, path.size() - 1) : path);
+  }
+  if (!Exists(path)) return NotFound("{}: no such file or directory", path);
+  if (IsGguf(path)) return OpenGguf(path);
+  if (IsTorch(path) || path.ends_with(".safetensors")) return OpenHfFile(path);
+  return InvalidArgument("{}: not a model; {}", path, kReadable);
+}
+
+}  // namespace ingot::formats
