@@ -1,0 +1,244 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "server/http.h"
+#include "server/test_client.h"
+
+namespace ingot::server {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+// Set once, waited for by another thread.
+class Flag {
+ public:
+  void Set() {
+    std::lock_guard lock(mutex_);
+    set_ = true;
+    changed_.notify_all();
+  }
+  bool WaitFor(int milliseconds) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::milliseconds(milliseconds), [this] { return set_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool set_ = false;
+};
+
+class HttpServerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    options_.port = 0;
+    options_.max_body_bytes = 1000;
+    options_.max_header_bytes = 2000;
+    options_.header_timeout_seconds = 1;
+    options_.max_buffered_bytes = 64 << 10;
+    router_.Add("GET", "/hello", [](auto exchange) { exchange->Respond({.body = "\"hello\""}); });
+    router_.Add("POST", "/echo", [](auto exchange) {
+      exchange->Respond({.content_type = "text/plain", .body = exchange->request().body});
+    });
+    router_.Add("GET", "/items/*", [](auto exchange) { exchange->Respond({.body = exchange->request().path}); });
+    router_.Add("GET", "/dropped", [](auto) {});
+    router_.Add("GET", "/stream", [](auto exchange) {
+      exchange->StartStream({.content_type = "text/event-stream"});
+      for (int i = 0; i < 3; ++i) exchange->Send(fmt::format("data: {}\n\n", i));
+      exchange->Finish();
+    });
+    router_.Add("GET", "/held", [this](auto exchange) {
+      exchange->OnClose([this] { closed_.Set(); });
+      std::lock_guard lock(mutex_);
+      held_ = exchange;
+      held_flag_.Set();
+    });
+    Start();
+  }
+  void TearDown() override {
+    server_.reset();
+    held_.reset();
+  }
+  void Start() {
+    auto server = HttpServer::Start(options_, router_);
+    ASSERT_TRUE(server) << server.error().ToString();
+    server_ = *std::move(server);
+  }
+  std::shared_ptr<Exchange> TakeHeld() {
+    EXPECT_TRUE(held_flag_.WaitFor(5000));
+    std::lock_guard lock(mutex_);
+    return std::exchange(held_, nullptr);
+  }
+  std::string Ask(const std::string& request) {
+    TestClient client(server_->port());
+    client.Send(request);
+    return client.ReadResponse();
+  }
+
+  HttpOptions options_;
+  Router router_;
+  std::unique_ptr<HttpServer> server_;
+  std::mutex mutex_;
+  std::shared_ptr<Exchange> held_;
+  Flag held_flag_, closed_;
+};
+
+TEST_F(HttpServerTest, AnswersSeveralRequestsOnOneConnection) {
+  TestClient client(server_->port());
+  for (int i = 0; i < 3; ++i) {
+    client.Send("GET /hello?x=1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    const std::string response = client.ReadResponse();
+    EXPECT_THAT(response, StartsWith("HTTP/1.1 200 OK\r\n"));
+    EXPECT_THAT(response, HasSubstr("\r\n\r\n\"hello\""));
+    EXPECT_THAT(response, HasSubstr("X-Request-Id: "));
+  }
+}
+
+TEST_F(HttpServerTest, AnswersPipelinedRequestsInOrder) {
+  TestClient client(server_->port());
+  client.Send("GET /items/a HTTP/1.1\r\nHost: a\r\n\r\nGET /items/b HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_THAT(client.ReadResponse(), HasSubstr("/items/a"));
+  EXPECT_THAT(client.ReadResponse(), HasSubstr("/items/b"));
+}
+
+TEST_F(HttpServerTest, RoutesByMethodAndPath) {
+  EXPECT_THAT(Ask("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n"),
+              AllOf(StartsWith("HTTP/1.1 404"), HasSubstr("route_not_found")));
+  EXPECT_THAT(Ask("POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
+              AllOf(StartsWith("HTTP/1.1 405"), HasSubstr("Allow: GET")));
+  EXPECT_THAT(Ask("OPTIONS /echo HTTP/1.1\r\nHost: a\r\n\r\n"),
+              AllOf(StartsWith("HTTP/1.1 204"), HasSubstr("Allow: POST")));
+  EXPECT_THAT(Ask("GET /items/a%2Fb%20c HTTP/1.1\r\nHost: a\r\n\r\n"), HasSubstr("/items/a/b c"));
+  EXPECT_THAT(Ask("GET /items/ HTTP/1.1\r\nHost: a\r\n\r\n"), StartsWith("HTTP/1.1 404"));
+}
+
+TEST_F(HttpServerTest, AnswersHeadWithoutBody) {
+  TestClient client(server_->port());
+  client.Send("HEAD /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  bool closed = false;
+  const std::string response = client.ReadAll(5000, &closed);
+  EXPECT_TRUE(closed);
+  EXPECT_THAT(response, HasSubstr("Content-Length: 7"));
+  EXPECT_TRUE(response.ends_with("\r\n\r\n")) << response;
+}
+
+TEST_F(HttpServerTest, StreamsChunksAndKeepsTheConnection) {
+  TestClient client(server_->port());
+  for (int i = 0; i < 2; ++i) {
+    client.Send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n");
+    const std::string response = client.ReadUntil("\r\n0\r\n\r\n");
+    EXPECT_THAT(response, HasSubstr("Transfer-Encoding: chunked"));
+    EXPECT_THAT(response, HasSubstr("data: 2\n\n"));
+  }
+}
+
+TEST_F(HttpServerTest, StreamsToHttp10WithoutChunks) {
+  TestClient client(server_->port());
+  client.Send("GET /stream HTTP/1.0\r\n\r\n");
+  bool closed = false;
+  const std::string response = client.ReadAll(5000, &closed);
+  EXPECT_TRUE(closed);
+  EXPECT_TRUE(response.ends_with("\r\n\r\ndata: 0\n\ndata: 1\n\ndata: 2\n\n")) << response;
+}
+
+TEST_F(HttpServerTest, RefusesWhatIsTooLargeOrNoHttp) {
+  EXPECT_THAT(Ask("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n"), StartsWith("HTTP/1.1 413"));
+  EXPECT_THAT(Ask("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n" +
+                  std::string(1024, 'x') + "\r\n0\r\n\r\n"),
+              StartsWith("HTTP/1.1 413"));
+  EXPECT_THAT(Ask("GET /hello HTTP/1.1\r\nX: " + std::string(3000, 'x') + "\r\n\r\n"), StartsWith("HTTP/1.1 431"));
+  EXPECT_THAT(Ask("nonsense\r\n\r\n"), StartsWith("HTTP/1.1 400"));
+  EXPECT_THAT(Ask("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde"), HasSubstr("\r\n\r\nabcde"));
+}
+
+TEST_F(HttpServerTest, ClosesHalfSentHeaders) {
+  TestClient client(server_->port());
+  client.Send("GET /hello HTTP/1.1\r\nHo");
+  bool closed = false;
+  EXPECT_EQ(client.ReadAll(4000, &closed), "");
+  EXPECT_TRUE(closed);
+}
+
+TEST_F(HttpServerTest, TellsWhenTheClientGoesAway) {
+  TestClient client(server_->port());
+  client.Send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+  const auto exchange = TakeHeld();
+  EXPECT_FALSE(closed_.WaitFor(100));
+  client.Close();
+  EXPECT_TRUE(closed_.WaitFor(5000));
+  EXPECT_FALSE(exchange->Send("late"));
+  Flag at_once;
+  exchange->OnClose([&] { at_once.Set(); });
+  EXPECT_TRUE(at_once.WaitFor(0));
+}
+
+TEST_F(HttpServerTest, DoesNotCallOnCloseAfterACompleteAnswer) {
+  TestClient client(server_->port());
+  client.Send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+  TakeHeld()->Respond({.body = "1"});
+  EXPECT_THAT(client.ReadResponse(), HasSubstr("\r\n\r\n1"));
+  client.Close();
+  EXPECT_FALSE(closed_.WaitFor(300));
+}
+
+TEST_F(HttpServerTest, EndsAStreamThatItsClientDoesNotRead) {
+  TestClient client(server_->port());
+  client.Send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+  const auto exchange = TakeHeld();
+  exchange->StartStream({.content_type = "text/event-stream"});
+  const std::string piece(16 << 10, 'x');
+  bool open = true;
+  for (int i = 0; open && i < 4096; ++i) open = exchange->Send(piece);
+  EXPECT_FALSE(open);
+  EXPECT_TRUE(closed_.WaitFor(5000));
+}
+
+TEST_F(HttpServerTest, AnswersForADroppedExchange) {
+  EXPECT_THAT(Ask("GET /dropped HTTP/1.1\r\nHost: a\r\n\r\n"), StartsWith("HTTP/1.1 500"));
+}
+
+TEST_F(HttpServerTest, KeepsASaneRequestIdAndReplacesOthers) {
+  EXPECT_THAT(Ask("GET /hello HTTP/1.1\r\nX-Request-Id: abc-1\r\n\r\n"), HasSubstr("X-Request-Id: abc-1\r\n"));
+  EXPECT_THAT(Ask("GET /hello HTTP/1.1\r\nX-Request-Id: a b\r\n\r\n"), Not(HasSubstr("X-Request-Id: a b")));
+}
+
+TEST_F(HttpServerTest, DrainsWhatRunsAndRefusesWhatIsNew) {
+  TestClient client(server_->port());
+  client.Send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+  const auto exchange = TakeHeld();
+  std::thread stopper([this] { server_->Stop(5); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // longer than the accept loop needs to stop
+  EXPECT_FALSE(TestClient(server_->port()).connected());
+  exchange->Respond({.body = "drained"});
+  EXPECT_THAT(client.ReadResponse(), HasSubstr("drained"));
+  stopper.join();
+  EXPECT_EQ(server_->open_connections(), 0);
+}
+
+TEST_F(HttpServerTest, HoldsManyConnections) {
+  std::vector<std::unique_ptr<TestClient>> clients;
+  for (int i = 0; i < 300; ++i) {
+    clients.push_back(std::make_unique<TestClient>(server_->port()));
+    clients.back()->Send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n");
+  }
+  for (auto& client : clients) EXPECT_THAT(client->ReadUntil("\r\n0\r\n\r\n"), HasSubstr("data: 2"));
+  EXPECT_EQ(server_->open_connections(), 300);
+}
+
+TEST(HttpServerStartTest, NamesWhatIsWrong) {
+  HttpOptions options{.address = "no address", .port = 0};
+  EXPECT_EQ(HttpServer::Start(options, {}).error().code(), Code::kInvalidArgument);
+  options.address = "127.0.0.1";
+  const auto first = HttpServer::Start(options, {});
+  ASSERT_TRUE(first);
+  options.port = (*first)->port();
+  EXPECT_THAT(HttpServer::Start(options, {}).error().message(), HasSubstr("--server-port"));
+}
+
+}  // namespace
+}  // namespace ingot::server
