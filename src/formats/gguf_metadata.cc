@@ -101,7 +101,7 @@ template <typename T>
 Result<boost::json::value> GgufMetadataReader::ReadScalar(std::string_view key) {
   INGOT_ASSIGN_OR_RETURN(const T value, reader_->Read<T>(key));
   if constexpr (std::is_floating_point_v<T>) return boost::json::value(static_cast<double>(value));
-  return boost::json::value(value);
+  return boost::json::value(static_cast<int64_t>(value));  // as the parser of JSON makes them
 }
 
 Result<boost::json::value> GgufMetadataReader::ReadValue(GgufType type, std::string_view key, int depth) {
