@@ -123,7 +123,7 @@ void AttendSplit(const Query& query, int begin, int end, float* scores, Partial 
     const std::byte* keys = KeyPlane(kv, query.block_table[j / kv.block_len], query.kv_head);
     float score = 0;
     for (int d = 0; d < kv.head_dim; ++d) {
-      score = std::fma(query.q[d] * args.scale, LoadElement(kv, keys, KeyIndex(kv, j % kv.block_len, d)), score);
+      score += query.q[d] * args.scale * LoadElement(kv, keys, KeyIndex(kv, j % kv.block_len, d));
     }
     if (args.softcap > 0) score = args.softcap * Tanh({score / args.softcap}).v;
     scores[j - begin] = score;
@@ -136,7 +136,7 @@ void AttendSplit(const Query& query, int begin, int end, float* scores, Partial 
     const float p = Exp({scores[j - begin] - *out.m}).v;
     *out.l += p;
     for (int d = 0; d < kv.head_dim; ++d) {
-      out.o[d] = std::fma(p, LoadElement(kv, values, ValueIndex(kv, j % kv.block_len, d)), out.o[d]);
+      out.o[d] += p * LoadElement(kv, values, ValueIndex(kv, j % kv.block_len, d));
     }
   }
 }
@@ -145,8 +145,8 @@ void MergeInto(Partial total, Partial part, int head_dim) {
   const float m = std::max(*total.m, *part.m);
   const float a = Exp({*total.m - m}).v, b = Exp({*part.m - m}).v;
   *total.m = m;
-  *total.l = std::fma(*total.l, a, *part.l * b);
-  for (int d = 0; d < head_dim; ++d) total.o[d] = std::fma(total.o[d], a, part.o[d] * b);
+  *total.l = *total.l * a + *part.l * b;
+  for (int d = 0; d < head_dim; ++d) total.o[d] = total.o[d] * a + part.o[d] * b;
 }
 
 void WriteOut(const Query& query, Partial total) {

@@ -66,7 +66,7 @@ void Combine(const CombineParams& p, int64_t begin, int64_t end) {
     for (int rank = 0; rank < p.k; ++rank) {
       const float* x = p.expert_out + p.row_of[t * p.k + rank] * p.n;
       const float weight = p.weights[t * p.k + rank];
-      for (int64_t i = 0; i < p.n; ++i) y[i] = std::fma(weight, x[i], y[i]);
+      for (int64_t i = 0; i < p.n; ++i) y[i] += weight * x[i];
     }
   }
 }
