@@ -61,6 +61,10 @@ retry() {
   return 1
 }
 
+quietly() {
+  "$@" >build/apt.log 2>&1 || { tail -n 5 build/apt.log >&2; return 1; }
+}
+
 install_packages() {
   local missing=() package
   if ! command -v apt-get >/dev/null; then
@@ -71,10 +75,10 @@ install_packages() {
     [[ $(dpkg-query -W -f='${Status}' "$package" 2>/dev/null) == "install ok installed" ]] || missing+=("$package")
   done
   ((${#missing[@]})) || return 0
-  say "installing with apt: ${missing[*]}"
-  retry as_root apt-get -qq update
-  retry as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-    -o Dpkg::Use-Pty=0 "${missing[@]}" >&2
+  say "installing with apt (details in build/apt.log): ${missing[*]}"
+  retry quietly as_root apt-get -qq update
+  retry quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+    -o Dpkg::Use-Pty=0 "${missing[@]}"
 }
 
 # Debian's own interpreter where it is: another python3 on the PATH may lack venv or be too old or new for the wheels.
