@@ -72,7 +72,8 @@ def find_cycles(folders: dict[str, Folder]) -> list[str]:
 
 
 def is_test(path: pathlib.Path) -> bool:
-    return any(part in path.stem for part in ("_test", "_fuzz", "_bench")) or "testing" in path.parts
+    stem = path.stem
+    return stem.endswith(("_test", "_fuzz", "_bench")) or stem.startswith(("test_", "fake_"))
 
 
 def check_file(path: pathlib.Path, root: pathlib.Path, folder: str, allowed: set[str]) -> list[str]:
