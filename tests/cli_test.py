@@ -1,0 +1,145 @@
+"""The program on the default model: answers, options, errors, and the same bytes however the work is cut."""
+
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+
+from support import BINARY, MODEL, require_model
+
+require_model()
+QUESTION = "What is the capital of France?"
+ANSWER = "The capital of France is Paris."
+
+
+def run(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run([BINARY, *arguments], input=stdin, capture_output=True, text=True, timeout=300,
+                          env=dict(os.environ, INGOT_MODELS_DIR=str(MODEL.parent.parent), **environment))  # fmt: skip
+
+
+class CliTest(unittest.TestCase):
+    def output(self, *arguments: str, stdin: str = "", **environment: str) -> str:
+        done = run(*arguments, stdin=stdin, **environment)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def generate(self, *arguments: str, **environment: str) -> dict:
+        return json.loads(self.output("generate", "smollm2", "--json", "-p", QUESTION, *arguments, **environment))
+
+    def error(self, *arguments: str) -> str:
+        """What a failing command says, with no crash and nothing on stdout."""
+        done = run(*arguments)
+        self.assertIn(done.returncode, (1, 2), done.stderr)
+        self.assertEqual(done.stdout, "")
+        return done.stderr
+
+
+class Generate(CliTest):
+    def test_answer(self) -> None:
+        self.assertEqual(self.output("generate", "smollm2", "-p", QUESTION, "--temperature", "0"), ANSWER + "\n")
+        self.assertEqual(self.output("generate", str(MODEL), "--temperature", "0", stdin=QUESTION), ANSWER + "\n")
+
+    def test_json(self) -> None:
+        answer = self.generate("--temperature", "0", "--logprobs", "2")
+        choice = answer["choices"][0]
+        self.assertEqual(choice["text"], ANSWER)
+        self.assertEqual(choice["finish_reason"], "stop")
+        self.assertEqual(len(choice["logprobs"]), answer["usage"]["completion_tokens"])
+        for token in choice["logprobs"]:
+            self.assertLessEqual(token["logprob"], 0)
+            self.assertEqual(len(token["top"]), 2)
+            self.assertEqual(token["top"][0]["id"], token["id"])  # greedy takes the likeliest
+
+    def test_draws_follow_the_seed(self) -> None:
+        options = ("--temperature", "1.5", "--max-tokens", "12")
+        first, again, other = (self.generate(*options, "--seed", seed)["choices"] for seed in ("1", "1", "2"))
+        self.assertEqual(first, again)
+        self.assertNotEqual(first, other)
+
+    def test_the_same_however_the_work_is_cut(self) -> None:
+        options = ("--temperature", "1", "--seed", "3", "--max-tokens", "24", "--logprobs", "3")
+        expected = self.generate(*options)["choices"]
+        for variant in (["--threads", "1"], ["--threads", "2"], ["--max-prefill-token-num", "1"],
+                        ["--max-prefill-token-num", "7"], ["--cache-block-seq-len", "32"]):  # fmt: skip
+            with self.subTest(variant=variant):
+                self.assertEqual(self.generate(*options, *variant)["choices"], expected)
+
+    def test_every_instruction_set_answers(self) -> None:
+        for isa in json.loads(self.output("check_env", "--json"))["isas"]:
+            with self.subTest(isa=isa):
+                self.assertEqual(self.generate("--temperature", "0", INGOT_ISA=isa)["choices"][0]["text"], ANSWER)
+
+    def test_exact_mode(self) -> None:
+        self.assertEqual(self.generate("--temperature", "0", "--compute", "exact")["choices"][0]["text"], ANSWER)
+
+    def test_stops_and_lengths(self) -> None:
+        stopped = self.generate("--temperature", "0", "--stop", "ance is")["choices"][0]
+        self.assertEqual((stopped["text"], stopped["finish_reason"]), ("The capital of Fr", "stop"))
+        short = self.generate("--temperature", "0", "--max-tokens", "3")["choices"][0]
+        self.assertEqual((len(short["token_ids"]), short["finish_reason"]), (3, "length"))
+        longer = self.generate("--temperature", "0", "--max-tokens", "20", "--ignore-eos")["choices"][0]
+        self.assertEqual((len(longer["token_ids"]), longer["finish_reason"]), (20, "length"))
+        several = self.generate("--n", "3", "--seed", "5", "--max-tokens", "4", "--temperature", "1.5")["choices"]
+        self.assertEqual(len(several), 3)
+        self.assertGreater(len({choice["text"] for choice in several}), 1)
+
+
+class Other(CliTest):
+    def test_chat(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            saved = os.path.join(folder, "saved.json")
+            printed = self.output("chat", "smollm2", "--temperature", "0",
+                                  stdin=f"{QUESTION}\n/save {saved}\n/nonsense\n/clear\n/exit\n")  # fmt: skip
+            self.assertIn(ANSWER, printed)
+            self.assertIn("tok/s", printed)
+            messages = json.loads(pathlib.Path(saved).read_text())["messages"]
+        self.assertEqual(messages[-1], {"role": "assistant", "content": ANSWER})
+
+    def test_tokenize_there_and_back(self) -> None:
+        text = "Hello, 世界! 1234\n\tdef f(x): return x**2 🙂 <|im_end|>"
+        tokens = json.loads(self.output("tokenize", "smollm2", "--json", "--text", text))
+        self.assertEqual(tokens["count"], len(tokens["ids"]))
+        ids = ",".join(str(i) for i in tokens["ids"])
+        self.assertEqual(self.output("tokenize", "smollm2", "--decode", ids), text + "\n")
+        plain = json.loads(self.output("tokenize", "smollm2", "--json", "--plain", "--text", "<|im_end|>"))
+        self.assertGreater(plain["count"], 1)
+
+    def test_info(self) -> None:
+        info = json.loads(self.output("info", "smollm2", "--json"))
+        self.assertEqual(info["layers"], 30)
+        self.assertEqual(info["vocab_size"], 49152)
+        self.assertTrue(info["has_chat_template"])
+        self.assertIn("Q4_1", self.output("info", "smollm2").upper())
+
+    def test_check_env(self) -> None:
+        environment = json.loads(self.output("check_env", "--json"))
+        self.assertGreaterEqual(environment["usable_threads"], 1)
+        self.assertIn("verdict", environment)
+
+
+class Errors(CliTest):
+    def test_flags(self) -> None:
+        self.assertIn("--temperature", self.error("generate", "smollm2", "-p", "x", "--temperatur", "1"))
+        self.assertIn("--session-len", self.error("serve", "api_server", "smollm2", "--max-model-len", "9"))
+        self.assertIn("temperature", self.error("generate", "smollm2", "-p", "x", "--temperature", "-1"))
+        self.assertIn("--max-tokens", self.error("generate", "smollm2", "-p", "x", "--max-tokens", "many"))
+        self.assertIn("generate", self.error("generat"))
+
+    def test_files(self) -> None:
+        self.assertIn("/no/such/model", self.error("info", "/no/such/model"))
+        with tempfile.TemporaryDirectory() as folder:
+            damaged = os.path.join(folder, "damaged.gguf")
+            pathlib.Path(damaged).write_bytes(MODEL.read_bytes()[:100_000])
+            for command in (["info", damaged], ["tokenize", damaged, "--text", "x"], ["generate", damaged, "-p", "x"]):
+                self.assertIn("damaged.gguf", self.error(*command))
+
+    def test_too_long(self) -> None:
+        done = run("generate", "smollm2", "--session-len", "64", stdin="word " * 100)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("64", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
