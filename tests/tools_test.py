@@ -1,8 +1,10 @@
 """The checks of tools/ on small made-up trees."""
 
 import pathlib
+import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -177,6 +179,23 @@ class CheckIsaSymbols(unittest.TestCase):
             "float std::max<float>(ingot::kernels::avx2::Lane const&)",
             "ingot::kernels::avx512::kTable",
         ])  # fmt: skip
+
+
+class Bootstrap(unittest.TestCase):
+    def run_role(self, role: str) -> subprocess.CompletedProcess:
+        return subprocess.run([ROOT / "tools/bootstrap.sh", role], capture_output=True, text=True, timeout=60)
+
+    def test_unknown_role_shows_the_usage(self) -> None:
+        done = self.run_role("nonsense")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("build|serve|test", done.stderr)
+
+    @unittest.skipUnless((ROOT / "build/.bootstrap-test").exists(), "not bootstrapped")
+    def test_a_second_run_is_quick_and_silent(self) -> None:
+        begin = time.monotonic()
+        done = self.run_role("test")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        self.assertLess(time.monotonic() - begin, 2)
 
 
 if __name__ == "__main__":
