@@ -54,6 +54,11 @@ struct Dots<CodeKind::kWide> {
 };
 #endif
 
+// Lines of [from, from + bytes) into L2.
+INGOT_INLINE void PrefetchToL2(const std::byte* from, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(from + i), _MM_HINT_T1);
+}
+
 // Quad j of a group of 32 inputs.
 template <CodeKind kCodes>
 INGOT_INLINE Bytes64 Quad(const std::byte* group, int j) {
@@ -69,7 +74,8 @@ struct Block {
   const std::byte* activations;  // the first group of the tile
   int64_t tile_rows, first_row;  // the rows that are done: [first_row, first_row + R) of the tile
   int64_t groups;
-  float* y;  // first row, first panel
+  int64_t ahead;  // bytes from these codes to those of the next step
+  float* y;       // first row, first panel
   int64_t y_stride;
   const int64_t* lanes;
 };
@@ -83,7 +89,8 @@ INGOT_INLINE F32x16 AddProducts(F32x16 y, I32x16 dots, float row, const float* s
   return kZero == ZeroKind::kMin ? Fma(Broadcast(*sum), Load(zeros), y) : y;
 }
 
-template <CodeKind kCodes, ZeroKind kZero, int kSubs, int R>
+// kOnce: the codes come from memory and are used once, so those of the next step are fetched meanwhile.
+template <CodeKind kCodes, ZeroKind kZero, int kSubs, bool kOnce, int R>
 void MultiplyBlock(const Block& b) {
   constexpr int kQuads = 8 / kSubs;
   constexpr int64_t kGroupBytes = kCodes == CodeKind::kNibbles ? 256 : 512;
@@ -121,14 +128,17 @@ void MultiplyBlock(const Block& b) {
         }
       }
     }
-    for (int n = 0; n < kPanelsTogether; ++n) codes[n] += kGroupBytes;
+    for (int n = 0; n < kPanelsTogether; ++n) {
+      if (kOnce) PrefetchToL2(codes[n] + b.ahead, kGroupBytes);
+      codes[n] += kGroupBytes;
+    }
     a += next, row += next, sums += next;
   }
   out.Write(b.y, b.y_stride, b.lanes);
 }
 
 // All rows of a tile, in parts that fit the registers.
-template <CodeKind kCodes, ZeroKind kZero, int kSubs>
+template <CodeKind kCodes, ZeroKind kZero, int kSubs, bool kOnce>
 INGOT_INLINE void MultiplyTile(Block b) {
   float* const y = b.y;
 #ifdef __AVX512F__
@@ -141,12 +151,12 @@ INGOT_INLINE void MultiplyTile(Block b) {
   for (b.first_row = 0; left > 0;) {
     const int64_t rows = left < most ? left : most;
     b.y = y + b.first_row * b.y_stride;
-    if (rows == 1) MultiplyBlock<kCodes, kZero, kSubs, 1>(b);
-    if (rows == 2) MultiplyBlock<kCodes, kZero, kSubs, 2>(b);
-    if (rows == 3) MultiplyBlock<kCodes, kZero, kSubs, 3>(b);
+    if (rows == 1) MultiplyBlock<kCodes, kZero, kSubs, kOnce, 1>(b);
+    if (rows == 2) MultiplyBlock<kCodes, kZero, kSubs, kOnce, 2>(b);
+    if (rows == 3) MultiplyBlock<kCodes, kZero, kSubs, kOnce, 3>(b);
 #ifdef __AVX512F__
-    if (rows == 4) MultiplyBlock<kCodes, kZero, kSubs, 4>(b);
-    if (rows == 6) MultiplyBlock<kCodes, kZero, kSubs, 6>(b);
+    if (rows == 4) MultiplyBlock<kCodes, kZero, kSubs, kOnce, 4>(b);
+    if (rows == 6) MultiplyBlock<kCodes, kZero, kSubs, kOnce, 6>(b);
 #endif
     b.first_row += rows;
     left -= rows;
@@ -159,28 +169,51 @@ void UnpackNibbles(const std::byte* from, int64_t groups, std::byte* to) {
   }
 }
 
-// Groups of 32 inputs that are done for all tiles before the next ones. Many tiles: codes (16 KB) and scales (up to 8
-// KB) of the step's panels stay in L1 beside a tile's activations. One tile reads them once anyway.
-constexpr int64_t kManyTilesGroups = 16, kOneTileGroups = 64;
+// Groups of 32 inputs that are done for all tiles before the next ones, at most. Many tiles: codes (18 KB) and scales
+// (up to 9 KB) of the step's panels stay in L1 beside a tile's activations. One tile reads them once anyway.
+constexpr int64_t kManyTilesGroups = 18, kOneTileGroups = 64;
+
+// The outputs that the next step will write: on pages and lines not seen yet.
+INGOT_INLINE void PrefetchOutputs(const GemmParams& p, const RowTile& tile, int64_t first_output) {
+  for (int64_t r = 0; r < tile.rows; ++r) {
+    const auto* y = reinterpret_cast<const char*>(p.y + (tile.row + r) * p.out_features + first_output);
+    for (int n = 0; n < kPanelsTogether; ++n) _mm_prefetch(y + n * 64, _MM_HINT_T0);
+  }
+}
+
+// Part `index` of `count` of [begin, end) bytes of the panels that come next.
+INGOT_INLINE void PrefetchNext(const PanelLayout& layout, const PanelStep& step, int64_t begin, int64_t end,
+                               int64_t index, int64_t count) {
+  const int64_t from = begin + (end - begin) * index / count, to = begin + (end - begin) * (index + 1) / count;
+  for (int n = 0; n < kPanelsTogether; ++n) {
+    PrefetchToL2(step.panels[n] + kPanelsTogether * layout.panel_bytes + from, to - from);
+  }
+}
 
 // One step: all tiles of p × the panels of `step`.
-template <CodeKind kCodes, ZeroKind kZero, int kSubs, int64_t kGroups>
+template <CodeKind kCodes, ZeroKind kZero, int kSubs, bool kOneTile>
 void MultiplyStep(const GemmParams& p, const PanelStep& step) {
   constexpr bool kUnpack = kCodes == CodeKind::kNarrow;  // nibbles become bytes first; else codes are read in place
   constexpr CodeKind kRead = kUnpack ? kUnpacked : kCodes;
-  alignas(64) float scales[kPanelsTogether][kGroups * kSubs * 16];
-  alignas(64) float zeros[kPanelsTogether][kZero == ZeroKind::kMidpoint ? 1 : kGroups * kSubs * 16];
-  alignas(64) std::byte bytes[kPanelsTogether][kUnpack ? kGroups * 512 : 1];
+  constexpr int64_t kMost = kOneTile ? kOneTileGroups : kManyTilesGroups;
+  alignas(64) float scales[kPanelsTogether][kMost * kSubs * 16];
+  alignas(64) float zeros[kPanelsTogether][kZero == ZeroKind::kMidpoint ? 1 : kMost * kSubs * 16];
+  alignas(64) std::byte bytes[kPanelsTogether][kUnpack ? kMost * 512 : 1];
   const PanelLayout& layout = *p.layout;
   const int64_t group_bytes = layout.kind == WeightKind::kInt4 ? 256 : 512, groups = layout.padded_k / 32;
+  const int64_t runs = (groups + kMost - 1) / kMost;
   StartOutputs(p, step);
-  for (int64_t g = 0; g < groups; g += kGroups) {
-    const int64_t count = groups - g < kGroups ? groups - g : kGroups;
-    Block b{.groups = count, .y_stride = p.out_features, .lanes = step.lanes};
+  for (int64_t run = 0; run < runs; ++run) {
+    const int64_t g = groups * run / runs, end = groups * (run + 1) / runs;
+    Block b{.groups = end - g,
+            .ahead = kPanelsTogether * layout.panel_bytes,
+            .y_stride = p.out_features,
+            .lanes = step.lanes};
+    PrefetchNext(layout, step, layout.scale_offset, layout.panel_bytes, run, runs);
     for (int n = 0; n < kPanelsTogether; ++n) {
-      UnpackScales(layout, step.panels[n], g * 32, (g + count) * 32, scales[n], zeros[n]);
+      UnpackScales(layout, step.panels[n], g * 32, end * 32, scales[n], zeros[n]);
       b.codes[n] = step.panels[n] + g * group_bytes;
-      if (kUnpack) UnpackNibbles(b.codes[n], count, bytes[n]), b.codes[n] = bytes[n];
+      if (kUnpack) UnpackNibbles(b.codes[n], end - g, bytes[n]), b.codes[n] = bytes[n];
       b.scales[n] = scales[n];
       b.zeros[n] = zeros[n];
     }
@@ -189,7 +222,11 @@ void MultiplyStep(const GemmParams& p, const PanelStep& step) {
       b.activations = p.activations + tile.offset + g * tile.rows * (32 + 4 + 4 * kSubs);
       b.tile_rows = tile.rows;
       b.y = p.y + tile.row * p.out_features + step.first_output;
-      MultiplyTile<kRead, kZero, kSubs>(b);
+      if (run == 0) PrefetchOutputs(p, tile, step.first_output + kPanelsTogether * kPanelChannels);
+      if (!kOneTile) {
+        PrefetchNext(layout, step, g * group_bytes, end * group_bytes, t - p.tile_begin, p.tile_end - p.tile_begin);
+      }
+      MultiplyTile<kRead, kZero, kSubs, kOneTile>(b);
     }
   }
 }
@@ -199,10 +236,10 @@ void MultiplyPanels(const GemmParams& p) {
   const bool one_tile = p.tile_end - p.tile_begin == 1, nibbles = p.layout->kind == WeightKind::kInt4;
   for (int64_t panel = p.panel_begin; panel < p.panel_end; panel += kPanelsTogether) {
     const PanelStep step = StepAt(p, panel);
-    if (nibbles && one_tile) MultiplyStep<CodeKind::kNibbles, kZero, kSubs, kOneTileGroups>(p, step);
-    if (nibbles && !one_tile) MultiplyStep<CodeKind::kNarrow, kZero, kSubs, kManyTilesGroups>(p, step);
-    if (!nibbles && one_tile) MultiplyStep<CodeKind::kWide, kZero, kSubs, kOneTileGroups>(p, step);
-    if (!nibbles && !one_tile) MultiplyStep<CodeKind::kWide, kZero, kSubs, kManyTilesGroups>(p, step);
+    if (nibbles && one_tile) MultiplyStep<CodeKind::kNibbles, kZero, kSubs, true>(p, step);
+    if (nibbles && !one_tile) MultiplyStep<CodeKind::kNarrow, kZero, kSubs, false>(p, step);
+    if (!nibbles && one_tile) MultiplyStep<CodeKind::kWide, kZero, kSubs, true>(p, step);
+    if (!nibbles && !one_tile) MultiplyStep<CodeKind::kWide, kZero, kSubs, false>(p, step);
   }
 }
 
