@@ -34,7 +34,7 @@ Status LoadedCheckpoint::Index() {
     unsupported.insert(tensor.unsupported);
   }
   if (unsupported_tensors > 0) {
-    Log(LogLevel::kWarning, "{}: {} tensors cannot be read: {}", parts_.path, unsupported_tensors,
+    Log(LogLevel::kWarning, "{}: tensors that cannot be read: {} ({})", parts_.path, unsupported_tensors,
         fmt::join(unsupported, ", "));
   }
   return {};

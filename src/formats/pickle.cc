@@ -53,7 +53,8 @@ class Machine {
   Result<std::vector<PickledTensor>> Run();
 
  private:
-  Status Step(uint8_t opcode);
+  std::optional<Status> StepValue(uint8_t opcode);
+  Status StepStack(uint8_t opcode);
   Status PushGlobal();
   Status PushLong();
   Status PushText(uint64_t bytes);
@@ -255,7 +256,8 @@ Status Machine::Reduce() {
   return {};
 }
 
-Status Machine::Step(uint8_t opcode) {
+// Opcodes that push one value; nullopt: not one of them.
+std::optional<Status> Machine::StepValue(uint8_t opcode) {
   const auto read_and = [this]<typename T>(T, auto next) -> Status {
     INGOT_ASSIGN_OR_RETURN(const T operand, Read<T>());
     return next(operand);
@@ -282,19 +284,35 @@ Status Machine::Step(uint8_t opcode) {
       return read_and(uint32_t{}, [this](uint32_t bytes) { return PushText(bytes); });
     case PickleOp::kGlobal:
       return PushGlobal();
-    case PickleOp::kBinPut:
-      return read_and(uint8_t{}, [this](uint8_t key) { return Memoize(key); });
-    case PickleOp::kLongBinPut:
-      return read_and(uint32_t{}, [this](uint32_t key) { return Memoize(key); });
     case PickleOp::kBinGet:
       return read_and(uint8_t{}, [this](uint8_t key) { return Recall(key); });
     case PickleOp::kLongBinGet:
       return read_and(uint32_t{}, [this](uint32_t key) { return Recall(key); });
+    case PickleOp::kEmptyTuple:
+      return Push(Kind::kTuple);
+    case PickleOp::kEmptyList:
+      return Push(Kind::kList);
+    case PickleOp::kEmptyDict:
+      return Push(Kind::kDict);
+    default:
+      return std::nullopt;
+  }
+}
+
+// Opcodes that work on what lies on the stack.
+Status Machine::StepStack(uint8_t opcode) {
+  switch (static_cast<PickleOp>(opcode)) {
+    case PickleOp::kBinPut: {
+      INGOT_ASSIGN_OR_RETURN(const auto key, Read<uint8_t>());
+      return Memoize(key);
+    }
+    case PickleOp::kLongBinPut: {
+      INGOT_ASSIGN_OR_RETURN(const auto key, Read<uint32_t>());
+      return Memoize(key);
+    }
     case PickleOp::kMark:
       marks_.push_back(stack_.size());
       return {};
-    case PickleOp::kEmptyTuple:
-      return Push(Kind::kTuple);
     case PickleOp::kTuple1:
       return PushTuple(1);
     case PickleOp::kTuple2:
@@ -303,10 +321,6 @@ Status Machine::Step(uint8_t opcode) {
       return PushTuple(3);
     case PickleOp::kTuple:
       return PushMarkedTuple();
-    case PickleOp::kEmptyList:
-      return Push(Kind::kList);
-    case PickleOp::kEmptyDict:
-      return Push(Kind::kDict);
     case PickleOp::kAppend:
       INGOT_RETURN_IF_ERROR(Need(2));
       return Append(stack_.size() - 1);
@@ -331,9 +345,10 @@ Status Machine::Step(uint8_t opcode) {
       INGOT_RETURN_IF_ERROR(Need(1));
       result_ = stack_.back();
       return {};
+    default:
+      return Unsupported("{}: data.pkl at offset {}: opcode {}, which no tensor needs; refused", file_, at_,
+                         PickleOpName(opcode));
   }
-  return Unsupported("{}: data.pkl at offset {}: opcode {}, which no tensor needs; refused", file_, at_,
-                     PickleOpName(opcode));
 }
 
 Result<std::vector<int64_t>> Machine::Integers(ValueId tuple, const char* what) const {
@@ -400,7 +415,9 @@ Result<std::vector<PickledTensor>> Machine::Run() {
   while (!result_) {
     at_ = reader_.offset();
     INGOT_ASSIGN_OR_RETURN(const auto opcode, Read<uint8_t>());
-    INGOT_RETURN_IF_ERROR(Step(opcode));
+    std::optional<Status> status = StepValue(opcode);
+    if (!status) status = StepStack(opcode);
+    INGOT_RETURN_IF_ERROR(*std::move(status));
   }
   return Collect(values_[*result_]);
 }
