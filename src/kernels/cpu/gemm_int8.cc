@@ -74,8 +74,8 @@ struct Block {
   const std::byte* activations;  // the first group of the tile
   int64_t tile_rows, first_row;  // the rows that are done: [first_row, first_row + R) of the tile
   int64_t groups;
-  int64_t ahead;  // bytes from these codes to those of the next step
-  float* y;       // first row, first panel
+  const std::byte* fetch[kPanelsTogether];  // what comes next from memory, fetched into L2 meanwhile
+  float* y;                                 // first row, first panel
   int64_t y_stride;
   const int64_t* lanes;
 };
@@ -89,11 +89,18 @@ INGOT_INLINE F32x16 AddProducts(F32x16 y, I32x16 dots, float row, const float* s
   return kZero == ZeroKind::kMin ? Fma(Broadcast(*sum), Load(zeros), y) : y;
 }
 
-// kOnce: the codes come from memory and are used once, so those of the next step are fetched meanwhile.
-template <CodeKind kCodes, ZeroKind kZero, int kSubs, bool kOnce, int R>
+// Lines that are fetched into L2 for each panel and group. One tile: as many as it reads. Many: part of them, because
+// the CPU holds a dozen or so lines in flight and stops at more.
+template <CodeKind kCodes, bool kOneTile>
+constexpr int kFetchLines = !kOneTile                      ? 2
+                            : kCodes == CodeKind::kNibbles ? 4
+                                                           : 8;
+
+template <CodeKind kCodes, ZeroKind kZero, int kSubs, bool kOneTile, int R>
 void MultiplyBlock(const Block& b) {
   constexpr int kQuads = 8 / kSubs;
   constexpr int64_t kGroupBytes = kCodes == CodeKind::kNibbles ? 256 : 512;
+  constexpr int64_t kFetchBytes = 64 * kFetchLines<kCodes, kOneTile>;
   Outputs<R> out;
   out.Read(b.y, b.y_stride, b.lanes);
   const std::byte* codes[kPanelsTogether];
@@ -129,7 +136,7 @@ void MultiplyBlock(const Block& b) {
       }
     }
     for (int n = 0; n < kPanelsTogether; ++n) {
-      if (kOnce) PrefetchToL2(codes[n] + b.ahead, kGroupBytes);
+      PrefetchToL2(b.fetch[n] + g * kFetchBytes, kFetchBytes);
       codes[n] += kGroupBytes;
     }
     a += next, row += next, sums += next;
@@ -138,7 +145,7 @@ void MultiplyBlock(const Block& b) {
 }
 
 // All rows of a tile, in parts that fit the registers.
-template <CodeKind kCodes, ZeroKind kZero, int kSubs, bool kOnce>
+template <CodeKind kCodes, ZeroKind kZero, int kSubs, bool kOneTile>
 INGOT_INLINE void MultiplyTile(Block b) {
   float* const y = b.y;
 #ifdef __AVX512F__
@@ -151,12 +158,12 @@ INGOT_INLINE void MultiplyTile(Block b) {
   for (b.first_row = 0; left > 0;) {
     const int64_t rows = left < most ? left : most;
     b.y = y + b.first_row * b.y_stride;
-    if (rows == 1) MultiplyBlock<kCodes, kZero, kSubs, kOnce, 1>(b);
-    if (rows == 2) MultiplyBlock<kCodes, kZero, kSubs, kOnce, 2>(b);
-    if (rows == 3) MultiplyBlock<kCodes, kZero, kSubs, kOnce, 3>(b);
+    if (rows == 1) MultiplyBlock<kCodes, kZero, kSubs, kOneTile, 1>(b);
+    if (rows == 2) MultiplyBlock<kCodes, kZero, kSubs, kOneTile, 2>(b);
+    if (rows == 3) MultiplyBlock<kCodes, kZero, kSubs, kOneTile, 3>(b);
 #ifdef __AVX512F__
-    if (rows == 4) MultiplyBlock<kCodes, kZero, kSubs, kOnce, 4>(b);
-    if (rows == 6) MultiplyBlock<kCodes, kZero, kSubs, kOnce, 6>(b);
+    if (rows == 4) MultiplyBlock<kCodes, kZero, kSubs, kOneTile, 4>(b);
+    if (rows == 6) MultiplyBlock<kCodes, kZero, kSubs, kOneTile, 6>(b);
 #endif
     b.first_row += rows;
     left -= rows;
@@ -181,12 +188,19 @@ INGOT_INLINE void PrefetchOutputs(const GemmParams& p, const RowTile& tile, int6
   }
 }
 
-// Part `index` of `count` of [begin, end) bytes of the panels that come next.
-INGOT_INLINE void PrefetchNext(const PanelLayout& layout, const PanelStep& step, int64_t begin, int64_t end,
-                               int64_t index, int64_t count) {
-  const int64_t from = begin + (end - begin) * index / count, to = begin + (end - begin) * (index + 1) / count;
+// Spreads the reading of the next step's panels over this step: a run of codes over its first tiles, the scales over
+// the runs. `done`: bytes for which the tiles before have fetched; when it is all, lines that are at hand anyway.
+INGOT_INLINE void FetchCodes(const PanelLayout& layout, const PanelStep& step, int64_t begin, int64_t end, int64_t done,
+                             Block* b) {
   for (int n = 0; n < kPanelsTogether; ++n) {
-    PrefetchToL2(step.panels[n] + kPanelsTogether * layout.panel_bytes + from, to - from);
+    const bool more = done < end - begin;
+    b->fetch[n] = more ? step.panels[n] + kPanelsTogether * layout.panel_bytes + begin + done : b->codes[n];
+  }
+}
+INGOT_INLINE void FetchScales(const PanelLayout& layout, const PanelStep& step, int64_t run, int64_t runs) {
+  const int64_t bytes = layout.panel_bytes - layout.scale_offset, from = layout.scale_offset + bytes * run / runs;
+  for (int n = 0; n < kPanelsTogether; ++n) {
+    PrefetchToL2(step.panels[n] + kPanelsTogether * layout.panel_bytes + from, bytes / runs + 64);
   }
 }
 
@@ -196,6 +210,7 @@ void MultiplyStep(const GemmParams& p, const PanelStep& step) {
   constexpr bool kUnpack = kCodes == CodeKind::kNarrow;  // nibbles become bytes first; else codes are read in place
   constexpr CodeKind kRead = kUnpack ? kUnpacked : kCodes;
   constexpr int64_t kMost = kOneTile ? kOneTileGroups : kManyTilesGroups;
+  constexpr int64_t kFetchBytes = 64 * kFetchLines<kRead, kOneTile>;
   alignas(64) float scales[kPanelsTogether][kMost * kSubs * 16];
   alignas(64) float zeros[kPanelsTogether][kZero == ZeroKind::kMidpoint ? 1 : kMost * kSubs * 16];
   alignas(64) std::byte bytes[kPanelsTogether][kUnpack ? kMost * 512 : 1];
@@ -205,11 +220,8 @@ void MultiplyStep(const GemmParams& p, const PanelStep& step) {
   StartOutputs(p, step);
   for (int64_t run = 0; run < runs; ++run) {
     const int64_t g = groups * run / runs, end = groups * (run + 1) / runs;
-    Block b{.groups = end - g,
-            .ahead = kPanelsTogether * layout.panel_bytes,
-            .y_stride = p.out_features,
-            .lanes = step.lanes};
-    PrefetchNext(layout, step, layout.scale_offset, layout.panel_bytes, run, runs);
+    Block b{.groups = end - g, .y_stride = p.out_features, .lanes = step.lanes};
+    FetchScales(layout, step, run, runs);
     for (int n = 0; n < kPanelsTogether; ++n) {
       UnpackScales(layout, step.panels[n], g * 32, end * 32, scales[n], zeros[n]);
       b.codes[n] = step.panels[n] + g * group_bytes;
@@ -223,9 +235,7 @@ void MultiplyStep(const GemmParams& p, const PanelStep& step) {
       b.tile_rows = tile.rows;
       b.y = p.y + tile.row * p.out_features + step.first_output;
       if (run == 0) PrefetchOutputs(p, tile, step.first_output + kPanelsTogether * kPanelChannels);
-      if (!kOneTile) {
-        PrefetchNext(layout, step, g * group_bytes, end * group_bytes, t - p.tile_begin, p.tile_end - p.tile_begin);
-      }
+      FetchCodes(layout, step, g * group_bytes, end * group_bytes, (t - p.tile_begin) * b.groups * kFetchBytes, &b);
       MultiplyTile<kRead, kZero, kSubs, kOneTile>(b);
     }
   }
