@@ -1,0 +1,203 @@
+// Vocabularies of GGUF files: "gpt2" (byte-level BPE) and "llama" (SentencePiece by scores).
+#include <algorithm>
+#include <cmath>
+
+#include "tokenizer/bpe.h"
+#include "tokenizer/pipeline.h"
+#include "tokenizer/sentencepiece.h"
+#include "tokenizer/splitters.h"
+
+namespace ingot::tokenizer {
+namespace {
+
+// What tokenizer.ggml.pre stands for: the patterns one after the other, as in the tokenizer.json it was made from.
+struct PreKind {
+  std::string_view names;  // separated by spaces
+  std::vector<std::string_view> patterns;
+  bool nfc = false;
+  bool ignore_merges = false;
+  bool add_bos = false;
+};
+
+constexpr std::string_view kDigit = R"(\p{N})";
+constexpr std::string_view kTekkenPattern =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
+    R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kKimiPattern =
+    R"([\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
+    R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kCjkPattern = "[一-龥ࠀ-一가-퟿]+";
+
+const std::vector<PreKind>& PreKinds() {
+  static const std::vector<PreKind> kinds = {
+      {"gpt-2 gpt2 phi-2 mpt olmo jais trillion granite-docling exaone4", {kGpt2Pattern}},
+      {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2", {kLlama3Pattern}, false, true, true},
+      {"dbrx smaug-bpe glm4 chatglm-bpe", {kLlama3Pattern}},
+      {"qwen2 deepseek-r1-qwen megrez", {kQwen2Pattern}, true},
+      {"stablelm2 hunyuan solar-open", {kQwen2Pattern}},
+      {"qwen35", {kQwen35Pattern}, true},
+      {"gpt-4o llama4 kanana2", {kO200kPattern}},
+      {"tekken", {kTekkenPattern}, false, true, true},
+      {"kimi-k2", {kKimiPattern}},
+      {"smollm starcoder refact command-r codeshell exaone minerva-7b", {kDigit, kGpt2Pattern}},
+      {"deepseek-v3 hunyuan-dense joyai-llm", {kDeepSeek3NumberPattern, kDeepSeek3HanPattern, kDeepSeek3Pattern}},
+      {"deepseek-coder", {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)", kCjkPattern, kDigit}},
+      {"deepseek-llm",
+       {R"([\r\n])", R"(\s?[\p{Lu}\p{Ll}\p{Lt}]+)", R"(\s?[!-/:-~！-／：-～‘-‟　-。]+)", R"(\s+$)", kCjkPattern,
+        kDigit}},
+      {"falcon", {R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2Pattern, "[0-9][0-9][0-9]"}},
+      {"default",
+       {R"([\p{P}\$\+<=>\^~\|]+)", R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S))",
+        R"(\p{N}+)", "[0-9][0-9][0-9]"}},
+  };
+  return kinds;
+}
+
+const PreKind* FindPreKind(std::string_view name) {
+  for (const PreKind& kind : PreKinds()) {
+    for (size_t begin = 0; begin < kind.names.size();) {
+      const size_t end = std::min(kind.names.find(' ', begin), kind.names.size());
+      if (kind.names.substr(begin, end - begin) == name) return &kind;
+      begin = end + 1;
+    }
+  }
+  return nullptr;
+}
+
+enum TokenType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+
+Status Check(const GgufVocabulary& gguf) {
+  if (gguf.tokens.empty()) return InvalidArgument("tokenizer.ggml.tokens is empty");
+  if (gguf.tokens.size() > size_t{1} << 24) return Unsupported("tokenizer.ggml.tokens: {} tokens", gguf.tokens.size());
+  if (!gguf.scores.empty() && gguf.scores.size() != gguf.tokens.size()) {
+    return InvalidArgument("tokenizer.ggml.scores: {} scores of {} tokens", gguf.scores.size(), gguf.tokens.size());
+  }
+  if (!gguf.token_types.empty() && gguf.token_types.size() != gguf.tokens.size()) {
+    return InvalidArgument("tokenizer.ggml.token_type: {} types of {} tokens", gguf.token_types.size(),
+                           gguf.tokens.size());
+  }
+  for (size_t id = 0; id < gguf.scores.size(); ++id) {
+    if (std::isnan(gguf.scores[id])) return InvalidArgument("tokenizer.ggml.scores[{}] is no number", id);
+  }
+  return {};
+}
+
+int32_t IdOr(const GgufVocabulary& gguf, const std::optional<int64_t>& id, int32_t fallback) {
+  return id && *id >= 0 && *id < static_cast<int64_t>(gguf.tokens.size()) ? static_cast<int32_t>(*id) : fallback;
+}
+
+int32_t TypeOf(const GgufVocabulary& gguf, size_t id) {
+  return gguf.token_types.empty() ? kNormal : gguf.token_types[id];
+}
+
+// Control tokens, and user-defined ones that are a turn's markers, are the template's alone.
+bool IsSpecialToken(const GgufVocabulary& gguf, size_t id) {
+  const int32_t type = TypeOf(gguf, id);
+  if (type == kControl || type == kUnknown) return true;
+  const auto named = [&](const std::optional<int64_t>& other) { return other && *other == static_cast<int64_t>(id); };
+  if (named(gguf.bos_id) || named(gguf.eos_id) || named(gguf.eot_id) || named(gguf.eom_id)) return true;
+  return type == kUserDefined && IsTurnMarker(gguf.tokens[id]);
+}
+
+// Registers special and user-defined tokens; returns which tokens the model must not produce.
+std::vector<bool> AddTokens(const GgufVocabulary& gguf, Pipeline& pipeline) {
+  std::vector<bool> excluded(gguf.tokens.size());
+  pipeline.special.resize(gguf.tokens.size());
+  for (size_t id = 0; id < gguf.tokens.size(); ++id) {
+    const bool special = IsSpecialToken(gguf, id);
+    if (!special && TypeOf(gguf, id) != kUserDefined) continue;
+    excluded[id] = special;
+    if (gguf.tokens[id].size() > 1024) continue;
+    AddToken(pipeline, {.id = static_cast<int32_t>(id), .content = gguf.tokens[id], .special = special});
+  }
+  return excluded;
+}
+
+void AddEnds(const GgufVocabulary& gguf, bool add_bos, Pipeline& pipeline) {
+  pipeline.eos_id = IdOr(gguf, gguf.eos_id, pipeline.eos_id);
+  if (gguf.add_bos.value_or(add_bos) && pipeline.bos_id >= 0) pipeline.prefix = {pipeline.bos_id};
+  if (gguf.add_eos.value_or(false) && pipeline.eos_id >= 0) pipeline.suffix = {pipeline.eos_id};
+}
+
+// Merges of tokens that the vocabulary lacks never apply.
+std::vector<std::pair<std::string, std::string>> SplitMerges(const GgufVocabulary& gguf, const TokenTable& table) {
+  std::vector<std::pair<std::string, std::string>> merges;
+  merges.reserve(gguf.merges.size());
+  for (const std::string& merge : gguf.merges) {
+    const size_t space = merge.find(' ', 1);
+    if (space == std::string::npos) continue;
+    std::string left = merge.substr(0, space), right = merge.substr(space + 1);
+    if (table.Find(left) < 0 || table.Find(right) < 0 || table.Find(left + right) < 0) continue;
+    merges.emplace_back(std::move(left), std::move(right));
+  }
+  return merges;
+}
+
+Result<Pipeline> ReadGpt2(const GgufVocabulary& gguf) {
+  const std::string_view pre = gguf.pre.empty() ? "default" : std::string_view(gguf.pre);
+  const PreKind* const kind = FindPreKind(pre);
+  if (kind == nullptr) return Unsupported("tokenizer.ggml.pre \"{}\"", pre);
+  Pipeline pipeline;
+  pipeline.table = std::make_unique<TokenTable>(gguf.tokens);
+  for (const std::string_view regex : kind->patterns) {
+    INGOT_ASSIGN_OR_RETURN(Pattern pattern, Pattern::OfRegex(regex));
+    pipeline.pre_tokenizers.push_back(MakeSplit(std::move(pattern), SplitBehavior::kIsolated, false));
+  }
+  if (gguf.add_space_prefix.value_or(false))
+    pipeline.pre_tokenizers.insert(pipeline.pre_tokenizers.begin(), MakePrefixSpace());
+  if (kind->nfc) pipeline.normalizers.push_back(MakeNfc());
+  BpeParams params;
+  params.table = pipeline.table.get();
+  params.excluded = AddTokens(gguf, pipeline);
+  params.merges = SplitMerges(gguf, *pipeline.table);
+  params.byte_level = true;
+  params.ignore_merges = kind->ignore_merges;
+  INGOT_ASSIGN_OR_RETURN(pipeline.model, BpeModel::Create(std::move(params)));
+  pipeline.decode.byte_level = true;
+  pipeline.keeps_invalid_bytes = pipeline.normalizers.empty();
+  pipeline.bos_id = IdOr(gguf, gguf.bos_id, -1);
+  AddEnds(gguf, kind->add_bos, pipeline);
+  return pipeline;
+}
+
+Result<Pipeline> ReadLlama(const GgufVocabulary& gguf) {
+  Pipeline pipeline;
+  pipeline.table = std::make_unique<TokenTable>(gguf.tokens);
+  const std::vector<bool> excluded = AddTokens(gguf, pipeline);
+  SentencePieceBpeParams params;
+  params.table = pipeline.table.get();
+  params.scores = gguf.scores;
+  params.scores.resize(gguf.tokens.size());
+  params.unk_id = IdOr(gguf, gguf.unk_id, -1);
+  params.byte_fallback = true;
+  for (size_t id = 0; id < gguf.tokens.size(); ++id) {
+    const int32_t type = TypeOf(gguf, id);
+    const bool valid = type >= kNormal && type <= kByte && !excluded[id];
+    params.types.push_back(valid ? static_cast<PieceType>(type) : PieceType::kControl);
+    if (type == kUnknown && params.unk_id < 0) params.unk_id = static_cast<int32_t>(id);
+  }
+  pipeline.model = std::make_unique<SentencePieceBpe>(std::move(params));
+  SpacingParams spacing;
+  spacing.add_dummy_prefix = gguf.add_space_prefix.value_or(true);
+  spacing.remove_extra_whitespaces = false;
+  pipeline.decode = SentencePieceDecodePlan(spacing.add_dummy_prefix);
+  pipeline.pre_tokenizers.push_back(std::make_unique<SentencePieceNormalizer>(std::move(spacing)));
+  pipeline.bos_id = IdOr(gguf, gguf.bos_id, IdOr(gguf, 1, -1));
+  pipeline.eos_id = IdOr(gguf, 2, -1);
+  AddEnds(gguf, true, pipeline);
+  return pipeline;
+}
+
+}  // namespace
+
+Result<Pipeline> ReadGgufVocabulary(const Vocabulary& vocabulary) {
+  const GgufVocabulary& gguf = *vocabulary.gguf;
+  INGOT_RETURN_IF_ERROR(Check(gguf));
+  if (gguf.model == "gpt2") return ReadGpt2(gguf);
+  if (gguf.model == "llama") return ReadLlama(gguf);
+  return Unsupported("tokenizer.ggml.model \"{}\"", gguf.model);
+}
+
+}  // namespace ingot::tokenizer

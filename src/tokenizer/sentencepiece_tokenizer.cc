@@ -1,0 +1,148 @@
+// tokenizer.model files, with what tokenizer_config.json adds to them.
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+#include "tokenizer/pipeline.h"
+#include "tokenizer/sentencepiece.h"
+#include "tokenizer/unigram.h"
+
+namespace ingot::tokenizer {
+namespace {
+
+constexpr int32_t kMaxAddedIds = 1 << 16;
+
+// tokenizer_config.json: {"added_tokens_decoder": {"92543": {"content": "<|im_start|>", "special": true, …}}}.
+Result<std::vector<AddedToken>> ConfiguredTokens(const JsonView& config, int32_t num_pieces) {
+  std::vector<AddedToken> tokens;
+  const std::optional<JsonView> decoder = config.Find("added_tokens_decoder");
+  if (!decoder) return tokens;
+  INGOT_ASSIGN_OR_RETURN(const boost::json::object* const object, decoder->AsObject());
+  for (const auto& [key, value] : *object) {
+    const JsonView json(value, decoder->path() + "." + std::string(key));
+    AddedToken token;
+    const std::string_view digits = key;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), token.id);
+    if (error != std::errc() || end != digits.data() + digits.size() || token.id < 0 ||
+        token.id >= num_pieces + kMaxAddedIds) {
+      return InvalidArgument("{}: id of a vocabulary of {} pieces", json.path(), num_pieces);
+    }
+    INGOT_ASSIGN_OR_RETURN(token.content, json.String("content"));
+    INGOT_ASSIGN_OR_RETURN(token.special, json.Bool("special", false));
+    INGOT_ASSIGN_OR_RETURN(token.lstrip, json.Bool("lstrip", false));
+    INGOT_ASSIGN_OR_RETURN(token.rstrip, json.Bool("rstrip", false));
+    INGOT_ASSIGN_OR_RETURN(token.single_word, json.Bool("single_word", false));
+    if (!token.content.empty() && token.content.size() <= 1024) tokens.push_back(std::move(token));
+  }
+  return tokens;
+}
+
+// The scores of a user-defined piece beat those of its parts, as in SentencePiece's unigram model.
+std::vector<double> UnigramScores(const SentencePieceModel& model, double& min_score) {
+  float low = std::numeric_limits<float>::max(), high = std::numeric_limits<float>::lowest();
+  for (size_t id = 0; id < model.pieces.size(); ++id) {
+    if (model.types[id] != PieceType::kNormal) continue;
+    low = std::min(low, model.scores[id]);
+    high = std::max(high, model.scores[id]);
+  }
+  std::vector<double> scores(model.pieces.size(), std::numeric_limits<double>::quiet_NaN());
+  for (size_t id = 0; id < model.pieces.size(); ++id) {
+    if (model.types[id] == PieceType::kNormal) scores[id] = model.scores[id];
+    if (model.types[id] == PieceType::kUserDefined) {
+      scores[id] = static_cast<float>(static_cast<double>(static_cast<float>(model.pieces[id].size()) * high) - 0.1);
+    }
+  }
+  min_score = low > high ? 0 : low;
+  return scores;
+}
+
+std::unique_ptr<Model> MakeModel(const SentencePieceModel& model, const TokenTable* table) {
+  if (model.kind == SentencePieceModel::Kind::kBpe) {
+    SentencePieceBpeParams params{table, model.scores, model.types, model.byte_fallback, model.unk_id};
+    params.scores.resize(table->tokens.size());
+    params.types.resize(table->tokens.size(), PieceType::kControl);
+    return std::make_unique<SentencePieceBpe>(std::move(params));
+  }
+  UnigramParams params;
+  params.table = table;
+  params.scores = UnigramScores(model, params.min_score);
+  params.scores.resize(table->tokens.size(), std::numeric_limits<double>::quiet_NaN());
+  params.byte_fallback = model.byte_fallback;
+  params.unk_id = model.unk_id;
+  params.single_precision = true;
+  return std::make_unique<UnigramModel>(std::move(params));
+}
+
+}  // namespace
+
+DecodePlan SentencePieceDecodePlan(bool strips_leading_space) {
+  DecodePlan plan;
+  plan.byte_fallback = true;
+  plan.strips_leading_space = strips_leading_space;
+  plan.steps.push_back([](const std::string& token, bool) {
+    std::string text;
+    for (size_t at = 0; at < token.size();) {
+      const bool space = token.compare(at, 3, "\xE2\x96\x81") == 0;
+      text += space ? ' ' : token[at];
+      at += space ? 3 : 1;
+    }
+    return text;
+  });
+  return plan;
+}
+
+Result<Pipeline> ReadSentencePiece(const Vocabulary& vocabulary) {
+  INGOT_ASSIGN_OR_RETURN(SentencePieceModel model, ParseSentencePieceModel(vocabulary.sentencepiece_model));
+  const int32_t num_pieces = static_cast<int32_t>(model.pieces.size());
+  std::vector<AddedToken> added;
+  bool legacy = true;
+  if (!vocabulary.tokenizer_config_json.empty()) {
+    INGOT_ASSIGN_OR_RETURN(const boost::json::value value,
+                           ParseJson(vocabulary.tokenizer_config_json, "tokenizer_config.json"));
+    const JsonView config(value, "tokenizer_config.json");
+    INGOT_ASSIGN_OR_RETURN(added, ConfiguredTokens(config, num_pieces));
+    INGOT_ASSIGN_OR_RETURN(legacy, config.Bool("legacy", true));
+    INGOT_ASSIGN_OR_RETURN(model.add_dummy_prefix, config.Bool("add_prefix_space", model.add_dummy_prefix));
+  }
+  std::vector<std::string> spellings = model.pieces;
+  for (size_t id = 0; id < model.pieces.size(); ++id) {
+    // The markers of InternLM's dialogue are user-defined: ordinary text to SentencePiece. Only the template may write
+    // them.
+    if (model.types[id] == PieceType::kUserDefined && IsTurnMarker(model.pieces[id]))
+      model.types[id] = PieceType::kControl;
+    if (model.types[id] != PieceType::kControl && model.types[id] != PieceType::kUnknown) continue;
+    added.push_back({.id = static_cast<int32_t>(id), .content = model.pieces[id], .special = true});
+  }
+  for (const AddedToken& token : added) {
+    const size_t id = static_cast<size_t>(token.id);
+    if (id >= spellings.size()) spellings.resize(id + 1);
+    spellings[id] = token.content;
+    if (token.special && id < model.types.size() && model.types[id] != PieceType::kUnknown)
+      model.types[id] = PieceType::kControl;
+  }
+  Pipeline pipeline;
+  pipeline.table = std::make_unique<TokenTable>(std::move(spellings));
+  pipeline.special.resize(pipeline.table->tokens.size());
+  for (const AddedToken& token : added) AddToken(pipeline, token);
+  SpacingParams spacing;
+  INGOT_ASSIGN_OR_RETURN(spacing.charsmap, CharsMap::FromBytes(model.charsmap));
+  for (size_t id = 0; id < model.pieces.size(); ++id) {
+    if (model.types[id] == PieceType::kUserDefined) spacing.user_defined.Add(model.pieces[id]);
+  }
+  spacing.add_dummy_prefix = model.add_dummy_prefix;
+  spacing.dummy_prefix_at_start_only = !legacy;
+  spacing.remove_extra_whitespaces = model.remove_extra_whitespaces;
+  spacing.escape_whitespaces = model.escape_whitespaces;
+  spacing.whitespace_as_suffix = model.whitespace_as_suffix;
+  pipeline.pre_tokenizers.push_back(std::make_unique<SentencePieceNormalizer>(std::move(spacing)));
+  pipeline.model = MakeModel(model, pipeline.table.get());
+  pipeline.decode = SentencePieceDecodePlan(model.add_dummy_prefix || model.remove_extra_whitespaces);
+  const auto valid = [&](int32_t id) { return id >= 0 && id < num_pieces; };
+  if (valid(model.bos_id)) pipeline.bos_id = model.bos_id;
+  if (valid(model.eos_id)) pipeline.eos_id = model.eos_id;
+  // The Llama family's tokenizers begin a text with BOS unless tokenizer_config.json says otherwise.
+  if (pipeline.bos_id >= 0) pipeline.prefix = {pipeline.bos_id};
+  return pipeline;
+}
+
+}  // namespace ingot::tokenizer
