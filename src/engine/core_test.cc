@@ -1,0 +1,240 @@
+#include "engine/core.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <deque>
+#include <new>
+
+#include "engine/test_support.h"
+
+// Counts the allocations of the whole binary.
+static std::atomic<int64_t> g_allocations{0};
+void* operator new(size_t size) {
+  g_allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
+  throw std::bad_alloc();
+}
+void* operator new(size_t size, std::align_val_t alignment) {
+  g_allocations.fetch_add(1, std::memory_order_relaxed);
+  const auto align = static_cast<size_t>(alignment);
+  if (void* p = std::aligned_alloc(align, (size + align - 1) / align * align)) return p;
+  throw std::bad_alloc();
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, size_t) noexcept { std::free(p); }
+void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p, size_t, std::align_val_t) noexcept { std::free(p); }
+
+namespace ingot::engine {
+namespace {
+
+constexpr int64_t kVocab = 300;
+
+TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
+  FakeModel model(kVocab);
+  ThreadPool pool(2);
+  std::mt19937_64 random(11);
+  for (int round = 0; round < 8; ++round) {
+    SCOPED_TRACE(round);
+    const ExecutorOptions options{.max_batch_size = static_cast<int>(1 + random() % 9),
+                                  .max_prefill_tokens = static_cast<int64_t>(1 + random() % 200),
+                                  .max_context = 256,
+                                  .block_len = random() % 2 == 0 ? 32 : 64,
+                                  .num_blocks = static_cast<int32_t>(8 + random() % 12)};
+    auto core = MakeCore(model, options, pool);
+    std::deque<Told> told;
+    std::vector<Request> requests;
+    for (int i = 0; i < 40; ++i) {
+      requests.push_back(RandomRequest(random, kVocab));
+      told.emplace_back();
+    }
+    size_t added = 0;
+    while (added < requests.size() || core->num_running() + core->num_waiting() > 0) {
+      for (uint64_t n = random() % 3; n > 0 && added < requests.size(); --n, ++added) {
+        Request request = requests[added];
+        request.on_event = Record(&told[added]);
+        ASSERT_TRUE(core->Check(request).ok()) << core->Check(request).ToString();
+        core->Add(added, std::move(request), Clock::now());
+      }
+      core->Step();
+      ASSERT_TRUE(core->blocks().CheckIntegrity());
+    }
+    EXPECT_EQ(core->blocks().num_in_use(), 0);
+    for (size_t i = 0; i < requests.size(); ++i) {
+      EXPECT_EQ(told[i].finals, 1);
+      EXPECT_EQ(told[i].after_final, 0);
+      EXPECT_TRUE(told[i] == Alone(model, requests[i], pool)) << "request " << i;
+    }
+  }
+}
+
+TEST(Core, RandomCancelsLeakNothingAndTellEveryoneOnce) {
+  FakeModel model(kVocab);
+  ThreadPool pool(1);
+  std::mt19937_64 random(5);
+  auto core = MakeCore(
+      model, {.max_batch_size = 6, .max_prefill_tokens = 50, .max_context = 256, .block_len = 32, .num_blocks = 20},
+      pool);
+  std::deque<Told> told;
+  for (int step = 0; step < 20'000; ++step) {
+    if (random() % 3 == 0 && core->num_waiting() < 10) {
+      Request request = RandomRequest(random, kVocab, 100);
+      if (random() % 50 == 0) request.prompt[0] = FakeModel::kNanToken;
+      request.on_event = Record(&told.emplace_back());
+      core->Add(told.size() - 1, std::move(request), Clock::now());
+    }
+    if (random() % 4 == 0 && !told.empty()) {
+      const size_t who = told.size() - 1 - random() % std::min<size_t>(told.size(), 12);
+      const bool was_over = told[who].finals > 0;
+      core->Cancel(who);
+      ASSERT_EQ(told[who].finals, 1);
+      if (!was_over) {
+        ASSERT_EQ(told[who].finish, Finish::kCancelled);
+      }
+    }
+    core->Step();
+    if (step % 16 == 0) {
+      ASSERT_TRUE(core->blocks().CheckIntegrity());
+    }
+  }
+  core->CancelAll();
+  EXPECT_EQ(core->blocks().num_in_use(), 0);
+  EXPECT_EQ(core->num_running() + core->num_waiting(), 0);
+  int errors = 0;
+  for (const Told& t : told) {
+    ASSERT_EQ(t.finals, 1);
+    ASSERT_EQ(t.after_final, 0);
+    if (t.finish == Finish::kError) ++errors;
+  }
+  EXPECT_GT(errors, 0);
+}
+
+TEST(Core, LogitsThatAreNoNumbersEndTheirOwnRequestOnly) {
+  FakeModel model(kVocab);
+  ThreadPool pool(1);
+  auto core = MakeCore(
+      model, {.max_batch_size = 4, .max_prefill_tokens = 64, .max_context = 128, .block_len = 32, .num_blocks = 16},
+      pool);
+  Request good{.prompt = {1, 2, 4}, .max_tokens = 20};
+  Request bad{.prompt = {1, FakeModel::kNanToken}, .max_tokens = 20};
+  Told told_good, told_bad;
+  const Told alone = Alone(model, good, pool);
+  good.on_event = Record(&told_good);
+  bad.on_event = Record(&told_bad);
+  core->Add(1, bad, Clock::now());
+  core->Add(2, good, Clock::now());
+  while (core->Step()) {
+  }
+  EXPECT_EQ(told_bad.finish, Finish::kError);
+  EXPECT_EQ(told_bad.error.code(), Code::kInternal);
+  EXPECT_TRUE(told_bad.tokens.empty());
+  EXPECT_TRUE(told_good == alone);
+}
+
+TEST(Core, MinTokensMasksTheEndAndMaxTokensStops) {
+  FakeModel model(8);
+  ThreadPool pool(1);
+  for (uint64_t seed = 0; seed < 30; ++seed) {
+    const Told told = Alone(
+        model, {.prompt = {1}, .max_tokens = 50, .min_tokens = 7, .end_ids = {2, 6}, .sampling = {.seed = seed}}, pool);
+    ASSERT_GE(told.tokens.size(), 8u);
+    for (size_t i = 0; i < 7; ++i) ASSERT_TRUE(told.tokens[i] != 2 && told.tokens[i] != 6);
+    if (told.finish == Finish::kStop) {
+      EXPECT_TRUE(told.tokens.back() == 2 || told.tokens.back() == 6);
+    } else {
+      EXPECT_EQ(told.tokens.size(), 50u);
+    }
+  }
+  const Told told = Alone(model, {.prompt = {1}, .max_tokens = 50, .sampling = {.seed = 3}}, pool);
+  EXPECT_EQ(told.finish, Finish::kLength);
+  EXPECT_EQ(told.tokens.size(), 50u);
+}
+
+TEST(Core, ChecksRequestsBeforeTheyEnter) {
+  FakeModel model(kVocab);
+  ThreadPool pool(1);
+  auto core = MakeCore(
+      model, {.max_batch_size = 1, .max_prefill_tokens = 64, .max_context = 100, .block_len = 32, .num_blocks = 2},
+      pool);
+  const auto check = [&](Request request) { return core->Check(request); };
+  EXPECT_TRUE(check({.prompt = {1}, .max_tokens = 64}).ok());
+  EXPECT_EQ(check({.prompt = {1}, .max_tokens = 65}).code(), Code::kTooLong);
+  EXPECT_EQ(check({.prompt = {1}, .max_tokens = 100}).message(), "1 tokens of prompt and 100 of answer exceed 100");
+  EXPECT_EQ(check({.prompt = {1}, .max_tokens = std::numeric_limits<int64_t>::max()}).code(), Code::kTooLong);
+  EXPECT_EQ(check({.prompt = {}}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(check({.prompt = {300}}).message(), "token id 300 is outside 0…299");
+  EXPECT_EQ(check({.prompt = {-1}}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(check({.prompt = {1}, .max_tokens = 0}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(check({.prompt = {1}, .sampling = {.top_p = 2}}).code(), Code::kInvalidArgument);
+}
+
+TEST(Core, AStepThatNeitherAdmitsNorFinishesAllocatesNothing) {
+  FakeModel model(20'000);
+  ThreadPool pool(2);
+  auto core = MakeCore(
+      model, {.max_batch_size = 4, .max_prefill_tokens = 40, .max_context = 700, .block_len = 32, .num_blocks = 80},
+      pool);
+  int64_t tokens = 0;
+  std::mt19937_64 random(1);
+  for (RequestId id = 0; id < 4; ++id) {
+    Request request = RandomRequest(random, 20'000, 1);
+    request.prompt.resize(90, 7);
+    request.max_tokens = 400;
+    request.end_ids.clear();
+    request.sampling = {.seed = id, .num_logprobs = static_cast<int>(id) - 1};
+    if (id == 1) request.sampling.repetition_penalty = 1.2;
+    if (id == 2) request.sampling.top_k = 50;
+    if (id == 3) request.sampling.top_p = 0.9;
+    request.on_event = [&tokens](const Event&) { ++tokens; };
+    core->Add(id, std::move(request), Clock::now());
+  }
+  ASSERT_TRUE(core->Step());  // admits all four
+  const int64_t before = g_allocations.load();
+  for (int step = 0; step < 300; ++step) ASSERT_TRUE(core->Step());
+  EXPECT_EQ(g_allocations.load() - before, 0);
+  EXPECT_GT(tokens, 1000);
+}
+
+TEST(Core, ScoringGivesTheSameLogitsForEveryChunk) {
+  FakeModel model(50);
+  ThreadPool pool(1);
+  auto core = MakeCore(
+      model, {.max_batch_size = 1, .max_prefill_tokens = 64, .max_context = 200, .block_len = 32, .num_blocks = 7},
+      pool);
+  std::vector<int32_t> ids(200);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 7 % 50 == 13 ? 1 : i * 7 % 50);
+  std::vector<float> expected;
+  for (const int64_t chunk : {0, 1, 7, 64, 200}) {
+    std::vector<float> all;
+    int64_t next = 0;
+    const Status status =
+        core->executor().Score(ids, {.chunk = chunk}, core->blocks(), [&](int64_t position, const float* logits) {
+          EXPECT_EQ(position, next++);
+          all.insert(all.end(), logits, logits + 50);
+        });
+    ASSERT_TRUE(status.ok());
+    EXPECT_EQ(next, 200);
+    if (expected.empty()) expected = all;
+    EXPECT_EQ(all, expected);
+  }
+  int64_t first = -1;
+  ASSERT_TRUE(core->executor()
+                  .Score(ids, {.first_position = 150}, core->blocks(),
+                         [&](int64_t position, const float* logits) {
+                           if (first < 0) first = position;
+                           EXPECT_EQ(std::vector<float>(logits, logits + 50),
+                                     std::vector<float>(expected.begin() + position * 50,
+                                                        expected.begin() + position * 50 + 50));
+                         })
+                  .ok());
+  EXPECT_EQ(first, 150);
+  EXPECT_EQ(core->blocks().num_in_use(), 0);
+  ids.resize(230, 1);
+  EXPECT_EQ(core->executor().Score(ids, {}, core->blocks(), [](int64_t, const float*) {}).code(),
+            Code::kResourceExhausted);
+}
+
+}  // namespace
+}  // namespace ingot::engine

@@ -1,0 +1,83 @@
+// The persistent batch on a thread of its own.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "engine/core.h"
+
+namespace ingot::engine {
+
+struct EngineOptions {
+  ExecutorOptions executor;
+  int max_queue = 1024;  // requests that wait for a slot
+};
+
+struct EngineStats {
+  int running = 0, waiting = 0;
+  int32_t free_blocks = 0, total_blocks = 0;
+  int64_t steps = 0;  // since the start
+};
+
+// Thread safety: all methods from any thread at once, but none from within an event except Cancel.
+// Invariants: every accepted request ends in exactly one event with `finish`, in the destructor at the latest
+// (kCancelled). A cancel frees its blocks before the next step.
+class Engine {
+ public:
+  // `model` and `pool` outlive it; it alone uses them from now on.
+  static Result<std::unique_ptr<Engine>> Create(const models::Model& model, const EngineOptions& options,
+                                                ThreadPool& pool);
+  ~Engine();
+
+  // All of them or none. kResourceExhausted when the queue has no room.
+  Result<std::vector<RequestId>> Submit(std::vector<Request> requests);
+  void Cancel(RequestId id);
+  // Runs `task` on the engine's thread once no request runs; new ones wait meanwhile. kUnavailable when the engine
+  // stops before.
+  Status RunExclusive(const std::function<void(Core&)>& task);
+
+  EngineStats stats() const;
+  // Seconds since the last progress while there is work; 0 when idle.
+  double StalledSeconds() const;
+  const ExecutorOptions& executor_options() const { return options_.executor; }
+
+ private:
+  struct Exclusive {
+    const std::function<void(Core&)>* task;
+    bool done = false, ran = false;
+  };
+  struct Submitted {
+    RequestId id;
+    Request request;
+    Clock::time_point at;
+  };
+  Engine(std::unique_ptr<Executor> executor, const EngineOptions& options);
+  void Loop();
+  bool TakeCommands();
+  void RunTasks();
+  void Publish();
+
+  EngineOptions options_;
+  Core core_;  // the engine thread's, but for Core::Check
+
+  mutable std::mutex mutex_;
+  std::condition_variable wake_, task_done_;
+  std::vector<Submitted> submitted_;      // guarded by mutex_
+  std::vector<RequestId> cancelled_;      // guarded by mutex_
+  std::vector<Exclusive*> tasks_;         // guarded by mutex_
+  RequestId next_id_ = 1;                 // guarded by mutex_
+  bool stop_ = false;                     // guarded by mutex_
+  EngineStats stats_;                     // guarded by mutex_
+  bool busy_ = false;                     // guarded by mutex_
+  Clock::time_point progress_;            // guarded by mutex_
+  std::vector<RequestId> taken_cancels_;  // the engine thread's
+  std::thread thread_;
+};
+
+}  // namespace ingot::engine

@@ -1,0 +1,161 @@
+#include "engine/executor.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace ingot::engine {
+namespace {
+
+// Logits of a scoring pass are kept within this, unless the caller asks for a larger chunk.
+constexpr int64_t kScoreLogitsBytes = int64_t{128} << 20;
+
+int64_t MaxTokens(const ExecutorOptions& options) { return options.max_prefill_tokens + options.max_batch_size; }
+
+int64_t ScratchBytes(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool) {
+  // ScratchBytes only reads the context's pool and kernels. Scoring wants logits of a whole chunk.
+  const ops::Context context{.pool = &pool, .scratch = nullptr, .compute = options.compute};
+  return model.ScratchBytes(context, MaxTokens(options), MaxTokens(options), options.max_context);
+}
+
+}  // namespace
+
+ExecutorBytes Executor::BytesFor(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool) {
+  const int64_t vocab_size = model.spec().vocab_size;
+  const int64_t logits = options.max_batch_size * vocab_size * static_cast<int64_t>(sizeof(float));
+  const int64_t sampling = pool.num_threads() * vocab_size * static_cast<int64_t>(sizeof(sampling::Candidate));
+  const ops::KvLayout layout = model.KvLayoutFor(options.block_len, options.kv_format);
+  return {.kv = options.num_blocks * layout.block_bytes(),
+          .workspace = ScratchBytes(model, options, pool) + logits + sampling};
+}
+
+Result<std::unique_ptr<Executor>> Executor::Create(const models::Model& model, const ExecutorOptions& options,
+                                                   ThreadPool& pool) {
+  INGOT_CHECK(options.max_batch_size >= 1 && options.max_prefill_tokens >= 1 && options.max_context >= 1);
+  INGOT_CHECK(options.block_len >= 32 && options.block_len % 32 == 0 && options.num_blocks >= 1);
+  INGOT_ASSIGN_OR_RETURN(ops::Scratch scratch, ops::Scratch::Allocate(ScratchBytes(model, options, pool)));
+  std::unique_ptr<Executor> executor(new Executor(model, options, pool, std::move(scratch)));
+  INGOT_ASSIGN_OR_RETURN(executor->kv_, Buffer::Allocate(BytesFor(model, options, pool).kv));
+  INGOT_ASSIGN_OR_RETURN(executor->logits_,
+                         Tensor::Allocate(DType::kF32, {options.max_batch_size, model.spec().vocab_size}));
+  return executor;
+}
+
+Executor::Executor(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool, ops::Scratch scratch)
+    : model_(model),
+      options_(options),
+      pool_(pool),
+      scratch_(std::move(scratch)),
+      block_table_stride_(kv::BlocksFor(options.max_context, options.block_len)) {
+  const auto max_tokens = static_cast<size_t>(MaxTokens(options));
+  const auto max_seqs = static_cast<size_t>(options.max_batch_size);
+  token_ids_.reserve(max_tokens);
+  positions_.reserve(max_tokens);
+  token_slots_.reserve(max_tokens);
+  logits_rows_.reserve(max_tokens);
+  cu_seqlens_.reserve(max_seqs + 1);
+  block_tables_.resize(max_seqs * static_cast<size_t>(block_table_stride_));
+  drawn_.reserve(max_seqs);
+  for (int i = 0; i < pool.num_threads(); ++i) workspaces_.emplace_back(model.spec().vocab_size);
+}
+
+void Executor::BeginBatch() {
+  token_ids_.clear();
+  positions_.clear();
+  token_slots_.clear();
+  logits_rows_.clear();
+  cu_seqlens_.assign(1, 0);
+  max_context_ = 0;
+}
+
+void Executor::AppendTokens(std::span<const int32_t> token_ids, int64_t begin, const kv::BlockTable& blocks) {
+  const size_t seq = cu_seqlens_.size() - 1;
+  for (size_t i = 0; i < token_ids.size(); ++i) {
+    const int64_t position = begin + static_cast<int64_t>(i);
+    token_ids_.push_back(token_ids[i]);
+    positions_.push_back(static_cast<int32_t>(position));
+    token_slots_.push_back(blocks.SlotOf(position));
+  }
+  std::copy(blocks.ids().begin(), blocks.ids().end(),
+            block_tables_.begin() + static_cast<std::ptrdiff_t>(seq * static_cast<size_t>(block_table_stride_)));
+  cu_seqlens_.push_back(static_cast<int32_t>(token_ids_.size()));
+  max_context_ = std::max(max_context_, begin + static_cast<int64_t>(token_ids.size()));
+}
+
+void Executor::EndBatchAndForward(float* logits, const models::LayerTap* tap) {
+  const size_t num_seqs = cu_seqlens_.size() - 1;
+  const models::StepBatch batch{
+      .token_ids = token_ids_,
+      .positions = positions_,
+      .cu_seqlens = cu_seqlens_,
+      .block_tables = std::span(block_tables_).first(num_seqs * static_cast<size_t>(block_table_stride_)),
+      .block_table_stride = block_table_stride_,
+      .slots = token_slots_,
+      .logits_rows = logits_rows_,
+      .max_context = max_context_};
+  const ops::KvView kv{.layout = model_.KvLayoutFor(options_.block_len, options_.kv_format),
+                       .data = kv_.data(),
+                       .num_blocks = options_.num_blocks};
+  const ops::Context context{.pool = &pool_, .scratch = &scratch_, .compute = options_.compute};
+  model_.Forward(context, batch, kv, logits, tap);
+}
+
+void Executor::Run(std::span<const Work> work, std::span<Sequence* const> slots, std::span<StepResult> results) {
+  BeginBatch();
+  drawn_.clear();
+  for (const Work& w : work) {
+    Sequence& sequence = *slots[static_cast<size_t>(w.slot)];
+    AppendTokens(std::span(sequence.tokens).subspan(static_cast<size_t>(w.begin), static_cast<size_t>(w.count)),
+                 w.begin, sequence.blocks);
+    if (!w.sample) continue;
+    logits_rows_.push_back(static_cast<int32_t>(token_ids_.size()) - 1);
+    drawn_.push_back(&sequence);
+  }
+  INGOT_CHECK(results.size() == drawn_.size());
+  EndBatchAndForward(logits_.Data<float>(), nullptr);
+
+  const auto vocab_size = static_cast<size_t>(model_.spec().vocab_size);
+  pool_.ParallelForWorker(static_cast<int64_t>(drawn_.size()), [&](int64_t index, int worker) {
+    const auto row = static_cast<size_t>(index);
+    Sequence& sequence = *drawn_[row];
+    const bool must_go_on = sequence.num_answered() < sequence.request.min_tokens;
+    const sampling::Params& params = sequence.request.sampling;
+    const sampling::SampleInputs inputs{
+        .params = &params,
+        .history = params.penalizes() ? &sequence.history : nullptr,
+        .masked = must_go_on ? std::span<const int32_t>(sequence.request.end_ids) : std::span<const int32_t>(),
+        .position = static_cast<uint64_t>(sequence.num_tokens())};
+    results[row].outcome = sampling::Sample(std::span(logits_.Data<float>() + row * vocab_size, vocab_size), inputs,
+                                            workspaces_[static_cast<size_t>(worker)], &results[row].token);
+  });
+}
+
+Status Executor::Score(std::span<const int32_t> token_ids, const ScoreOptions& options, kv::BlockPool& blocks,
+                       LogitsFn on_logits) {
+  const auto length = static_cast<int64_t>(token_ids.size());
+  const int64_t vocab_size = model_.spec().vocab_size;
+  const int64_t suits = std::max<int64_t>(1, kScoreLogitsBytes / (vocab_size * static_cast<int64_t>(sizeof(float))));
+  const int64_t chunk = std::min(options.chunk > 0 ? options.chunk : suits, options_.max_prefill_tokens);
+  INGOT_ASSIGN_OR_RETURN(const Tensor logits, Tensor::Allocate(DType::kF32, {std::min(chunk, length), vocab_size}));
+  kv::BlockTable table(options_.block_len, kv::BlocksFor(length, options_.block_len));
+  if (!table.Grow(blocks, length)) {
+    return ResourceExhausted("a sequence of {} tokens needs {} cache blocks of {} tokens, and {} are free", length,
+                             kv::BlocksFor(length, options_.block_len), options_.block_len, blocks.num_free());
+  }
+  for (int64_t begin = 0; begin < length; begin += chunk) {
+    const int64_t end = std::min(length, begin + chunk);
+    BeginBatch();
+    AppendTokens(token_ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), begin, table);
+    const int64_t first = std::clamp(options.first_position, begin, end);
+    for (int64_t position = first; position < end; ++position) {
+      logits_rows_.push_back(static_cast<int32_t>(position - begin));
+    }
+    EndBatchAndForward(logits.Data<float>(), options.tap);
+    for (int64_t position = first; position < end; ++position) {
+      on_logits(position, logits.Data<float>() + (position - first) * vocab_size);
+    }
+  }
+  return {};
+}
+
+}  // namespace ingot::engine

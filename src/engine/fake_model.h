@@ -1,0 +1,117 @@
+// For tests: a model whose logits are a hash of the sequence's own tokens, read back from the KV cache through the
+// block table. A wrong position, slot, table or chunk border changes every answer.
+#pragma once
+
+#include <atomic>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <unordered_set>
+
+#include "base/check.h"
+#include "models/model.h"
+
+namespace ingot::engine {
+
+class FakeModel : public models::Model {
+ public:
+  static constexpr int32_t kNanToken = 13;  // a sequence with it has logits of NaN
+
+  explicit FakeModel(int64_t vocab_size, int64_t max_position = 4096) {
+    spec_.family = "fake";
+    spec_.vocab_size = vocab_size;
+    spec_.hidden_size = 4;
+    spec_.num_layers = 1;
+    spec_.num_heads = spec_.num_kv_heads = 1;
+    spec_.head_dim = 8;
+    spec_.max_position = max_position;
+    spec_.layers.resize(1);
+  }
+
+  const models::ModelSpec& spec() const override { return spec_; }
+  int64_t weight_bytes() const override { return 1000; }
+  std::vector<models::WeightInfo> weights() const override { return {}; }
+  int64_t ScratchBytes(const ops::Context&, int64_t, int64_t, int64_t) const override { return 64; }
+
+  void Forward(const ops::Context&, const models::StepBatch& batch, const ops::KvView& kv, float* logits,
+               const models::LayerTap* tap) const override {
+    if (on_forward) on_forward(batch);
+    Write(batch, kv);
+    int64_t row = 0;
+    for (int64_t seq = 0; seq < batch.num_seqs(); ++seq) {
+      for (int32_t t = At(batch.cu_seqlens, seq); t < At(batch.cu_seqlens, seq + 1); ++t) {
+        if (row == std::ssize(batch.logits_rows) || At(batch.logits_rows, row) != t) continue;
+        const int32_t* table = batch.block_tables.data() + seq * batch.block_table_stride;
+        FillRow(HashOfPrefix(table, At(batch.positions, t), kv), logits + row++ * spec_.vocab_size);
+      }
+    }
+    INGOT_CHECK(row == std::ssize(batch.logits_rows));
+    if (tap != nullptr) {
+      const std::vector<float> hidden(static_cast<size_t>(batch.num_tokens() * spec_.hidden_size), hidden_value);
+      for (int layer = -1; layer <= spec_.num_layers; ++layer) (*tap)(layer, hidden.data(), batch.num_tokens());
+    }
+  }
+
+  std::function<void(const models::StepBatch&)> on_forward;
+  uint64_t salt = 0;          // another salt is another model
+  float hidden_value = 1.0f;  // what a tap sees
+
+ private:
+  template <typename T>
+  static T At(std::span<const T> values, int64_t i) {
+    INGOT_CHECK(i >= 0 && i < std::ssize(values));
+    return values[static_cast<size_t>(i)];
+  }
+  struct Cell {
+    int32_t token, position;
+  };
+  static std::byte* CellAt(const ops::KvView& kv, int64_t slot) {
+    INGOT_CHECK(slot >= 0 && slot < int64_t{kv.num_blocks} * kv.layout.block_len);
+    return kv.data + slot / kv.layout.block_len * kv.layout.block_bytes() +
+           slot % kv.layout.block_len * kv.layout.head_dim * kv.layout.element_bytes();
+  }
+
+  void Write(const models::StepBatch& batch, const ops::KvView& kv) const {
+    int32_t furthest = 0;
+    for (int64_t t = 0; t < batch.num_tokens(); ++t) {
+      const Cell cell{At(batch.token_ids, t), At(batch.positions, t)};
+      furthest = std::max(furthest, cell.position);
+      std::memcpy(CellAt(kv, At(batch.slots, t)), &cell, sizeof(cell));
+    }
+    INGOT_CHECK(batch.max_context == furthest + 1);
+  }
+
+  static uint64_t Mix(uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
+  }
+
+  uint64_t HashOfPrefix(const int32_t* table, int32_t last, const ops::KvView& kv) const {
+    uint64_t hash = Mix(salt + 1);
+    bool poisoned = false;
+    for (int32_t position = 0; position <= last; ++position) {
+      Cell cell;
+      const int64_t slot =
+          int64_t{table[position / kv.layout.block_len]} * kv.layout.block_len + position % kv.layout.block_len;
+      std::memcpy(&cell, CellAt(kv, slot), sizeof(cell));
+      INGOT_CHECK(cell.position == position);
+      poisoned = poisoned || cell.token == kNanToken;
+      hash = Mix(hash + static_cast<uint64_t>(cell.token) + 0x9E3779B97F4A7C15u);
+    }
+    return poisoned ? 0 : hash;
+  }
+
+  void FillRow(uint64_t hash, float* row) const {
+    for (int64_t id = 0; id < spec_.vocab_size; ++id) {
+      // 20 bits in [-4, 4): exact in a float.
+      row[id] = static_cast<float>(Mix(hash + static_cast<uint64_t>(id)) >> 44) * 0x1p-17f - 4.0f;
+      if (hash == 0) row[id] = std::numeric_limits<float>::quiet_NaN();
+    }
+    if (hash != 0) row[kNanToken % spec_.vocab_size] = -std::numeric_limits<float>::infinity();
+  }
+
+  models::ModelSpec spec_;
+};
+
+}  // namespace ingot::engine

@@ -1,0 +1,48 @@
+// What the engine is asked for, and what it tells: token ids in, token ids out.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "base/status.h"
+#include "sampling/params.h"
+#include "sampling/sampler.h"
+
+namespace ingot::engine {
+
+using RequestId = uint64_t;
+
+enum class Finish : uint8_t {
+  kStop,       // an end token was drawn; it is the last token told
+  kLength,     // max_tokens were drawn
+  kCancelled,  // by Cancel, or because the engine stops
+  kError       // its logits are no numbers, or nothing can be drawn
+};
+
+struct Timings {
+  double queue_seconds = 0, prefill_seconds = 0, decode_seconds = 0;  // up to this event
+};
+
+// In order. The last one has `finish`, and comes exactly once for every request that was accepted.
+struct Event {
+  RequestId id = 0;
+  const sampling::Sampled* token = nullptr;  // borrowed during the call; null where the event brings none
+  std::optional<Finish> finish;
+  Status error;  // with kError
+  Timings timings;
+};
+// Called on the engine's thread; must not block, and must not call the engine's Submit or RunExclusive.
+using EventFn = std::function<void(const Event&)>;
+
+struct Request {
+  std::vector<int32_t> prompt;  // not empty, ids of the model
+  int64_t max_tokens = 1;
+  int64_t min_tokens = 0;        // end tokens are masked before that many
+  std::vector<int32_t> end_ids;  // each ends the answer
+  sampling::Params sampling;
+  EventFn on_event;
+};
+
+}  // namespace ingot::engine

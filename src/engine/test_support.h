@@ -1,0 +1,89 @@
+// For tests of the engine: requests at random and what became of them.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "engine/core.h"
+#include "engine/fake_model.h"
+
+namespace ingot::engine {
+
+struct Told {
+  std::vector<int32_t> tokens;
+  std::vector<float> logprobs;
+  std::optional<Finish> finish;
+  Status error;
+  int finals = 0, after_final = 0;
+
+  bool operator==(const Told& other) const {
+    return tokens == other.tokens && logprobs == other.logprobs && finish == other.finish;
+  }
+};
+
+inline EventFn Record(Told* told) {
+  return [told](const Event& event) {
+    if (told->finals > 0) ++told->after_final;
+    if (event.token != nullptr) {
+      told->tokens.push_back(event.token->id);
+      told->logprobs.push_back(event.token->logprob);
+      for (int i = 0; i < event.token->num_top; ++i)
+        told->logprobs.push_back(event.token->top[static_cast<size_t>(i)].value);
+    }
+    if (!event.finish) return;
+    ++told->finals;
+    told->finish = event.finish;
+    told->error = event.error;
+  };
+}
+
+inline Request RandomRequest(std::mt19937_64& random, int64_t vocab_size, int64_t max_prompt = 150) {
+  const auto below = [&](int64_t n) { return static_cast<int64_t>(random() % static_cast<uint64_t>(n)); };
+  Request request;
+  for (int64_t i = 1 + below(max_prompt); i > 0; --i) {
+    const auto id = static_cast<int32_t>(below(vocab_size));
+    request.prompt.push_back(id == FakeModel::kNanToken ? 0 : id);
+  }
+  request.max_tokens = 1 + below(40);
+  request.min_tokens = below(3) == 0 ? below(10) : 0;
+  request.end_ids = {3, 5};
+  sampling::Params& s = request.sampling;
+  s.seed = random();
+  if (below(3) == 0) s.temperature = 0;
+  if (below(3) == 0) s.top_k = 1 + below(20);
+  if (below(3) == 0) s.top_p = 0.8;
+  if (below(4) == 0) s.min_p = 0.05;
+  if (below(4) == 0) s.repetition_penalty = 1.3;
+  if (below(4) == 0) s.frequency_penalty = 0.5;
+  if (below(4) == 0) s.presence_penalty = -0.5;
+  if (below(2) == 0) s.num_logprobs = static_cast<int>(below(5));
+  return request;
+}
+
+inline std::unique_ptr<Core> MakeCore(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool) {
+  auto executor = Executor::Create(model, options, pool);
+  INGOT_CHECK(executor.has_value());
+  return std::make_unique<Core>(*std::move(executor));
+}
+
+// What a request answers when nobody else is there, in one prefill.
+inline Told Alone(const models::Model& model, Request request, ThreadPool& pool) {
+  const auto length = static_cast<int64_t>(request.prompt.size()) + request.max_tokens;
+  auto core = MakeCore(model,
+                       {.max_batch_size = 1,
+                        .max_prefill_tokens = length,
+                        .max_context = length,
+                        .block_len = 64,
+                        .num_blocks = static_cast<int32_t>(length / 64 + 1)},
+                       pool);
+  Told told;
+  request.on_event = Record(&told);
+  core->Add(1, std::move(request), Clock::now());
+  while (core->Step()) {
+  }
+  return told;
+}
+
+}  // namespace ingot::engine
