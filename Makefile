@@ -35,7 +35,7 @@ test: ## All checks and tests
 	@ctest --preset release -j $(JOBS)
 
 bench: ## Micro-benchmarks of the kernels
-	@tools/bootstrap.sh bench
+	@tools/bootstrap.sh build
 	@cmake --preset release -DINGOT_BENCH=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
 	@ninja -C build/release -j $(JOBS) --quiet benchmarks
 	@for bench in build/release/bin/*_bench; do "$$bench"; done

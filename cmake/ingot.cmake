@@ -49,9 +49,6 @@ pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 if(INGOT_TESTS)
   find_package(GTest REQUIRED)
 endif()
-if(INGOT_BENCH)
-  find_package(benchmark REQUIRED)
-endif()
 
 # Debian ships tl::expected as plain headers, in a folder that compilers search anyway.
 find_path(TL_EXPECTED_INCLUDE tl/expected.hpp REQUIRED)
@@ -92,7 +89,7 @@ function(ingot_fuzz name)
   add_dependencies(fuzzers ${name})
 endfunction()
 
-# Google Benchmark, with a main of its own.
+# A benchmark has a main of its own: it measures the machine's limits beside the code (docs/performance.md).
 function(ingot_bench name)
   if(NOT INGOT_BENCH)
     return()
@@ -100,7 +97,7 @@ function(ingot_bench name)
   cmake_parse_arguments(A "" "" "SOURCES;DEPS;LIBS" ${ARGN})
   add_executable(${name} ${A_SOURCES})
   list(TRANSFORM A_DEPS PREPEND ingot_)
-  target_link_libraries(${name} PRIVATE ${A_DEPS} ${A_LIBS} benchmark::benchmark_main)
+  target_link_libraries(${name} PRIVATE ${A_DEPS} ${A_LIBS})
   add_dependencies(benchmarks ${name})
 endfunction()
 

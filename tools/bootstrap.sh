@@ -1,19 +1,18 @@
 #!/usr/bin/env bash
-# Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|test|san|lint|bench
+# Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|test|san|lint
 #   build  compiler and libraries (apt)
 #   serve  build + the default model in build/models/ (pip)
 #   test   serve + test libraries (apt) + the oracles of tools/requirements.txt in build/venv (pip)
 #   san    test + the sanitizers and what makes their reports readable (apt)
 #   lint   the formatter (apt) and python3
-#   bench  build + Google Benchmark (apt)
 # For Debian 12, as root or with sudo. Elsewhere it names what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 role=${1:-}
 case $role in
-  build | serve | test | san | lint | bench) ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  build | serve | test | san | lint) ;;
+  *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 BUILD_PACKAGES="clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev
@@ -23,7 +22,6 @@ PYTHON_PACKAGES="python3 python3-venv ca-certificates"
 TEST_PACKAGES="clang-format-19 libgtest-dev libgmock-dev curl"
 SAN_PACKAGES="libclang-rt-19-dev llvm-19"
 LINT_PACKAGES="clang-format-19 python3"
-BENCH_PACKAGES="libbenchmark-dev"
 
 VENV=build/venv
 MODELS=build/models
@@ -109,7 +107,6 @@ case $role in
   test) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $TEST_PACKAGES ;;
   san) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $TEST_PACKAGES $SAN_PACKAGES ;;
   lint) install_packages $LINT_PACKAGES ;;
-  bench) install_packages $BUILD_PACKAGES $BENCH_PACKAGES ;;
 esac
 if [[ $role == serve || $role == test || $role == san ]]; then
   make_venv
