@@ -84,19 +84,22 @@ INGOT_INLINE F32x16 NumberOf(const PanelLayout& layout, const NumbersAt& at, int
   return Mul(LoadF16(at.values + group * layout.group_size / 256 * 32), ToFloat(LoadS8(at.codes + group * 16)));
 }
 
-// Scale and zero (or minimum) of 16 channels for each sub-group of 16 or 32 inputs of [k_begin, k_end).
-// scales, zeros: [(k_end - k_begin) / sub][16]; zeros stays untouched for kMidpoint.
+// Scale and zero (or minimum) of 16 channels for each sub-group of 16 or 32 inputs of a run.
+struct ScaleRoom {
+  float* scales;  // [inputs / sub][16]
+  float* zeros;   // the same; stays untouched for kMidpoint
+};
 INGOT_INLINE void UnpackScales(const PanelLayout& layout, const std::byte* panel, int64_t k_begin, int64_t k_end,
-                               float* scales, float* zeros) {
+                               ScaleRoom room) {
   const int64_t sub = layout.group_size == 16 ? 16 : 32;
   const NumbersAt scale{panel + layout.scale_offset, panel + layout.scale_code_offset};
   const NumbersAt zero{panel + layout.zero_offset, panel + layout.zero_code_offset};
   int64_t group = k_begin / layout.group_size, group_end = (group + 1) * layout.group_size;
-  for (int64_t k = k_begin; k < k_end; k += sub, scales += 16, zeros += 16) {
+  for (int64_t k = k_begin; k < k_end; k += sub, room.scales += 16, room.zeros += 16) {
     if (k == group_end) ++group, group_end += layout.group_size;
-    Store(scales, NumberOf(layout, scale, group));
-    if (layout.zero == ZeroKind::kMin) Store(zeros, NumberOf(layout, zero, group));
-    if (layout.zero == ZeroKind::kInteger) Store(zeros, ToFloat(LoadU8(zero.values + group * 16)));
+    Store(room.scales, NumberOf(layout, scale, group));
+    if (layout.zero == ZeroKind::kMin) Store(room.zeros, NumberOf(layout, zero, group));
+    if (layout.zero == ZeroKind::kInteger) Store(room.zeros, ToFloat(LoadU8(zero.values + group * 16)));
   }
 }
 

@@ -71,7 +71,7 @@ INGOT_INLINE F32x16 Dequantize(ZeroKind kind, F32x16 code, const GroupNumbers& g
 constexpr int64_t kRunInputs = 256;  // 16 KB a panel: stays in L1
 void DequantizeRun(const PanelLayout& layout, const std::byte* panel, int64_t begin, int64_t end, float* out) {
   alignas(64) float scales[kRunInputs], zeros[kRunInputs];
-  UnpackScales(layout, panel, begin, (end + 31) / 32 * 32, scales, zeros);
+  UnpackScales(layout, panel, begin, (end + 31) / 32 * 32, {scales, zeros});
   const bool nibbles = layout.kind == WeightKind::kInt4;
   const std::byte* group = panel + begin / 32 * (nibbles ? 256 : 512);
   const F32x16 midpoint = Broadcast(nibbles ? 8.0F : 128.0F);

@@ -80,13 +80,18 @@ struct Block {
   const int64_t* lanes;
 };
 
-// y += the products of a sub-group, from their integer sums. `row` is the activations' scale, `sum` their correction.
+// A row's part of a sub-group: the scale of its activations and the correction of their sum.
+struct RowNumbers {
+  float scale, sum;
+};
+
+// y += the products of a sub-group, from their integer sums.
 template <ZeroKind kZero>
-INGOT_INLINE F32x16 AddProducts(F32x16 y, I32x16 dots, float row, const float* sum, F32x16 scale, const float* zeros) {
+INGOT_INLINE F32x16 AddProducts(F32x16 y, I32x16 dots, RowNumbers row, F32x16 scale, const float* zeros) {
   F32x16 products = ToFloat(dots);
-  if (kZero == ZeroKind::kInteger) products = NegFma(Load(zeros), Broadcast(*sum), products);
-  y = Fma(products, Mul(Broadcast(row), scale), y);
-  return kZero == ZeroKind::kMin ? Fma(Broadcast(*sum), Load(zeros), y) : y;
+  if (kZero == ZeroKind::kInteger) products = NegFma(Load(zeros), Broadcast(row.sum), products);
+  y = Fma(products, Mul(Broadcast(row.scale), scale), y);
+  return kZero == ZeroKind::kMin ? Fma(Broadcast(row.sum), Load(zeros), y) : y;
 }
 
 // Lines that are fetched into L2 for each panel and group. One tile: as many as it reads. Many: part of them, because
@@ -130,7 +135,7 @@ void MultiplyBlock(const Block& b) {
       for (int n = 0; n < kPanelsTogether; ++n) {
         const F32x16 scale = Load(b.scales[n] + at);
         for (int r = 0; r < R; ++r) {
-          out.y[r][n] = AddProducts<kZero>(out.y[r][n], dots[r][n].Total(offsets[r]), row[r], sums + r * kSubs + s,
+          out.y[r][n] = AddProducts<kZero>(out.y[r][n], dots[r][n].Total(offsets[r]), {row[r], sums[r * kSubs + s]},
                                            scale, b.zeros[n] + at);
         }
       }
@@ -189,13 +194,11 @@ INGOT_INLINE void PrefetchOutputs(const GemmParams& p, const RowTile& tile, int6
 }
 
 // Spreads the reading of the next step's panels over this step: a run of codes over its first tiles, the scales over
-// the runs. `done`: bytes for which the tiles before have fetched; when it is all, lines that are at hand anyway.
-INGOT_INLINE void FetchCodes(const PanelLayout& layout, const PanelStep& step, int64_t begin, int64_t end, int64_t done,
-                             Block* b) {
-  for (int n = 0; n < kPanelsTogether; ++n) {
-    const bool more = done < end - begin;
-    b->fetch[n] = more ? step.panels[n] + kPanelsTogether * layout.panel_bytes + begin + done : b->codes[n];
-  }
+// the runs. `begin`, `end`: bytes of the run that no tile has fetched; when there are none, lines that are at hand
+// anyway.
+INGOT_INLINE void FetchCodes(const PanelStep& step, int64_t next_step, int64_t begin, int64_t end, Block* b) {
+  for (int n = 0; n < kPanelsTogether; ++n)
+    b->fetch[n] = begin < end ? step.panels[n] + next_step + begin : b->codes[n];
 }
 INGOT_INLINE void FetchScales(const PanelLayout& layout, const PanelStep& step, int64_t run, int64_t runs) {
   const int64_t bytes = layout.panel_bytes - layout.scale_offset, from = layout.scale_offset + bytes * run / runs;
@@ -223,7 +226,7 @@ void MultiplyStep(const GemmParams& p, const PanelStep& step) {
     Block b{.groups = end - g, .y_stride = p.out_features, .lanes = step.lanes};
     FetchScales(layout, step, run, runs);
     for (int n = 0; n < kPanelsTogether; ++n) {
-      UnpackScales(layout, step.panels[n], g * 32, end * 32, scales[n], zeros[n]);
+      UnpackScales(layout, step.panels[n], g * 32, end * 32, {scales[n], zeros[n]});
       b.codes[n] = step.panels[n] + g * group_bytes;
       if (kUnpack) UnpackNibbles(b.codes[n], end - g, bytes[n]), b.codes[n] = bytes[n];
       b.scales[n] = scales[n];
@@ -235,7 +238,8 @@ void MultiplyStep(const GemmParams& p, const PanelStep& step) {
       b.tile_rows = tile.rows;
       b.y = p.y + tile.row * p.out_features + step.first_output;
       if (run == 0) PrefetchOutputs(p, tile, step.first_output + kPanelsTogether * kPanelChannels);
-      FetchCodes(layout, step, g * group_bytes, end * group_bytes, (t - p.tile_begin) * b.groups * kFetchBytes, &b);
+      FetchCodes(step, kPanelsTogether * layout.panel_bytes,
+                 g * group_bytes + (t - p.tile_begin) * b.groups * kFetchBytes, end * group_bytes, &b);
       MultiplyTile<kRead, kZero, kSubs, kOneTile>(b);
     }
   }

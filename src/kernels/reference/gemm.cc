@@ -66,14 +66,23 @@ void Quantize(const QuantizeParams& p) {
   }
 }
 
-// y + the products of one sub-group, for channel c of `panel` and row r of the tile.
-float AddSubGroup(const PanelLayout& layout, const std::byte* panel, int64_t c, const TileGroup& group, int64_t r,
-                  int64_t k, float y) {
-  const int64_t size = 32 / group.subs, sub = k % 32 / size, weight_group = k / layout.group_size;
+// A row of a tile and a channel of a panel.
+struct Element {
+  const PanelLayout& layout;
+  const std::byte* panel;
+  int64_t channel, row;
+};
+
+// y + the products of the sub-group that begins at input k.
+float AddSubGroup(const Element& e, const TileGroup& group, int64_t k, float y) {
+  const PanelLayout& layout = e.layout;
+  const int64_t size = 32 / group.subs, weight_group = k / layout.group_size;
   int32_t acc = 0;
-  for (int64_t i = 0; i < size; ++i) acc += CodeAt(layout, panel, k + i, c) * group.codes[r * 32 + sub * size + i];
-  const std::byte* sum = group.sums + (r * group.subs + sub) * 4;
-  const float scale = group.scale[r] * ScaleAt(layout, panel, weight_group, c);
+  for (int64_t i = 0; i < size; ++i) {
+    acc += CodeAt(layout, e.panel, k + i, e.channel) * group.codes[e.row * 32 + k % 32 + i];
+  }
+  const std::byte* sum = group.sums + (e.row * group.subs + k % 32 / size) * 4;
+  const float scale = group.scale[e.row] * ScaleAt(layout, e.panel, weight_group, e.channel);
   if (layout.zero == ZeroKind::kMidpoint) {
     int32_t offset;
     std::memcpy(&offset, sum, 4);
@@ -81,12 +90,12 @@ float AddSubGroup(const PanelLayout& layout, const std::byte* panel, int64_t c, 
   }
   float number;
   std::memcpy(&number, sum, 4);
-  const float zero = ZeroAt(layout, panel, weight_group, c);
+  const float zero = ZeroAt(layout, e.panel, weight_group, e.channel);
   if (layout.zero == ZeroKind::kInteger) return std::fma(std::fma(-zero, number, static_cast<float>(acc)), scale, y);
   return std::fma(number, zero, std::fma(static_cast<float>(acc), scale, y));
 }
 
-// Calls body(row, tile, row in tile, panel, channel in panel, channel) for each element of y that p asks for.
+// Each element of y that p asks for is body(tile, row in the tile, panel, channel of the panel, bias).
 template <typename Body>
 void ForEachOutput(const GemmParams& p, const Body& body) {
   for (int64_t t = p.tile_begin; t < p.tile_end; ++t) {
@@ -105,7 +114,7 @@ void MultiplyInt8(const GemmParams& p) {
     for (int64_t g = 0; g < p.layout->padded_k / 32; ++g) {
       const TileGroup group = GroupOf(*p.layout, tile, const_cast<std::byte*>(p.activations), g);
       for (int64_t sub = 0; sub < group.subs; ++sub) {
-        y = AddSubGroup(*p.layout, panel, c, group, r, g * 32 + sub * 16, y);
+        y = AddSubGroup({*p.layout, panel, c, r}, group, g * 32 + sub * 16, y);
       }
     }
     return y;
