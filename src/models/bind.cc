@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "models/checkpoint_names.h"
 #include "models/row_order.h"
 
 namespace ingot::models {
@@ -36,30 +37,6 @@ std::string Binder::Name(const char* pattern, int64_t layer, int64_t expert) con
 
 bool Binder::Has(const char* pattern, int64_t layer, int64_t expert) const {
   return pattern && checkpoint_.Find(Name(pattern, layer, expert) + ".weight") != nullptr;
-}
-
-Status Binder::ChooseNames() {
-  std::vector<const NameTable*> tables = family_.names;
-  if (checkpoint_.kind() == formats::CheckpointKind::kGguf) {
-    tables = {&kGgufNames};
-    interleaved_ = family_.gguf_interleaved_rope;
-  }
-  const auto first_moe =
-      std::find_if(spec_.layers.begin(), spec_.layers.end(), [](const LayerSpec& layer) { return layer.moe; });
-  std::string tried;
-  for (const NameTable* table : tables) {
-    for (const NameTable::Prefix& prefix : table->prefixes) {
-      prefix_ = prefix;
-      names_ = table;
-      const bool found = Has(table->embedding);
-      if (found && (first_moe == spec_.layers.end() || Has(table->router, first_moe - spec_.layers.begin()))) {
-        return Status();
-      }
-      const std::string name = Name(table->embedding) + ".weight";
-      if (tried.find(name) == std::string::npos) tried += (tried.empty() ? "" : ", ") + name;
-    }
-  }
-  return InvalidArgument("no tensors named as family {} names them (looked for {})", spec_.family, tried);
 }
 
 Result<Binder::Matrix> Binder::Find(const Wanted& wanted) {
@@ -266,7 +243,10 @@ Status Binder::CheckNothingIsLeft() const {
 }
 
 Status Binder::Bind(Weights* weights) {
-  INGOT_RETURN_IF_ERROR(ChooseNames());
+  INGOT_ASSIGN_OR_RETURN(const CheckpointNames names, ChooseNames(checkpoint_, spec_, family_));
+  names_ = names.table;
+  prefix_ = names.prefix;
+  interleaved_ = names.interleaved;
   const Wanted embedding = {Name(names_->embedding), spec_.vocab_size, spec_.hidden_size};
   INGOT_ASSIGN_OR_RETURN(Matrix table, Find(embedding));
   jobs_.push_back({table.name, std::move(table.source), &weights->embedding, table.bytes});

@@ -46,7 +46,6 @@ class Binder {
     int64_t rows, cols;
   };
 
-  Status ChooseNames();
   Status BindLayer(int layer, LayerWeights* weights);
   Status BindNorms(int layer, LayerWeights* weights);
   Status BindQkv(int layer, LayerWeights* weights);

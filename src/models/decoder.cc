@@ -19,13 +19,9 @@ const float* DataOrNull(const std::vector<float>& values) { return values.empty(
 Result<std::unique_ptr<Model>> Decoder::Load(std::shared_ptr<const formats::Checkpoint> checkpoint,
                                              const LoadOptions& options, ThreadPool& pool) {
   INGOT_ASSIGN_OR_RETURN(ModelSpec spec, ReadModelSpec(*checkpoint));
-  const Family* family = nullptr;
-  for (const Family& known : Families()) {
-    if (known.name == spec.family) family = &known;
-  }
-  INGOT_CHECK(family != nullptr);
+  const Family& family = FamilyNamed(spec.family);
   std::unique_ptr<Decoder> decoder(new Decoder(std::move(spec)));
-  Binder binder(*checkpoint, decoder->spec_, *family);
+  Binder binder(*checkpoint, decoder->spec_, family);
   if (Status status = binder.Bind(&decoder->weights_); !status.ok()) return Error(status.Annotate(checkpoint->path()));
   const ops::Context context{.pool = &pool, .scratch = nullptr, .compute = options.compute};
   if (Status status = binder.Pack(context, options, &decoder->infos_); !status.ok()) {

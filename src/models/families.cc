@@ -1,5 +1,7 @@
 #include "models/families.h"
 
+#include "base/check.h"
+
 namespace ingot::models {
 namespace {
 
@@ -177,6 +179,13 @@ std::string Join(NameList list) {
 const std::vector<Family>& Families() {
   static const auto* const families = new std::vector<Family>(MakeFamilies());
   return *families;
+}
+
+const Family& FamilyNamed(std::string_view name) {
+  for (const Family& family : Families()) {
+    if (family.name == name) return family;
+  }
+  INGOT_CHECK(false);
 }
 
 const Family* FamilyOfModelType(std::string_view model_type) { return Find(&Family::model_types, model_type); }

@@ -67,6 +67,8 @@ struct Family {
 };
 
 const std::vector<Family>& Families();
+// REQUIRES: the name of a family (ModelSpec::family).
+const Family& FamilyNamed(std::string_view name);
 // nullptr if unknown.
 const Family* FamilyOfModelType(std::string_view model_type);
 const Family* FamilyOfGgufArchitecture(std::string_view architecture);

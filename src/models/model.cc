@@ -1,5 +1,6 @@
 #include "models/model.h"
 
+#include "models/bind.h"
 #include "models/decoder.h"
 #include "models/spec_internal.h"
 
@@ -55,6 +56,11 @@ Result<ModelSpec> ReadModelSpec(const formats::Checkpoint& checkpoint) {
 Result<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const formats::Checkpoint> checkpoint,
                                            const LoadOptions& options, ThreadPool& pool) {
   return Decoder::Load(std::move(checkpoint), options, pool);
+}
+
+Status CheckWeights(const formats::Checkpoint& checkpoint, const ModelSpec& spec) {
+  Weights weights;
+  return Binder(checkpoint, spec, FamilyNamed(spec.family)).Bind(&weights).Annotate(checkpoint.path());
 }
 
 ops::KvLayout Model::KvLayoutFor(int block_len, ops::KvFormat format) const {

@@ -37,6 +37,9 @@ struct WeightInfo {  // for `ingot info`
 // known.
 Result<ModelSpec> ReadModelSpec(const formats::Checkpoint& checkpoint);
 
+// Whether every tensor that the spec asks for is there, in its shape, and nothing else. Reads no matrix.
+Status CheckWeights(const formats::Checkpoint& checkpoint, const ModelSpec& spec);
+
 // Thread safety: Forward from one thread at a time; const methods from any.
 class Model {
  public:

@@ -29,6 +29,7 @@ struct LayerSpec {
   int window = 0;  // 0: full attention
   int rope = 0;    // index into ModelSpec::ropes; -1: no positions (NoPE)
   bool moe = false;
+  bool operator==(const LayerSpec&) const = default;
 };
 
 struct ModelSpec {

@@ -1,0 +1,182 @@
+// Every family against logits of transformers (tests/goldens), and the bits of an answer against everything that must
+// not change them.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "base/json.h"
+#include "models/model.h"
+#include "models/test_runner.h"
+
+namespace ingot::models {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kGoldens = fs::path(INGOT_SOURCE_DIR) / "tests" / "goldens";
+
+std::string ReadFile(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+struct Case {
+  int64_t session_len;
+  std::vector<int32_t> prompt;
+  std::vector<float> logits;  // [prompt, vocab_size]
+};
+
+std::vector<Case> ReadCases(const fs::path& folder) {
+  const auto json = ParseJson(ReadFile(folder / "reference.json"), "reference.json").value();
+  std::vector<Case> cases;
+  for (const auto& entry : json.at("cases").as_array()) {
+    Case c{.session_len = entry.at("session_len").as_int64()};
+    for (const auto& id : entry.at("prompt").as_array()) c.prompt.push_back(static_cast<int32_t>(id.as_int64()));
+    const std::string bytes = ReadFile(folder / std::string(entry.at("logits").as_string()));
+    c.logits.resize(bytes.size() / sizeof(float));
+    std::memcpy(c.logits.data(), bytes.data(), bytes.size());
+    cases.push_back(std::move(c));
+  }
+  return cases;
+}
+
+std::unique_ptr<Model> LoadGolden(const fs::path& folder, int64_t session_len, ops::Compute compute) {
+  const fs::path gguf = folder / "model.gguf";
+  auto checkpoint = formats::Checkpoint::Open(fs::exists(gguf) ? gguf.string() : folder.string());
+  if (!checkpoint) {
+    ADD_FAILURE() << checkpoint.error().ToString();
+    return nullptr;
+  }
+  ThreadPool pool(1);
+  auto model = Model::Load(*checkpoint, {.compute = compute, .session_len = session_len}, pool);
+  if (!model) ADD_FAILURE() << model.error().ToString();
+  return model ? *std::move(model) : nullptr;
+}
+
+std::vector<float> LogitsOf(const Model& model, const std::vector<int32_t>& prompt, const RunOptions& options) {
+  std::vector<Sequence> sequences = {{.tokens = prompt}};
+  TestRunner(model, options).Run(&sequences);
+  return sequences[0].logits;
+}
+
+// max |Δ| / rms(reference); NaN if either holds one.
+double Distance(const std::vector<float>& logits, const std::vector<float>& reference) {
+  double worst = 0.0, squares = 0.0;
+  for (size_t i = 0; i < reference.size(); ++i) {
+    const double difference = std::abs(double{logits[i]} - double{reference[i]});
+    if (!(difference <= worst)) worst = difference;
+    squares += double{reference[i]} * double{reference[i]};
+  }
+  return worst / std::sqrt(squares / static_cast<double>(reference.size()));
+}
+
+bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+class Golden : public testing::TestWithParam<std::string> {
+ protected:
+  fs::path folder() const { return kGoldens / GetParam(); }
+};
+
+// The tolerance is what exact mode promises with either kind of cache. With an fp32 cache only the order of sums
+// differs, so a tenth of it would show a formula that is slightly wrong.
+TEST_P(Golden, LogitsAreThoseOfTransformers) {
+  for (const Case& c : ReadCases(folder())) {
+    const auto model = LoadGolden(folder(), c.session_len, ops::Compute::kExact);
+    ASSERT_TRUE(model);
+    ASSERT_EQ(c.logits.size(), c.prompt.size() * static_cast<size_t>(model->spec().vocab_size));
+    for (kernels::Isa isa : kernels::AvailableIsas()) {
+      for (int64_t chunk : {1000, 16, 7, 1}) {
+        const RunOptions options{.isa = isa, .chunk = chunk};
+        const double f32 = Distance(LogitsOf(*model, c.prompt, options), c.logits);
+        EXPECT_TRUE(f32 <= 2e-4) << kernels::IsaName(isa) << " chunk " << chunk << ": " << f32;
+        RunOptions half = options;
+        half.kv = ops::KvFormat::kF16;
+        const double f16 = Distance(LogitsOf(*model, c.prompt, half), c.logits);
+        EXPECT_TRUE(f16 <= 2e-3) << kernels::IsaName(isa) << " chunk " << chunk << " fp16 KV: " << f16;
+      }
+    }
+  }
+}
+
+TEST_P(Golden, BitsDependOnTheSequenceAlone) {
+  const Case c = ReadCases(folder())[0];
+  std::vector<int32_t> other(c.prompt.rbegin(), c.prompt.rend());
+  for (ops::Compute compute : {ops::Compute::kExact, ops::Compute::kFast}) {
+    const auto model = LoadGolden(folder(), c.session_len, compute);
+    ASSERT_TRUE(model);
+    for (kernels::Isa isa : kernels::AvailableIsas()) {
+      SCOPED_TRACE(kernels::IsaName(isa) + std::string(compute == ops::Compute::kFast ? " fast" : " exact"));
+      RunOptions options{.isa = isa, .compute = compute, .kv = ops::KvFormat::kF16};
+      const std::vector<float> alone = LogitsOf(*model, c.prompt, options);
+      for (int threads : {1, 2}) {
+        options.threads = threads;
+        for (int64_t chunk : {1000, 16, 7, 1}) {
+          options.chunk = chunk;
+          EXPECT_TRUE(SameBits(LogitsOf(*model, c.prompt, options), alone)) << threads << " threads, chunk " << chunk;
+        }
+        options.chunk = 5;
+        std::vector<Sequence> batch = {{.tokens = other}, {.tokens = c.prompt}, {.tokens = {5, 4, 3}}};
+        TestRunner(*model, options).Run(&batch);
+        EXPECT_TRUE(SameBits(batch[1].logits, alone)) << threads << " threads, in a batch";
+      }
+    }
+  }
+}
+
+std::vector<std::string> GoldenNames() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(kGoldens)) {
+    if (fs::exists(entry.path() / "reference.json")) names.push_back(entry.path().filename());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, Golden, testing::ValuesIn(GoldenNames()),
+                         [](const auto& test) { return test.param; });
+
+TEST(Goldens, AreThere) { EXPECT_GE(GoldenNames().size(), 30u); }
+
+TEST(LayerTap, SeesTheEmbeddingEachLayerAndTheFinalNorm) {
+  const fs::path folder = kGoldens / "llama";
+  const auto model = LoadGolden(folder, 0, ops::Compute::kExact);
+  ASSERT_TRUE(model);
+  ThreadPool pool(1);
+  ops::Context context{.pool = &pool, .scratch = nullptr, .compute = ops::Compute::kExact};
+  auto scratch = ops::Scratch::Allocate(model->ScratchBytes(context, 2, 1, 2)).value();
+  context.scratch = &scratch;
+  ops::KvView kv{.layout = model->KvLayoutFor(32, ops::KvFormat::kF32), .num_blocks = 1};
+  std::vector<std::byte> cache(static_cast<size_t>(kv.layout.block_bytes()));
+  kv.data = cache.data();
+  const std::vector<int32_t> ids = {7, 8}, positions = {0, 1}, cu = {0, 2}, table = {0}, slots = {0, 1}, rows = {1};
+  const StepBatch batch{.token_ids = ids,
+                        .positions = positions,
+                        .cu_seqlens = cu,
+                        .block_tables = table,
+                        .block_table_stride = 1,
+                        .slots = slots,
+                        .logits_rows = rows,
+                        .max_context = 2};
+  std::vector<int> seen;
+  const LayerTap tap = [&](int layer, const float* hidden, int64_t tokens) {
+    seen.push_back(layer);
+    EXPECT_EQ(tokens, 2);
+    EXPECT_TRUE(std::isfinite(hidden[2 * model->spec().hidden_size - 1]));
+  };
+  std::vector<float> tapped(96), plain(96);
+  model->Forward(context, batch, kv, tapped.data(), &tap);
+  model->Forward(context, batch, kv, plain.data());
+  EXPECT_EQ(seen, (std::vector<int>{-1, 0, 1, 2}));
+  EXPECT_TRUE(SameBits(tapped, plain));
+  EXPECT_EQ(scratch.used(), 0);
+}
+
+}  // namespace
+}  // namespace ingot::models

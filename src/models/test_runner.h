@@ -1,0 +1,116 @@
+// Runs a model over blocks of KV as the engine would, for tests: several sequences, in chunks, blocks in any order.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "base/check.h"
+#include "models/model.h"
+
+namespace ingot::models {
+
+struct RunOptions {
+  kernels::Isa isa = kernels::ChosenIsa();
+  ops::Compute compute = ops::Compute::kExact;
+  ops::KvFormat kv = ops::KvFormat::kF32;
+  int64_t chunk = 1 << 20;  // tokens of a sequence per step
+  int threads = 1;
+};
+
+struct Sequence {
+  std::vector<int32_t> tokens;
+  std::vector<float> logits = {};  // [tokens, vocab_size]
+  int64_t done = 0;
+};
+
+class TestRunner {
+ public:
+  TestRunner(const Model& model, const RunOptions& options)
+      : model_(model), options_(options), pool_(options.threads) {}
+
+  // Takes every sequence from its first token to its last; fills in the logits of all of them.
+  void Run(std::vector<Sequence>* sequences) {
+    Allocate(*sequences);
+    while (Step(sequences)) {
+    }
+  }
+
+ private:
+  static constexpr int kBlockLen = 32;
+
+  void Allocate(const std::vector<Sequence>& sequences) {
+    int64_t longest = 0, most_tokens = 0;
+    for (const Sequence& s : sequences) {
+      const auto tokens = static_cast<int64_t>(s.tokens.size());
+      longest = std::max(longest, tokens);
+      most_tokens += std::min(tokens, options_.chunk);
+    }
+    stride_ = (longest + kBlockLen - 1) / kBlockLen;
+    const auto num_seqs = static_cast<int64_t>(sequences.size());
+    view_.layout = model_.KvLayoutFor(kBlockLen, options_.kv);
+    view_.num_blocks = static_cast<int32_t>(stride_ * num_seqs);
+    // What was never written is NaN: reading it shows.
+    kv_.assign(static_cast<size_t>(view_.layout.block_bytes() * view_.num_blocks), std::byte{0xFF});
+    view_.data = kv_.data();
+    for (int64_t i = 0; i < stride_ * num_seqs; ++i) tables_.push_back(view_.num_blocks - 1 - static_cast<int32_t>(i));
+    context_.pool = &pool_;
+    context_.kernels = &kernels::TableFor(options_.isa);
+    context_.compute = options_.compute;
+    scratch_ = *ops::Scratch::Allocate(model_.ScratchBytes(context_, most_tokens, most_tokens, longest));
+    context_.scratch = &scratch_;
+  }
+
+  bool Step(std::vector<Sequence>* sequences) {
+    std::vector<int32_t> ids, positions, slots, rows, tables, cu_seqlens = {0};
+    std::vector<Sequence*> live;
+    int64_t max_context = 0;
+    for (size_t s = 0; s < sequences->size(); ++s) {
+      Sequence& sequence = (*sequences)[s];
+      const int64_t left = static_cast<int64_t>(sequence.tokens.size()) - sequence.done;
+      const int64_t count = std::min(left, options_.chunk);
+      if (count == 0) continue;
+      const int32_t* table = tables_.data() + static_cast<int64_t>(s) * stride_;
+      for (int64_t p = sequence.done; p < sequence.done + count; ++p) {
+        rows.push_back(static_cast<int32_t>(ids.size()));
+        ids.push_back(sequence.tokens[static_cast<size_t>(p)]);
+        positions.push_back(static_cast<int32_t>(p));
+        slots.push_back(table[p / kBlockLen] * kBlockLen + static_cast<int32_t>(p % kBlockLen));
+      }
+      tables.insert(tables.end(), table, table + stride_);
+      cu_seqlens.push_back(static_cast<int32_t>(ids.size()));
+      sequence.done += count;
+      max_context = std::max(max_context, sequence.done);
+      live.push_back(&sequence);
+    }
+    if (ids.empty()) return false;
+    std::vector<float> logits(ids.size() * static_cast<size_t>(model_.spec().vocab_size));
+    const StepBatch batch{.token_ids = ids,
+                          .positions = positions,
+                          .cu_seqlens = cu_seqlens,
+                          .block_tables = tables,
+                          .block_table_stride = stride_,
+                          .slots = slots,
+                          .logits_rows = rows,
+                          .max_context = max_context};
+    model_.Forward(context_, batch, view_, logits.data());
+    for (size_t s = 0; s < live.size(); ++s) {
+      const auto vocab = static_cast<int64_t>(model_.spec().vocab_size);
+      const float* from = logits.data();
+      live[s]->logits.insert(live[s]->logits.end(), from + cu_seqlens[s] * vocab, from + cu_seqlens[s + 1] * vocab);
+    }
+    return true;
+  }
+
+  const Model& model_;
+  const RunOptions options_;
+  ThreadPool pool_;
+  ops::Context context_{};
+  ops::Scratch scratch_;
+  ops::KvView view_;
+  std::vector<std::byte> kv_;
+  std::vector<int32_t> tables_;  // [sequences, stride_]
+  int64_t stride_ = 0;
+};
+
+}  // namespace ingot::models
