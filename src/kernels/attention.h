@@ -75,10 +75,10 @@ struct AttentionItem {
 // m, l and the unnormalized sum of values, padded so that rows stay aligned.
 inline int64_t PaddedDim(int head_dim) { return (static_cast<int64_t>(head_dim) + 15) / 16 * 16; }
 inline int64_t PartialFloats(int head_dim) { return PaddedDim(head_dim) + 16; }
-// Per thread: scores [kMaxRows, kSplit]; q, sum of the split and sum of all splits [3, kMaxRows, PartialFloats]; a tile
-// of keys and one of values [2, kKvTile, padded head_dim].
+// Per thread: scores [kMaxRows, kSplit + 16]; q, sum of the split and sum of all splits [3, kMaxRows, PartialFloats]; a
+// tile of keys and one of values [2, kKvTile, padded head_dim].
 inline int64_t AttentionWorkspaceFloats(int head_dim) {
-  return int64_t{kMaxRows} * (kSplit + 3 * PartialFloats(head_dim)) + 2 * kKvTile * PaddedDim(head_dim);
+  return int64_t{kMaxRows} * (kSplit + 16 + 3 * PartialFloats(head_dim)) + 2 * kKvTile * PaddedDim(head_dim);
 }
 
 struct AttentionKernels {

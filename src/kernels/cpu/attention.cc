@@ -10,6 +10,7 @@ namespace {
 // AVX-512 that is 12 and 24 accumulators out of 32 registers, with AVX2 12 and 12 out of 16.
 constexpr int kRows = 6;
 constexpr int kDimVectors = kLanes == 16 ? 4 : 2;
+constexpr int kScoreStride = kSplit + 16;  // a power of two would put the rows of a column into the same cache sets
 constexpr float kInfinity = __builtin_inff();
 
 constexpr int Min(int a, int b) { return a < b ? a : b; }
@@ -28,13 +29,14 @@ struct Work {
   const int32_t* block_table;
   int rows;
   int dim;
-  int64_t row_floats;  // PartialFloats(dim)
-  float* scores;       // [rows, kSplit]
-  float* q;            // [rows, row_floats], times scale
-  float* part;         // [rows, row_floats]: sum of values of the split, then m, l
-  float* total;        // [rows, row_floats]: the same, of all splits so far
-  float* keys;         // [dim, kKvTile]
-  float* values;       // [kKvTile, PaddedDim(dim)]
+  int64_t row_floats;       // PartialFloats(dim)
+  float* scores;            // [rows, kScoreStride]
+  float* q;                 // [rows, row_floats], times scale
+  float* part;              // [rows, row_floats]: sum of values of the split, then m, l
+  float* total;             // [rows, row_floats]: the same, of all splits so far
+  float* keys;              // [dim, kKvTile]
+  float* values;            // [kKvTile, PaddedDim(dim)]
+  Range visible[kMaxRows];  // what the rows see of the present split, from its begin
 
   Work(const AttentionArgs& attention_args, const AttentionItem& attention_item, float* workspace)
       : args(attention_args),
@@ -44,7 +46,7 @@ struct Work {
         dim(args.kv.head_dim),
         row_floats(PartialFloats(dim)),
         scores(workspace),
-        q(scores + int64_t{kMaxRows} * kSplit),
+        q(scores + int64_t{kMaxRows} * kScoreStride),
         part(q + kMaxRows * row_floats),
         total(part + kMaxRows * row_floats),
         keys(total + kMaxRows * row_floats),
@@ -58,9 +60,7 @@ struct Work {
     return Intersect({args.window > 0 ? position - args.window + 1 : 0, position + 1}, {0, kSplit});
   }
   // The union over rows [first, last]; their tokens are consecutive.
-  Range VisibleToAny(int first, int last, int split) const {
-    return {Visible(first, split).begin, Visible(last, split).end};
-  }
+  Range VisibleToAny(int first, int last) const { return {visible[first].begin, visible[last].end}; }
 };
 
 void LoadQueries(const Work& w) {
@@ -74,32 +74,46 @@ void LoadQueries(const Work& w) {
   }
 }
 
-// The tile of keys that begins at `position`, as floats: [dim, kKvTile].
-const float* LoadKeys(const Work& w, int position) {
+// Where the tile of keys (or of values, which lie a plane behind) that begins at `position` lies.
+const std::byte* TileAt(const Work& w, int position, bool values) {
   const KvLayer& kv = w.args.kv;
   const std::byte* plane = KeyPlane(kv, w.block_table[position / kv.block_len], w.item.kv_head);
-  const int64_t begin = int64_t{position % kv.block_len} * w.dim;
-  if (!kv.is_f16) return reinterpret_cast<const float*>(plane) + begin;
-  const uint16_t* half = reinterpret_cast<const uint16_t*>(plane) + begin;
-  for (int i = 0; i < w.dim * kKvTile; i += kLanes) Store(w.keys + i, LoadHalf(half + i));
+  const int64_t element = int64_t{position % kv.block_len} * w.dim;
+  return plane + (values ? kv.plane_bytes : 0) + element * (kv.is_f16 ? 2 : 4);
+}
+
+// A tile's 32 · dim halves, which lie together, as floats; meanwhile the tile at `next` is fetched.
+void ConvertTile(const Work& w, const uint16_t* half, const std::byte* next, float* out) {
+  const int count = w.dim * kKvTile;
+  for (int i = 0; i < count; i += 32) {
+    _mm_prefetch(reinterpret_cast<const char*>(next) + int64_t{2} * i, _MM_HINT_T0);
+    for (int v = 0; v < 32; v += kLanes) Store(out + i + v, LoadHalf(half + i + v));
+  }
+}
+
+// The tile of keys that begins at `position`, as floats: [dim, kKvTile].
+const float* LoadKeys(const Work& w, int position, int next) {
+  const std::byte* tile = TileAt(w, position, false);
+  if (!w.args.kv.is_f16) return reinterpret_cast<const float*>(tile);
+  ConvertTile(w, reinterpret_cast<const uint16_t*>(tile), TileAt(w, next, false), w.keys);
   return w.keys;
 }
 
-// The values of 32 positions from `position` on, as floats, filled up to whole vectors with zeros.
-void LoadValues(const Work& w, int position) {
-  const KvLayer& kv = w.args.kv;
-  const std::byte* plane = KeyPlane(kv, w.block_table[position / kv.block_len], w.item.kv_head) + kv.plane_bytes;
+// The values of 32 positions from `position` on, as floats, rows filled up to whole vectors with zeros.
+void LoadValues(const Work& w, int position, int next) {
+  const std::byte* tile = TileAt(w, position, true);
+  const bool is_f16 = w.args.kv.is_f16;
+  if (is_f16 && w.dim % 16 == 0) {
+    ConvertTile(w, reinterpret_cast<const uint16_t*>(tile), TileAt(w, next, true), w.values);
+    return;
+  }
   for (int j = 0; j < kKvTile; ++j) {
-    const int64_t begin = (int64_t{position % kv.block_len} + j) * w.dim;
     float* out = w.values + j * PaddedDim(w.dim);
     for (int d = 0; d < w.dim; d += kLanes) {
-      const int n = w.dim - d;
-      if (kv.is_f16) {
-        const uint16_t* half = reinterpret_cast<const uint16_t*>(plane) + begin + d;
-        Store(out + d, n >= kLanes ? LoadHalf(half) : LoadHalfFirst(half, n));
-      } else {
-        Store(out + d, LoadSome(reinterpret_cast<const float*>(plane) + begin + d, n));
-      }
+      const int64_t i = int64_t{j} * w.dim + d;
+      const int n = Min(kLanes, w.dim - d);
+      Store(out + d, is_f16 ? LoadHalfFirst(reinterpret_cast<const uint16_t*>(tile) + i, n)
+                            : LoadFirst(reinterpret_cast<const float*>(tile) + i, n));
     }
   }
 }
@@ -108,7 +122,7 @@ void LoadValues(const Work& w, int position) {
 template <int R>
 void ScoreRows(const Work& w, int row, const float* keys, int column) {
   const float* q = w.q + row * w.row_floats;
-  float* scores = w.scores + int64_t{row} * kSplit + column;
+  float* scores = w.scores + int64_t{row} * kScoreStride + column;
   for (int j = 0; j < kKvTile; j += 2 * kLanes) {
     F32 sum[R][2];
     for (int r = 0; r < R; ++r) sum[r][0] = sum[r][1] = Set(0);
@@ -121,8 +135,8 @@ void ScoreRows(const Work& w, int row, const float* keys, int column) {
       }
     }
     for (int r = 0; r < R; ++r) {
-      Store(scores + int64_t{r} * kSplit + j, sum[r][0]);
-      Store(scores + int64_t{r} * kSplit + j + kLanes, sum[r][1]);
+      Store(scores + int64_t{r} * kScoreStride + j, sum[r][0]);
+      Store(scores + int64_t{r} * kScoreStride + j + kLanes, sum[r][1]);
     }
   }
 }
@@ -131,7 +145,7 @@ void ScoreRows(const Work& w, int row, const float* keys, int column) {
 // order.
 template <int R, int V>
 void AddValues(const Work& w, int row, int d, int column, Range positions) {
-  const float* p = w.scores + int64_t{row} * kSplit + column;
+  const float* p = w.scores + int64_t{row} * kScoreStride + column;
   const int64_t stride = PaddedDim(w.dim);
   float* out = w.part + row * w.row_floats + d;
   F32 sum[R][V];
@@ -142,7 +156,7 @@ void AddValues(const Work& w, int row, int d, int column, Range positions) {
     F32 value[V];
     for (int v = 0; v < V; ++v) value[v] = Load(w.values + j * stride + d + v * kLanes);
     for (int r = 0; r < R; ++r) {
-      const F32 x = Set(p[int64_t{r} * kSplit + j]);
+      const F32 x = Set(p[int64_t{r} * kScoreStride + j]);
       for (int v = 0; v < V; ++v) sum[r][v] = Fma(x, value[v], sum[r][v]);
     }
   }
@@ -179,22 +193,28 @@ constexpr ScoreFunction kScoreRows[kRows + 1] = {nullptr,      ScoreRows<1>, Sco
 constexpr ValueFunction kAddValueRows[kRows + 1] = {nullptr,         AddValueRows<1>, AddValueRows<2>, AddValueRows<3>,
                                                     AddValueRows<4>, AddValueRows<5>, AddValueRows<6>};
 
-// Scores, cap and maximum over what the row sees; then their exponentials in place.
-void SoftmaxRow(const Work& w, int row, Range visible) {
-  float* scores = w.scores + int64_t{row} * kSplit;
-  const int first = visible.begin / kLanes * kLanes;
+// Caps the scores that the row sees, selects away the others, and returns the maximum.
+float CapAndMask(const Work& w, float* scores, Range visible) {
   const float cap = w.args.softcap;
   F32 max = Set(-kInfinity);
-  for (int j = first; j < visible.end; j += kLanes) {
+  for (int j = visible.begin / kLanes * kLanes; j < visible.end; j += kLanes) {
     F32 s = Load(scores + j);
     if (cap > 0) s = Set(cap) * Tanh(s / Set(cap));
-    s = Select(LanesBetween(visible.begin - j, visible.end - j), s, Set(-kInfinity));
-    Store(scores + j, s);
+    const bool whole = j >= visible.begin && j + kLanes <= visible.end;
+    if (!whole) s = Select(LanesBetween(visible.begin - j, visible.end - j), s, Set(-kInfinity));
+    if (!whole || cap > 0) Store(scores + j, s);
     max = Max(max, s);
   }
-  const float m = ReduceMax(max);
+  return ReduceMax(max);
+}
+
+// Scores become exp(score - maximum); maximum and sum go to the row's m and l.
+void SoftmaxRow(const Work& w, int row) {
+  float* scores = w.scores + int64_t{row} * kScoreStride;
+  const Range visible = w.visible[row];
+  const float m = CapAndMask(w, scores, visible);
   F32 sum = Set(0);
-  for (int j = first; j < visible.end; j += kLanes) {
+  for (int j = visible.begin / kLanes * kLanes; j < visible.end; j += kLanes) {
     const F32 p = Exp(Load(scores + j) - Set(m));
     Store(scores + j, p);
     sum = sum + p;
@@ -205,11 +225,11 @@ void SoftmaxRow(const Work& w, int row, Range visible) {
 
 // Rows of a tile of positions: those that every row sees go together, the ragged ends row by row; for each row in
 // order.
-void AddTile(const Work& w, int row, int count, int split, int column) {
+void AddTile(const Work& w, int row, int count, int column) {
   Range common = {0, kKvTile};
   Range seen[kRows];
   for (int r = 0; r < count; ++r) {
-    const Range visible = w.Visible(row + r, split);
+    const Range visible = w.visible[row + r];
     seen[r] = Intersect({visible.begin - column, visible.end - column}, {0, kKvTile});
     common = Intersect(common, seen[r]);
   }
@@ -223,25 +243,25 @@ void AddTile(const Work& w, int row, int count, int split, int column) {
 }
 
 // m, l and the sum of values of one split for every row, into w.part.
-void AttendSplit(const Work& w, int split) {
-  const Range all = w.VisibleToAny(0, w.rows - 1, split);
-  const int first = all.begin / kKvTile * kKvTile;
+void AttendSplit(Work& w, int split) {
+  for (int row = 0; row < w.rows; ++row) w.visible[row] = w.Visible(row, split);
+  const Range all = w.VisibleToAny(0, w.rows - 1);
+  const int first = all.begin / kKvTile * kKvTile, last = (all.end - 1) / kKvTile * kKvTile, base = split * kSplit;
   for (int column = first; column < all.end; column += kKvTile) {
-    const float* keys = LoadKeys(w, split * kSplit + column);
+    const float* keys = LoadKeys(w, base + column, base + Min(column + kKvTile, last));
     for (int row = 0; row < w.rows; row += kRows) {
       const int count = Min(kRows, w.rows - row);
-      const Range seen = w.VisibleToAny(row, row + count - 1, split);
+      const Range seen = w.VisibleToAny(row, row + count - 1);
       if (!Intersect(seen, {column, column + kKvTile}).empty()) kScoreRows[count](w, row, keys, column);
     }
   }
   for (int row = 0; row < w.rows; ++row) {
-    const Range visible = w.Visible(row, split);
-    if (!visible.empty()) SoftmaxRow(w, row, visible);
+    if (!w.visible[row].empty()) SoftmaxRow(w, row);
     for (int d = 0; d < w.dim; d += kLanes) Store(w.part + row * w.row_floats + d, Set(0));
   }
   for (int column = first; column < all.end; column += kKvTile) {
-    LoadValues(w, split * kSplit + column);
-    for (int row = 0; row < w.rows; row += kRows) AddTile(w, row, Min(kRows, w.rows - row), split, column);
+    LoadValues(w, base + column, base + Min(column + kKvTile, last));
+    for (int row = 0; row < w.rows; row += kRows) AddTile(w, row, Min(kRows, w.rows - row), column);
   }
 }
 
