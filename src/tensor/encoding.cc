@@ -1,6 +1,6 @@
 #include "tensor/encoding.h"
 
-#include <array>
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -23,6 +23,7 @@ float LoadF16(const uint8_t* p) { return F16ToF32(Load16(p)); }
 uint32_t Load32(const uint8_t* p) { return p[0] | p[1] << 8 | p[2] << 16 | static_cast<uint32_t>(p[3]) << 24; }
 
 void DecodeDense(Encoding encoding, const uint8_t* data, int64_t count, float* out) {
+  if (count == 0) return;  // data may be null
   if (encoding == Encoding::kF32) {
     std::memcpy(out, data, static_cast<size_t>(count) * sizeof(float));
     return;
@@ -271,7 +272,7 @@ void DecodeRows(Encoding encoding, std::span<const std::byte> data, int64_t rows
 
 void DequantizeRows(const WeightRows& rows, float* out) {
   if (!rows.format.quantized()) {
-    std::memcpy(out, rows.dense.data(), rows.dense.size() * sizeof(float));
+    std::copy(rows.dense.begin(), rows.dense.end(), out);
     return;
   }
   const int64_t group_size = rows.format.group_size == 0 ? rows.cols : rows.format.group_size;
