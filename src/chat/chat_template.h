@@ -14,17 +14,17 @@
 namespace ingot::chat {
 
 struct RenderLimits {
-  int64_t max_steps = 500'000;          // statements and expressions evaluated
-  size_t max_output = size_t{16} << 20; // bytes
-  int max_recursion = 64;               // macros and nested data
+  int64_t max_steps = 500'000;           // statements and expressions evaluated
+  size_t max_output = size_t{16} << 20;  // bytes
+  int max_recursion = 64;                // macros and nested data
 };
 
 struct RenderInputs {
-  // OpenAI's messages: [{role, content: string | [{type: text, text}] | null, name?, tool_calls?, tool_call_id?, reasoning_content?}].
-  // All strings in it are a user's: untrusted.
+  // OpenAI's messages: [{role, content: string | [{type: text, text}] | null, name?, tool_calls?, tool_call_id?,
+  // reasoning_content?}]. All strings in it are a user's: untrusted.
   boost::json::array messages;
-  boost::json::array tools;             // untrusted too; empty: the template sees none
-  boost::json::object kwargs;           // chat_template_kwargs (enable_thinking …): untrusted
+  boost::json::array tools;    // untrusted too; empty: the template sees none
+  boost::json::object kwargs;  // chat_template_kwargs (enable_thinking …): untrusted
   bool add_generation_prompt = true;
   bool continue_final_message = false;  // leave the last (assistant) message open
   std::string bos_token, eos_token;     // trusted
@@ -49,11 +49,13 @@ class ChatTemplate {
   std::unique_ptr<Impl> impl_;
 };
 
-// Built-in templates as Jinja sources, by name: internlm, internlm2, llama2, llama3, chatml, qwen, mistral, gemma, vicuna, …
+// Built-in templates as Jinja sources, by name: internlm, internlm2, llama2, llama3, chatml, qwen, mistral, gemma,
+// vicuna, …
 std::vector<std::string> BuiltinTemplateNames();
 std::optional<std::string_view> BuiltinTemplate(std::string_view name);
-// The built-in for a checkpoint without a template, from its architecture ("InternLM2ForCausalLM", "llama") and its path or
-// name ("internlm-chat-7b"); nullopt when it looks like a base model (no chat/instruct/it in the name): it is to be completed.
+// The built-in for a checkpoint without a template, from its architecture ("InternLM2ForCausalLM", "llama") and its
+// path or name ("internlm-chat-7b"); nullopt when it looks like a base model (no chat/instruct/it in the name): it is
+// to be completed.
 std::optional<std::string_view> GuessTemplate(std::string_view architecture, std::string_view model_name);
 
 }  // namespace ingot::chat

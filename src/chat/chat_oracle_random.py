@@ -1,0 +1,168 @@
+"""Random templates in the dialect that chat templates use, over the variables below."""
+
+VARIABLES = {
+    "s": "Hello Wörld",
+    "t": "  a,b,,C \n",
+    "u": "ǆß İΣ ñ🙂 x",
+    "q": "it's \"q\"\\\t\n",
+    "e": "",
+    "i": 7,
+    "j": -3,
+    "z": 0,
+    "f": 2.5,
+    "g": -0.1,
+    "h": 1e22,
+    "b": True,
+    "c": False,
+    "n": None,
+    "l": [3, 1, 2],
+    "m": ["b", "A", "c", "a"],
+    "k": [],
+    "d": {"a": 1, "b": "x", "items": [1], "C": None},
+    "o": {},
+    "p": [{"a": 2, "b": {"c": "y"}}, {"a": 1, "b": {"c": "X"}}, {"a": 2}],
+    "r": [1, "a", None, 2.5, [1, 2], {"z": True}],
+    "w": "%s-%d",
+    "v": "{} {0} {a}",
+}
+
+NAMES = list(VARIABLES) + ["missing", "messages", "ns"]
+STRINGS = ["''", "'a'", "'b '", '"it\'s"', "'\\n'", "'Wörld'", "','", "' '", "'<|x|>'", "'%d'", "'{:>5}'", "'l'", "'12'", "'-4.5'"]
+NUMBERS = ["0", "1", "2", "3", "-1", "10", "1.5", "0.25", "2.0", "1e3", "1_000", "0x1F", "100"]
+TESTS = [
+    "defined", "undefined", "none", "string", "number", "integer", "float", "boolean", "true", "false", "mapping",
+    "iterable", "sequence", "callable", "odd", "even", "lower", "upper", "escaped", "divisibleby(2)", "divisibleby 3",
+    "equalto(1)", "eq 'a'", "ne 1", "lt 3", "gt(1)", "in [1, 2]", "sameas none", "sameas true", "ge 2", "lessthan 'b'",
+    "filter", "test",
+]
+FILTERS = [
+    "abs", "capitalize", "center(9)", "count", "default('D')", "d('D', true)", "dictsort", "dictsort(true)",
+    "dictsort(by='value')", "dictsort(false, 'key', true)", "escape", "e", "first", "last", "float", "float(1.5)", "int",
+    "int(9)", "int(base=16)", "forceescape", "indent", "indent(2, true)", "indent('> ', blank=true)", "items", "join",
+    "join(', ')", "join('-', attribute='a')", "length", "list", "lower", "map('upper')", "map(attribute='a')",
+    "map(attribute='b.c', default='none')", "map('default', 0)", "max", "min", "max(attribute='a')", "reject('odd')", "reject",
+    "rejectattr('a', 'equalto', 1)", "replace('a', 'b')", "replace('l', 'LL', 1)", "replace('', '-')", "reverse", "round",
+    "round(1)", "round(-1)", "round(1, 'floor')", "round(0, 'ceil')", "safe", "select", "select('string')",
+    "select('gt', 1)", "selectattr('a')", "selectattr('a', 'gt', 1)", "selectattr('b.c', 'defined')", "slice(2)", "batch(2)",
+    "batch(2, 'x')", "slice(3, 0)", "sort", "sort(reverse=true)", "sort(attribute='a')", "sort(case_sensitive=true)",
+    "sort(attribute='a,b')", "string", "sum", "sum(attribute='a')", "sum(start=10)", "title", "tojson", "tojson(indent=2)",
+    "tojson(separators=(',', ':'))", "tojson(sort_keys=true)", "tojson(ensure_ascii=true)", "tojson(indent='\\t')", "trim",
+    "trim('H ')", "truncate(8)", "truncate(5, true, '…', 0)", "unique", "unique(true)", "upper", "wordcount", "urlencode",
+    "format(1)", "format('a', 2)", "attr('upper')", "groupby('a')", "groupby('b.c', default='?')", "nosuchfilter", "from_json",
+]
+METHODS = [
+    "split()", "split(',')", "split(',', 1)", "split(none, 1)", "rsplit(none, 1)", "rsplit('l', 1)", "strip()", "lstrip()",
+    "rstrip()", "strip('H \\n')", "upper()", "lower()", "title()", "capitalize()", "swapcase()", "startswith('H')",
+    "endswith(('d', ' '))", "startswith('e', 1)", "replace('l', 'L')", "replace('l', 'L', 1)", "find('l')", "rfind('l')",
+    "find('l', 4)", "index('H')", "count('l')", "count('')", "join(['x', 'y'])", "join(m)", "splitlines()",
+    "splitlines(true)", "isdigit()", "isalpha()", "isspace()", "isupper()", "islower()", "isalnum()", "isnumeric()",
+    "zfill(15)", "ljust(14, '.')", "rjust(14)", "center(14, '*')", "partition('o')", "rpartition('o')",
+    "removeprefix('He')", "removesuffix('ld')", "format(1, a='A')", "format(s, 2, a=l)", "expandtabs(4)", "items()", "keys()",
+    "values()", "get('a')", "get('nope', 5)", "get('nope')", "copy()", "append(1)", "pop()", "update({})", "clear()",
+    "index(1)", "count(1)", "nosuch()", "a", "items", "b", "nosuch", "0", "upper", "join", "__class__", "casefold()",
+]
+FORMATS = [
+    "'%s' % {}", "'%d' % {}", "'%5.1f|' % {}", "'%-6s|' % {}", "'%x' % {}", "'%05d' % {}", "'%s %s' % ({}, 1)", "'%r' % {}",
+    "'%%' % {}", "'%(a)s' % {}", "'%+d' % {}", "'%e' % {}", "'%g' % {}", "'%.2s' % {}", "'%c' % {}", "'%i%%' % {}",
+    "'{{}}'.format({})", "'{{:>8}}'.format({})", "'{{0:.2f}}'.format({})", "'{{!r}}'.format({})", "'{{:,}}'.format({})",
+    "'{{:05d}}'.format({})", "'{{:^9}}|'.format({})", "'{{0[0]}}'.format({})", "'{{0.a}}'.format({})", "'{{:x}}'.format({})",
+    "'{{x}}'.format(x={})", "'{{:%}}'.format({})", "'{{:{{}}}}'.format({}, 6)", "'{{{{}}}}'.format({})", "'{{:+}}'.format({})",
+    "'{{:*<7}}'.format({})", "'{{:e}}'.format({})", "'{{:g}}'.format({})", "'{{:.3}}'.format({})",
+]
+
+
+class RandomTemplates:
+    def __init__(self, rng):
+        self.rng = rng
+
+    def pick(self, items):
+        return self.rng.choice(items)
+
+    def expression(self, depth=3):
+        if depth == 0 or self.rng.random() < 0.12:
+            return self.pick([self.pick(NAMES), self.pick(NAMES), self.pick(NAMES), self.pick(STRINGS), self.pick(NUMBERS),
+                              self.pick(["true", "false", "none", "[]", "{}", "()"])])
+        inner = lambda: self.expression(depth - 1)  # noqa: E731
+        kind = self.rng.randrange(18)
+        if kind <= 3:
+            return f"{inner()}|{self.pick(FILTERS)}"
+        if kind <= 6:
+            return f"{self.pick(NAMES) if self.rng.random() < 0.6 else '(' + inner() + ')'}.{self.pick(METHODS)}"
+        if kind == 7:
+            return f"({inner()}) {self.pick(['+', '+', '-', '*', '/', '//', '%', '~', '~'])} ({inner()})"
+        if kind == 8:
+            return f"({inner()}) {self.pick(['==', '!=', '<', '<=', '>', '>=', 'in', 'not in'])} {inner()}"
+        if kind == 9:
+            return f"{inner()} {self.pick(['and', 'or'])} {inner()}"
+        if kind == 10:
+            return f"({inner()}) is {self.pick(['', 'not '])}{self.pick(TESTS)}"
+        if kind == 11:
+            return f"{inner()} if {inner()}" + (f" else {inner()}" if self.rng.random() < 0.8 else "")
+        if kind == 12:
+            bound = lambda: self.pick(["", "", "0", "1", "-1", "2", "-2", "5", "100", "-100", "none"])  # noqa: E731
+            step = self.pick(["", "", ":", ":-1", ":2", ":-2", ":0"])
+            return f"({inner()})[{bound()}:{bound()}{step}]"
+        if kind == 13:
+            return f"({inner()})[{self.pick(['0', '-1', '1', '9', chr(39) + 'a' + chr(39), 'i', 's', 'none', '1.0', 'true'])}]"
+        if kind == 14:
+            return self.pick(["[{}, {}]", "({}, {})", "{{'x': {}, 1: {}}}", "{{{}: {}}}"]).format(inner(), inner())
+        if kind == 15:
+            return self.pick(["not ({})", "-({})", "+({})", "({})", "({})**2", "2**({})", "1 < ({}) < 3", "-{}"]).format(inner())
+        if kind == 16:
+            return self.pick(FORMATS).format(f"({inner()})" if self.rng.random() < 0.5 else self.pick(NAMES))
+        return self.pick(["range({})", "range(2, {}, 2)", "dict(a={})", "namespace(a={}).a", "dict({})", "range(1, {})|list",
+                          "cycler({}, 1).next()", "joiner({})()"]).format(inner())
+
+    def statement(self, depth=2):
+        rng = self.rng
+        body = lambda: "".join(self.piece(depth - 1) for _ in range(rng.randrange(1, 4)))  # noqa: E731
+        left, right = self.pick(["{%", "{%-", "{%+"]), self.pick(["%}", "-%}", "+%}"])
+        name = self.pick(["x", "y", "s", "l", "i"])
+        kind = rng.randrange(16)
+        if kind <= 1:
+            return f"{left} if {self.expression(2)} {right}{body()}{left} else {right}{body()}{left} endif {right}"
+        if kind <= 4:
+            loop = "{{ loop.%s }}" % self.pick(["index", "index0", "first", "last", "length", "revindex", "previtem", "nextitem",
+                                                "cycle('a', 'b')", "changed(x)", "depth", "revindex0"])
+            test = f" if {self.expression(1)}" if rng.random() < 0.3 else ""
+            orelse = "{% else %}none" if rng.random() < 0.3 else ""
+            control = self.pick(["", "", "{% if loop.index == 2 %}{% break %}{% endif %}", "{% if x is odd %}{% continue %}{% endif %}",
+                                 "{% break %}"])
+            source = self.pick(["l", "m", "d", "p", "r", "k", "range(3)", self.expression(2)])
+            return f"{left} for x in {source}{test} {right}{control}{loop if rng.random() < 0.7 else ''}{body()}{orelse}{left} endfor {right}"
+        if kind == 5:
+            return f"{{% for a, y in {self.pick(['d.items()', 'd|dictsort', 'p', 'd|items', self.expression(2)])} %}}{body()}{{% endfor %}}"
+        if kind <= 8:
+            return f"{left} set {name} = {self.expression(3)} {right}"
+        if kind == 9:
+            return f"{left} set {name} {right}{body()}{left} endset {right}"
+        if kind == 10:
+            return "{% set ns = namespace(a=1) %}{% set ns.a = " + self.expression(2) + " %}{{ ns.a }}"
+        if kind == 11:
+            call = self.pick(["f(1)", "f()", "f(1, 2)", "f(b=s)", "f(1, c=2)", "f(*l)", "f(**d)", "f(1, 2, 3, 4)"])
+            signature = self.pick(["a, b=2", "a", "a=s, b=a", ""])
+            extra = self.pick(["", "", "{{ varargs }}", "{{ kwargs }}", "{{ caller() if caller else '-' }}"])
+            return f"{{% macro f({signature}) %}}[{{{{ a }}}}|{{{{ b }}}}{extra}{body()}]{{% endmacro %}}{{{{ {call} }}}}"
+        if kind == 12:
+            return ("{% macro g(a) %}<{{ caller(a) }}>{% endmacro %}{% call(y) g(" + self.expression(1) + ") %}{{ y }}" + body()
+                    + "{% endcall %}")
+        if kind == 13:
+            return f"{left} filter {self.pick(['upper', 'trim', 'replace(' + chr(39) + 'a' + chr(39) + ', s)|upper', 'indent'])} {right}{body()}{left} endfilter {right}"
+        if kind == 14:
+            return f"{{% with x = {self.expression(2)}, y = x %}}{body()}{{% endwith %}}"
+        return self.pick(["{% generation %}" + body() + "{% endgeneration %}", "{# a comment #}", "{#- c -#}\n", "{% raw %}{{ x }}{% endraw %}",
+                          "{%- raw -%} a {%- endraw -%} ",
+                          "{% for x in r recursive %}{{ loop.depth }}{% if x is iterable and x is not string %}{{ loop(x) }}{% endif %}{% endfor %}"])
+
+    def piece(self, depth):
+        choice = self.rng.random()
+        if choice < 0.35:
+            return self.pick(["{{ %s }}", "{{- %s }}", "{{ %s -}}", "{{ (%s)|tojson }}"]) % self.expression()
+        if choice < 0.6 or depth <= 0:
+            return self.pick(["text", " ", "\n", "  \n", "\n  ", "é", "a\r\nb", "\n\n", " - "])
+        return self.statement(depth)
+
+    def template(self):
+        if self.rng.random() < 0.5:
+            return "{{ " + self.expression(self.rng.choice([2, 3, 4])) + " }}"
+        return "".join(self.piece(2) for _ in range(self.rng.randrange(1, 6)))
