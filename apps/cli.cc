@@ -14,10 +14,11 @@ namespace {
 
 constexpr const char* kVersion = "ingot " INGOT_VERSION;
 
-// "-p,--prompt" → "prompt"; "" where there is no long name.
+// "-p,--prompt" → "prompt": the first long name; "" where there is none.
 std::string LongName(const std::string& name) {
   const size_t dashes = name.find("--");
-  return dashes == std::string::npos ? "" : name.substr(dashes + 2);
+  if (dashes == std::string::npos) return "";
+  return name.substr(dashes + 2, name.find(',', dashes) - dashes - 2);
 }
 
 Result<int64_t> ParseBytes(const std::string& text) {

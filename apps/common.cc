@@ -3,51 +3,23 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 
 #include "base/env.h"
 #include "base/log.h"
+#include "progress_bar.h"
 
 namespace ingot::cli {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-
 std::atomic<int> interrupts = 0;
 
 void CountInterrupt(int) {
   if (interrupts.fetch_add(1) >= 1) _exit(130);
 }
-
-// Redraws one line of stderr; silent for the first second and where stderr is no terminal.
-class ProgressBar {
- public:
-  explicit ProgressBar(std::string what) : what_(std::move(what)) {}
-  ~ProgressBar() {
-    if (drawn_) std::fputs("\r\033[K", stderr);
-  }
-  void Update(int64_t done, int64_t total) {
-    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-    if (!StderrIsTerminal() || seconds < 1 || total <= 0 || done * 100 / total == percent_) return;
-    percent_ = done * 100 / total;
-    drawn_ = true;
-    const std::string bar(static_cast<size_t>(percent_ * 30 / 100), '=');
-    fmt::print(stderr, "\r{} [{:<30}] {:3}%  {} of {}  {:.0f} s left\033[K", what_, bar, percent_, HumanBytes(done),
-               HumanBytes(total),
-               done > 0 ? seconds * static_cast<double>(total - done) / static_cast<double>(done) : 0.0);
-    std::fflush(stderr);
-  }
-
- private:
-  std::string what_;
-  Clock::time_point start_ = Clock::now();
-  int64_t percent_ = -1;
-  bool drawn_ = false;
-};
 
 std::string AliasFile(const fs::path& folder) {
   std::error_code error;

@@ -3,68 +3,12 @@
 #include <cmath>
 
 #include "tokenizer/bpe.h"
+#include "tokenizer/gguf_pre.h"
 #include "tokenizer/pipeline.h"
 #include "tokenizer/sentencepiece.h"
-#include "tokenizer/splitters.h"
 
 namespace ingot::tokenizer {
 namespace {
-
-// What tokenizer.ggml.pre stands for: the patterns one after the other, as in the tokenizer.json it was made from.
-struct PreKind {
-  std::string_view names;  // separated by spaces
-  std::vector<std::string_view> patterns;
-  bool nfc = false;
-  bool ignore_merges = false;
-  bool add_bos = false;
-};
-
-constexpr std::string_view kDigit = R"(\p{N})";
-constexpr std::string_view kTekkenPattern =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
-    R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kKimiPattern =
-    R"([\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
-    R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kCjkPattern = "[一-龥ࠀ-一가-퟿]+";
-
-const std::vector<PreKind>& PreKinds() {
-  static const std::vector<PreKind> kinds = {
-      {"gpt-2 gpt2 phi-2 mpt olmo jais trillion granite-docling exaone4", {kGpt2Pattern}},
-      {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2", {kLlama3Pattern}, false, true, true},
-      {"dbrx smaug-bpe glm4 chatglm-bpe", {kLlama3Pattern}},
-      {"qwen2 deepseek-r1-qwen megrez", {kQwen2Pattern}, true},
-      {"stablelm2 hunyuan solar-open", {kQwen2Pattern}},
-      {"qwen35", {kQwen35Pattern}, true},
-      {"gpt-4o llama4 kanana2", {kO200kPattern}},
-      {"tekken", {kTekkenPattern}, false, true, true},
-      {"kimi-k2", {kKimiPattern}},
-      {"smollm starcoder refact command-r codeshell exaone minerva-7b", {kDigit, kGpt2Pattern}},
-      {"deepseek-v3 hunyuan-dense joyai-llm", {kDeepSeek3NumberPattern, kDeepSeek3HanPattern, kDeepSeek3Pattern}},
-      {"deepseek-coder", {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)", kCjkPattern, kDigit}},
-      {"deepseek-llm",
-       {R"([\r\n])", R"(\s?[\p{Lu}\p{Ll}\p{Lt}]+)", R"(\s?[!-/:-~！-／：-～‘-‟　-。]+)", R"(\s+$)", kCjkPattern,
-        kDigit}},
-      {"falcon", {R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2Pattern, "[0-9][0-9][0-9]"}},
-      {"default",
-       {R"([\p{P}\$\+<=>\^~\|]+)", R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S))",
-        R"(\p{N}+)", "[0-9][0-9][0-9]"}},
-  };
-  return kinds;
-}
-
-const PreKind* FindPreKind(std::string_view name) {
-  for (const PreKind& kind : PreKinds()) {
-    for (size_t begin = 0; begin < kind.names.size();) {
-      const size_t end = std::min(kind.names.find(' ', begin), kind.names.size());
-      if (kind.names.substr(begin, end - begin) == name) return &kind;
-      begin = end + 1;
-    }
-  }
-  return nullptr;
-}
 
 enum TokenType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 
@@ -137,7 +81,7 @@ std::vector<std::pair<std::string, std::string>> SplitMerges(const GgufVocabular
 
 Result<Pipeline> ReadGpt2(const GgufVocabulary& gguf) {
   const std::string_view pre = gguf.pre.empty() ? "default" : std::string_view(gguf.pre);
-  const PreKind* const kind = FindPreKind(pre);
+  const GgufPre* const kind = FindGgufPre(pre);
   if (kind == nullptr) return Unsupported("tokenizer.ggml.pre \"{}\"", pre);
   Pipeline pipeline;
   pipeline.table = std::make_unique<TokenTable>(gguf.tokens);

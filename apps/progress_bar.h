@@ -1,0 +1,28 @@
+// A bar on stderr for what takes long.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace ingot::cli {
+
+// Redraws one line of stderr; silent for the first second, and where stderr is no terminal.
+class ProgressBar {
+ public:
+  explicit ProgressBar(std::string what) : what_(std::move(what)) {}
+  ~ProgressBar() { Clear(); }
+  ProgressBar(const ProgressBar&) = delete;
+  ProgressBar& operator=(const ProgressBar&) = delete;
+
+  void Update(int64_t done, int64_t total);
+  void Clear();
+
+ private:
+  const std::string what_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  int64_t percent_ = -1;
+  bool drawn_ = false;
+};
+
+}  // namespace ingot::cli

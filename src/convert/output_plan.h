@@ -1,0 +1,35 @@
+// What a converted checkpoint will hold, tensor by tensor, and the loop that streams it to a writer.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "convert/canonical.h"
+#include "formats/writers/output_tensor.h"
+
+namespace ingot::convert {
+
+struct PlannedTensor {
+  formats::OutputTensor out;
+  WeightSourcePtr matrix;  // or
+  std::vector<float> numbers;
+};
+using Plan = std::vector<PlannedTensor>;
+
+// Hugging Face names of the family; experts one by one; norms less Gemma's one.
+Result<Plan> PlanHuggingFace(std::vector<CanonicalTensor> tensors, const models::Family& family, Encoding encoding);
+// GGUF names; experts stacked; Q and K in the order of the architecture; norms, biases and routers in f32. Rows that
+// are no multiple of the encoding's block fall back to f16 and are named in `notices`.
+Result<Plan> PlanGguf(std::vector<CanonicalTensor> tensors, const models::ModelSpec& spec, const models::Family& family,
+                      Encoding encoding, std::vector<std::string>* notices);
+
+std::vector<formats::OutputTensor> OutputsOf(const Plan& plan);
+
+// Decodes and encodes every tensor, some rows at a time and in parallel, and gives the bytes to `write` in order.
+Status StreamPlan(const Plan& plan, ThreadPool& pool, const std::function<Status(std::span<const std::byte>)>& write,
+                  const std::function<void(int64_t done, int64_t total)>& progress);
+
+}  // namespace ingot::convert
