@@ -8,16 +8,38 @@
 
 namespace ingot::cli {
 
-void ProgressBar::Update(int64_t done, int64_t total) {
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  if (!StderrIsTerminal() || seconds < 1 || total <= 0 || done * 100 / total == percent_) return;
+namespace {
+
+double SecondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+bool ProgressBar::IsDue(int64_t done, int64_t total) {
+  if (!StderrIsTerminal() || SecondsSince(start_) < 1 || total <= 0 || done * 100 / total == percent_) return false;
   percent_ = done * 100 / total;
+  return true;
+}
+
+double ProgressBar::SecondsLeft(int64_t done, int64_t total) const {
+  return done > 0 ? SecondsSince(start_) * static_cast<double>(total - done) / static_cast<double>(done) : 0.0;
+}
+
+void ProgressBar::Draw(const std::string& done, const std::string& total, double seconds_left) {
   drawn_ = true;
   const std::string bar(static_cast<size_t>(percent_ * 30 / 100), '=');
-  const double left = done > 0 ? seconds * static_cast<double>(total - done) / static_cast<double>(done) : 0.0;
-  fmt::print(stderr, "\r{} [{:<30}] {:3}%  {} of {}  {:.0f} s left\033[K", what_, bar, percent_, HumanBytes(done),
-             HumanBytes(total), left);
+  fmt::print(stderr, "\r{} [{:<30}] {:3}%  {} of {}  {:.0f} s left\033[K", what_, bar, percent_, done, total,
+             seconds_left);
   std::fflush(stderr);
+}
+
+void ProgressBar::Update(int64_t done, int64_t total) {
+  if (IsDue(done, total)) Draw(HumanBytes(done), HumanBytes(total), SecondsLeft(done, total));
+}
+
+void ProgressBar::UpdateCount(int64_t done, int64_t total) {
+  if (IsDue(done, total)) Draw(std::to_string(done), std::to_string(total), SecondsLeft(done, total));
 }
 
 void ProgressBar::Clear() {

@@ -15,10 +15,15 @@ class ProgressBar {
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
-  void Update(int64_t done, int64_t total);
+  void Update(int64_t done, int64_t total);       // bytes
+  void UpdateCount(int64_t done, int64_t total);  // things
   void Clear();
 
  private:
+  bool IsDue(int64_t done, int64_t total);
+  void Draw(const std::string& done, const std::string& total, double seconds_left);
+  double SecondsLeft(int64_t done, int64_t total) const;
+
   const std::string what_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   int64_t percent_ = -1;

@@ -1,0 +1,220 @@
+// ingot eval ppl|diff|logits
+#include "llm/eval.h"
+
+#include <cstdio>
+#include <cstring>
+
+#include "base/json.h"
+#include "base/mapped_file.h"
+#include "common.h"
+#include "kernels/isa.h"
+#include "models/model.h"
+#include "progress_bar.h"
+#include "tokenizer/tokenizer.h"
+
+namespace ingot::cli {
+namespace {
+
+// What is evaluated unless told otherwise: enough to tell models apart, and the length of the definition in
+// docs/performance.md.
+constexpr int64_t kDefaultBytes = 250'000;
+
+struct TextFlags {
+  std::string file;
+  int64_t bytes = kDefaultBytes;
+};
+
+void AddTextFlags(Flags& flags, TextFlags* text) {
+  flags.Add("--file", &text->file, "the text; - or none: standard input");
+  flags.AddBytes("--bytes", &text->bytes, "use the first so many bytes of it; 0: all");
+}
+
+Result<std::string> ReadText(const TextFlags& flags) {
+  std::string text;
+  if (flags.file.empty() || flags.file == "-") {
+    text = ReadStdin();
+  } else {
+    INGOT_ASSIGN_OR_RETURN(text, ReadFile(flags.file));
+  }
+  if (flags.bytes > 0 && static_cast<int64_t>(text.size()) > flags.bytes) text.resize(static_cast<size_t>(flags.bytes));
+  return text;
+}
+
+struct PplFlags {
+  ModelFlags model;
+  TextFlags text;
+  int64_t window = 512;
+  bool json = false;
+};
+
+Status Ppl(const PplFlags& flags) {
+  INGOT_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text));
+  INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(flags.model));
+  ProgressBar bar("windows");
+  llm::EvalOptions options{.window = flags.window,
+                           .progress = [&bar](int64_t done, int64_t total) { bar.UpdateCount(done, total); }};
+  INGOT_ASSIGN_OR_RETURN(const auto result, llm::Perplexity(*llm, text, options));
+  bar.Clear();
+  if (!flags.json) {
+    fmt::print("perplexity {:.4f} ± {:.4f}  ({} tokens scored of {}, windows of {}, {})\n", result.perplexity,
+               result.standard_error, result.num_scored, result.num_tokens, flags.window, flags.model.compute);
+    return {};
+  }
+  std::string out = R"({"perplexity":)";
+  AppendJsonNumber(out, result.perplexity);
+  out += R"(,"standard_error":)";
+  AppendJsonNumber(out, result.standard_error);
+  out += R"(,"mean_nll":)";
+  AppendJsonNumber(out, result.mean_nll);
+  fmt::print("{},\"num_scored\":{},\"num_tokens\":{},\"window\":{},\"compute\":\"{}\"}}\n", out, result.num_scored,
+             result.num_tokens, flags.window, flags.model.compute);
+  return {};
+}
+
+struct DiffFlags {
+  ModelFlags a;
+  std::string b, compute_b;
+  TextFlags text;
+  int64_t window = 512, max_windows = 8;
+  bool json = false;
+};
+
+std::string LayerName(int layer, size_t count) {
+  if (layer < 0) return "embedding";
+  return layer + 2 == static_cast<int>(count) ? "final norm" : fmt::format("layer {}", layer);
+}
+
+void PrintDiff(const llm::DiffResult& diff) {
+  fmt::print("KL divergence      mean {:.6f}, max {:.6f} nats\n", diff.mean_kl, diff.max_kl);
+  fmt::print("top-1 agreement    {:.3f} % of {} positions\n", diff.top1_agreement * 100, diff.num_scored);
+  fmt::print("perplexity         A {:.4f}, B {:.4f}\n", diff.perplexity_a, diff.perplexity_b);
+  if (diff.layers.empty()) {
+    fmt::print("layers             not compared: the shapes differ\n");
+  } else if (diff.first_different_layer) {
+    fmt::print("first that differs {}\n", LayerName(*diff.first_different_layer, diff.layers.size()));
+  } else {
+    fmt::print("first that differs none\n");
+  }
+  for (const llm::LayerDifference& layer : diff.layers)
+    fmt::print("  {:12} relative difference {:.6f}\n", LayerName(layer.layer, diff.layers.size()), layer.relative);
+}
+
+void PrintDiffJson(const llm::DiffResult& diff) {
+  std::string out = "{";
+  const std::pair<const char*, double> numbers[] = {{"mean_kl", diff.mean_kl},
+                                                    {"max_kl", diff.max_kl},
+                                                    {"top1_agreement", diff.top1_agreement},
+                                                    {"perplexity_a", diff.perplexity_a},
+                                                    {"perplexity_b", diff.perplexity_b}};
+  for (const auto& [name, value] : numbers) {
+    out += fmt::format("\"{}\":", name);
+    AppendJsonNumber(out, value);
+    out += ',';
+  }
+  out += fmt::format(R"("num_scored":{},"first_different_layer":{},"layers":[)", diff.num_scored,
+                     diff.first_different_layer ? std::to_string(*diff.first_different_layer) : "null");
+  for (size_t i = 0; i < diff.layers.size(); ++i) {
+    if (i > 0) out += ',';
+    out += fmt::format(R"({{"layer":{},"relative":)", diff.layers[i].layer);
+    AppendJsonNumber(out, diff.layers[i].relative);
+    out += '}';
+  }
+  fmt::print("{}]}}\n", out);
+}
+
+Status Diff(const DiffFlags& flags) {
+  INGOT_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text));
+  ModelFlags flags_b = flags.a;
+  flags_b.options.model = flags.b;
+  if (!flags.compute_b.empty()) flags_b.compute = flags.compute_b;
+  INGOT_ASSIGN_OR_RETURN(const auto a, LoadModel(flags.a));
+  INGOT_ASSIGN_OR_RETURN(const auto b, LoadModel(flags_b));
+  ProgressBar bar("windows");
+  llm::DiffOptions options{.window = flags.window,
+                           .max_windows = flags.max_windows,
+                           .progress = [&bar](int64_t done, int64_t total) { bar.UpdateCount(done, total); }};
+  INGOT_ASSIGN_OR_RETURN(const auto diff, llm::Diff(*a, *b, text, options));
+  bar.Clear();
+  if (flags.json) {
+    PrintDiffJson(diff);
+  } else {
+    PrintDiff(diff);
+  }
+  return {};
+}
+
+struct LogitsFlags {
+  ModelFlags model;
+  TextFlags text;
+  int64_t tokens = 300, chunk = 0;
+};
+
+// FNV-1a over the bits of every position's logits: one word that is the same for one and for two threads, whole and in
+// chunks.
+Status Logits(const LogitsFlags& flags) {
+  INGOT_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text));
+  INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(flags.model));
+  std::vector<int32_t> ids = llm->tokenizer().Encode(text);
+  if (static_cast<int64_t>(ids.size()) > flags.tokens) ids.resize(static_cast<size_t>(flags.tokens));
+  const auto vocab_size = static_cast<size_t>(llm->model().spec().vocab_size);
+  uint64_t hash = 14695981039346656037u;
+  const size_t count = ids.size();
+  INGOT_RETURN_IF_ERROR(llm->Score(std::move(ids), static_cast<int>(flags.chunk), [&](int64_t, const float* logits) {
+    for (size_t i = 0; i < vocab_size; ++i) {
+      uint32_t bits;
+      std::memcpy(&bits, logits + i, sizeof bits);
+      hash = (hash ^ bits) * 1099511628211u;
+    }
+  }));
+  fmt::print(
+      "{{\"logits_hash\":\"{:016x}\",\"positions\":{},\"threads\":{},\"chunk\":{},\"isa\":\"{}\",\"compute\":\"{}\"}}"
+      "\n",
+      hash, count, llm->options().num_threads, flags.chunk, kernels::IsaName(kernels::ChosenIsa()),
+      flags.model.compute);
+  return {};
+}
+
+void DeclarePpl(Flags& eval) {
+  Flags& command = eval.Command("ppl", "Perplexity of a model on a text");
+  const auto flags = std::make_shared<PplFlags>();
+  AddModelFlags(command, &flags->model);
+  AddTextFlags(command, &flags->text);
+  command.Add("--window", &flags->window, "tokens of a window; its second half is scored");
+  command.Add("--json", &flags->json, "one JSON object");
+  command.OnRun([flags] { return Ppl(*flags); });
+}
+
+void DeclareDiff(Flags& eval) {
+  Flags& command =
+      eval.Command("diff", "How model B differs from model A: divergence, agreement, the first layer that differs");
+  const auto flags = std::make_shared<DiffFlags>();
+  AddModelFlags(command, &flags->a);
+  command.Positional("MODEL_B", &flags->b, "the other model");
+  command.AddChoice("--compute-b", &flags->compute_b, {"fast", "exact"}, "how B computes; default: as A");
+  AddTextFlags(command, &flags->text);
+  command.Add("--window", &flags->window, "tokens of a window; its second half is compared");
+  command.Add("--max-windows", &flags->max_windows, "0: all");
+  command.Add("--json", &flags->json, "one JSON object");
+  command.OnRun([flags] { return Diff(*flags); });
+}
+
+void DeclareLogits(Flags& eval) {
+  Flags& command = eval.Command("logits", "One hash over the logits of every position: equal bits, equal hash");
+  const auto flags = std::make_shared<LogitsFlags>();
+  AddModelFlags(command, &flags->model);
+  AddTextFlags(command, &flags->text);
+  command.Add("--tokens", &flags->tokens, "use the first so many tokens");
+  command.Add("--chunk", &flags->chunk, "prefill in pieces of so many tokens; 0: --max-prefill-token-num");
+  command.OnRun([flags] { return Logits(*flags); });
+}
+
+}  // namespace
+
+void DeclareEval(Flags& root) {
+  Flags& eval = root.Command("eval", "Measure a model: ppl, diff, logits");
+  DeclarePpl(eval);
+  DeclareDiff(eval);
+  DeclareLogits(eval);
+}
+
+}  // namespace ingot::cli
