@@ -156,16 +156,18 @@ double Int8Limit(ThreadPool& pool) {
   return kLimitProducts * pool.num_threads() * 4 / (Now() - begin);
 }
 
-// Bytes per second read by all threads out of a buffer far larger than caches.
+// Bytes per second read by all threads out of a buffer far larger than caches; each thread reads two streams at once,
+// which hardware prefetches better than one.
 double ReadLimit(ThreadPool& pool, const Buffer& buffer) {
-  constexpr int64_t kPiece = 1 << 20;
+  constexpr int64_t kPiece = 1 << 20, kWords = kPiece / 8;
   std::atomic<uint64_t> sink = 0;
   const auto* words = reinterpret_cast<const uint64_t*>(buffer.data());
   const double begin = Now();
   pool.ParallelFor(buffer.size() / kPiece, [&](int64_t piece) {
+    const uint64_t* from = words + piece * kWords;
     uint64_t sums[8] = {};
-    for (int64_t i = 0; i < kPiece / 8; i += 8) {
-      for (int64_t j = 0; j < 8; ++j) sums[j] += words[piece * kPiece / 8 + i + j];
+    for (int64_t i = 0; i < kWords / 2; i += 8) {
+      for (int64_t j = 0; j < 8; ++j) sums[j] += from[i + j] + from[kWords / 2 + i + j];
     }
     sink += sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
   });
