@@ -35,7 +35,7 @@ const std::vector<KeyDefault> kGemma3Defaults = {{"vocab_size", 262208},
                                                  {"max_position_embeddings", 131072},
                                                  {"rms_norm_eps", 1e-6}};
 
-std::vector<Family> MakeFamilies() {
+std::vector<Family> LlamaFamilies() {
   return {
       {.name = "llama",
        .model_types = {"llama"},
@@ -51,6 +51,16 @@ std::vector<Family> MakeFamilies() {
        .names = {&kLlamaNames},
        .defaults = {{"sliding_window", 4096}, {"num_key_value_heads", 8}},
        .windows = WindowRule::kAllLayers},
+      {.name = "phi3",
+       .model_types = {"phi3"},
+       .gguf = {"phi3"},
+       .names = {&kLlamaNames},
+       .windows = WindowRule::kAllLayers},
+  };
+}
+
+std::vector<Family> QwenFamilies() {
+  return {
       {.name = "qwen2",
        .model_types = {"qwen2"},
        .gguf = {"qwen2"},
@@ -67,6 +77,11 @@ std::vector<Family> MakeFamilies() {
        .o_bias = {"attention_bias"},
        .qk_norm = true,
        .windows = WindowRule::kUpperIfEnabled},
+  };
+}
+
+std::vector<Family> InternLmFamilies() {
+  return {
       {.name = "internlm",
        .model_types = {"internlm"},
        .gguf = {},
@@ -88,6 +103,11 @@ std::vector<Family> MakeFamilies() {
        .qkv_bias = {"qkv_bias"},
        .o_bias = {"bias"},
        .mlp_bias = {"bias"}},
+  };
+}
+
+std::vector<Family> GemmaFamilies() {
+  return {
       {.name = "gemma2",
        .model_types = {"gemma2"},
        .gguf = {"gemma2"},
@@ -124,11 +144,11 @@ std::vector<Family> MakeFamilies() {
        .activation_key = "hidden_activation",
        .activation = "gelu_pytorch_tanh",
        .gguf_window_pattern = 6},
-      {.name = "phi3",
-       .model_types = {"phi3"},
-       .gguf = {"phi3"},
-       .names = {&kLlamaNames},
-       .windows = WindowRule::kAllLayers},
+  };
+}
+
+std::vector<Family> MixtureFamilies() {
+  return {
       {.name = "mixtral",
        .model_types = {"mixtral"},
        .gguf = {},  // written as "llama" with experts
@@ -150,6 +170,14 @@ std::vector<Family> MakeFamilies() {
        .moe = MoeRule::kSparseStep,
        .normalize_topk = {"norm_topk_prob"}},
   };
+}
+
+std::vector<Family> AllFamilies() {
+  std::vector<Family> all;
+  for (const auto& group : {LlamaFamilies(), QwenFamilies(), InternLmFamilies(), GemmaFamilies(), MixtureFamilies()}) {
+    all.insert(all.end(), group.begin(), group.end());
+  }
+  return all;
 }
 
 using NameList = std::vector<std::string_view> Family::*;
@@ -177,7 +205,7 @@ std::string Join(NameList list) {
 }  // namespace
 
 const std::vector<Family>& Families() {
-  static const auto* const families = new std::vector<Family>(MakeFamilies());
+  static const auto* const families = new std::vector<Family>(AllFamilies());
   return *families;
 }
 
