@@ -51,6 +51,7 @@ class PipelineTokenizer : public Tokenizer {
   bool adds_bos() const override;
   const std::vector<int32_t>& eos_ids() const override { return pipeline_.eos_ids; }
   bool strips_leading_space() const override { return pipeline_.decode.strips_leading_space; }
+  bool strips_every_leading_space() const override { return pipeline_.decode.strips_every_leading_space; }
   bool replaces_each_byte() const override { return pipeline_.decode.byte_fallback; }
 
  private:

@@ -43,8 +43,12 @@ std::string IncrementalDecoder::Push(int32_t id) {
   held_ += first_token_ ? tokenizer_->FirstTokenBytes(id) : tokenizer_->TokenBytes(id);
   first_token_ = false;
   if (held_.empty()) return "";
-  if (at_start_ && tokenizer_->strips_leading_space() && held_[0] == ' ') held_.erase(0, 1);
-  at_start_ = false;
+  if (at_start_ && tokenizer_->strips_leading_space() && held_[0] == ' ') {
+    held_.erase(0, 1);
+    at_start_ = held_.empty() && tokenizer_->strips_every_leading_space();
+  } else {
+    at_start_ = false;
+  }
   const size_t tail = IncompleteTail(held_);
   const std::string text =
       ReplaceInvalidUtf8(std::string_view(held_).substr(0, held_.size() - tail), tokenizer_->replaces_each_byte());

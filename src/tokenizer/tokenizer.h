@@ -48,6 +48,8 @@ class Tokenizer {
   virtual const std::vector<int32_t>& eos_ids() const = 0;
   // Whether the decoded text loses one leading space (SentencePiece's); used by the decoders.
   virtual bool strips_leading_space() const = 0;
+  // Whether further tokens too lose a leading space, as long as there is no text before them.
+  virtual bool strips_every_leading_space() const { return false; }
   // What `id` stands for where it is the first of the ids that are decoded; most kinds make no difference.
   virtual std::string FirstTokenBytes(int32_t id) const { return TokenBytes(id); }
   // Whether decoding replaces every invalid byte by a U+FFFD of its own (byte fallback), or every broken character.

@@ -1,0 +1,11 @@
+#include <cstddef>
+#include <cstdint>
+
+#include "tokenizer/fuzz_common.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  ingot::Vocabulary vocabulary;
+  vocabulary.tokenizer_json.assign(reinterpret_cast<const char*>(data), size);
+  ingot::tokenizer::TryVocabulary(vocabulary);
+  return 0;
+}
