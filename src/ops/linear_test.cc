@@ -137,8 +137,7 @@ std::vector<float> RandomActivations(int64_t count, uint32_t seed) {
 // Runs ops with one instruction set, one mode and one thread count.
 class Runner {
  public:
-  Runner(kernels::Isa isa, Compute compute, int threads = 1)
-      : pool_(threads), scratch_(Scratch::Allocate(1 << 20).value()) {
+  Runner(kernels::Isa isa, Compute compute, int threads = 1) : pool_(threads), scratch_(Scratch::Allocate(0).value()) {
     context_ = {.pool = &pool_, .scratch = &scratch_, .kernels = &kernels::TableFor(isa), .compute = compute};
   }
   const Context& context() const { return context_; }
@@ -146,7 +145,7 @@ class Runner {
   std::vector<float> Multiply(const std::vector<float>& x, const PackedWeight& weight,
                               const std::vector<float>& bias = {}) {
     const int64_t k = weight.in_features(), n = weight.out_features(), m = static_cast<int64_t>(x.size()) / k;
-    EXPECT_LE(LinearScratchBytes(m, k), scratch_.size());
+    scratch_ = Scratch::Allocate(LinearScratchBytes(m, k)).value();  // not a byte more than was said
     constexpr float kGuard = 12345.0F;
     std::vector<float> y(m * n + 64, kGuard);
     Linear(context_, {.data = const_cast<float*>(x.data()), .shape = {m, k}}, weight,
