@@ -11,6 +11,7 @@ namespace {
 
 // From here on a huge page fits; smaller pieces come from the heap.
 constexpr int64_t kHugePage = int64_t{2} << 20;
+constexpr int64_t kSmallPage = 4096;
 constexpr int64_t kAlignment = 64;
 
 }  // namespace
@@ -57,8 +58,9 @@ Result<Buffer> Buffer::Allocate(int64_t bytes) {
     buffer.data_ = {heap, Free{}};
     return buffer;
   }
-  // Mapped with room to begin on a huge page; what lies before and after is given back.
-  const int64_t size = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+  // Mapped with room to begin on a huge page; what lies before and after is given back. It ends with small pages: a
+  // model has hundreds of matrices, and each would waste a megabyte in its last huge page.
+  const int64_t size = (bytes + kSmallPage - 1) / kSmallPage * kSmallPage;
   void* mapped = mmap(nullptr, static_cast<size_t>(size + kHugePage), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapped == MAP_FAILED) return ResourceExhausted("no memory for {} bytes", bytes);
