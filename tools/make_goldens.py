@@ -322,6 +322,17 @@ def make_internlm_source(out: Path) -> None:
     repack(out, "internlm", "internlm", to_internlm)
 
 
+def make_internlm_bin(out: Path) -> None:
+    """As the published InternLM ships: PyTorch's own format, with the frequencies stored as if they were weights."""
+    folder = out / "internlm_bin"
+    shutil.copytree(out / "internlm", folder, dirs_exist_ok=True)
+    tensors = load_file(folder / "model.safetensors")
+    for i in range(2):
+        tensors[f"model.layers.{i}.self_attn.rotary_emb.inv_freq"] = torch.ones(5)
+    torch.save(tensors, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
 def make_rope_values(out: Path) -> None:
     """Frequencies and factors of every kind, from transformers' own functions."""
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -367,6 +378,7 @@ def main() -> int:
             print(name, flush=True)
     if not args.only:
         make_internlm_source(args.out)
+        make_internlm_bin(args.out)
         repack(args.out, "llama", "internlm2", to_internlm2)
         repack(args.out, "gemma3", "gemma3_multimodal", to_gemma3_multimodal)
         repack(args.out, "mixtral", "mixtral_stacked", to_stacked_experts)
