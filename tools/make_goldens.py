@@ -3,8 +3,8 @@
 
     make_goldens.py [--out tests/goldens] [--only NAME …]
 
-Run by hand when a family joins; the results are committed. Needs its own virtual environment with torch, transformers,
-safetensors, gguf and numpy. Shapes are awkward on purpose: head_dim differs from hidden_size / num_heads, three query
+Run by hand when a family joins; the results are committed. Needs its own virtual environment, with what
+tools/goldens_requirements.txt lists. Shapes are awkward on purpose: head_dim differs from hidden_size / num_heads, three query
 heads per KV head, windows shorter than the prompt, sizes that no tile divides.
 
 A golden is a folder: config.json and model.safetensors, or model.gguf; and reference.json, which lists cases of
