@@ -222,7 +222,7 @@ TEST_P(LinearTest, RowDoesNotDependOnBatch) {
   for (const Compute compute : {Compute::kFast, Compute::kExact}) {
     Runner runner(GetParam(), compute);
     for (const Case& c : Cases()) {
-      for (const auto& [n, k] : {std::pair<int64_t, int64_t>{37, 75}, {16, 544}, {51, 1100}}) {
+      for (const auto& [n, k] : {std::pair<int64_t, int64_t>{37, 75}, {51, 544}, {18, 2100}}) {
         const int64_t cols = RoundUp(k, c.multiple);
         const PackedWeight weight = runner.Pack(RandomSource(c.format, n, cols, ++seed));
         const std::vector<float> x = RandomActivations(33 * cols, ++seed);
@@ -245,7 +245,7 @@ TEST_P(LinearTest, FastMatchesItsDefinition) {
   Runner runner(GetParam(), Compute::kFast);
   uint32_t seed = 100;
   for (const Case& c : Cases()) {
-    const int64_t m = 7, n = 35, k = RoundUp(1100, c.multiple);
+    const int64_t m = 7, n = 21, k = RoundUp(2100, c.multiple);
     const RandomSource source(c.format, n, k, ++seed);
     const PackedWeight weight = runner.Pack(source);
     const std::vector<float> x = RandomActivations(m * k, ++seed), bias = RandomActivations(n, ++seed);
@@ -277,7 +277,7 @@ TEST_P(LinearTest, ExactMatchesDequantizedWeights) {
   Runner runner(GetParam(), Compute::kExact);
   uint32_t seed = 200;
   for (const Case& c : Cases()) {
-    const int64_t m = 7, n = 35, k = RoundUp(1100, c.multiple);
+    const int64_t m = 7, n = 21, k = RoundUp(2100, c.multiple);
     const RandomSource source(c.format, n, k, ++seed);
     const PackedWeight weight = runner.Pack(source);
     const std::vector<float> x = RandomActivations(m * k, ++seed), bias = RandomActivations(n, ++seed);
@@ -299,7 +299,7 @@ TEST_P(LinearTest, AgreesWithReferenceBitForBit) {
     Runner runner(GetParam(), compute), reference(kernels::Isa::kReference, compute);
     for (const Case& c : Cases()) {
       if (compute == Compute::kFast && c.format == Format::Dense(DType::kBF16)) continue;
-      const int64_t n = 21, k = RoundUp(610, c.multiple);
+      const int64_t n = 21, k = RoundUp(2100, c.multiple);
       const PackedWeight weight = runner.Pack(RandomSource(c.format, n, k, ++seed));
       const std::vector<float> x = RandomActivations(9 * k, ++seed);
       ASSERT_TRUE(SameBits(runner.Multiply(x, weight), reference.Multiply(x, weight)))
