@@ -110,7 +110,7 @@ void AddTiles(const AttentionParams& params, const Tiling& tiling, bool few_tile
     const int32_t begin = params.cu_seqlens[s];
     const int32_t tokens = params.cu_seqlens[s + 1] - begin;
     const int32_t tiles = (tokens + tiling.tokens_per_tile - 1) / tiling.tokens_per_tile;
-    const bool want_splits = few_tiles || int64_t{tokens} * group <= 2 * 8;  // decoding: unequal lengths side by side
+    const bool want_splits = few_tiles || tokens <= 4;  // decoding: unequal lengths side by side
     for (int32_t tile = tiles - 1; tile >= 0; --tile) {
       for (int kv_head = 0; kv_head < layout.num_kv_heads; ++kv_head) {
         for (int head = 0; head < group; head += tiling.heads_per_tile) {

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ops/transformer.h"
@@ -49,21 +50,34 @@ Text RandomText(const Config& config, int length, uint32_t seed) {
   return text;
 }
 
+struct RunnerParams {
+  Isa isa;
+  Config config;
+  int num_threads;
+  int num_seqs;
+  int max_length;
+  uint32_t block_seed;
+};
+
 // A step of one layer over some sequences: write K and V, then attend. The cache is full of NaN before.
 class Runner {
  public:
   static constexpr int kLayer = 1;
 
-  Runner(Isa isa, const Config& config, int num_threads, int num_seqs, int max_length, uint32_t block_seed)
-      : config_(config), pool_(num_threads), blocks_per_seq_((max_length + config.block_len - 1) / config.block_len) {
+  explicit Runner(const RunnerParams& params)
+      : config_(params.config),
+        pool_(params.num_threads),
+        blocks_per_seq_((params.max_length + config_.block_len - 1) / config_.block_len) {
+    const Config& config = config_;
+    const int num_seqs = params.num_seqs, max_length = params.max_length;
     kv_.layout = {config.format, 2, config.num_kv_heads, config.head_dim, config.block_len};
     kv_.num_blocks = num_seqs * blocks_per_seq_ + 1;
     bytes_.assign(static_cast<size_t>(kv_.num_blocks * kv_.layout.block_bytes()), std::byte{0xff});
     kv_.data = bytes_.data();
     block_tables_.resize(static_cast<size_t>(num_seqs * blocks_per_seq_));
     std::iota(block_tables_.begin(), block_tables_.end(), 1);
-    std::shuffle(block_tables_.begin(), block_tables_.end(), std::mt19937(block_seed));
-    context_ = {.pool = &pool_, .scratch = &scratch_, .kernels = &kernels::TableFor(isa)};
+    std::shuffle(block_tables_.begin(), block_tables_.end(), std::mt19937(params.block_seed));
+    context_ = {.pool = &pool_, .scratch = &scratch_, .kernels = &kernels::TableFor(params.isa)};
     const int64_t bytes =
         AttentionScratchBytes(context_, int64_t{num_seqs} * max_length, config.num_heads, config.head_dim, max_length);
     scratch_ = *Scratch::Allocate(bytes);
@@ -224,7 +238,7 @@ TEST_P(AttentionTest, EqualsDoublePrecision) {
       const bool slow = IsReference() || config.head_dim > 80;
       if (slow && length > 65 && (length != 513 || (IsReference() && config.head_dim != 24))) continue;
       const Text text = RandomText(config, length, 1);
-      Runner runner(GetParam(), config, 2, 1, length, 1);
+      Runner runner({GetParam(), config, 2, 1, length, 1});
       ExpectCloseToExact(config, text, runner.InChunks(text, length), length > 65 ? 149 : 7);
     }
   }
@@ -235,10 +249,10 @@ TEST_P(AttentionTest, ChunksDoNotChangeABit) {
   for (const Config& config : Configs()) {
     const int length = IsReference() ? 70 : config.head_dim > 80 ? 520 : 1100;
     const Text text = RandomText(config, length, 2);
-    const std::vector<float> whole = Runner(GetParam(), config, 1, 1, length, 1).InChunks(text, length);
+    const std::vector<float> whole = Runner({GetParam(), config, 1, 1, length, 1}).InChunks(text, length);
     for (const int chunk : {1, 5, 48, 333}) {
       if (chunk == 1 && length > 70 && config.head_dim > 64) continue;
-      EXPECT_TRUE(SameBits(whole, Runner(GetParam(), config, 2, 1, length, 7).InChunks(text, chunk)))
+      EXPECT_TRUE(SameBits(whole, Runner({GetParam(), config, 2, 1, length, 7}).InChunks(text, chunk)))
           << config.ToString() << " chunk " << chunk;
     }
   }
@@ -248,10 +262,10 @@ TEST_P(AttentionTest, BlockLengthDoesNotChangeABit) {
   Config config{.num_heads = 3, .num_kv_heads = 1, .head_dim = 64};
   const int length = IsReference() ? 70 : 600;
   const Text text = RandomText(config, length, 3);
-  const std::vector<float> want = Runner(GetParam(), config, 1, 1, length, 1).InChunks(text, length);
+  const std::vector<float> want = Runner({GetParam(), config, 1, 1, length, 1}).InChunks(text, length);
   for (const int block_len : {32, 96, 128, 1024}) {
     config.block_len = block_len;
-    EXPECT_TRUE(SameBits(want, Runner(GetParam(), config, 1, 1, length, 3).InChunks(text, length))) << block_len;
+    EXPECT_TRUE(SameBits(want, Runner({GetParam(), config, 1, 1, length, 3}).InChunks(text, length))) << block_len;
   }
 }
 
@@ -269,12 +283,12 @@ TEST_P(AttentionTest, CompanyAndThreadsDoNotChangeABit) {
     std::vector<int> begin;
     for (size_t s = 0; s < lengths.size(); ++s) begin.push_back(s % 2 == 0 ? lengths[s] - 1 : lengths[s] / 3);
     for (const int threads : {1, 2, 5}) {
-      Runner together(GetParam(), config, threads, static_cast<int>(lengths.size()), longest, 11);
+      Runner together({GetParam(), config, threads, static_cast<int>(lengths.size()), longest, 11});
       together.Step(pointers, std::vector<int>(lengths.size(), 0), begin);
       const std::vector<float> out = together.Step(pointers, begin, lengths);
       size_t offset = 0;
       for (size_t s = 0; s < lengths.size(); ++s) {
-        const std::vector<float> alone = Runner(GetParam(), config, 1, 1, longest, 1).InChunks(texts[s], lengths[s]);
+        const std::vector<float> alone = Runner({GetParam(), config, 1, 1, longest, 1}).InChunks(texts[s], lengths[s]);
         const size_t count = static_cast<size_t>((lengths[s] - begin[s]) * config.OutWidth());
         EXPECT_TRUE(
             SameBits({out.begin() + static_cast<int64_t>(offset), out.begin() + static_cast<int64_t>(offset + count)},
@@ -290,8 +304,8 @@ TEST_P(AttentionTest, BlocksBehindTheWindowAreNotRead) {
   const Config config{.num_heads = 2, .num_kv_heads = 1, .head_dim = 32, .block_len = 32, .window = 50};
   const int length = IsReference() ? 200 : 1100;
   const Text text = RandomText(config, length, 5);
-  const std::vector<float> whole = Runner(GetParam(), config, 1, 1, length, 1).InChunks(text, length);
-  Runner runner(GetParam(), config, 2, 1, length, 1);
+  const std::vector<float> whole = Runner({GetParam(), config, 1, 1, length, 1}).InChunks(text, length);
+  Runner runner({GetParam(), config, 2, 1, length, 1});
   std::vector<float> out;
   for (int p = 0; p < length; p += 10) {
     const int end = std::min(length, p + 10);
@@ -306,11 +320,11 @@ TEST_P(AttentionTest, BlocksBehindTheWindowAreNotRead) {
 TEST_P(AttentionTest, LaterInfinitiesDoNotReachEarlierTokens) {
   const Config config{.num_heads = 3, .num_kv_heads = 1, .head_dim = 24};
   Text text = RandomText(config, 40, 6);
-  const std::vector<float> want = Runner(GetParam(), config, 1, 1, 40, 1).InChunks(text, 40);
+  const std::vector<float> want = Runner({GetParam(), config, 1, 1, 40, 1}).InChunks(text, 40);
   for (int64_t i = 0; i < 2 * config.head_dim; ++i) {
     text.qkv[static_cast<size_t>(35 * config.QkvWidth() + config.OutWidth() + i)] = INFINITY;
   }
-  const std::vector<float> got = Runner(GetParam(), config, 1, 1, 40, 1).InChunks(text, 40);
+  const std::vector<float> got = Runner({GetParam(), config, 1, 1, 40, 1}).InChunks(text, 40);
   const int64_t before = 35 * config.OutWidth();
   EXPECT_TRUE(SameBits({want.begin(), want.begin() + before}, {got.begin(), got.begin() + before}));
   EXPECT_FALSE(std::isfinite(got.back()));
@@ -320,86 +334,122 @@ TEST_P(AttentionTest, HugeScoresDoNotOverflow) {
   const Config config{.num_heads = 2, .num_kv_heads = 2, .head_dim = 64};
   Text text = RandomText(config, 100, 8);
   for (float& x : text.qkv) x *= 50;
-  const std::vector<float> out = Runner(GetParam(), config, 1, 1, 100, 1).InChunks(text, 100);
+  const std::vector<float> out = Runner({GetParam(), config, 1, 1, 100, 1}).InChunks(text, 100);
   for (const float x : out) EXPECT_TRUE(std::isfinite(x));
 }
 
 struct RopeCase {
-  int head_dim, rotary_dim;
+  int num_heads, num_kv_heads, head_dim, rotary_dim;
   bool norm;
+  int tokens;
 };
 
-// Norm, rotation and where K and V lie, checked by attending: one token sees itself alone, so out = its own v; and q, k
-// are compared in place.
-void CheckRope(Isa isa, const RopeCase& c, int num_heads, int num_kv_heads, int64_t tokens) {
-  const Config config{.num_heads = num_heads, .num_kv_heads = num_kv_heads, .head_dim = c.head_dim};
-  const Text text = RandomText(config, static_cast<int>(tokens), 9);
-  std::vector<float> got = text.qkv, q_norm(static_cast<size_t>(c.head_dim)), k_norm(q_norm.size());
-  for (size_t d = 0; d < q_norm.size(); ++d) {
-    q_norm[d] = 0.5f + 0.01f * static_cast<float>(d);
-    k_norm[d] = 1.5f - 0.01f * static_cast<float>(d);
-  }
-  const int half = c.rotary_dim / 2;
-  std::vector<float> cos, sin;
-  for (int64_t t = 0; t < tokens; ++t) {
-    for (int i = 0; i < half; ++i) {
-      cos.push_back(static_cast<float>(std::cos(0.3 * static_cast<double>(t) + i)));
-      sin.push_back(static_cast<float>(std::sin(0.3 * static_cast<double>(t) + i)));
-    }
-  }
-  KvView kv{.layout = {KvFormat::kF16, 1, num_kv_heads, c.head_dim, 32}, .num_blocks = 8};
-  std::vector<std::byte> bytes(static_cast<size_t>(kv.num_blocks * kv.layout.block_bytes()));
-  kv.data = bytes.data();
+// What one RopeKvWrite is given and what it leaves.
+struct Rope {
+  Config config;
+  Text text;
+  std::vector<float> got, q_norm, k_norm, cos, sin;
   std::vector<int32_t> slots;
-  for (int64_t t = 0; t < tokens; ++t) slots.push_back(static_cast<int32_t>((t * 37) % 256));
-  ThreadPool pool(2);
-  const Context context{.pool = &pool, .scratch = nullptr, .kernels = &kernels::TableFor(isa)};
-  float* const k = got.data() + config.OutWidth();
-  float* const v = k + num_kv_heads * c.head_dim;
-  RopeKvWrite(context,
-              {got.data(), k, v, config.QkvWidth(), tokens, num_heads, cos.data(), sin.data(), c.rotary_dim,
-               c.norm ? q_norm.data() : nullptr, c.norm ? k_norm.data() : nullptr, 1e-6f, slots.data(), kv, 0});
-  for (int64_t t = 0; t < tokens; ++t) {
-    for (int h = 0; h < num_heads + num_kv_heads; ++h) {
-      const int64_t at = t * config.QkvWidth() + h * c.head_dim;
-      std::vector<double> x(text.qkv.begin() + at, text.qkv.begin() + at + c.head_dim);
-      if (c.norm) {
-        double sum = 0;
-        for (const double value : x) sum += value * value;
-        for (size_t d = 0; d < x.size(); ++d) {
-          x[d] *= double{h < num_heads ? q_norm[d] : k_norm[d]} / std::sqrt(sum / c.head_dim + 1e-6);
-        }
+  KvView kv;
+  std::vector<std::byte> bytes;
+
+  explicit Rope(const RopeCase& c)
+      : config{.num_heads = c.num_heads, .num_kv_heads = c.num_kv_heads, .head_dim = c.head_dim},
+        text(RandomText(config, c.tokens, 9)),
+        got(text.qkv) {
+    for (int d = 0; c.norm && d < c.head_dim; ++d) {
+      q_norm.push_back(0.5f + 0.01f * static_cast<float>(d));
+      k_norm.push_back(1.5f - 0.01f * static_cast<float>(d));
+    }
+    for (int t = 0; t < c.tokens; ++t) {
+      slots.push_back(t * 37 % 256);
+      for (int i = 0; i < c.rotary_dim / 2; ++i) {
+        cos.push_back(static_cast<float>(std::cos(0.3 * t + i)));
+        sin.push_back(static_cast<float>(std::sin(0.3 * t + i)));
       }
-      for (int i = 0; i < half; ++i) {
-        const size_t a = static_cast<size_t>(i), b = static_cast<size_t>(i + half),
-                     j = static_cast<size_t>(t * half + i);
-        const double first = x[a], second = x[b];
-        x[a] = first * cos[j] - second * sin[j];
-        x[b] = second * cos[j] + first * sin[j];
-      }
+    }
+    kv.layout = {KvFormat::kF16, 1, c.num_kv_heads, c.head_dim, 32};
+    kv.num_blocks = 8;
+    bytes.resize(static_cast<size_t>(kv.num_blocks * kv.layout.block_bytes()));
+    kv.data = bytes.data();
+  }
+
+  void Write(Isa isa, const RopeCase& c) {
+    ThreadPool pool(2);
+    const Context context{.pool = &pool, .scratch = nullptr, .kernels = &kernels::TableFor(isa)};
+    RopeKvWrite(context, {.q = got.data(),
+                          .k = got.data() + config.OutWidth(),
+                          .v = got.data() + config.OutWidth() + c.num_kv_heads * c.head_dim,
+                          .qkv_stride = config.QkvWidth(),
+                          .num_tokens = c.tokens,
+                          .num_heads = c.num_heads,
+                          .cos = cos.data(),
+                          .sin = sin.data(),
+                          .rotary_dim = c.rotary_dim,
+                          .q_norm = c.norm ? q_norm.data() : nullptr,
+                          .k_norm = c.norm ? k_norm.data() : nullptr,
+                          .norm_eps = 1e-6f,
+                          .slots = slots.data(),
+                          .kv = kv,
+                          .layer = 0});
+  }
+
+  // Head h of token t after norm and rotation, in double; heads from num_heads on are keys.
+  std::vector<double> Want(const RopeCase& c, int t, int h) const {
+    const auto begin = text.qkv.begin() + t * config.QkvWidth() + h * c.head_dim;
+    std::vector<double> x(begin, begin + c.head_dim);
+    double sum = 0;
+    for (const double value : x) sum += value * value;
+    for (size_t d = 0; c.norm && d < x.size(); ++d) {
+      x[d] *= double{h < c.num_heads ? q_norm[d] : k_norm[d]} / std::sqrt(sum / c.head_dim + 1e-6);
+    }
+    const size_t half = static_cast<size_t>(c.rotary_dim) / 2, angles = static_cast<size_t>(t) * half;
+    for (size_t i = 0; i < half; ++i) {
+      const double a = x[i], b = x[i + half];
+      x[i] = a * cos[angles + i] - b * sin[angles + i];
+      x[i + half] = b * cos[angles + i] + a * sin[angles + i];
+    }
+    return x;
+  }
+
+  // Element d of the key and of the value that the cache holds for token t.
+  std::pair<uint16_t, uint16_t> Cached(const RopeCase& c, int t, int kv_head, int d) const {
+    const int slot = slots[static_cast<size_t>(t)], offset = slot % 32;
+    const auto* plane = reinterpret_cast<const uint16_t*>(bytes.data() + slot / 32 * kv.layout.block_bytes() +
+                                                          2 * kv_head * kv.layout.plane_bytes());
+    return {plane[d * 32 + offset], plane[(32 + offset) * c.head_dim + d]};
+  }
+};
+
+void CheckRope(Isa isa, const RopeCase& c) {
+  Rope rope(c);
+  rope.Write(isa, c);
+  for (int t = 0; t < c.tokens; ++t) {
+    const float* got = rope.got.data() + t * rope.config.QkvWidth();  // [num_heads + 2 · num_kv_heads, head_dim]
+    for (int h = 0; h < c.num_heads + c.num_kv_heads; ++h) {
+      const std::vector<double> want = rope.Want(c, t, h);
       for (int d = 0; d < c.head_dim; ++d) {
-        const float y = got[static_cast<size_t>(at + d)];
-        ASSERT_TRUE(std::abs(y - x[static_cast<size_t>(d)]) <= 2e-6)
-            << "dim " << c.head_dim << " head " << h << " d " << d;
-        if (h < num_heads) continue;
-        const int kv_head = h - num_heads, offset = slots[static_cast<size_t>(t)] % 32;
-        const auto* plane = reinterpret_cast<const uint16_t*>(
-            bytes.data() + slots[static_cast<size_t>(t)] / 32 * kv.layout.block_bytes() +
-            2 * kv_head * kv.layout.plane_bytes());
-        EXPECT_EQ(plane[d * 32 + offset], F32ToF16(y));
-        EXPECT_EQ(plane[(32 + offset) * c.head_dim + d], F32ToF16(v[t * config.QkvWidth() + kv_head * c.head_dim + d]));
+        const float y = got[h * c.head_dim + d];
+        ASSERT_TRUE(std::abs(y - want[static_cast<size_t>(d)]) <= 2e-6) << "dim " << c.head_dim << " head " << h;
+        if (h < c.num_heads) continue;
+        const auto [key, value] = rope.Cached(c, t, h - c.num_heads, d);
+        EXPECT_EQ(key, F32ToF16(y));
+        EXPECT_EQ(value, F32ToF16(got[(h + c.num_kv_heads) * c.head_dim + d]));
       }
     }
   }
 }
 
 TEST_P(AttentionTest, RopeKvWrite) {
-  for (const RopeCase& c :
-       {RopeCase{64, 64, false}, RopeCase{64, 64, true}, RopeCase{8, 8, true}, RopeCase{24, 8, false},
-        RopeCase{80, 32, true}, RopeCase{96, 96, true}, RopeCase{13, 6, true}, RopeCase{128, 0, true}}) {
-    CheckRope(GetParam(), c, 9, 3, 40);
-    CheckRope(GetParam(), c, 1, 1, 1);
-  }
+  CheckRope(GetParam(), {1, 1, 64, 64, true, 1});
+  CheckRope(GetParam(), {9, 3, 64, 64, false, 40});
+  CheckRope(GetParam(), {9, 3, 64, 64, true, 40});
+  CheckRope(GetParam(), {4, 1, 8, 8, true, 40});
+  CheckRope(GetParam(), {3, 3, 24, 8, false, 40});
+  CheckRope(GetParam(), {9, 3, 80, 32, true, 200});
+  CheckRope(GetParam(), {2, 1, 96, 96, true, 40});
+  CheckRope(GetParam(), {3, 1, 13, 6, true, 40});
+  CheckRope(GetParam(), {3, 1, 128, 0, true, 40});
 }
 
 INSTANTIATE_TEST_SUITE_P(Isas, AttentionTest, testing::ValuesIn(kernels::AvailableIsas()),
