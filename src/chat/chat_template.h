@@ -19,6 +19,14 @@ struct RenderLimits {
   int max_recursion = 64;                // macros and nested data
 };
 
+// What is given to Hugging Face's apply_chat_template, with these rules where that leaves a choice:
+// - tools and documents are None where there are none; a kwarg may not take the name of another input.
+// - A list of text parts is joined by newlines for a template that takes content as a string only; a string is wrapped
+// into
+//   a part for one that takes lists only. The template's syntax tree tells.
+// - tool_calls[].function.arguments, JSON text in OpenAI's requests, is parsed into the object that templates expect.
+// - A role that is system, user, assistant, tool or developer counts as trusted: no special token is spelled like it.
+// - continue_final_message comes before add_generation_prompt.
 struct RenderInputs {
   // OpenAI's messages: [{role, content: string | [{type: text, text}] | null, name?, tool_calls?, tool_call_id?,
   // reasoning_content?}]. All strings in it are a user's: untrusted.
@@ -48,6 +56,9 @@ class ChatTemplate {
   explicit ChatTemplate(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+// Puts a system message with `text` before a conversation that has none of its own: for --meta-instruction.
+void PrependSystemMessage(boost::json::array& messages, std::string_view text);
 
 // Built-in templates as Jinja sources, by name: internlm, internlm2, llama2, llama3, chatml, qwen, mistral, gemma,
 // vicuna, …

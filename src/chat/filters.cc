@@ -80,13 +80,13 @@ Value Indent(Runtime& runtime, const Value& value, const Args& args) {
 
 Value Truncate(Runtime& runtime, const Value& value, const Args& args) {
   const BoundArgs bound("truncate", args, {"length", "killwords", "end", "leeway"});
-  const StrPtr* text = value.As<StrPtr>();
-  if (text == nullptr) Fail(fmt::format("truncate: a string is needed, not {}", TypeName(value)));
   const StrPtr end = bound.Has(2) ? bound.Text(2) : TrustedStr("...");
   const int64_t length = bound.Int(0, 255), leeway = bound.Or(3, None{}).IsNone() ? 5 : bound.Int(3);
   const auto end_length = static_cast<int64_t>(end->num_chars);
   if (length < end_length || leeway < 0) Fail("truncate: length must be at least that of the end, leeway at least 0");
-  if (static_cast<int64_t>((*text)->num_chars) - length <= leeway) return value;
+  const std::optional<int64_t> given = Length(value);
+  if (given && *given - length <= leeway) return value;
+  if (!value.Is<StrPtr>()) Fail(fmt::format("truncate: a string is needed, not {}", TypeName(value)));
   Value kept = GetSlice(runtime, value, None{}, length - end_length, None{});
   if (!bound.Flag(1)) kept = SplitText(runtime, **kept.As<StrPtr>(), TrustedStr(" ").get(), 1, true)[0];
   return Binary(runtime, BinaryOp::kAdd, kept, end);
@@ -109,7 +109,9 @@ Value WordCount(Runtime& runtime, const Value& value, const Args& args) {
 
 Value UrlEncode(Runtime& runtime, const Value& value, const Args& args) {
   BoundArgs("urlencode", args, {});
-  if (!value.Is<StrPtr>() && IsIterable(value)) Fail("urlencode: only strings are supported");
+  if (!value.Is<StrPtr>() && !value.IsUndefined() && IsIterable(value)) {
+    Fail(fmt::format("urlencode: '{}' is not supported", TypeName(value)));
+  }
   const StrPtr text = TextOf(runtime, value);
   MarkedText out;
   OriginCursor origin(text->marked);
@@ -235,8 +237,9 @@ Value ToJson(Runtime& runtime, const Value& value, const Args& args) {
     const int64_t width = bound.Int(1);
     style.indent = (*PadText(runtime, *TrustedStr(""), width, *TrustedStr(" "), -1).As<StrPtr>())->marked;
   }
-  style.item_separator = MarkedText::Trusted(style.indent ? "," : ", ");
-  style.key_separator = MarkedText::Trusted(": ");
+  const bool trusted = WhollyTrusted(value);
+  style.item_separator.Append(style.indent ? "," : ", ", trusted);
+  style.key_separator.Append(": ", trusted);
   if (!separators.IsNone()) {
     const Values pair = Iterate(runtime, separators);
     if (pair.size() != 2 || !pair[0].Is<StrPtr>() || !pair[1].Is<StrPtr>())

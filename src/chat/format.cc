@@ -36,7 +36,10 @@ int64_t IntegerOf(const Value& value, bool truncate) {
   int64_t storage = 0;
   if (const int64_t* number = AsInt(value, storage)) return *number;
   const double* real = value.As<double>();
-  if (real != nullptr && truncate && std::abs(*real) < 9.2e18) return static_cast<int64_t>(*real);
+  if (real != nullptr && truncate && std::isfinite(*real)) {
+    if (std::abs(*real) >= 9.2e18) Fail("an integer does not fit 64 bits");
+    return static_cast<int64_t>(*real);
+  }
   if (const Undefined* undefined = value.As<Undefined>()) Fail(*undefined->why);
   Fail(fmt::format("an integer is needed, not {}", TypeName(value)));
 }
@@ -117,10 +120,10 @@ class PercentFormatter {
       Append(ParseDirective(text, pos));
       runtime_.CheckLength(out_.text.size());
     }
-    // Lists and dicts may be left unused; so Python has it.
-    const bool mapping = !tuple_ && !arguments_.Is<StrPtr>() && (arguments_.Is<DictPtr>() || arguments_.Is<ListPtr>());
+    // What can be indexed may be left unused; so Python has it.
+    const bool indexable = arguments_.Is<DictPtr>() || arguments_.Is<ListPtr>() || arguments_.IsUndefined();
     const size_t given = tuple_ ? tuple_->size() : 1;
-    if (next_ < given && !mapping) Fail("not all arguments converted during string formatting");
+    if (next_ < given && (tuple_ || !indexable)) Fail("not all arguments converted during string formatting");
     return runtime_.MakeString(std::move(out_), format.markup);
   }
 

@@ -11,9 +11,9 @@ class BraceFormatter {
  public:
   BraceFormatter(Runtime& runtime, const Args& args) : runtime_(runtime), args_(args) {}
 
-  // A field's specifier may hold fields itself, those of it no more.
+  // A field's specifier may hold fields itself, and theirs once more.
   MarkedText Format(const MarkedText& format, int depth) {
-    if (depth > 2) Fail("max string recursion exceeded");
+    if (depth > 3) Fail("max string recursion exceeded");
     const std::string_view text = format.text;
     MarkedText out;
     size_t pos = 0;

@@ -115,4 +115,15 @@ std::string LastMessageText(const json::array& messages) {
   return text == nullptr ? std::string() : std::string(View(*text));
 }
 
+void PrependSystemMessage(json::array& messages, std::string_view text) {
+  const auto is_system = [](const json::value& message) {
+    const json::object* object = message.if_object();
+    const json::value* role = object == nullptr ? nullptr : object->if_contains("role");
+    return role != nullptr && role->is_string() &&
+           (role->get_string() == "system" || role->get_string() == "developer");
+  };
+  if (std::any_of(messages.begin(), messages.end(), is_system)) return;
+  messages.insert(messages.begin(), json::object{{"role", "system"}, {"content", json::string(text)}});
+}
+
 }  // namespace ingot::chat

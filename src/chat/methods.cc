@@ -223,7 +223,6 @@ Value ExpandTabs(Runtime& runtime, const Value& self, const Args& args) {
 
 constexpr MethodEntry kStrMethods[] = {
     {"capitalize", &Converted<&Capitalize>},
-    {"casefold", &Lower},
     {"center", &Justify<0>},
     {"count", &CountMethod},
     {"endswith", &StartsOrEnds<true>},

@@ -230,7 +230,9 @@ Values Iterate(Runtime& runtime, const Value& value) {
     Values items;
     for (size_t pos = 0; pos < (*text)->view().size();) {
       const size_t length = DecodeUtf8((*text)->view(), pos).length;
-      items.emplace_back(SliceBytes(**text, pos, pos + length));
+      MarkedText piece;
+      AppendSlice(piece, (*text)->marked, pos, pos + length);
+      items.emplace_back(MakeStr(std::move(piece)));
       pos += length;
     }
     return items;

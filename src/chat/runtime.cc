@@ -149,6 +149,7 @@ DictData BuildDict(Runtime& runtime, const Args& args) {
   if (args.positional.size() > 1) Fail("dict() takes at most one positional argument");
   if (!args.positional.empty()) {
     const Value& source = args.positional[0];
+    if (const Undefined* undefined = source.As<Undefined>()) Fail(*undefined->why);
     if (const DictPtr* other = source.As<DictPtr>()) {
       dict = **other;
     } else {

@@ -173,7 +173,7 @@ Value First(Runtime& runtime, const Value& value, const Args& args) {
                                          : MakeUndefined("No first item, sequence was empty.");
   }
   if (const StrPtr* text = value.As<StrPtr>(); text && !(*text)->view().empty()) {
-    return GetItem(runtime, value, int64_t{0});
+    return GetItem(runtime, (*text)->markup ? Value(MakeStr((*text)->marked)) : value, int64_t{0});
   }
   const Values items = Iterate(runtime, value);
   return items.empty() ? MakeUndefined("No first item, sequence was empty.") : items.front();
@@ -185,7 +185,6 @@ Value Last(Runtime& runtime, const Value& value, const Args& args) {
   if (const StrPtr* text = value.As<StrPtr>(); text && !(*text)->view().empty()) {
     return GetItem(runtime, value, int64_t{-1});
   }
-  if (const Undefined* undefined = value.As<Undefined>()) Fail(*undefined->why);
   const Values items = Iterate(runtime, value);
   return items.empty() ? MakeUndefined("No last item, sequence was empty.") : items.back();
 }

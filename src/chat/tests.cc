@@ -69,11 +69,13 @@ bool SameAs(Runtime&, const Value& value, const Args& args) {
 
 bool IsFilterName(Runtime&, const Value& value, const Args& args) {
   BoundArgs("filter", args, {});
+  HashValue(value);  // fails for what cannot be a name
   return value.Is<StrPtr>() && FindFilter((*value.As<StrPtr>())->view()) != nullptr;
 }
 
 bool IsTestName(Runtime&, const Value& value, const Args& args) {
   BoundArgs("test", args, {});
+  HashValue(value);
   return value.Is<StrPtr>() && FindTest((*value.As<StrPtr>())->view()) != nullptr;
 }
 
