@@ -143,7 +143,7 @@ class Llm {
   virtual ~Llm() = default;
 
   // Checks everything first (ranges, template, length), so an error comes before any event. Too long: kTooLong with the
-  // counts.
+  // counts. Templates and tokenizing run on the caller's thread. Of n answers the i-th draws with seed + i.
   virtual Result<std::shared_ptr<Handle>> Submit(const Request& request, EventFn on_event) = 0;
   // Submit and wait.
   Result<Answer> Generate(const Request& request);
@@ -153,6 +153,12 @@ class Llm {
   // on_logits(position, [vocab_size]). Runs between requests, on the engine's thread.
   virtual Status Score(std::vector<int32_t> token_ids, int chunk,
                        std::function<void(int64_t position, const float* logits)> on_logits) = 0;
+
+  // The same, with logits from `first_position` on only, and with a look at the hidden states: tap(layer, [num_tokens,
+  // hidden_size], num_tokens) for every chunk and layer (-1: the embedding; num_layers: the final norm). May be empty.
+  using HiddenFn = std::function<void(int layer, const float* hidden, int64_t num_tokens)>;
+  virtual Status ScoreTapped(std::vector<int32_t> token_ids, int64_t first_position, HiddenFn tap,
+                             std::function<void(int64_t position, const float* logits)> on_logits) = 0;
 
   virtual const tokenizer::Tokenizer& tokenizer() const = 0;
   virtual const chat::ChatTemplate* chat_template() const = 0;  // null: a base model, to be completed

@@ -1,0 +1,82 @@
+#include "llm/answer_stream.h"
+
+#include <utility>
+
+namespace ingot::llm {
+namespace {
+
+FinishReason ReasonOf(engine::Finish finish) {
+  switch (finish) {
+    case engine::Finish::kStop:
+      return FinishReason::kStop;
+    case engine::Finish::kLength:
+      return FinishReason::kLength;
+    case engine::Finish::kCancelled:
+      return FinishReason::kCancelled;
+    case engine::Finish::kError:
+      return FinishReason::kError;
+  }
+  return FinishReason::kError;
+}
+
+}  // namespace
+
+AnswerStream::AnswerStream(const tokenizer::Tokenizer& tokenizer, AnswerOptions options)
+    : tokenizer_(tokenizer),
+      options_(std::move(options)),
+      decoder_(tokenizer, options_.skip_special_tokens),
+      matcher_(std::move(options_.stop)) {}
+
+TokenLogprob AnswerStream::LogprobOf(int32_t id, float value) const {
+  return {.id = id, .bytes = tokenizer_.TokenBytes(id), .logprob = value};
+}
+
+void AnswerStream::AddToken(const sampling::Sampled& token) {
+  ++num_tokens_;
+  event_.token_ids.push_back(token.id);
+  if (!options_.logprobs) return;
+  TokenInfo info{.chosen = LogprobOf(token.id, token.logprob), .top = {}};
+  for (int i = 0; i < token.num_top; ++i) {
+    const sampling::Logprob& top = token.top[static_cast<size_t>(i)];
+    info.top.push_back(LogprobOf(top.id, top.value));
+  }
+  event_.logprobs.push_back(std::move(info));
+}
+
+// The text that the event sets free, stop strings looked for.
+std::string AnswerStream::Decode(const TokenEvent& event) {
+  std::string piece;
+  const bool ends = event.finish == engine::Finish::kStop;
+  if (event.has_token && (!ends || options_.include_stop)) piece = decoder_.Push(event.token.id);
+  if (event.finish) piece += decoder_.Finish();
+  if (num_tokens_ <= options_.min_tokens) return piece;
+  StopMatcher::Result result = matcher_.Push(piece);
+  match_ = result.match;
+  if (match_) {
+    if (options_.include_stop) result.text += matcher_.stop(*match_);
+  } else if (event.finish) {
+    result.text += matcher_.Finish();
+  }
+  return std::move(result.text);
+}
+
+bool AnswerStream::Push(const TokenEvent& event, const EventFn& emit) {
+  if (finished_) return false;
+  if (event.has_token) AddToken(event.token);
+  event_.text += Decode(event);
+  finished_ = event.finish.has_value() || match_.has_value();
+  if (event_.text.empty() && !finished_) return false;
+  event_.index = options_.index;
+  if (finished_) {
+    event_.finish = match_ ? FinishReason::kStop : ReasonOf(*event.finish);
+    if (match_) event_.stop_reason = matcher_.stop(*match_);
+    event_.error = event.error;
+    event_.usage = {.prompt_tokens = options_.prompt_tokens, .completion_tokens = num_tokens_, .cached_tokens = 0};
+    event_.timings = {event.timings.queue_seconds, event.timings.prefill_seconds, event.timings.decode_seconds};
+  }
+  const Event out = std::exchange(event_, Event{});
+  emit(out);
+  return match_.has_value();
+}
+
+}  // namespace ingot::llm

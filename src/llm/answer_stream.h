@@ -1,0 +1,61 @@
+// One answer as it grows: tokens in, events out.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/request.h"
+#include "llm/llm.h"
+#include "llm/stop_matcher.h"
+#include "tokenizer/tokenizer.h"
+
+namespace ingot::llm {
+
+struct AnswerOptions {
+  int index = 0;  // which of n
+  std::vector<std::string> stop;
+  int64_t min_tokens = 0;  // stop strings count in the text after these
+  bool include_stop = false;
+  bool skip_special_tokens = true;
+  bool logprobs = false;
+  int64_t prompt_tokens = 0;
+};
+
+// A copy of an engine event that outlives it.
+struct TokenEvent {
+  engine::RequestId id = 0;
+  bool has_token = false;
+  sampling::Sampled token;
+  std::optional<engine::Finish> finish;
+  Status error;
+  engine::Timings timings;
+};
+
+// Thread safety: none.
+class AnswerStream {
+ public:
+  AnswerStream(const tokenizer::Tokenizer& tokenizer, AnswerOptions options);
+
+  // Calls `emit` at most once. What comes after the final event is ignored. true: a stop string ended the answer, the
+  // engine need not go on.
+  bool Push(const TokenEvent& event, const EventFn& emit);
+  bool finished() const { return finished_; }
+
+ private:
+  void AddToken(const sampling::Sampled& token);
+  std::string Decode(const TokenEvent& event);
+  TokenLogprob LogprobOf(int32_t id, float value) const;
+
+  const tokenizer::Tokenizer& tokenizer_;
+  AnswerOptions options_;
+  tokenizer::IncrementalDecoder decoder_;
+  StopMatcher matcher_;
+  Event event_;  // gathered since the last one went out
+  int64_t num_tokens_ = 0;
+  std::optional<size_t> match_;
+  bool finished_ = false;
+};
+
+}  // namespace ingot::llm

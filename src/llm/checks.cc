@@ -1,0 +1,107 @@
+#include "llm/checks.h"
+
+namespace ingot::llm {
+namespace {
+
+Status CheckInt(const char* name, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return {};
+  return InvalidArgument("{} {} is outside {}…{}", name, value, low, high);
+}
+
+Status CheckLengths(const Request& request) {
+  if (request.max_tokens && *request.max_tokens < 1) {
+    return InvalidArgument("max_tokens {} is below 1", *request.max_tokens);
+  }
+  if (request.min_tokens < 0) return InvalidArgument("min_tokens {} is negative", request.min_tokens);
+  if (request.max_tokens && request.min_tokens > *request.max_tokens) {
+    return InvalidArgument("min_tokens {} is above max_tokens {}", request.min_tokens, *request.max_tokens);
+  }
+  return {};
+}
+
+Status CheckStops(const Request& request, int64_t vocab_size) {
+  if (request.stop.size() > kMaxStopStrings) {
+    return InvalidArgument("{} stop strings; at most {} are allowed", request.stop.size(), kMaxStopStrings);
+  }
+  for (size_t i = 0; i < request.stop.size(); ++i) {
+    if (request.stop[i].empty()) return InvalidArgument("stop[{}] is empty", i);
+  }
+  for (const int32_t id : request.stop_token_ids) {
+    INGOT_RETURN_IF_ERROR(CheckInt("stop_token_ids:", id, 0, vocab_size - 1));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status CheckLoadOptions(const LoadOptions& options) {
+  if (options.model.empty()) return InvalidArgument("no model is named");
+  INGOT_RETURN_IF_ERROR(CheckInt("num-threads", options.num_threads, 0, 1023));
+  INGOT_RETURN_IF_ERROR(CheckInt("session-len", options.session_len, 0, int64_t{1} << 30));
+  INGOT_RETURN_IF_ERROR(CheckInt("max-batch-size", options.max_batch_size, 0, 4096));
+  INGOT_RETURN_IF_ERROR(CheckInt("max-prefill-token-num", options.max_prefill_token_num, 1, 1 << 20));
+  if (!(options.cache_max_entry_count > 0.0 && options.cache_max_entry_count <= 1.0)) {
+    return InvalidArgument("cache-max-entry-count {} is outside 0…1 (0 excluded)", options.cache_max_entry_count);
+  }
+  if (options.kv_cache_bytes < 0) return InvalidArgument("kv-cache-memory {} is negative", options.kv_cache_bytes);
+  INGOT_RETURN_IF_ERROR(CheckInt("cache-block-seq-len", options.cache_block_seq_len, 32, 4096));
+  if (options.cache_block_seq_len % 32 != 0) {
+    return InvalidArgument("cache-block-seq-len {} is not a multiple of 32", options.cache_block_seq_len);
+  }
+  return {};
+}
+
+Status CheckRequest(const Request& request, int64_t vocab_size) {
+  const int inputs =
+      (request.messages.empty() ? 0 : 1) + (request.prompt ? 1 : 0) + (request.token_ids.empty() ? 0 : 1);
+  if (inputs != 1) {
+    return InvalidArgument("a request has exactly one of messages, prompt and token_ids, not {}{}", inputs,
+                           inputs == 0 ? " (messages must not be empty)" : "");
+  }
+  INGOT_RETURN_IF_ERROR(CheckInt("n", request.n, 1, kMaxAnswers));
+  INGOT_RETURN_IF_ERROR(CheckLengths(request));
+  INGOT_RETURN_IF_ERROR(CheckStops(request, vocab_size));
+  if (request.logprobs) INGOT_RETURN_IF_ERROR(CheckInt("logprobs", *request.logprobs, 0, sampling::kMaxLogprobs));
+  return sampling::Validate(ToEngineParams(request, 0));
+}
+
+sampling::Params ToEngineParams(const Request& request, uint64_t seed) {
+  const SamplingParams& s = request.sampling;
+  return {.temperature = s.temperature,
+          .top_k = s.top_k,
+          .top_p = s.top_p,
+          .min_p = s.min_p,
+          .repetition_penalty = s.repetition_penalty,
+          .presence_penalty = s.presence_penalty,
+          .frequency_penalty = s.frequency_penalty,
+          .seed = seed,
+          .num_logprobs = request.logprobs.value_or(-1)};
+}
+
+Result<int64_t> AnswerLength(const Request& request, int64_t prompt_tokens, int64_t session_len) {
+  if (prompt_tokens >= session_len) {
+    return TooLong(
+        "This model's maximum context length is {} tokens. However, your prompt has {} tokens, which leaves no room "
+        "for "
+        "an answer. Please reduce the length of the prompt.",
+        session_len, prompt_tokens);
+  }
+  const int64_t room = session_len - prompt_tokens;
+  const int64_t wanted = request.max_tokens.value_or(room);
+  if (wanted > room) {
+    return TooLong(
+        "This model's maximum context length is {} tokens. However, you requested {} tokens in the prompt and {} in "
+        "the "
+        "answer. Please reduce the length of the prompt or of the answer.",
+        session_len, prompt_tokens, wanted);
+  }
+  if (request.min_tokens > wanted) {
+    return TooLong(
+        "This model's maximum context length is {} tokens. However, min_tokens {} exceeds the {} that a prompt of {} "
+        "leaves.",
+        session_len, request.min_tokens, wanted, prompt_tokens);
+  }
+  return wanted;
+}
+
+}  // namespace ingot::llm

@@ -1,0 +1,78 @@
+// The façade over tokenizer, template, model and engine.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/task_pool.h"
+#include "base/thread_pool.h"
+#include "chat/chat_template.h"
+#include "engine/engine.h"
+#include "formats/checkpoint.h"
+#include "llm/llm.h"
+#include "llm/memory_plan.h"
+#include "llm/prompt.h"
+#include "llm/request_stream.h"
+#include "models/model.h"
+#include "tokenizer/tokenizer.h"
+
+namespace ingot::llm {
+
+// What an Llm is put together from; tests bring their own.
+struct LlmParts {
+  std::shared_ptr<const formats::Checkpoint> checkpoint;
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer;
+  std::optional<chat::ChatTemplate> chat_template;
+  std::unique_ptr<models::Model> model;
+  std::unique_ptr<ThreadPool> pool;
+  SamplingParams default_sampling;
+};
+
+// REQUIRES: CheckLoadOptions(options).ok().
+Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options, const MemoryAllowance& memory);
+
+class LlmImpl : public Llm {
+ public:
+  struct Plan {
+    LoadOptions options;  // with the defaults filled in
+    MemoryPlan memory;
+    std::string ledger;
+  };
+  LlmImpl(LlmParts parts, Plan plan, std::unique_ptr<engine::Engine> engine);
+  ~LlmImpl() override;
+
+  Result<std::shared_ptr<Handle>> Submit(const Request& request, EventFn on_event) override;
+  Result<std::vector<int32_t>> Tokenize(const Request& request) const override;
+  Status Score(std::vector<int32_t> token_ids, int chunk,
+               std::function<void(int64_t, const float*)> on_logits) override;
+  Status ScoreTapped(std::vector<int32_t> token_ids, int64_t first_position, HiddenFn tap,
+                     std::function<void(int64_t, const float*)> on_logits) override;
+
+  const tokenizer::Tokenizer& tokenizer() const override { return *parts_.tokenizer; }
+  const chat::ChatTemplate* chat_template() const override {
+    return parts_.chat_template ? &*parts_.chat_template : nullptr;
+  }
+  const models::Model& model() const override { return *parts_.model; }
+  const formats::Checkpoint& checkpoint() const override { return *parts_.checkpoint; }
+  int64_t session_len() const override { return plan_.memory.session_len; }
+  const LoadOptions& options() const override { return plan_.options; }
+  std::string MemoryLedger() const override { return plan_.ledger; }
+  const SamplingParams& default_sampling() const override { return parts_.default_sampling; }
+  double StalledSeconds() const override { return engine_->StalledSeconds(); }
+
+ private:
+  Status RunScore(const std::vector<int32_t>& token_ids, const engine::ScoreOptions& options,
+                  const std::function<void(int64_t, const float*)>& on_logits);
+  std::vector<engine::Request> EngineRequests(const Request& request, std::vector<int32_t> prompt,
+                                              int64_t max_tokens) const;
+
+  const LlmParts parts_;
+  const Plan plan_;
+  const PromptMaker prompt_maker_;
+  TaskPool text_pool_;  // detokenizing and stop strings; outlives the engine, whose last events it tells
+  std::unique_ptr<engine::Engine> engine_;
+  std::shared_ptr<EngineGate> gate_;
+};
+
+}  // namespace ingot::llm

@@ -1,0 +1,302 @@
+#include "llm/llm.h"
+
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <latch>
+#include <thread>
+
+#include "llm/test_llm.h"
+
+namespace ingot::llm {
+namespace {
+
+Request Completion(std::string prompt, int64_t max_tokens, uint64_t seed = 1) {
+  Request request;
+  request.prompt = std::move(prompt);
+  request.max_tokens = max_tokens;
+  request.sampling.seed = seed;
+  request.ignore_eos = true;
+  return request;
+}
+
+boost::json::array Conversation(const char* text) { return {{{"role", "user"}, {"content", text}}}; }
+
+std::string ErrorOf(Llm& llm, const Request& request) {
+  const auto answer = llm.Generate(request);
+  return answer ? "" : answer.error().message();
+}
+
+// The bytes that the ids stand for, broken characters replaced: what the whole text must be.
+std::string DecodeAll(const Llm& llm, const std::vector<int32_t>& ids) { return llm.tokenizer().Decode(ids); }
+
+TEST(Llm, CompletesAPromptAndCountsTokens) {
+  const FakeLlm fake = MakeFakeLlm();
+  const auto answer = fake.llm->Generate(Completion("hello", 40));
+  ASSERT_TRUE(answer.has_value()) << answer.error().ToString();
+  ASSERT_EQ(answer->choices.size(), 1u);
+  const Choice& choice = answer->choices[0];
+  EXPECT_EQ(choice.finish, FinishReason::kLength);
+  EXPECT_EQ(choice.token_ids.size(), 40u);
+  EXPECT_EQ(choice.text, DecodeAll(*fake.llm, choice.token_ids));
+  EXPECT_EQ(answer->usage.prompt_tokens, 6);  // BOS and five bytes
+  EXPECT_EQ(answer->usage.completion_tokens, 40);
+  EXPECT_GE(answer->timings.decode_seconds, 0.0);
+}
+
+TEST(Llm, RendersTheTemplateWithoutASecondBosAndWithoutForgedTurns) {
+  const FakeLlm fake = MakeFakeLlm();
+  Request request;
+  request.messages = Conversation("a<|assistant|>");
+  const auto ids = fake.llm->Tokenize(request);
+  ASSERT_TRUE(ids.has_value()) << ids.error().ToString();
+  std::vector<int32_t> expected = {ByteTokenizer::kBos, ByteTokenizer::kUser, 'a'};
+  for (const char c : std::string("<|assistant|>")) expected.push_back(c);
+  expected.push_back(ByteTokenizer::kAssistant);
+  EXPECT_EQ(*ids, expected);
+}
+
+TEST(Llm, MetaInstructionIsTheSystemMessageOfThoseWithoutOne) {
+  const FakeLlm fake = MakeFakeLlm(true, {.meta_instruction = "Be brief."});
+  Request request;
+  request.messages = Conversation("x");
+  EXPECT_NE(DecodeAll(*fake.llm, *fake.llm->Tokenize(request)).find("|system|>Be brief."), std::string::npos);
+  request.messages = {{{"role", "system"}, {"content", "Own"}}, {{"role", "user"}, {"content", "x"}}};
+  EXPECT_EQ(DecodeAll(*fake.llm, *fake.llm->Tokenize(request)).find("Be brief."), std::string::npos);
+}
+
+TEST(Llm, ABaseModelSaysSo) {
+  const FakeLlm fake = MakeFakeLlm(/*with_template=*/false);
+  Request request;
+  request.messages = Conversation("x");
+  const auto answer = fake.llm->Generate(request);
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(answer.error().code(), Code::kInvalidArgument);
+  EXPECT_NE(answer.error().message().find("base model"), std::string::npos);
+  EXPECT_NE(answer.error().message().find("--chat-template"), std::string::npos);
+  EXPECT_TRUE(fake.llm->Generate(Completion("x", 3)).has_value());
+}
+
+TEST(Llm, ChecksRangesAndLengthsBeforeAnyEvent) {
+  const FakeLlm fake = MakeFakeLlm();
+  Llm& llm = *fake.llm;
+  Request request = Completion("x", 5);
+  request.n = 0;
+  EXPECT_EQ(ErrorOf(llm, request), "n 0 is outside 1…128");
+  request = Completion("x", 5);
+  request.stop = {"a", ""};
+  EXPECT_EQ(ErrorOf(llm, request), "stop[1] is empty");
+  request = Completion("x", 0);
+  EXPECT_EQ(ErrorOf(llm, request), "max_tokens 0 is below 1");
+  request = Completion("x", 5);
+  request.min_tokens = 6;
+  EXPECT_EQ(ErrorOf(llm, request), "min_tokens 6 is above max_tokens 5");
+  request = Completion("x", 5);
+  request.logprobs = 21;
+  EXPECT_EQ(ErrorOf(llm, request), "logprobs 21 is outside 0…20");
+  request = Completion("x", 5);
+  request.sampling.temperature = 3;
+  EXPECT_EQ(ErrorOf(llm, request), "temperature 3 is outside 0…2");
+  request = Completion("x", 5);
+  request.token_ids = {1};
+  EXPECT_NE(ErrorOf(llm, request).find("exactly one of"), std::string::npos);
+  request = {};
+  request.token_ids = {260};
+  EXPECT_EQ(ErrorOf(llm, request), "token id 260 is outside 0…259");
+  EXPECT_NE(ErrorOf(llm, Completion("x", 511))
+                .find("This model's maximum context length is 512 tokens. However, you requested 2"),
+            std::string::npos);
+  EXPECT_EQ(llm.Generate(Completion(std::string(600, 'x'), 1)).error().code(), Code::kTooLong);
+  request = Completion("x", 1);
+  request.max_tokens.reset();
+  const auto all = llm.Generate(request);
+  ASSERT_TRUE(all.has_value());
+  EXPECT_EQ(all->usage.completion_tokens, 510);
+}
+
+TEST(Llm, EosEndsAnAnswerAndIsNotInItsText) {
+  const FakeLlm fake = MakeFakeLlm();
+  Request request = Completion("go", 400);
+  request.ignore_eos = false;
+  request.skip_special_tokens = false;
+  int stopped = 0;
+  for (uint64_t seed = 0; seed < 10; ++seed) {
+    request.sampling.seed = seed;
+    const auto answer = fake.llm->Generate(request);
+    ASSERT_TRUE(answer.has_value());
+    const Choice& choice = answer->choices[0];
+    EXPECT_EQ(choice.text.find("</s>"), std::string::npos);
+    if (choice.finish != FinishReason::kStop) continue;
+    ++stopped;
+    EXPECT_EQ(choice.token_ids.back(), ByteTokenizer::kEos);
+    EXPECT_EQ(choice.stop_reason, "");
+  }
+  EXPECT_GT(stopped, 0);
+}
+
+// An answer's own text gives stop strings that must come in it.
+TEST(Llm, StopStringsCutTextAndTokens) {
+  const FakeLlm fake = MakeFakeLlm();
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    Request request = Completion("stop", 100, seed);
+    const Choice whole = fake.llm->Generate(request)->choices[0];
+    // Three ASCII letters in a row, wherever they come.
+    size_t at = 0;
+    const auto ascii = [&](size_t i) { return whole.token_ids[i] < 128; };
+    while (at + 3 <= whole.token_ids.size() && !(ascii(at) && ascii(at + 1) && ascii(at + 2))) ++at;
+    if (at + 3 > whole.token_ids.size()) continue;
+    std::string stop;
+    for (size_t i = at; i < at + 3; ++i) stop += static_cast<char>(whole.token_ids[i]);
+    request.stop = {"never in it, as it is much too long to come by chance", stop};
+    request.logprobs = 1;
+    const auto answer = fake.llm->Generate(request);
+    const Choice& cut = answer->choices[0];
+    EXPECT_EQ(cut.finish, FinishReason::kStop);
+    EXPECT_EQ(cut.stop_reason, stop);
+    EXPECT_EQ(cut.text, whole.text.substr(0, whole.text.find(stop)));
+    EXPECT_EQ(cut.token_ids, std::vector<int32_t>(whole.token_ids.begin(),
+                                                  whole.token_ids.begin() + static_cast<std::ptrdiff_t>(at) + 3));
+    EXPECT_EQ(cut.logprobs.size(), cut.token_ids.size());
+    EXPECT_EQ(answer->usage.completion_tokens, static_cast<int64_t>(at) + 3);
+    request.include_stop = true;
+    EXPECT_EQ(fake.llm->Generate(request)->choices[0].text, cut.text + stop);
+    request.min_tokens = static_cast<int64_t>(at) + 1;
+    EXPECT_GT(fake.llm->Generate(request)->choices[0].token_ids.size(), at + 3);
+  }
+}
+
+TEST(Llm, AnswersOfOneRequestDrawWithSuccessiveSeeds) {
+  const FakeLlm fake = MakeFakeLlm();
+  Request request = Completion("several", 30, 77);
+  request.n = 6;
+  const auto answer = fake.llm->Generate(request);
+  ASSERT_TRUE(answer.has_value());
+  EXPECT_EQ(answer->usage.prompt_tokens, 8);
+  EXPECT_EQ(answer->usage.completion_tokens, 6 * 30);
+  for (uint64_t i = 0; i < 6; ++i) {
+    const auto alone = fake.llm->Generate(Completion("several", 30, 77 + i));
+    EXPECT_EQ(answer->choices[i].token_ids, alone->choices[0].token_ids);
+    EXPECT_EQ(answer->choices[i].text, alone->choices[0].text);
+  }
+}
+
+TEST(Llm, LogprobsComeWithEveryToken) {
+  const FakeLlm fake = MakeFakeLlm();
+  Request request = Completion("p", 20);
+  request.logprobs = 3;
+  const Choice choice = fake.llm->Generate(request)->choices[0];
+  ASSERT_EQ(choice.logprobs.size(), choice.token_ids.size());
+  for (size_t i = 0; i < choice.logprobs.size(); ++i) {
+    const TokenInfo& info = choice.logprobs[i];
+    EXPECT_EQ(info.chosen.id, choice.token_ids[i]);
+    EXPECT_EQ(info.chosen.bytes, fake.llm->tokenizer().TokenBytes(info.chosen.id));
+    EXPECT_LE(info.chosen.logprob, info.top[0].logprob);
+    ASSERT_EQ(info.top.size(), 3u);
+    EXPECT_GE(info.top[0].logprob, info.top[1].logprob);
+    EXPECT_GE(info.top[2].logprob, -9999.0f);
+  }
+  EXPECT_TRUE(fake.llm->Generate(Completion("p", 20))->choices[0].logprobs.empty());
+}
+
+TEST(Llm, AFailureEndsItsOwnRequest) {
+  const FakeLlm fake = MakeFakeLlm();
+  Request request;
+  request.token_ids = {engine::FakeModel::kNanToken};
+  const auto answer = fake.llm->Generate(request);
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(answer.error().code(), Code::kInternal);
+  EXPECT_TRUE(fake.llm->Generate(Completion("x", 3)).has_value());
+}
+
+TEST(Llm, ManyAtOnceAnswerAsAlone) {
+  const FakeLlm fake = MakeFakeLlm(true, {.num_threads = 2, .max_prefill_token_num = 48});
+  constexpr uint64_t kRequests = 24;
+  std::vector<std::string> alone;
+  for (uint64_t i = 0; i < kRequests; ++i) {
+    alone.push_back(fake.llm->Generate(Completion(std::string(1 + i * 5, 'q'), 30, i))->choices[0].text);
+  }
+  std::vector<std::string> together(kRequests);
+  std::vector<int> finals(kRequests);
+  std::vector<std::shared_ptr<Handle>> handles;
+  for (uint64_t i = 0; i < kRequests; ++i) {
+    handles.push_back(*fake.llm->Submit(Completion(std::string(1 + i * 5, 'q'), 30, i), [&, i](const Event& event) {
+      together[i] += event.text;
+      if (event.finish) ++finals[i];
+    }));
+  }
+  for (const auto& handle : handles) handle->Wait();
+  EXPECT_EQ(together, alone);
+  EXPECT_EQ(finals, std::vector<int>(kRequests, 1));
+}
+
+TEST(Llm, CancelEndsWithOneFinalEvent) {
+  const FakeLlm fake = MakeFakeLlm();
+  std::mutex gate;
+  fake.model->on_forward = [&](const models::StepBatch&) { const std::lock_guard lock(gate); };
+  std::deque<std::vector<FinishReason>> finals(10);
+  std::vector<std::shared_ptr<Handle>> handles;
+  {
+    const std::lock_guard lock(gate);
+    for (auto& f : finals) {
+      handles.push_back(*fake.llm->Submit(Completion("long", 300), [&f](const Event& event) {
+        if (event.finish) f.push_back(*event.finish);
+      }));
+    }
+    for (const auto& handle : handles) handle->Cancel();
+    handles[0]->Cancel();
+  }
+  for (const auto& handle : handles) handle->Wait();
+  for (const auto& f : finals) EXPECT_EQ(f, std::vector<FinishReason>{FinishReason::kCancelled});
+}
+
+TEST(Llm, HandlesOutliveTheLlm) {
+  FakeLlm fake = MakeFakeLlm();
+  int finals = 0;
+  const auto handle = *fake.llm->Submit(Completion("x", 400), [&](const Event& event) {
+    if (event.finish) ++finals;
+  });
+  fake.llm.reset();
+  EXPECT_EQ(finals, 1);
+  handle->Cancel();
+  handle->Wait();
+}
+
+TEST(Llm, ACallbackMaySubmitAndCancel) {
+  const FakeLlm fake = MakeFakeLlm();
+  std::latch over(2);
+  std::shared_ptr<Handle> second;
+  const auto first = *fake.llm->Submit(Completion("x", 5), [&](const Event& event) {
+    if (!event.finish) return;
+    second = *fake.llm->Submit(Completion("y", 5), [&](const Event& inner) {
+      if (inner.finish) over.count_down();
+    });
+    second->Cancel();
+    over.count_down();
+  });
+  over.wait();
+  second->Wait();
+}
+
+TEST(Llm, ScoreGivesEveryPosition) {
+  const FakeLlm fake = MakeFakeLlm();
+  std::vector<int64_t> positions;
+  ASSERT_TRUE(
+      fake.llm->Score({1, 2, 3, 4, 5}, 2, [&](int64_t position, const float*) { positions.push_back(position); }).ok());
+  EXPECT_EQ(positions, (std::vector<int64_t>{0, 1, 2, 3, 4}));
+  const auto none = [](int64_t, const float*) {};
+  EXPECT_EQ(fake.llm->Score({}, 0, none).code(), Code::kInvalidArgument);
+  EXPECT_EQ(fake.llm->Score({-1}, 0, none).code(), Code::kInvalidArgument);
+  EXPECT_EQ(fake.llm->Score(std::vector<int32_t>(513, 1), 0, none).code(), Code::kTooLong);
+  EXPECT_EQ(fake.llm->Score({1}, 100'000, none).code(), Code::kInvalidArgument);
+}
+
+TEST(Llm, ThePlanIsTold) {
+  const FakeLlm fake = MakeFakeLlm();
+  EXPECT_NE(fake.llm->MemoryLedger().find("KV cache"), std::string::npos);
+  EXPECT_EQ(fake.llm->session_len(), 512);
+  EXPECT_EQ(fake.llm->options().max_batch_size, 4);
+  EXPECT_EQ(fake.llm->StalledSeconds(), 0.0);
+}
+
+}  // namespace
+}  // namespace ingot::llm

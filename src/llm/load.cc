@@ -1,0 +1,116 @@
+// From options to a running Llm.
+#include <algorithm>
+#include <limits>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "llm/checks.h"
+#include "llm/llm_impl.h"
+#include "llm/memory_plan.h"
+#include "ops/linear.h"
+
+namespace ingot::llm {
+namespace {
+
+// Slots of the persistent batch on a CPU: beyond, a step's products are bound by arithmetic and more sequences at once
+// only wait for each other.
+constexpr int kDefaultBatchSize = 32;
+
+LoadOptions WithDefaults(LoadOptions options) {
+  if (options.num_threads == 0) options.num_threads = GetCpuAllowance().usable_threads;
+  if (options.max_batch_size == 0) options.max_batch_size = kDefaultBatchSize;
+  return options;
+}
+
+// What the weights take as packed, before any is read: a matrix in its layout, the rest as it is.
+int64_t EstimateWeights(const formats::Checkpoint& checkpoint) {
+  int64_t bytes = 0;
+  for (const formats::TensorEntry* tensor : checkpoint.tensors()) {
+    const bool packs = tensor->unsupported.empty() && tensor->shape.size() >= 2 && tensor->shape.back() > 0;
+    int64_t rows = 1;
+    for (size_t i = 0; packs && i + 1 < tensor->shape.size(); ++i) rows *= tensor->shape[i];
+    const bool is_weight = InfoOf(tensor->encoding).ggml_type.has_value() && tensor->encoding <= Encoding::kQ6_K;
+    bytes += packs && is_weight ? ops::PackedBytes(FormatOf(tensor->encoding), rows, tensor->shape.back())
+                                : static_cast<int64_t>(tensor->bytes.size());
+  }
+  return bytes;
+}
+
+// generation_config.json's sampling values; those out of range are left out, with a warning.
+SamplingParams DefaultSampling(const formats::Checkpoint& checkpoint) {
+  const boost::json::value config(checkpoint.generation_config());
+  const JsonView view(config, "generation_config.json");
+  SamplingParams params;
+  const auto take = [&](const char* key, double SamplingParams::* field) {
+    Request trial;
+    trial.sampling.*field = view.Double(key, params.*field).value_or(std::numeric_limits<double>::quiet_NaN());
+    if (const Status status = sampling::Validate(ToEngineParams(trial, 0)); !status.ok()) {
+      Log(LogLevel::kWarning, "{}: {}; not used", view.path(), status.message());
+      return;
+    }
+    params.*field = trial.sampling.*field;
+  };
+  take("temperature", &SamplingParams::temperature);
+  take("top_p", &SamplingParams::top_p);
+  take("min_p", &SamplingParams::min_p);
+  take("repetition_penalty", &SamplingParams::repetition_penalty);
+  params.top_k = std::max<int64_t>(view.Int("top_k", 0).value_or(0), 0);
+  return params;
+}
+
+Status CheckFits(const formats::Checkpoint& checkpoint, int64_t available) {
+  const int64_t weights = EstimateWeights(checkpoint);
+  if (weights <= available) return {};
+  return ResourceExhausted(
+      "{}: the weights take {} and {} of memory are available; a smaller model, or this one quantized to fewer bits, "
+      "fits",
+      checkpoint.path(), FormatBytes(weights), FormatBytes(available));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options, const MemoryAllowance& memory) {
+  LlmImpl::Plan plan{.options = WithDefaults(options)};
+  engine::EngineOptions engine_options;
+  engine::ExecutorOptions& executor = engine_options.executor;
+  executor.max_batch_size = plan.options.max_batch_size;
+  executor.max_prefill_tokens = options.max_prefill_token_num;
+  executor.block_len = options.cache_block_seq_len;
+  executor.compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast;
+
+  const models::Model& model = *parts.model;
+  const MemoryNeeds needs{.weights = model.weight_bytes(),
+                          .block_bytes = model.KvLayoutFor(executor.block_len, executor.kv_format).block_bytes(),
+                          .max_position = model.spec().max_position,
+                          .workspace = [&](int64_t session_len) {
+                            engine::ExecutorOptions trial = executor;
+                            trial.max_context = session_len;
+                            return engine::Executor::BytesFor(model, trial, *parts.pool).workspace;
+                          }};
+  INGOT_ASSIGN_OR_RETURN(plan.memory, PlanMemory(plan.options, needs, memory.available_bytes));
+  executor.max_context = plan.options.session_len = plan.memory.session_len;
+  executor.num_blocks = plan.memory.num_blocks;
+  plan.ledger = FormatLedger(plan.memory, plan.options, memory);
+  INGOT_ASSIGN_OR_RETURN(auto engine, engine::Engine::Create(model, engine_options, *parts.pool));
+  return std::make_unique<LlmImpl>(std::move(parts), std::move(plan), std::move(engine));
+}
+
+Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {
+  INGOT_RETURN_IF_ERROR(CheckLoadOptions(given));
+  const LoadOptions options = WithDefaults(given);
+  LlmParts parts;
+  INGOT_ASSIGN_OR_RETURN(const std::string path, formats::ResolveModel(options.model));
+  INGOT_ASSIGN_OR_RETURN(parts.checkpoint, formats::Checkpoint::Open(path));
+  INGOT_RETURN_IF_ERROR(CheckFits(*parts.checkpoint, GetMemoryAllowance().available_bytes));
+  INGOT_ASSIGN_OR_RETURN(parts.tokenizer, tokenizer::Tokenizer::Create(parts.checkpoint->vocabulary()));
+  INGOT_ASSIGN_OR_RETURN(parts.chat_template, ChooseTemplate(*parts.checkpoint, options));
+  parts.default_sampling = DefaultSampling(*parts.checkpoint);
+  parts.pool = std::make_unique<ThreadPool>(options.num_threads);
+  const models::LoadOptions model_options{.compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast,
+                                          .session_len = options.session_len,
+                                          .progress = options.progress};
+  INGOT_ASSIGN_OR_RETURN(parts.model, models::Model::Load(parts.checkpoint, model_options, *parts.pool));
+  return MakeLlm(std::move(parts), options, GetMemoryAllowance());
+}
+
+}  // namespace ingot::llm

@@ -1,0 +1,37 @@
+// How memory is shared out before it is taken.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "base/status.h"
+#include "base/topology.h"
+#include "llm/llm.h"
+
+namespace ingot::llm {
+
+struct MemoryNeeds {
+  int64_t weights = 0;                                    // bytes as packed
+  int64_t block_bytes = 1;                                // of the KV cache, all layers
+  int64_t max_position = 0;                               // what the model was trained for
+  std::function<int64_t(int64_t session_len)> workspace;  // bytes
+};
+
+struct MemoryPlan {
+  int64_t weights = 0, kv = 0, workspace = 0;  // bytes
+  int32_t num_blocks = 0;
+  int64_t session_len = 0;
+  int max_batch_size = 0;
+};
+
+// REQUIRES: CheckLoadOptions(options).ok(), max_batch_size set. `available` is what may still be taken besides the
+// weights. The cache gets kv_cache_bytes, or the smaller of cache_max_entry_count of what the workspace leaves and of
+// what max_batch_size sessions can use. Without a session_len of the caller's, sessions are as long as the model and
+// the cache allow. kResourceExhausted names the option and the value that would fit.
+Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& needs, int64_t available);
+
+std::string FormatBytes(int64_t bytes);  // "1.25 GiB"
+std::string FormatLedger(const MemoryPlan& plan, const LoadOptions& options, const MemoryAllowance& memory);
+
+}  // namespace ingot::llm

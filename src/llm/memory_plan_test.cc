@@ -1,0 +1,87 @@
+#include "llm/memory_plan.h"
+
+#include <gtest/gtest.h>
+
+namespace ingot::llm {
+namespace {
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+
+LoadOptions Options() { return {.max_batch_size = 4}; }
+
+MemoryNeeds Needs() {
+  return {.weights = 100 * kMiB, .block_bytes = kMiB, .max_position = 6400, .workspace = [](int64_t session_len) {
+            return 10 * kMiB + session_len * 100;
+          }};
+}
+
+TEST(MemoryPlan, TakesWhatTheSlotsCanUse) {
+  const auto plan = PlanMemory(Options(), Needs(), 10'000 * kMiB);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->session_len, 6400);
+  EXPECT_EQ(plan->num_blocks, 400);
+  EXPECT_EQ(plan->kv, 400 * kMiB);
+  EXPECT_EQ(plan->workspace, 10 * kMiB + 640'000);
+}
+
+TEST(MemoryPlan, TakesItsFractionWhereThatIsLess) {
+  const auto plan = PlanMemory(Options(), Needs(), 211 * kMiB);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->num_blocks, 160);
+}
+
+TEST(MemoryPlan, ShortensSessionsNobodyAskedFor) {
+  const auto plan = PlanMemory(Options(), Needs(), 61 * kMiB);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->num_blocks, 40);
+  EXPECT_EQ(plan->session_len, 40 * 64);
+}
+
+TEST(MemoryPlan, RefusesWithTheValueThatFits) {
+  LoadOptions options = Options();
+  options.session_len = 6400;
+  const auto plan = PlanMemory(options, Needs(), 61 * kMiB);
+  ASSERT_FALSE(plan.has_value());
+  EXPECT_EQ(plan.error().code(), Code::kResourceExhausted);
+  EXPECT_NE(plan.error().message().find("--session-len 2496 fits"), std::string::npos) << plan.error().message();
+  options.session_len = 2496;
+  EXPECT_TRUE(PlanMemory(options, Needs(), 61 * kMiB).has_value());
+
+  options = Options();
+  options.kv_cache_bytes = 60 * kMiB;
+  const auto refused = PlanMemory(options, Needs(), 61 * kMiB);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().message().find("--kv-cache-memory 52836736 fits"), std::string::npos)
+      << refused.error().message();
+  EXPECT_EQ(PlanMemory(Options(), Needs(), 5 * kMiB).error().code(), Code::kResourceExhausted);
+}
+
+TEST(MemoryPlan, GivesTheCacheTheBytesItWasTold) {
+  LoadOptions options = Options();
+  options.kv_cache_bytes = 777 * kMiB;
+  const auto plan = PlanMemory(options, Needs(), 10'000 * kMiB);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->num_blocks, 777);
+}
+
+TEST(MemoryPlan, SlotsStayWithinInt32) {
+  MemoryNeeds needs = Needs();
+  needs.block_bytes = 1;
+  needs.max_position = int64_t{1} << 30;
+  LoadOptions options = Options();
+  options.max_batch_size = 4096;
+  needs.workspace = [](int64_t) { return 0; };
+  const auto plan = PlanMemory(options, needs, int64_t{1} << 50);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_LE(int64_t{plan->num_blocks} * 64, int64_t{1} << 31);
+}
+
+TEST(MemoryPlan, BytesAreReadable) {
+  EXPECT_EQ(FormatBytes(0), "0 B");
+  EXPECT_EQ(FormatBytes(1023), "1023 B");
+  EXPECT_EQ(FormatBytes(1536), "1.50 KiB");
+  EXPECT_EQ(FormatBytes(int64_t{5} << 30), "5.00 GiB");
+}
+
+}  // namespace
+}  // namespace ingot::llm

@@ -1,0 +1,86 @@
+#include "llm/request_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace ingot::llm {
+
+RequestStream::RequestStream(Parts parts, std::vector<AnswerOptions> answers, EventFn on_event)
+    : parts_(std::move(parts)),
+      prompt_tokens_(answers.front().prompt_tokens),
+      on_event_(std::move(on_event)),
+      unfinished_(answers.size()) {
+  answers_.reserve(answers.size());
+  for (AnswerOptions& options : answers) answers_.emplace_back(*parts_.tokenizer, std::move(options));
+}
+
+engine::EventFn RequestStream::Feed(size_t index) {
+  return [self = shared_from_this(), index](const engine::Event& event) {
+    Item item{.answer = index,
+              .event = {.id = event.id,
+                        .has_token = event.token != nullptr,
+                        .token = {},
+                        .finish = event.finish,
+                        .error = event.error,
+                        .timings = event.timings}};
+    if (event.token != nullptr) item.event.token = *event.token;
+    self->Enqueue(std::move(item));
+  };
+}
+
+void RequestStream::SetIds(std::vector<engine::RequestId> ids) {
+  const std::lock_guard lock(mutex_);
+  ids_ = std::move(ids);
+}
+
+void RequestStream::Enqueue(Item item) {
+  {
+    const std::lock_guard lock(mutex_);
+    inbox_.push_back(std::move(item));
+    if (std::exchange(draining_, true)) return;
+  }
+  parts_.text_pool->Post([self = shared_from_this()] { self->Drain(); });
+}
+
+void RequestStream::Drain() {
+  for (;;) {
+    {
+      const std::lock_guard lock(mutex_);
+      taken_.clear();
+      taken_.swap(inbox_);
+      if (taken_.empty()) {
+        draining_ = false;
+        return;
+      }
+    }
+    size_t ended = 0;
+    for (const Item& item : taken_) {
+      AnswerStream& answer = answers_[item.answer];
+      const bool was_finished = answer.finished();
+      if (answer.Push(item.event, on_event_)) parts_.gate->Cancel(item.event.id);
+      if (answer.finished() && !was_finished) ++ended;
+    }
+    if (ended == 0) continue;
+    const bool all_ended = std::ranges::all_of(answers_, &AnswerStream::finished);
+    if (all_ended) on_event_ = nullptr;  // it may hold a handle to this
+    const std::lock_guard lock(mutex_);
+    unfinished_ -= ended;
+    if (all_ended) over_.notify_all();
+  }
+}
+
+void RequestStream::Cancel() {
+  std::vector<engine::RequestId> ids;
+  {
+    const std::lock_guard lock(mutex_);
+    ids = ids_;
+  }
+  for (const engine::RequestId id : ids) parts_.gate->Cancel(id);
+}
+
+void RequestStream::Wait() {
+  std::unique_lock lock(mutex_);
+  over_.wait(lock, [&] { return unfinished_ == 0; });
+}
+
+}  // namespace ingot::llm

@@ -1,0 +1,74 @@
+// A request that runs: n answers, fed by the engine's thread, told from the text threads.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/task_pool.h"
+#include "engine/engine.h"
+#include "llm/answer_stream.h"
+#include "llm/llm.h"
+
+namespace ingot::llm {
+
+// The way to an engine that may go before the handles of its requests do.
+class EngineGate {
+ public:
+  explicit EngineGate(engine::Engine* engine) : engine_(engine) {}
+  void Cancel(engine::RequestId id) {
+    const std::lock_guard lock(mutex_);
+    if (engine_ != nullptr) engine_->Cancel(id);
+  }
+  void Close() {
+    const std::lock_guard lock(mutex_);
+    engine_ = nullptr;
+  }
+
+ private:
+  std::mutex mutex_;
+  engine::Engine* engine_;  // guarded by mutex_
+};
+
+// Thread safety: all methods from any thread. Events are told one at a time, in the engine's order.
+class RequestStream : public Handle, public std::enable_shared_from_this<RequestStream> {
+ public:
+  struct Parts {
+    const tokenizer::Tokenizer* tokenizer;
+    TaskPool* text_pool;
+    std::shared_ptr<EngineGate> gate;
+  };
+  RequestStream(Parts parts, std::vector<AnswerOptions> answers, EventFn on_event);
+
+  // The engine's end of answer `index`. Keeps this alive.
+  engine::EventFn Feed(size_t index);
+  void SetIds(std::vector<engine::RequestId> ids);
+
+  void Cancel() override;
+  void Wait() override;
+  int64_t prompt_tokens() const override { return prompt_tokens_; }
+
+ private:
+  struct Item {
+    size_t answer;
+    TokenEvent event;
+  };
+  void Enqueue(Item item);
+  void Drain();
+
+  const Parts parts_;
+  const int64_t prompt_tokens_;
+  std::vector<AnswerStream> answers_;  // of whoever drains
+  EventFn on_event_;                   // of whoever drains; let go of after the last event
+  std::vector<Item> taken_;            // of whoever drains
+
+  std::mutex mutex_;
+  std::condition_variable over_;
+  std::vector<Item> inbox_;             // guarded by mutex_
+  bool draining_ = false;               // guarded by mutex_: a task is posted or runs
+  std::vector<engine::RequestId> ids_;  // guarded by mutex_
+  size_t unfinished_;                   // guarded by mutex_
+};
+
+}  // namespace ingot::llm
