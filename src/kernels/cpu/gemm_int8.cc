@@ -102,7 +102,7 @@ constexpr int kFetchLines = !kOneTile                      ? 2
                                                            : 8;
 
 template <CodeKind kCodes, ZeroKind kZero, int kSubs, bool kOneTile, int R>
-void MultiplyBlock(const Block& b) {
+[[gnu::noinline]] void MultiplyBlock(const Block& b) {
   constexpr int kQuads = 8 / kSubs;
   constexpr int64_t kGroupBytes = kCodes == CodeKind::kNibbles ? 256 : 512;
   constexpr int64_t kFetchBytes = 64 * kFetchLines<kCodes, kOneTile>;
