@@ -1,5 +1,7 @@
 #include "formats/checkpoint.h"
 
+#include <cstring>
+
 #include "base/check.h"
 
 namespace ingot::formats {

@@ -69,7 +69,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, FormatsDamageTest,
                                          Kind{"torch", TorchFixture, ReadAllOfTorch},
                                          Kind{"config", HfConfigSample, ReadAllOfHfConfig},
                                          Kind{"index", ShardIndexSample, ReadAllOfShardIndex}),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace ingot::formats

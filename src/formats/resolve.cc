@@ -1,6 +1,7 @@
 // ResolveModel: names of models to paths, by the layout of the Hugging Face cache. Never goes to the network.
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "base/env.h"
 #include "base/mapped_file.h"

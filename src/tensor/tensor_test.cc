@@ -181,7 +181,10 @@ class Counting : public WeightSource {
   int64_t cols() const override { return 2; }
   Format format() const override { return Format::Dense(DType::kF32); }
   void Read(int64_t row, int64_t count, WeightRows* out) const override {
-    *out = {.format = format(), .rows = count, .cols = 2};
+    *out = WeightRows();
+    out->format = format();
+    out->rows = count;
+    out->cols = 2;
     for (int64_t i = 0; i < 2 * count; ++i) out->dense.push_back(static_cast<float>(first_ + row + i / 2));
   }
 
