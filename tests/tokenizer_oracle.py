@@ -4,7 +4,7 @@
 Small vocabularies of every family are trained here, then random and nasty strings are encoded and decoded by both; ids
 and texts must be identical.
 
-  tokenizer_oracle.py BINARY [--strings N] [--long N] [--seed S] [--only NAME] [--file TOKENIZER_JSON …]
+  tokenizer_oracle.py BINARY [--strings N] [--long N] [--seed S] [--all-code-points] [--only NAME] [--file TOKENIZER_JSON …]
 
 BINARY is build/release/bin/tokenizer_oracle. N strings go through every vocabulary. With --file, tokenizers of your own
 are compared too.
@@ -127,6 +127,13 @@ def long_strings():
     n = 100_000
     return ["a" * n, " " * n, "1" * n, "\n" * n, "é" * (n // 2), "日" * (n // 3), "a b " * (n // 4), "A" * n, "!" * n, "\U0001f600" * (n // 4),
             "a" + "\u0301\u0323" * (n // 4), "<|im_start|" * (n // 11), "'" * n, "ab" * (n // 2), " \n" * (n // 2)]  # fmt: skip
+
+
+def code_point_strings():
+    """Every code point alone, after a letter, before one, after a space and before a digit."""
+    scalars = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
+    for begin in range(0, len(scalars), 64):
+        yield "".join(f"a{chr(c)}Z {chr(c)}1{chr(c)}\n" for c in scalars[begin : begin + 64])
 
 
 def some_long_strings(first, count):
@@ -350,10 +357,11 @@ def report(name, text, what, expected, got):
     print(f"{name}: {what} differ for {shown!r}\n  expected {str(expected)[:400]}\n  got      {str(got)[:400]}")
 
 
-def compare_hf(ours, name, tokenizer, strings, folder, failures):
-    path = os.path.join(folder, name + ".json")
-    tokenizer.save(path)
-    answer = ours.ask(load={"tokenizer_json": path})
+def compare_hf(ours, name, tokenizer, strings, failures):
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+        file.write(tokenizer.to_str())
+        file.flush()
+        answer = ours.ask(load={"tokenizer_json": file.name})
     if "error" in answer:
         print(f"{name}: {answer['error']}")
         failures.append(name)
@@ -412,6 +420,7 @@ def main():
     parser.add_argument("binary")
     parser.add_argument("--strings", type=int, default=150, help="random strings per vocabulary")
     parser.add_argument("--long", type=int, default=3, help="strings of 100 kB per vocabulary, at most 15")
+    parser.add_argument("--all-code-points", action="store_true", help="also strings of all code points, in all contexts")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="vocabularies whose name contains this")
     parser.add_argument("--file", nargs="*", default=[], help="more tokenizer.json files")
@@ -427,8 +436,10 @@ def main():
             if options.only not in name:
                 continue
             strings = NASTY + some_long_strings(i, options.long) + [random_string(rng, lines) for _ in range(options.strings)]
+            if options.all_code_points:
+                strings += code_point_strings()
             total += len(strings)
-            compare_hf(ours, name, tokenizer, strings, folder, failures)
+            compare_hf(ours, name, tokenizer, strings, failures)
         for i, (name, path) in enumerate(sentencepiece_models(lines, folder)):
             if options.only not in name:
                 continue

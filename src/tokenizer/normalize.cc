@@ -50,33 +50,30 @@ class UnicodeForm : public Normalizer {
     TrustCursor trusted(text);
     const char* const end = in.data() + in.size();
     size_t begin = 0;
-    std::string block;
+    const auto append_block = [&](size_t block_end) {
+      if (block_end > begin) AppendBlock({in.data() + begin, block_end - begin}, trusted(begin, block_end), out);
+      begin = block_end;
+    };
     for (size_t at = 0; at < in.size();) {
       const auto [code_point, length] = DecodeUtf8(in.data() + at, end);
       const bool opaque = code_point >= 0x80 && IsOpaqueToNormalization(code_point);
-      if ((code_point < 0x80 || opaque) && at > begin) AppendBlock(in, begin, at, block, trusted, out), begin = at;
-      at += length;
+      if (code_point < 0x80 || opaque) append_block(at);
       if (opaque) {
-        out.Append({in.data() + begin, length}, trusted(begin, at));
-        begin = at;
+        out.Append({in.data() + at, length}, trusted(at, at + length));
+        begin = at + length;
       }
+      at += length;
     }
-    if (begin < in.size()) AppendBlock(in, begin, in.size(), block, trusted, out);
+    append_block(in.size());
     text = std::move(out);
   }
 
  private:
-  void AppendBlock(const std::string& in, size_t begin, size_t end, std::string& block, TrustCursor& trusted,
-                   MarkedText& out) const {
-    const std::string_view source(in.data() + begin, end - begin);
-    const bool is_trusted = trusted(begin, end);
-    if (source.size() == 1) {
-      out.Append(source, is_trusted);
-      return;
-    }
-    block.clear();
-    Normalize(source, block);
-    out.Append(block, is_trusted);
+  void AppendBlock(std::string_view block, bool is_trusted, MarkedText& out) const {
+    if (block.size() == 1) return out.Append(block, is_trusted);
+    std::string normalized;
+    Normalize(block, normalized);
+    out.Append(normalized, is_trusted);
   }
 
   // Marks are sorted by us: utf8proc sorts by exchanging neighbours, in quadratic time.

@@ -9,9 +9,16 @@ namespace {
 
 constexpr std::string_view kMetaspaceDefault = "\xE2\x96\x81";
 
-// Joins the matches of a text and what lies between them as the behavior says.
-void EmitPieces(std::string_view text, const std::vector<ByteSpan>& matches, SplitBehavior behavior, bool invert,
-                bool at_start, PieceSink sink) {
+struct SplitMode {
+  SplitBehavior behavior;
+  bool invert;  // what lies between the matches counts as the matches
+};
+
+// Joins the matches of a text and what lies between them as the mode says.
+void EmitPieces(std::string_view text, const std::vector<ByteSpan>& matches, SplitMode mode, bool at_start,
+                PieceSink sink) {
+  const SplitBehavior behavior = mode.behavior;
+  const bool invert = mode.invert;
   struct Part {
     size_t begin, end;
     bool match;
@@ -54,7 +61,7 @@ class SplitStage : public PreTokenizer {
     if (pattern_.function() == nullptr || behavior_ != SplitBehavior::kIsolated) {
       std::vector<ByteSpan> matches;
       pattern_.FindAll(text, matches);
-      EmitPieces(text, matches, behavior_, invert_, at_start, sink);
+      EmitPieces(text, matches, {behavior_, invert_}, at_start, sink);
       return;
     }
     // The usual case, without lists. What does not match is a piece too.
@@ -89,7 +96,7 @@ class CharacterStage : public PreTokenizer {
       if (holds_(code_point)) matches.emplace_back(at, at + length);
       at += length;
     }
-    EmitPieces(text, matches, behavior_, false, at_start, sink);
+    EmitPieces(text, matches, {behavior_, false}, at_start, sink);
   }
 
  private:
