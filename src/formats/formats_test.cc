@@ -253,6 +253,8 @@ TEST_F(FormatsTest, OpensTheOnlyGgufOfADirectory) {
   EXPECT_EQ((*checkpoint)->path(), folder_ + "/one.gguf");
   EXPECT_EQ((*checkpoint)->Weight("experts").value()->rows(), 4);
   EXPECT_EQ((*checkpoint)->Weight("blk.0.ffn.weight").value()->format().bits, 4);
+  Write("config.json", "{}");
+  EXPECT_EQ(Checkpoint::Open(folder_).value()->kind(), CheckpointKind::kGguf);
   Write("two.gguf", GgufSample().bytes);
   EXPECT_THAT(OpenError(folder_), HasSubstr("holds 2 GGUF models; name one"));
 }

@@ -93,21 +93,28 @@ Status AddShards(const std::string& directory, const std::string& index_path, Ch
                  missing.begin()->second, missing.size());
 }
 
+// The file of weights or the index of a Hugging Face directory, in order of preference; empty if there is none.
+std::string HfWeights(const std::string& directory) {
+  for (const char* name :
+       {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+    std::string path = directory + "/" + name;
+    if (Exists(path)) return path;
+  }
+  return "";
+}
+
 Result<std::shared_ptr<const Checkpoint>> OpenHfDirectory(const std::string& directory) {
   CheckpointParts parts;
   parts.path = directory;
   INGOT_RETURN_IF_ERROR(ReadHfTexts(directory, &parts));
-  Status status = NotFound(
-      "{}: no weights; looked for model.safetensors, model.safetensors.index.json, pytorch_model.bin and "
-      "pytorch_model.bin.index.json",
-      directory);
-  for (const char* name : {"model.safetensors", "pytorch_model.bin"}) {
-    const std::string path = directory + "/" + name, index = path + ".index.json";
-    if (!Exists(path) && !Exists(index)) continue;
-    status = Exists(path) ? AddFile(path, &parts) : AddShards(directory, index, &parts);
-    break;
+  const std::string weights = HfWeights(directory);
+  if (weights.empty()) {
+    return NotFound(
+        "{}: no weights; looked for model.safetensors, model.safetensors.index.json, pytorch_model.bin and "
+        "pytorch_model.bin.index.json",
+        directory);
   }
-  INGOT_RETURN_IF_ERROR(status);
+  INGOT_RETURN_IF_ERROR(weights.ends_with(".json") ? AddShards(directory, weights, &parts) : AddFile(weights, &parts));
   return LoadedCheckpoint::Make(std::move(parts));
 }
 
@@ -175,9 +182,12 @@ Result<std::shared_ptr<const Checkpoint>> OpenGguf(const std::string& path) {
 }
 
 Result<std::shared_ptr<const Checkpoint>> OpenDirectory(const std::string& directory) {
-  if (Exists(directory + "/config.json")) return OpenHfDirectory(directory);
+  // Repositories of GGUF files may carry the configuration of the model that they were made from.
+  const bool has_config = Exists(directory + "/config.json");
+  if (has_config && !HfWeights(directory).empty()) return OpenHfDirectory(directory);
   INGOT_ASSIGN_OR_RETURN(const auto models, FindGgufModels(directory));
   if (models.size() == 1) return OpenGguf(models[0]);
+  if (models.empty() && has_config) return OpenHfDirectory(directory);
   if (models.empty()) return NotFound("{}: neither config.json nor a .gguf file", directory);
   return InvalidArgument("{}: holds {} GGUF models; name one: {}", directory, models.size(), fmt::join(models, ", "));
 }
