@@ -43,15 +43,15 @@ TEST(MemoryPlan, RefusesWithTheValueThatFits) {
   const auto plan = PlanMemory(options, Needs(), 61 * kMiB);
   ASSERT_FALSE(plan.has_value());
   EXPECT_EQ(plan.error().code(), Code::kResourceExhausted);
-  EXPECT_NE(plan.error().message().find("--session-len 2496 fits"), std::string::npos) << plan.error().message();
-  options.session_len = 2496;
+  EXPECT_NE(plan.error().message().find("--session-len 2560 fits"), std::string::npos) << plan.error().message();
+  options.session_len = 2560;
   EXPECT_TRUE(PlanMemory(options, Needs(), 61 * kMiB).has_value());
 
   options = Options();
   options.kv_cache_bytes = 60 * kMiB;
   const auto refused = PlanMemory(options, Needs(), 61 * kMiB);
   ASSERT_FALSE(refused.has_value());
-  EXPECT_NE(refused.error().message().find("--kv-cache-memory 52836736 fits"), std::string::npos)
+  EXPECT_NE(refused.error().message().find("--kv-cache-memory 52837376 fits"), std::string::npos)
       << refused.error().message();
   EXPECT_EQ(PlanMemory(Options(), Needs(), 5 * kMiB).error().code(), Code::kResourceExhausted);
 }
