@@ -40,7 +40,8 @@ std::optional<Value> PythonAttribute(Runtime& runtime, const Value& object, std:
     if ((*list)->kind == ListData::Kind::kGroup && (name == "grouper" || name == "list")) {
       return (*list)->items[name == "grouper" ? 0 : 1];
     }
-    if ((*list)->IsIndexable()) entry = FindListMethod(name);
+    const bool copies = (*list)->kind == ListData::Kind::kList;
+    if ((*list)->IsIndexable() && (copies || name != "copy")) entry = FindListMethod(name);
   }
   if (entry == nullptr) return std::nullopt;
   return std::make_shared<const MethodData>(object, entry);

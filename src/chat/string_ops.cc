@@ -25,7 +25,7 @@ std::vector<Piece> Words(std::string_view text, int64_t max_splits, bool from_ri
     if (!space && !continues) words.push_back({pos, pos + decoded.length});
     pos += decoded.length;
   }
-  if (max_splits < 0 || words.size() <= static_cast<size_t>(max_splits) + 1) return words;
+  if (max_splits < 0 || words.size() <= static_cast<size_t>(max_splits)) return words;
   const auto kept = static_cast<size_t>(max_splits);
   if (from_right) {
     // What is left of the split words keeps the white space before it, not that after it.
