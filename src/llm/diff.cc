@@ -41,8 +41,15 @@ struct Sums {
   int64_t agreed = 0;
 };
 
-// One position: rows of logits of both, and the token that came.
-void AddPosition(const float* a, const float* b, int64_t vocab_size, int32_t next, Sums* sums, DiffResult* result) {
+// Logits of both, [vocab_size], and the token that came.
+struct Position {
+  const float* a;
+  const float* b;
+  int32_t next;
+};
+
+void AddPosition(const Position& position, int64_t vocab_size, Sums* sums, DiffResult* result) {
+  const auto& [a, b, next] = position;
   const double sum_a = LogSumExp(a, vocab_size), sum_b = LogSumExp(b, vocab_size);
   double kl = 0.0;
   for (int64_t id = 0; id < vocab_size; ++id) {
