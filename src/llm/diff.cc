@@ -94,8 +94,8 @@ Result<DiffResult> Diff(Llm& a, Llm& b, std::string_view text, const DiffOptions
                                         [&](int64_t position, const float* logits) {
                                           if (position + 1 >= options.window) return;
                                           const int32_t next = windows[w][static_cast<size_t>(position) + 1];
-                                          AddPosition(rows.data() + (position - first) * vocab_size, logits, vocab_size,
-                                                      next, &sums, &result);
+                                          AddPosition({rows.data() + (position - first) * vocab_size, logits, next},
+                                                      vocab_size, &sums, &result);
                                         }));
     if (options.progress) options.progress(static_cast<int64_t>(w) + 1, static_cast<int64_t>(windows.size()));
   }
