@@ -99,16 +99,21 @@ void AppendLowerInContext(std::string& out, std::string_view text, size_t pos, c
 
 bool HasCase(char32_t code) { return IsUpper(code) || IsLower(code) || IsTitle(code); }
 
+// first_is_context: whether a word's first letter counts as one before a final sigma.
 // Characters for which `starts(previous character)` holds go through `first`, the others become small letters.
 template <typename Starts>
-StrPtr CapitalizeWords(const Str& source, void (*first)(std::string&, char32_t), Starts starts) {
+StrPtr CapitalizeWords(const Str& source, void (*first)(std::string&, char32_t), Starts starts,
+                       bool first_is_context = true) {
   char32_t previous = 0;
+  bool after_letter = false;
   return MapEach(source, [&](std::string& out, size_t pos, char32_t code) {
-    if (starts(pos, previous)) {
+    const bool start = starts(pos, previous);
+    if (start) {
       first(out, code);
     } else {
-      AppendLowerInContext(out, source.view(), pos, code, IsAlpha(previous));
+      AppendLowerInContext(out, source.view(), pos, code, after_letter);
     }
+    after_letter = IsAlpha(code) && (first_is_context || !start);
     previous = code;
   });
 }
@@ -130,8 +135,16 @@ StrPtr Capitalize(const Str& text) {
 }
 
 StrPtr SwapCase(const Str& text) {
-  return MapChars(text, [](std::string& out, char32_t code) {
-    IsUpper(code) ? AppendLower(out, code) : IsLower(code) ? AppendUpper(out, code) : AppendUtf8(out, code);
+  char32_t previous = 0;
+  return MapEach(text, [&](std::string& out, size_t pos, char32_t code) {
+    if (IsUpper(code)) {
+      AppendLowerInContext(out, text.view(), pos, code, IsAlpha(previous));
+    } else if (IsLower(code)) {
+      AppendUpper(out, code);
+    } else {
+      AppendUtf8(out, code);
+    }
+    previous = code;
   });
 }
 
@@ -140,9 +153,13 @@ StrPtr TitleMethod(const Str& text) {
 }
 
 StrPtr TitleFilter(const Str& text) {
-  return CapitalizeWords(text, &AppendUpper, [](size_t pos, char32_t previous) {
-    return pos == 0 || IsSpace(previous) || std::u32string_view(U"-({[<").find(previous) != std::u32string_view::npos;
-  });
+  return CapitalizeWords(
+      text, &AppendUpper,
+      [](size_t pos, char32_t previous) {
+        return pos == 0 || IsSpace(previous) ||
+               std::u32string_view(U"-({[<").find(previous) != std::u32string_view::npos;
+      },
+      /*first_is_context=*/false);
 }
 
 StrPtr EscapeHtml(const Str& text) {
