@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "base/topology.h"
 #include "common.h"
-#include "kernels/isa.h"
+#include "ops/isa_info.h"
 
 namespace ingot::cli {
 namespace {
@@ -29,17 +29,12 @@ std::string GpuLine() {
 struct Environment {
   CpuAllowance cpu = GetCpuAllowance();
   MemoryAllowance memory = GetMemoryAllowance();
-  kernels::Isa isa = kernels::ChosenIsa();
-  std::string cpu_model = CpuModel(), gpu = GpuLine(), problem = kernels::IsaProblem();
+  ops::IsaInfo isa = ops::GetIsaInfo();
+  std::string cpu_model = CpuModel(), gpu = GpuLine();
 
-  std::vector<std::string> IsaNames() const {
-    std::vector<std::string> names;
-    for (const kernels::Isa available : kernels::AvailableIsas()) names.emplace_back(kernels::IsaName(available));
-    return names;
-  }
   std::string Verdict() const {
-    if (!problem.empty()) return problem;
-    if (isa == kernels::Isa::kReference) return "works, but slowly: this CPU has no AVX2";
+    if (!isa.problem.empty()) return isa.problem;
+    if (!isa.is_vectorized) return "works, but slowly: this CPU has no AVX2";
     if (memory.available_bytes < int64_t{1} << 30)
       return "less than 1 GiB of memory is free: only the smallest models will load";
     return fmt::format("ready: weights of up to about {} will fit beside a KV cache",
@@ -52,8 +47,8 @@ void PrintJson(const Environment& env) {
   AppendJsonString(out, env.cpu_model);
   out += fmt::format(
       R"(,"hardware_threads":{},"physical_cores":{},"usable_threads":{},"isa":"{}","isas":["{}"],"memory_bytes":{},"available_bytes":{},"gpu":)",
-      env.cpu.hardware_threads, env.cpu.physical_cores, env.cpu.usable_threads, kernels::IsaName(env.isa),
-      fmt::join(env.IsaNames(), "\",\""), env.memory.total_bytes, env.memory.available_bytes);
+      env.cpu.hardware_threads, env.cpu.physical_cores, env.cpu.usable_threads, env.isa.chosen,
+      fmt::join(env.isa.available, "\",\""), env.memory.total_bytes, env.memory.available_bytes);
   AppendJsonString(out, env.gpu);
   out += R"(,"verdict":)";
   AppendJsonString(out, env.Verdict());
@@ -71,7 +66,7 @@ Status CheckEnv(bool json) {
   fmt::print("threads     {} to compute with ({} hardware threads on {} cores{})\n", env.cpu.usable_threads,
              env.cpu.hardware_threads, env.cpu.physical_cores,
              env.cpu.quota ? fmt::format(", quota {:.2f} CPUs", *env.cpu.quota) : "");
-  fmt::print("ISA         {} (of {})\n", kernels::IsaName(env.isa), fmt::join(env.IsaNames(), ", "));
+  fmt::print("ISA         {} (of {})\n", env.isa.chosen, fmt::join(env.isa.available, ", "));
   fmt::print("memory      {} free of {}{}\n", HumanBytes(env.memory.available_bytes),
              HumanBytes(env.memory.total_bytes), env.memory.cgroup_limit ? ", limited by the cgroup" : "");
   fmt::print("GPU         {}\n", env.gpu);

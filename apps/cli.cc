@@ -7,7 +7,7 @@
 #include "base/env.h"
 #include "base/log.h"
 #include "foreign_flags.h"
-#include "kernels/isa.h"
+#include "ops/isa_info.h"
 
 namespace ingot::cli {
 namespace {
@@ -207,7 +207,7 @@ int Main(int argc, char** argv) {
     }
     SetLogLevel(*level);
   }
-  if (const std::string_view problem = kernels::IsaProblem(); !problem.empty())
+  if (const std::string problem = ops::GetIsaInfo().problem; !problem.empty())
     fmt::print(stderr, "warning: {}\n", problem);
   const Status status = chosen();
   if (status.ok()) return 0;

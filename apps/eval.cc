@@ -7,8 +7,8 @@
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "common.h"
-#include "kernels/isa.h"
 #include "models/model.h"
+#include "ops/isa_info.h"
 #include "progress_bar.h"
 #include "tokenizer/tokenizer.h"
 
@@ -169,8 +169,7 @@ Status Logits(const LogitsFlags& flags) {
   fmt::print(
       "{{\"logits_hash\":\"{:016x}\",\"positions\":{},\"threads\":{},\"chunk\":{},\"isa\":\"{}\",\"compute\":\"{}\"}}"
       "\n",
-      hash, count, llm->options().num_threads, flags.chunk, kernels::IsaName(kernels::ChosenIsa()),
-      flags.model.compute);
+      hash, count, llm->options().num_threads, flags.chunk, ops::GetIsaInfo().chosen, flags.model.compute);
   return {};
 }
 

@@ -94,7 +94,7 @@ void Decoder::Forward(const ops::Context& context, const StepBatch& batch, const
   }
   if (tap) {
     const TensorView normed = View(a.normed, num_tokens, spec_.hidden_size);
-    ops::RmsNorm(context, hidden, weights_.final_norm.data(), spec_.norm_eps, normed);
+    ops::RmsNorm(context, hidden, {weights_.final_norm.data(), spec_.norm_eps}, normed);
     (*tap)(spec_.num_layers, a.normed, num_tokens);
   }
   Logits(step, logits);
@@ -104,7 +104,7 @@ void Decoder::ComputeAngles(const Step& step) const {
   const int64_t plane = step.num_tokens * (spec_.rotary_dim / 2);
   for (size_t i = 0; i < ropes_.size(); ++i) {
     const int64_t offset = static_cast<int64_t>(i) * plane;
-    ops::RopeAngles(step.context, step.batch.positions, ropes_[i].inv_freq, ropes_[i].factor, step.a.cos + offset,
+    ops::RopeAngles(step.context, step.batch.positions, {ropes_[i].inv_freq, ropes_[i].factor}, step.a.cos + offset,
                     step.a.sin + offset);
   }
 }
@@ -117,13 +117,13 @@ void Decoder::RunLayer(const Step& step, int layer) const {
   const TensorView normed = View(step.a.normed, step.num_tokens, spec_.hidden_size);
   const TensorView branch = View(step.a.branch, step.num_tokens, spec_.hidden_size);
 
-  ops::RmsNorm(context, hidden, w.attention_norm.data(), eps, normed);
+  ops::RmsNorm(context, hidden, {w.attention_norm.data(), eps}, normed);
   SelfAttention(step, layer);
-  if (spec_.post_norms) ops::RmsNorm(context, branch, w.post_attention_norm.data(), eps, branch);
+  if (spec_.post_norms) ops::RmsNorm(context, branch, {w.post_attention_norm.data(), eps}, branch);
 
-  ops::AddRmsNorm(context, branch, hidden, w.mlp_norm.data(), eps, normed);
+  ops::AddRmsNorm(context, branch, hidden, {w.mlp_norm.data(), eps}, normed);
   spec_.layers[static_cast<size_t>(layer)].moe ? Mixture(step, layer) : Mlp(step, layer);
-  if (spec_.post_norms) ops::RmsNorm(context, branch, w.post_mlp_norm.data(), eps, branch);
+  if (spec_.post_norms) ops::RmsNorm(context, branch, {w.post_mlp_norm.data(), eps}, branch);
 
   ops::Add(context, branch, hidden);
 }
@@ -187,7 +187,7 @@ void Decoder::Logits(const Step& step, float* logits) const {
   const TensorView normed = View(step.a.last_norm, rows, spec_.hidden_size);
   const TensorView out = View(logits, rows, spec_.vocab_size);
   ops::GatherRows(step.context, hidden, step.batch.logits_rows, last);
-  ops::RmsNorm(step.context, last, weights_.final_norm.data(), spec_.norm_eps, normed);
+  ops::RmsNorm(step.context, last, {weights_.final_norm.data(), spec_.norm_eps}, normed);
   ops::Linear(step.context, normed, weights_.output(), nullptr, out);
   if (spec_.logit_softcap > 0.0f) ops::Softcap(step.context, out, spec_.logit_softcap);
 }

@@ -38,8 +38,8 @@ void Decoder::Mixture(const Step& step, int layer) const {
   const int64_t rows = t * spec_.experts_per_token;
 
   w.router.Apply(step.context, a.normed, t, a.router_logits);
-  ops::RouteTopK(step.context, View(a.router_logits, t, spec_.num_experts), spec_.experts_per_token,
-                 spec_.normalize_topk, a.expert_ids, a.expert_weights);
+  ops::RouteTopK(step.context, View(a.router_logits, t, spec_.num_experts),
+                 {spec_.experts_per_token, spec_.normalize_topk}, a.expert_ids, a.expert_weights);
   SortByExpert(step);
   ops::GatherRows(step.context, View(a.normed, t, h), {a.token_of, static_cast<size_t>(rows)},
                   View(a.expert_in, rows, h));

@@ -35,18 +35,19 @@ void NormRows(const Context& context, const kernels::RmsNormParams& params, int6
 
 }  // namespace
 
-void RmsNorm(const Context& context, const TensorView& x, const float* weight, float eps, const TensorView& y) {
+void RmsNorm(const Context& context, const TensorView& x, NormWeight norm, const TensorView& y) {
   CheckMatrix(x);
   INGOT_CHECK(y.dtype == DType::kF32 && x.shape == y.shape);
-  NormRows(context, {x.Data<float>(), nullptr, weight, y.Data<float>(), x.shape[1], eps}, x.shape[0]);
+  NormRows(context, {x.Data<float>(), nullptr, norm.weight, y.Data<float>(), x.shape[1], norm.eps}, x.shape[0]);
 }
 
-void AddRmsNorm(const Context& context, const TensorView& x, const TensorView& residual, const float* weight, float eps,
+void AddRmsNorm(const Context& context, const TensorView& x, const TensorView& residual, NormWeight norm,
                 const TensorView& y) {
   CheckMatrix(x);
   INGOT_CHECK(y.dtype == DType::kF32 && x.shape == y.shape);
   INGOT_CHECK(residual.dtype == DType::kF32 && x.shape == residual.shape);
-  NormRows(context, {x.Data<float>(), residual.Data<float>(), weight, y.Data<float>(), x.shape[1], eps}, x.shape[0]);
+  NormRows(context, {x.Data<float>(), residual.Data<float>(), norm.weight, y.Data<float>(), x.shape[1], norm.eps},
+           x.shape[0]);
 }
 
 void Add(const Context& context, const TensorView& x, const TensorView& y) {
@@ -72,24 +73,24 @@ void Softcap(const Context& context, const TensorView& x, float cap) {
   });
 }
 
-void RopeAngles(const Context& context, std::span<const int32_t> positions, std::span<const double> inv_freq,
-                double factor, float* cos, float* sin) {
-  const int64_t half = static_cast<int64_t>(inv_freq.size());
+void RopeAngles(const Context& context, std::span<const int32_t> positions, const RopeTable& table, float* cos,
+                float* sin) {
+  const int64_t half = static_cast<int64_t>(table.inv_freq.size());
   const auto rows = [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const double position = positions[static_cast<size_t>(t)];
       for (int64_t i = 0; i < half; ++i) {
-        const double angle = position * inv_freq[static_cast<size_t>(i)];
-        cos[t * half + i] = static_cast<float>(factor * std::cos(angle));
-        sin[t * half + i] = static_cast<float>(factor * std::sin(angle));
+        const double angle = position * table.inv_freq[static_cast<size_t>(i)];
+        cos[t * half + i] = static_cast<float>(table.factor * std::cos(angle));
+        sin[t * half + i] = static_cast<float>(table.factor * std::sin(angle));
       }
     }
   };
   ForRows(context, static_cast<int64_t>(positions.size()), 64 * half, rows);
 }
 
-void RouteTopK(const Context& context, const TensorView& router_logits, int k, bool normalize, int32_t* ids,
-               float* weights) {
+void RouteTopK(const Context& context, const TensorView& router_logits, RouteRule rule, int32_t* ids, float* weights) {
+  const int k = rule.k;
   CheckMatrix(router_logits);
   const int64_t experts = router_logits.shape[1];
   INGOT_CHECK(k >= 1 && k <= experts);
@@ -109,7 +110,7 @@ void RouteTopK(const Context& context, const TensorView& router_logits, int k, b
     const float max = logits[chosen[0]];
     context.kernels->elementwise.exp(weight, weight, k);
     float sum = 0;
-    if (normalize) {
+    if (rule.normalize) {
       for (int rank = 0; rank < k; ++rank) sum += weight[rank];
     } else {
       for (int64_t e = 0; e < experts; ++e) {

@@ -10,11 +10,15 @@
 
 namespace ingot::ops {
 
+struct NormWeight {
+  const float* weight;  // [H]
+  float eps;
+};
 // y[t] = x[t] / sqrt(mean(x[t]²) + eps) · weight.   x, y: [T, H] (may be the same), weight: [H]. (Gemma's 1 + w is
 // folded in at load.)
-void RmsNorm(const Context& context, const TensorView& x, const float* weight, float eps, const TensorView& y);
+void RmsNorm(const Context& context, const TensorView& x, NormWeight norm, const TensorView& y);
 // residual[t] += x[t];  y[t] = RmsNorm(residual[t]).
-void AddRmsNorm(const Context& context, const TensorView& x, const TensorView& residual, const float* weight, float eps,
+void AddRmsNorm(const Context& context, const TensorView& x, const TensorView& residual, NormWeight norm,
                 const TensorView& y);
 // y += x
 void Add(const Context& context, const TensorView& x, const TensorView& y);
@@ -25,10 +29,14 @@ void ActMul(const Context& context, const TensorView& gate_up, Activation activa
 // x = cap · tanh(x / cap)
 void Softcap(const Context& context, const TensorView& x, float cap);
 
+struct RopeTable {
+  std::span<const double> inv_freq;  // [rotary_dim / 2]
+  double factor;
+};
 // cos[t][i] = factor · cos(positions[t] · inv_freq[i]), sin alike.   cos, sin: [T, inv_freq.size()]. Once a step, in
 // double.
-void RopeAngles(const Context& context, std::span<const int32_t> positions, std::span<const double> inv_freq,
-                double factor, float* cos, float* sin);
+void RopeAngles(const Context& context, std::span<const int32_t> positions, const RopeTable& table, float* cos,
+                float* sin);
 
 struct RopeKvWriteParams {
   float* q;            // [T, num_heads, head_dim], row stride qkv_stride; rotated in place
@@ -72,10 +80,13 @@ void Attention(const Context& context, const AttentionParams& params);
 int64_t AttentionScratchBytes(const Context& context, int64_t max_tokens, int num_heads, int head_dim,
                               int64_t max_context);
 
+struct RouteRule {
+  int k;           // experts a token
+  bool normalize;  // softmax over the chosen k, else over all
+};
 // Mixture of experts. router_logits: [T, E]. Per token the k largest logits (ties: lower index), rank order; weights
 // are softmax over all experts, or (normalize) over the chosen k.   ids, weights: [T, k]
-void RouteTopK(const Context& context, const TensorView& router_logits, int k, bool normalize, int32_t* ids,
-               float* weights);
+void RouteTopK(const Context& context, const TensorView& router_logits, RouteRule rule, int32_t* ids, float* weights);
 // y[t] = Σ_rank weights[t][rank] · expert_out[row_of[t · k + rank]], in rank order.   expert_out: [T·k, H], y: [T, H]
 struct CombineParams {
   const float* expert_out;  // [T·k, H]

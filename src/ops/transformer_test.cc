@@ -121,7 +121,7 @@ TEST_P(TransformerTest, RmsNorm) {
   for (const int64_t h : kWidths) {
     for (const int64_t rows : kRowCounts) {
       std::vector<float> x = Random(rows * h), weight = Random(h), y(x.size());
-      RmsNorm(OnThreads(&three_), Matrix(x, rows, h), weight.data(), 1e-5f, Matrix(y, rows, h));
+      RmsNorm(OnThreads(&three_), Matrix(x, rows, h), {weight.data(), 1e-5f}, Matrix(y, rows, h));
       for (int64_t t = 0; t < rows; ++t) {
         double sum = 0;
         for (int64_t i = 0; i < h; ++i) sum += double{x[t * h + i]} * x[t * h + i];
@@ -131,9 +131,9 @@ TEST_P(TransformerTest, RmsNorm) {
         }
       }
       std::vector<float> row(x.end() - h, x.end()), alone(static_cast<size_t>(h));
-      RmsNorm(OnThreads(&one_), Matrix(row, 1, h), weight.data(), 1e-5f, Matrix(alone, 1, h));
+      RmsNorm(OnThreads(&one_), Matrix(row, 1, h), {weight.data(), 1e-5f}, Matrix(alone, 1, h));
       EXPECT_TRUE(SameBits(alone, {y.end() - h, y.end()}));
-      RmsNorm(OnThreads(&one_), Matrix(x, rows, h), weight.data(), 1e-5f, Matrix(x, rows, h));
+      RmsNorm(OnThreads(&one_), Matrix(x, rows, h), {weight.data(), 1e-5f}, Matrix(x, rows, h));
       EXPECT_TRUE(SameBits(x, y)) << "in place, h " << h;
     }
   }
@@ -145,9 +145,9 @@ TEST_P(TransformerTest, AddRmsNormEqualsAddThenRmsNorm) {
     std::vector<float> x = Random(rows * h), residual = Random(rows * h), weight = Random(h);
     std::vector<float> sum = residual, want(x.size()), y(x.size());
     Add(OnThreads(&one_), Matrix(x, rows, h), Matrix(sum, rows, h));
-    RmsNorm(OnThreads(&one_), Matrix(sum, rows, h), weight.data(), 1e-6f, Matrix(want, rows, h));
+    RmsNorm(OnThreads(&one_), Matrix(sum, rows, h), {weight.data(), 1e-6f}, Matrix(want, rows, h));
     for (size_t i = 0; i < x.size(); ++i) EXPECT_EQ(sum[i], x[i] + residual[i]);
-    AddRmsNorm(OnThreads(&three_), Matrix(x, rows, h), Matrix(residual, rows, h), weight.data(), 1e-6f,
+    AddRmsNorm(OnThreads(&three_), Matrix(x, rows, h), Matrix(residual, rows, h), {weight.data(), 1e-6f},
                Matrix(y, rows, h));
     EXPECT_TRUE(SameBits(residual, sum));
     EXPECT_TRUE(SameBits(y, want));
@@ -209,7 +209,7 @@ TEST_P(TransformerTest, RopeAngles) {
   const std::vector<int32_t> positions = {0, 1, 7, 4095, 1000000};
   const std::vector<double> inv_freq = {1.0, 0.1, 1e-4};
   std::vector<float> cos(15), sin(15);
-  RopeAngles(OnThreads(&three_), positions, inv_freq, 1.25, cos.data(), sin.data());
+  RopeAngles(OnThreads(&three_), positions, {inv_freq, 1.25}, cos.data(), sin.data());
   for (size_t t = 0; t < 5; ++t) {
     for (size_t i = 0; i < 3; ++i) {
       EXPECT_EQ(cos[t * 3 + i], static_cast<float>(1.25 * std::cos(positions[t] * inv_freq[i])));
@@ -223,7 +223,7 @@ TEST_P(TransformerTest, RouteTopKIsInRankOrderAndBreaksTiesByIndex) {
   for (const bool normalize : {false, true}) {
     std::vector<int32_t> ids(6);
     std::vector<float> weights(6);
-    RouteTopK(OnThreads(&one_), Matrix(logits, 2, 5), 3, normalize, ids.data(), weights.data());
+    RouteTopK(OnThreads(&one_), Matrix(logits, 2, 5), {3, normalize}, ids.data(), weights.data());
     EXPECT_EQ(ids, (std::vector<int32_t>{1, 2, 0, 0, 1, 2}));
     const double all = 2 + std::exp(-2) + std::exp(-5) + std::exp(-3), chosen = 2 + std::exp(-2);
     const double sum = normalize ? chosen : all;
