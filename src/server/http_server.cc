@@ -28,166 +28,16 @@
 #include "base/log.h"
 #include "server/errors.h"
 #include "server/http.h"
+#include "server/outbox.h"
 
 namespace ingot::server {
 namespace {
 
-namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
 using boost::system::error_code;
 using tcp = asio::ip::tcp;
 using std::chrono::seconds;
-
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-
-// What a handler has said and the connection has not yet written. Shared by the handler's Exchange (any thread) and the
-// connection's coroutine (I/O thread).
-class Outbox {
- public:
-  struct Item {
-    enum class Kind { kWhole, kHead, kChunk, kEnd, kAbort } kind;
-    HttpResponse response;  // kWhole, kHead
-    std::string chunk;      // kChunk
-  };
-
-  Outbox(std::shared_ptr<asio::io_context> io, size_t max_buffered)
-      : io_(std::move(io)), timer_(*io_, asio::steady_timer::time_point::max()), max_buffered_(max_buffered) {}
-
-  // Any thread.
-  bool Push(Item item) {
-    std::function<void()> on_close;
-    {
-      std::lock_guard lock(mutex_);
-      if (closed_) return false;
-      buffered_ += item.chunk.size();
-      if (buffered_ > max_buffered_) {
-        items_.clear();
-        items_.push_back({Item::Kind::kAbort, {}, {}});
-        on_close = CloseLocked();
-      } else {
-        items_.push_back(std::move(item));
-      }
-    }
-    asio::post(*io_, [self = self_.lock()] { self->timer_.cancel(); });
-    if (on_close) on_close();
-    return !on_close;
-  }
-
-  void OnClose(std::function<void()> on_close) {
-    {
-      std::lock_guard lock(mutex_);
-      if (!closed_) {
-        on_close_ = std::move(on_close);
-        return;
-      }
-      if (complete_) return;
-    }
-    on_close();
-  }
-
-  // The answer is over: completely written, or (complete false) the client has gone.
-  void Close(bool complete) {
-    std::function<void()> on_close;
-    {
-      std::lock_guard lock(mutex_);
-      if (closed_) return;
-      complete_ = complete;
-      on_close = CloseLocked();
-    }
-    if (on_close && !complete) on_close();
-    timer_.cancel();
-  }
-
-  // I/O thread: the next things to write; chunks that wait together are joined.
-  asio::awaitable<Item> Next() {
-    for (;;) {
-      {
-        std::lock_guard lock(mutex_);
-        if (!items_.empty()) co_return PopLocked();
-        if (closed_) co_return Item{Item::Kind::kAbort, {}, {}};
-      }
-      timer_.expires_at(asio::steady_timer::time_point::max());
-      // One I/O thread: a Push after the look above cancels this wait only once it has begun.
-      co_await timer_.async_wait(kAwait);
-    }
-  }
-
-  static std::shared_ptr<Outbox> Make(std::shared_ptr<asio::io_context> io, size_t max_buffered) {
-    auto outbox = std::make_shared<Outbox>(std::move(io), max_buffered);
-    outbox->self_ = outbox;
-    return outbox;
-  }
-
- private:
-  std::function<void()> CloseLocked() {
-    closed_ = true;
-    return std::exchange(on_close_, nullptr);
-  }
-  Item PopLocked() {
-    Item item = std::move(items_.front());
-    items_.pop_front();
-    while (item.kind == Item::Kind::kChunk && !items_.empty() && items_.front().kind == Item::Kind::kChunk) {
-      item.chunk += items_.front().chunk;
-      items_.pop_front();
-    }
-    buffered_ -= std::min(buffered_, item.chunk.size());
-    return item;
-  }
-
-  const std::shared_ptr<asio::io_context> io_;
-  std::weak_ptr<Outbox> self_;
-  asio::steady_timer timer_;  // I/O thread only
-  const size_t max_buffered_;
-
-  std::mutex mutex_;  // guards what follows
-  std::deque<Item> items_;
-  size_t buffered_ = 0;
-  bool closed_ = false, complete_ = false;
-  std::function<void()> on_close_;
-};
-
-// The handler's end of an Outbox.
-class ExchangeImpl : public Exchange {
- public:
-  ExchangeImpl(HttpRequest request, std::shared_ptr<Outbox> outbox)
-      : request_(std::move(request)), outbox_(std::move(outbox)) {}
-  ~ExchangeImpl() override {
-    if (stage_ == Stage::kNew) {
-      Respond(ErrorResponse({500, "server_error", "internal_error", "", "the request was dropped without an answer"}));
-    } else if (stage_ == Stage::kStreaming) {
-      Abort();
-    }
-  }
-
-  const HttpRequest& request() const override { return request_; }
-  void Respond(HttpResponse response) override {
-    stage_ = Stage::kDone;
-    outbox_->Push({Outbox::Item::Kind::kWhole, std::move(response), {}});
-  }
-  void StartStream(HttpResponse head) override {
-    stage_ = Stage::kStreaming;
-    outbox_->Push({Outbox::Item::Kind::kHead, std::move(head), {}});
-  }
-  bool Send(std::string chunk) override {
-    return chunk.empty() || outbox_->Push({Outbox::Item::Kind::kChunk, {}, std::move(chunk)});
-  }
-  void Finish() override {
-    stage_ = Stage::kDone;
-    outbox_->Push({Outbox::Item::Kind::kEnd, {}, {}});
-  }
-  void Abort() override {
-    stage_ = Stage::kDone;
-    outbox_->Push({Outbox::Item::Kind::kAbort, {}, {}});
-  }
-  void OnClose(std::function<void()> on_close) override { outbox_->OnClose(std::move(on_close)); }
-
- private:
-  enum class Stage { kNew, kStreaming, kDone };
-  const HttpRequest request_;
-  const std::shared_ptr<Outbox> outbox_;
-  std::atomic<Stage> stage_ = Stage::kNew;
-};
 
 // "%41+b" → "A+b"; an invalid escape stays as it is.
 std::string PercentDecode(std::string_view text) {
@@ -442,8 +292,8 @@ asio::awaitable<bool> Answer(ConnectionPtr connection, Parser& parser) {
   Core& core = *connection->core;
   ResponseStyle style{parser.get().version(), parser.get().keep_alive() && !core.draining,
                       parser.get().method() == http::verb::head, ""};
-  auto exchange = std::make_shared<ExchangeImpl>(
-      ToRequest(parser.release()), connection->outbox = Outbox::Make(core.io, core.options.max_buffered_bytes));
+  auto exchange = MakeExchange(ToRequest(parser.release()),
+                               connection->outbox = Outbox::Make(core.io, core.options.max_buffered_bytes));
   style.request_id = exchange->request().request_id;
   core.Count(0, 1);
   core.router.Dispatch(std::move(exchange));

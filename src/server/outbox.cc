@@ -1,0 +1,140 @@
+#include "server/outbox.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/errors.h"
+
+namespace ingot::server {
+namespace {
+
+// The handler's end of an Outbox.
+class ExchangeImpl : public Exchange {
+ public:
+  ExchangeImpl(HttpRequest request, std::shared_ptr<Outbox> outbox)
+      : request_(std::move(request)), outbox_(std::move(outbox)) {}
+  ~ExchangeImpl() override {
+    if (stage_ == Stage::kNew) {
+      Respond(ErrorResponse({500, "server_error", "internal_error", "", "the request was dropped without an answer"}));
+    } else if (stage_ == Stage::kStreaming) {
+      Abort();
+    }
+  }
+
+  const HttpRequest& request() const override { return request_; }
+  void Respond(HttpResponse response) override {
+    stage_ = Stage::kDone;
+    outbox_->Push({Outbox::Item::Kind::kWhole, std::move(response), {}});
+  }
+  void StartStream(HttpResponse head) override {
+    stage_ = Stage::kStreaming;
+    outbox_->Push({Outbox::Item::Kind::kHead, std::move(head), {}});
+  }
+  bool Send(std::string chunk) override {
+    return chunk.empty() || outbox_->Push({Outbox::Item::Kind::kChunk, {}, std::move(chunk)});
+  }
+  void Finish() override {
+    stage_ = Stage::kDone;
+    outbox_->Push({Outbox::Item::Kind::kEnd, {}, {}});
+  }
+  void Abort() override {
+    stage_ = Stage::kDone;
+    outbox_->Push({Outbox::Item::Kind::kAbort, {}, {}});
+  }
+  void OnClose(std::function<void()> on_close) override { outbox_->OnClose(std::move(on_close)); }
+
+ private:
+  enum class Stage { kNew, kStreaming, kDone };
+  const HttpRequest request_;
+  const std::shared_ptr<Outbox> outbox_;
+  std::atomic<Stage> stage_ = Stage::kNew;
+};
+
+}  // namespace
+
+Outbox::Outbox(std::shared_ptr<asio::io_context> io, size_t max_buffered)
+    : io_(std::move(io)), timer_(*io_, asio::steady_timer::time_point::max()), max_buffered_(max_buffered) {}
+
+std::shared_ptr<Outbox> Outbox::Make(std::shared_ptr<asio::io_context> io, size_t max_buffered) {
+  auto outbox = std::make_shared<Outbox>(std::move(io), max_buffered);
+  outbox->self_ = outbox;
+  return outbox;
+}
+
+bool Outbox::Push(Item item) {
+  std::function<void()> on_close;
+  {
+    std::lock_guard lock(mutex_);
+    if (closed_) return false;
+    buffered_ += item.chunk.size();
+    if (buffered_ > max_buffered_) {
+      items_.clear();
+      items_.push_back({Item::Kind::kAbort, {}, {}});
+      on_close = CloseLocked();
+    } else {
+      items_.push_back(std::move(item));
+    }
+  }
+  asio::post(*io_, [self = self_.lock()] { self->timer_.cancel(); });
+  if (on_close) on_close();
+  return !on_close;
+}
+
+void Outbox::OnClose(std::function<void()> on_close) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!closed_) {
+      on_close_ = std::move(on_close);
+      return;
+    }
+    if (complete_) return;
+  }
+  on_close();
+}
+
+void Outbox::Close(bool complete) {
+  std::function<void()> on_close;
+  {
+    std::lock_guard lock(mutex_);
+    if (closed_) return;
+    complete_ = complete;
+    on_close = CloseLocked();
+  }
+  if (on_close && !complete) on_close();
+  timer_.cancel();
+}
+
+asio::awaitable<Outbox::Item> Outbox::Next() {
+  for (;;) {
+    {
+      std::lock_guard lock(mutex_);
+      if (!items_.empty()) co_return PopLocked();
+      if (closed_) co_return Item{Item::Kind::kAbort, {}, {}};
+    }
+    timer_.expires_at(asio::steady_timer::time_point::max());
+    // One I/O thread: a Push after the look above cancels this wait only once it has begun.
+    co_await timer_.async_wait(kAwait);
+  }
+}
+
+std::function<void()> Outbox::CloseLocked() {
+  closed_ = true;
+  return std::exchange(on_close_, nullptr);
+}
+
+Outbox::Item Outbox::PopLocked() {
+  Item item = std::move(items_.front());
+  items_.pop_front();
+  while (item.kind == Item::Kind::kChunk && !items_.empty() && items_.front().kind == Item::Kind::kChunk) {
+    item.chunk += items_.front().chunk;
+    items_.pop_front();
+  }
+  buffered_ -= std::min(buffered_, item.chunk.size());
+  return item;
+}
+
+std::shared_ptr<Exchange> MakeExchange(HttpRequest request, std::shared_ptr<Outbox> outbox) {
+  return std::make_shared<ExchangeImpl>(std::move(request), std::move(outbox));
+}
+
+}  // namespace ingot::server

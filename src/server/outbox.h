@@ -1,0 +1,67 @@
+// Between a handler, on any thread, and the connection that writes its answer.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "server/http.h"
+
+namespace ingot::server {
+
+namespace asio = boost::asio;
+
+// Results of asynchronous operations come as (error, …), not as exceptions.
+inline constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+
+// What a handler has said and the connection has not yet written. Shared by the handler's Exchange (any thread) and the
+// connection's coroutine (I/O thread).
+class Outbox {
+ public:
+  struct Item {
+    enum class Kind { kWhole, kHead, kChunk, kEnd, kAbort } kind;
+    HttpResponse response;  // kWhole, kHead
+    std::string chunk;      // kChunk
+  };
+
+  static std::shared_ptr<Outbox> Make(std::shared_ptr<asio::io_context> io, size_t max_buffered);
+  Outbox(std::shared_ptr<asio::io_context> io, size_t max_buffered);  // for Make
+
+  // Any thread. False: the answer is over, or more waits than max_buffered, which ends it.
+  bool Push(Item item);
+  void OnClose(std::function<void()> on_close);
+
+  // I/O thread: the answer is over: completely written, or (complete false) the client has gone.
+  void Close(bool complete);
+  // I/O thread: the next thing to write; chunks that wait together are joined.
+  asio::awaitable<Item> Next();
+
+ private:
+  std::function<void()> CloseLocked();
+  Item PopLocked();
+
+  const std::shared_ptr<asio::io_context> io_;
+  std::weak_ptr<Outbox> self_;
+  asio::steady_timer timer_;  // I/O thread only
+  const size_t max_buffered_;
+
+  std::mutex mutex_;  // guards what follows
+  std::deque<Item> items_;
+  size_t buffered_ = 0;
+  bool closed_ = false, complete_ = false;
+  std::function<void()> on_close_;
+};
+
+// An Exchange whose answer goes to `outbox`.
+std::shared_ptr<Exchange> MakeExchange(HttpRequest request, std::shared_ptr<Outbox> outbox);
+
+}  // namespace ingot::server
