@@ -1,6 +1,8 @@
 // ingot chat MODEL
 #include <boost/json/serialize.hpp>
+#include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <thread>
 
 #include "base/json.h"
@@ -8,6 +10,8 @@
 #include "chat/chat_template.h"
 #include "common.h"
 #include "line_reader.h"
+#include "llm/checks.h"
+#include "tokenizer/tokenizer.h"
 
 namespace ingot::cli {
 namespace {
@@ -33,15 +37,19 @@ struct ChatFlags {
 // A conversation at the terminal: messages, settings and the commands that change them.
 class Conversation {
  public:
-  Conversation(llm::Llm& llm, const SamplingFlags& sampling) : llm_(llm) { ApplySampling(sampling, llm, &request_); }
+  // `request`: what every answer is drawn with.
+  Conversation(llm::Llm& llm, llm::Request request) : llm_(llm), request_(std::move(request)) {}
 
   // False: the user wants to leave.
-  bool Handle(const std::string& line) {
-    if (line.empty()) return true;
-    if (!line.starts_with("/")) {
+  bool Handle(std::string line) {
+    constexpr const char* kSpaces = " \t\r\n";
+    if (line.find_first_not_of(kSpaces) == std::string::npos) return true;
+    if (line[line.find_first_not_of(kSpaces)] != '/') {
       Say(line);
       return true;
     }
+    line.erase(line.find_last_not_of(kSpaces) + 1);
+    line.erase(0, line.find_first_not_of(kSpaces));
     const size_t space = line.find(' ');
     const std::string command = line.substr(0, space);
     const std::string argument =
@@ -88,10 +96,11 @@ class Conversation {
   }
 
   Status Regenerate() {
+    const boost::json::array before = messages_;
     if (!messages_.empty() && messages_.back().at("role") == "assistant") messages_.pop_back();
-    if (messages_.empty() || messages_.back().at("role") != "user")
-      return InvalidArgument("there is no message to answer again");
-    Answer();
+    const bool has_question = !messages_.empty() && messages_.back().at("role") == "user";
+    if (!has_question || !Answer()) messages_ = before;
+    if (!has_question) return InvalidArgument("there is no message to answer again");
     return {};
   }
 
@@ -110,28 +119,43 @@ class Conversation {
       return {};
     }
     const std::string text = space == std::string::npos ? "" : argument.substr(space + 1);
-    char* end = nullptr;
-    const double value = std::strtod(text.c_str(), &end);
-    if (text.empty() || *end != '\0') return InvalidArgument("/set {}: '{}' is no number", name, text);
+    llm::Request changed = request_;
+    INGOT_RETURN_IF_ERROR(SetNumber(name, text, &changed));
+    changed.messages.clear();
+    changed.prompt = "";  // a request has one or the other
+    INGOT_RETURN_IF_ERROR(llm::CheckRequest(changed, llm_.tokenizer().vocab_size()));
+    changed.prompt.reset();
+    request_ = std::move(changed);
+    return {};
+  }
+
+  static Status SetNumber(const std::string& name, const std::string& text, llm::Request* request) {
+    llm::SamplingParams& sampling = request->sampling;
     const std::pair<const char*, double*> numbers[] = {{"temperature", &sampling.temperature},
                                                        {"top_p", &sampling.top_p},
                                                        {"min_p", &sampling.min_p},
                                                        {"repetition_penalty", &sampling.repetition_penalty},
                                                        {"presence_penalty", &sampling.presence_penalty},
                                                        {"frequency_penalty", &sampling.frequency_penalty}};
+    char* end = nullptr;
     for (const auto& [known, target] : numbers) {
       if (name != known) continue;
-      *target = value;
+      *target = std::strtod(text.c_str(), &end);
+      if (text.empty() || *end != '\0') return InvalidArgument("/set {}: '{}' is no number", name, text);
       return {};
     }
+    if (name != "top_k" && name != "seed" && name != "max_tokens")
+      return InvalidArgument("/set {}: no such setting; /help lists them", name);
+    errno = 0;
+    const int64_t value = std::strtoll(text.c_str(), &end, 10);
+    if (text.empty() || *end != '\0' || errno != 0)
+      return InvalidArgument("/set {}: '{}' is no whole number", name, text);
     if (name == "top_k") {
-      sampling.top_k = static_cast<int64_t>(value);
+      sampling.top_k = value;
     } else if (name == "seed") {
       sampling.seed = static_cast<uint64_t>(value);
-    } else if (name == "max_tokens") {
-      request_.max_tokens = static_cast<int64_t>(value);
     } else {
-      return InvalidArgument("/set {}: no such setting; /help lists them", name);
+      request->max_tokens = value;
     }
     return {};
   }
@@ -158,6 +182,8 @@ class Conversation {
       }());
     }
     messages_ = *list;
+    const bool has_system = !messages_.empty() && messages_[0].at("role") == "system";
+    system_ = has_system ? std::string(messages_[0].at("content").as_string()) : "";
     fmt::print("{} messages\n", messages_.size());
     return {};
   }
@@ -184,7 +210,8 @@ class Conversation {
       }
     });
     if (!handle) {
-      fmt::print(stderr, "{}\n", handle.error().message());
+      const bool is_full = handle.error().code() == Code::kTooLong;
+      fmt::print(stderr, "{}{}\n", handle.error().message(), is_full ? " /clear begins anew." : "");
       return false;
     }
     while (!done && !interrupt.interrupted())
@@ -228,7 +255,9 @@ Status Chat(const ChatFlags& flags) {
         "--chat-template",
         flags.model.options.model);
   }
-  Conversation conversation(*llm, flags.sampling);
+  llm::Request request;
+  INGOT_RETURN_IF_ERROR(ApplySampling(flags.sampling, *llm, &request));
+  Conversation conversation(*llm, std::move(request));
   LineReader reader("> ");
   if (reader.interactive()) fmt::print("{} — /help lists the commands\n", flags.model.options.model);
   while (const auto message = reader.ReadMessage()) {
@@ -244,6 +273,8 @@ void DeclareChat(Flags& root) {
   const auto flags = std::make_shared<ChatFlags>();
   AddModelFlags(command, &flags->model);
   AddSamplingFlags(command, &flags->sampling);
+  command.Example("ingot chat smollm2 --temperature 0.7 --seed 1");
+  command.Example("ingot chat Qwen/Qwen2.5-0.5B-Instruct --meta-instruction 'Answer in one sentence.'");
   command.OnRun([flags] { return Chat(*flags); });
 }
 

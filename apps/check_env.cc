@@ -80,6 +80,7 @@ void DeclareCheckEnv(Flags& root) {
   Flags& command = root.Command("check_env", "Show what this machine offers, and whether it will do");
   const auto json = std::make_shared<bool>(false);
   command.Add("--json", json.get(), "one JSON object");
+  command.Example("ingot check_env");
   command.OnRun([json] { return CheckEnv(*json); });
 }
 

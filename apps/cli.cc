@@ -6,6 +6,7 @@
 
 #include "base/env.h"
 #include "base/log.h"
+#include "config_file.h"
 #include "foreign_flags.h"
 #include "ops/isa_info.h"
 
@@ -45,6 +46,33 @@ Result<int64_t> ParseBytes(const std::string& text) {
   }
   return InvalidArgument("'{}' is no size; write 2GiB, 500MB or a number of bytes", text);
 }
+
+// "ingot serve api_server"
+std::string CommandPath(const CLI::App& app) {
+  return app.get_parent() == nullptr ? app.get_name() : CommandPath(*app.get_parent()) + " " + app.get_name();
+}
+
+// One line a flag: name and type; the environment's names follow from the flags' and are told once.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() { column_width(34); }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_type_size() == 0 || option->get_positional()) return "";
+    return " " + option->get_type_name();
+  }
+  std::string make_description(const CLI::App* app) const override { return app->get_description() + "\n\n"; }
+  std::string make_footer(const CLI::App* app) const override {
+    std::string footer = app->get_footer().empty() ? "" : app->get_footer() + "\n\n";
+    if (app->get_subcommands([](const CLI::App*) { return true; }).empty()) {
+      footer +=
+          "A flag --some-name may also be set as INGOT_SOME_NAME in the environment, or as `some-name: value` in a "
+          "YAML\nfile given with --config FILE.\n";
+    } else {
+      footer += fmt::format("'{} COMMAND --help' tells more of each.\n", CommandPath(*app));
+    }
+    return footer;
+  }
+};
 
 class FlagsImpl : public Flags {
  public:
@@ -93,6 +121,10 @@ class FlagsImpl : public Flags {
     app_->require_subcommand(1);
     return all_->emplace_back(app, all_, chosen_);
   }
+  void Example(const std::string& line) override {
+    const std::string before = app_->get_footer();
+    app_->footer((before.empty() ? "Examples:\n" : before + "\n") + "  " + line);
+  }
   void OnRun(Run run) override {
     app_->callback([chosen = chosen_, run = std::move(run)] { *chosen = run; });
   }
@@ -100,7 +132,10 @@ class FlagsImpl : public Flags {
  private:
   template <typename T>
   CLI::Option* Bind(const std::string& name, T& target, const std::string& help) {
-    CLI::Option* option = app_->add_option(name, target, help);
+    std::string description = help;
+    if constexpr (std::is_arithmetic_v<T>) description += fmt::format(" [{}]", target);
+    if constexpr (std::is_same_v<T, std::string>) description += target.empty() ? "" : fmt::format(" [{}]", target);
+    CLI::Option* option = app_->add_option(name, target, description);
     if (const std::string long_name = LongName(name); !long_name.empty()) option->envname(EnvNameOfFlag(long_name));
     return option;
   }
@@ -138,34 +173,66 @@ std::vector<std::string> FlagNames(const CLI::App& app) {
 }
 
 // Says what is wrong with a flag or a command that nobody knows, and which one may have been meant.
-int ReportUnknown(const CLI::App& app, const std::string& what) {
-  const CLI::App& command = InnermostCommand(app);
+std::string ExplainUnknown(const CLI::App& command, const std::string& what) {
   if (what.starts_with("-")) {
-    fmt::print(stderr, "{}\n", ExplainUnknownFlag(what.substr(0, what.find('=')), FlagNames(command)));
-  } else {
-    std::vector<std::string> names;
-    for (const CLI::App* sub : command.get_subcommands([](const CLI::App*) { return true; }))
-      names.push_back(sub->get_name());
-    const std::string nearest = NearestOf(what, names);
-    fmt::print(stderr, "unexpected argument '{}'{}\n", what,
-               nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest));
+    return ExplainUnknownFlag(what.substr(0, what.find('=')), FlagNames(command), CommandPath(command));
   }
-  const std::string path = command.get_parent() == nullptr ? "ingot" : fmt::format("ingot … {}", command.get_name());
-  fmt::print(stderr, "'{} --help' lists what there is.\n", path);
-  return 2;
+  std::vector<std::string> names;
+  for (const CLI::App* sub : command.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(sub->get_name());
+  if (names.empty()) return fmt::format("unexpected argument '{}'", what);
+  const std::string nearest = NearestOf(what, names);
+  return fmt::format("there is no command '{} {}'{}", CommandPath(command), what,
+                     nearest.empty() ? fmt::format("; it is one of {}", fmt::join(names, ", "))
+                                     : fmt::format("; did you mean '{}'?", nearest));
+}
+
+// CLI11's "Could not convert: --session-len = x" in our words, with where the value comes from.
+std::string ExplainConversion(const CLI::App& command, const std::string& text) {
+  const size_t colon = text.find(": "), equals = text.find(" = ");
+  if (colon == std::string::npos || equals == std::string::npos || equals < colon) return text;
+  const std::string name = text.substr(colon + 2, equals - colon - 2), value = text.substr(equals + 3);
+  const CLI::Option* option = command.get_option_no_throw(name);
+  if (option == nullptr) return text;
+  const char* kind = option->get_type_name() == "FLOAT" ? "a number" : "a whole number";
+  const bool is_too_large = value.find_first_not_of("-0123456789") == std::string::npos;
+  const bool from_environment = !option->get_envname().empty() && GetEnv(option->get_envname().c_str()) == value;
+  return fmt::format("{}{}: '{}' is {}{}", name,
+                     from_environment ? fmt::format(" ({})", option->get_envname()) : std::string(), value,
+                     is_too_large ? "too large for " : "not ", kind);
+}
+
+std::string ExplainError(const CLI::App& command, const CLI::ParseError& error) {
+  const std::string text = error.what();
+  if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr) return ExplainConversion(command, text);
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    const std::string name = text.substr(0, text.find(':'));
+    return name + (text.ends_with("missing") ? " needs a value" : " is given more than once");
+  }
+  return text;
 }
 
 int Report(const CLI::App& app, const CLI::ParseError& error) {
-  if (const auto* extras = dynamic_cast<const CLI::ExtrasError*>(&error)) {
-    (void)extras;
-    const auto remaining = app.remaining(true);
-    if (!remaining.empty()) return ReportUnknown(app, remaining.front());
-  }
   if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version: to stdout
+  const CLI::App& command = InnermostCommand(app);
   const auto remaining = app.remaining(true);
-  if (!remaining.empty() && remaining.front().starts_with("-")) return ReportUnknown(app, remaining.front());
-  fmt::print(stderr, "{}\n", error.what());
+  const bool lacks_command = !command.get_subcommands([](const CLI::App*) { return true; }).empty();
+  if (lacks_command && remaining.empty()) {
+    fmt::print(stderr, "{}", app.help());
+    return 2;
+  }
+  fmt::print(stderr, "{}\n", remaining.empty() ? ExplainError(command, error) : ExplainUnknown(command, remaining[0]));
+  fmt::print(stderr, "'{} --help' lists what there is.\n", CommandPath(command));
   return 2;
+}
+
+// The arguments as CLI11 takes them: in reverse, with the settings of a configuration file at the end.
+Result<std::vector<std::string>> CollectArguments(int argc, char** argv) {
+  auto arguments = NormalizeArguments(argc, argv);
+  INGOT_ASSIGN_OR_RETURN(const auto settings, ArgumentsOfConfigFile(arguments));
+  arguments.insert(arguments.end(), settings.begin(), settings.end());
+  std::reverse(arguments.begin(), arguments.end());
+  return arguments;
 }
 
 }  // namespace
@@ -184,18 +251,25 @@ void DeclareCommands(Flags& root) {
 int Main(int argc, char** argv) {
   CLI::App app{"Ingot quantizes, runs and serves large language models, on CPUs and GPUs.", "ingot"};
   app.set_version_flag("-v,--version", kVersion);
+  app.formatter(std::make_shared<HelpFormatter>());  // commands inherit it
   Run chosen;
   std::deque<FlagsImpl> all;
   FlagsImpl root(&app, &all, &chosen);
-  std::string log_level;
-  root.Add("--log-level", &log_level, "debug, info, warning, error or off");
+  std::string log_level, config;
+  root.Add("--log-level", &log_level, "debug, info, warning, error or off; warning is the default");
+  root.Add("--config", &config, "a YAML file with settings, each under its flag's name");
   app.fallthrough();
   app.require_subcommand(1);
   DeclareCommands(root);
-  auto arguments = NormalizeArguments(argc, argv);
-  std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them so
+  root.Example("ingot chat smollm2");
+  root.Example("ingot serve api_server smollm2 --server-port 8080");
+  auto arguments = CollectArguments(argc, argv);
+  if (!arguments) {
+    fmt::print(stderr, "--config: {}\n", arguments.error().message());
+    return 2;
+  }
   try {
-    app.parse(arguments);
+    app.parse(*arguments);
   } catch (const CLI::ParseError& error) {
     return Report(app, error);
   }

@@ -1,6 +1,7 @@
 // The command line: a tree of commands, each with flags. CLI11 stays behind this in cli.cc.
-// A flag --some-name has the twin INGOT_SOME_NAME in the environment; what the user types wins. `_` and `-` are the
-// same in flags.
+// A flag --some-name has the twin INGOT_SOME_NAME in the environment and the key some-name in a file given with
+// --config: what the user types wins over the environment, and the environment over the file. `_` and `-` are the same
+// in flags.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +38,8 @@ class Flags {
                           bool required = true) = 0;
 
   virtual Flags& Command(const std::string& name, const std::string& help) = 0;
+  // A command line, shown at the end of this command's help.
+  virtual void Example(const std::string& line) = 0;
   virtual void OnRun(Run run) = 0;
 };
 

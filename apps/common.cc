@@ -9,6 +9,7 @@
 
 #include "base/env.h"
 #include "base/log.h"
+#include "models/model.h"
 #include "progress_bar.h"
 
 namespace ingot::cli {
@@ -73,8 +74,14 @@ Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   options.exact = model.compute == "exact";
   ProgressBar bar("loading");
   options.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
-  INGOT_ASSIGN_OR_RETURN(auto llm, llm::Llm::Load(options));
+  auto loaded = llm::Llm::Load(options);
+  bar.Clear();
+  INGOT_ASSIGN_OR_RETURN(auto llm, std::move(loaded));
   Log(LogLevel::kInfo, "{}", llm->MemoryLedger());
+  if (const int64_t trained = llm->model().spec().max_position; trained > 0 && options.session_len > trained) {
+    Log(LogLevel::kWarning, "--session-len {} is beyond the {} positions that this model was made for",
+        options.session_len, trained);
+  }
   return llm;
 }
 
@@ -90,14 +97,17 @@ void AddSamplingFlags(Flags& flags, SamplingFlags* sampling) {
   flags.Add("--max-tokens", &sampling->max_tokens, "longest answer; default: what the context leaves");
   flags.Add("--min-tokens", &sampling->min_tokens, "no end before so many tokens");
   flags.Add("--stop", &sampling->stop, "end before this string; may be repeated");
-  flags.Add("--n", &sampling->n, "answers to the same prompt");
-  flags.Add("--logprobs", &sampling->logprobs,
-            "with --json: log probabilities, with so many alternatives a token (0…20)");
   flags.Add("--ignore-eos", &sampling->ignore_eos, "go on after the model ends its answer");
   flags.Add("--keep-special-tokens", &sampling->keep_special_tokens, "print special tokens too");
 }
 
-void ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request* request) {
+void AddAnswerFlags(Flags& flags, SamplingFlags* sampling) {
+  flags.Add("--n", &sampling->n, "answers to the same prompt");
+  flags.Add("--logprobs", &sampling->logprobs,
+            "with --json: log probabilities, with so many alternatives a token (0…20)");
+}
+
+Status ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request* request) {
   llm::SamplingParams& sampling = request->sampling;
   sampling = llm.default_sampling();
   sampling.temperature = flags.temperature.value_or(sampling.temperature);
@@ -108,6 +118,9 @@ void ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request
   sampling.presence_penalty = flags.presence_penalty.value_or(sampling.presence_penalty);
   sampling.frequency_penalty = flags.frequency_penalty.value_or(sampling.frequency_penalty);
   if (flags.seed) sampling.seed = static_cast<uint64_t>(*flags.seed);
+  if (flags.n < 1 || flags.n > 128) return InvalidArgument("--n {} is outside 1…128", flags.n);
+  if (flags.logprobs && (*flags.logprobs < 0 || *flags.logprobs > 20))
+    return InvalidArgument("--logprobs {} is outside 0…20", *flags.logprobs);
   request->max_tokens = flags.max_tokens;
   request->min_tokens = flags.min_tokens;
   request->n = static_cast<int>(flags.n);
@@ -115,9 +128,11 @@ void ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request
   if (flags.logprobs) request->logprobs = static_cast<int>(*flags.logprobs);
   request->ignore_eos = flags.ignore_eos;
   request->skip_special_tokens = !flags.keep_special_tokens;
+  return {};
 }
 
 std::string ReadStdin() {
+  if (isatty(STDIN_FILENO) == 1) fmt::print(stderr, "reading from the terminal; Ctrl-D ends the text\n");
   std::string text;
   char buffer[65536];
   for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, stdin)) > 0;) text.append(buffer, n);
@@ -147,5 +162,6 @@ InterruptGuard::InterruptGuard() {
 }
 InterruptGuard::~InterruptGuard() { std::signal(SIGINT, SIG_DFL); }
 bool InterruptGuard::interrupted() const { return interrupts > 0; }
+void InterruptGuard::Reset() const { interrupts = 0; }
 
 }  // namespace ingot::cli

@@ -32,10 +32,12 @@ struct SamplingFlags {
   bool ignore_eos = false, keep_special_tokens = false;
 };
 void AddSamplingFlags(Flags& flags, SamplingFlags* sampling);
+// --n and --logprobs: what makes sense for one prompt and not for a conversation.
+void AddAnswerFlags(Flags& flags, SamplingFlags* sampling);
 // Over the model's own defaults.
-void ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request* request);
+Status ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request* request);
 
-// All of standard input.
+// All of standard input; at a terminal it says that it reads.
 std::string ReadStdin();
 
 bool StdoutIsTerminal();
@@ -54,6 +56,7 @@ class InterruptGuard {
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
   bool interrupted() const;
+  void Reset() const;  // as if there had been no Ctrl-C
 };
 
 }  // namespace ingot::cli

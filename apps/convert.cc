@@ -73,6 +73,8 @@ void DeclareConvert(Flags& root) {
   command.Add("--threads", &flags->threads, "0: what this machine allows");
   command.Add("--force", &flags->force, "write over what is there");
   command.Add("--json", &flags->json, "one JSON object");
+  command.Example("ingot convert model.gguf --to hf -o model-hf");
+  command.Example("ingot convert model-hf --to gguf --type Q8_0 -o model-q8.gguf");
   command.OnRun([flags]() -> Status {
     if (flags->to.empty()) return InvalidArgument("say what to convert to: --to hf or --to gguf");
     if (flags->output.empty()) return InvalidArgument("say where to write: --output PATH");

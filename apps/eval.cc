@@ -152,6 +152,7 @@ struct LogitsFlags {
 // FNV-1a over the bits of every position's logits: one word that is the same for one and for two threads, whole and in
 // chunks.
 Status Logits(const LogitsFlags& flags) {
+  if (flags.tokens < 1) return InvalidArgument("--tokens {} is below 1", flags.tokens);
   INGOT_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text));
   INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(flags.model));
   std::vector<int32_t> ids = llm->tokenizer().Encode(text);
@@ -180,6 +181,7 @@ void DeclarePpl(Flags& eval) {
   AddTextFlags(command, &flags->text);
   command.Add("--window", &flags->window, "tokens of a window; its second half is scored");
   command.Add("--json", &flags->json, "one JSON object");
+  command.Example("ingot eval ppl smollm2 --file text.txt");
   command.OnRun([flags] { return Ppl(*flags); });
 }
 
@@ -194,6 +196,7 @@ void DeclareDiff(Flags& eval) {
   command.Add("--window", &flags->window, "tokens of a window; its second half is compared");
   command.Add("--max-windows", &flags->max_windows, "0: all");
   command.Add("--json", &flags->json, "one JSON object");
+  command.Example("ingot eval diff original-hf quantized.gguf --file text.txt");
   command.OnRun([flags] { return Diff(*flags); });
 }
 
@@ -204,6 +207,7 @@ void DeclareLogits(Flags& eval) {
   AddTextFlags(command, &flags->text);
   command.Add("--tokens", &flags->tokens, "use the first so many tokens");
   command.Add("--chunk", &flags->chunk, "prefill in pieces of so many tokens; 0: --max-prefill-token-num");
+  command.Example("ingot eval logits smollm2 --file text.txt --threads 1");
   command.OnRun([flags] { return Logits(*flags); });
 }
 

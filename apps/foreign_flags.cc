@@ -9,59 +9,95 @@ namespace {
 
 struct Foreign {
   const char* theirs;
-  const char* answer;
+  const char* ours;    // the flag here; null: there is none
+  const char* remark;  // what to know of it, or why there is none
 };
+
+constexpr const char* kCpuOnly = "this build computes on the CPU, and layers are not split between devices";
+constexpr const char* kModelIsArgument = "the model is an argument without a flag, after the command";
+constexpr const char* kFormatIsRead = "how the weights are stored is read from the checkpoint";
+constexpr const char* kNotYet = "this build does not have it";
 
 constexpr Foreign kForeign[] = {
     // vLLM
-    {"--max-model-len", "here it is --session-len"},
-    {"--max-num-seqs", "here it is --max-batch-size"},
-    {"--max-num-batched-tokens", "here it is --max-prefill-token-num"},
-    {"--gpu-memory-utilization",
-     "here it is --cache-max-entry-count, a fraction of what is free after the weights, or --kv-cache-memory SIZE"},
-    {"--block-size", "here it is --cache-block-seq-len"},
-    {"--host", "here it is --server-name"},
-    {"--port", "here it is --server-port"},
-    {"--served-model-name", "here it is --model-name"},
-    {"--tensor-parallel-size", "on one machine without GPUs there is nothing to split; --threads sets the cores"},
-    {"--dtype", "weights keep the checkpoint's type; --compute exact computes in fp32"},
-    {"--quantization", "the format is read from the checkpoint"},
-    {"--swap-space", "there is no swapping; see --kv-cache-memory"},
-    {"--trust-remote-code", "Ingot runs no code from a checkpoint, so it needs no trust"},
-    {"--tokenizer", "the tokenizer is the checkpoint's own"},
-    {"--uvicorn-log-level", "here it is --log-level"},
+    {"--max-model-len", "--session-len", ""},
+    {"--max-num-seqs", "--max-batch-size", ""},
+    {"--max-num-batched-tokens", "--max-prefill-token-num", ""},
+    {"--gpu-memory-utilization", "--cache-max-entry-count",
+     ", a fraction of what is free after the weights, or --kv-cache-memory SIZE"},
+    {"--block-size", "--cache-block-seq-len", ""},
+    {"--host", "--server-name", ""},
+    {"--port", "--server-port", ""},
+    {"--served-model-name", "--model-name", ""},
+    {"--tensor-parallel-size", "--tp", ""},
+    {"--kv-cache-dtype", "--quant-policy", ""},
+    {"--api-key", nullptr, kNotYet},
+    {"--dtype", nullptr, "weights keep the checkpoint's type; --compute exact computes in fp32"},
+    {"--quantization", nullptr, kFormatIsRead},
+    {"--load-format", nullptr, kFormatIsRead},
+    {"--swap-space", nullptr, "there is no swapping; see --kv-cache-memory"},
+    {"--trust-remote-code", nullptr, "Ingot runs no code from a checkpoint, so it needs no trust"},
+    {"--tokenizer", nullptr, "the tokenizer is the checkpoint's own"},
+    {"--enforce-eager", nullptr, "there are no graphs to leave out"},
+    {"--uvicorn-log-level", "--log-level", ""},
     // llama.cpp
-    {"-c", "here it is --session-len"},
-    {"--ctx-size", "here it is --session-len"},
-    {"-n", "here it is --max-tokens"},
-    {"--n-predict", "here it is --max-tokens"},
-    {"-t", "here it is --threads"},
-    {"-m", "the model is an argument without a flag: ingot generate MODEL"},
-    {"--model", "the model is an argument without a flag: ingot generate MODEL"},
-    {"-ngl", "layers are not split between devices; this build computes on the CPU"},
-    {"--n-gpu-layers", "layers are not split between devices; this build computes on the CPU"},
-    {"--parallel", "here it is --max-batch-size"},
-    {"-np", "here it is --max-batch-size"},
-    {"--batch-size", "here it is --max-prefill-token-num"},
-    {"--ubatch-size", "here it is --max-prefill-token-num"},
-    {"--temp", "here it is --temperature"},
-    {"--repeat-penalty", "here it is --repetition-penalty"},
-    {"--jinja", "templates are always rendered as Jinja"},
-    {"--system-prompt", "here it is --meta-instruction"},
-    {"-sys", "here it is --meta-instruction"},
-    {"--chat-template-file", "here it is --chat-template FILE"},
-    {"--no-mmap", "files are always mapped, and let go of once the weights are packed"},
-    {"--mlock", "weights are packed into memory of our own at load"},
-    {"--alias", "here it is --model-name"},
-    {"--threads-http", "one thread does all I/O; it needs no number"},
+    {"-c", "--session-len", ""},
+    {"--ctx-size", "--session-len", ""},
+    {"-n", "--max-tokens", ""},
+    {"--n-predict", "--max-tokens", ""},
+    {"-t", "--threads", ""},
+    {"-m", nullptr, kModelIsArgument},
+    {"--model", nullptr, kModelIsArgument},
+    {"-f", "--file", ""},
+    {"-ngl", nullptr, kCpuOnly},
+    {"--gpu-layers", nullptr, kCpuOnly},
+    {"--n-gpu-layers", nullptr, kCpuOnly},
+    {"--parallel", "--max-batch-size", ""},
+    {"-np", "--max-batch-size", ""},
+    {"--batch-size", "--max-prefill-token-num", ""},
+    {"-b", "--max-prefill-token-num", ""},
+    {"--ubatch-size", "--max-prefill-token-num", ""},
+    {"-ub", "--max-prefill-token-num", ""},
+    {"--temp", "--temperature", ""},
+    {"--repeat-penalty", "--repetition-penalty", ""},
+    {"--jinja", nullptr, "templates are always rendered as Jinja"},
+    {"--system-prompt", "--meta-instruction", ""},
+    {"-sys", "--meta-instruction", ""},
+    {"--chat-template-file", "--chat-template", " FILE"},
+    {"--no-mmap", nullptr, "files are always mapped, and let go of once the weights are packed"},
+    {"--mlock", nullptr, "weights are packed into memory of Ingot's own at load"},
+    {"--alias", "--model-name", ""},
+    {"--threads-http", nullptr, "one thread does all I/O; it needs no number"},
+    {"-ctk", "--quant-policy", ""},
+    {"--cache-type-k", "--quant-policy", ""},
+    {"--cache-type-v", "--quant-policy", ""},
+    {"-fa", nullptr, "attention never forms the matrix of all scores; there is nothing to choose"},
+    {"--flash-attn", nullptr, "attention never forms the matrix of all scores; there is nothing to choose"},
     // LMDeploy
-    {"--max-new-tokens", "here it is --max-tokens"},
-    {"--request-output-len", "here it is --max-tokens"},
-    {"--device", "this build computes on the CPU"},
-    {"--max-prefill-iters", "here it is --max-prefill-token-num"},
-    {"--random-seed", "here it is --seed"},
-    {"--model-path", "the model is an argument without a flag: ingot serve api_server MODEL"},
+    {"--max-new-tokens", "--max-tokens", ""},
+    {"--request-output-len", "--max-tokens", ""},
+    {"--device", nullptr, kCpuOnly},
+    {"--backend", nullptr, "there is one engine, Ingot's own"},
+    {"--model-format", nullptr, kFormatIsRead},
+    {"--enable-prefix-caching", nullptr, kNotYet},
+    {"--api-keys", nullptr, kNotYet},
+    {"--ssl", nullptr, kNotYet},
+    {"--max-prefill-iters", "--max-prefill-token-num", ""},
+    {"--random-seed", "--seed", ""},
+    {"--model-path", nullptr, kModelIsArgument},
 };
+
+std::string ExplainForeign(const Foreign& foreign, const std::vector<std::string>& known, const std::string& command) {
+  if (foreign.ours == nullptr) return fmt::format("{}: {}", foreign.theirs, foreign.remark);
+  if (std::find(known.begin(), known.end(), foreign.ours) != known.end())
+    return fmt::format("{}: here it is {}{}", foreign.theirs, foreign.ours, foreign.remark);
+  const std::string_view ours = foreign.ours;
+  if (command.ends_with("api_server") &&
+      (ours == "--max-tokens" || ours == "--temperature" || ours == "--seed" || ours == "--repetition-penalty")) {
+    return fmt::format("{}: every request says for itself", foreign.theirs);
+  }
+  return fmt::format("{}: elsewhere it is {}; `{}` has no use for it", foreign.theirs, ours, command);
+}
 
 size_t EditDistance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -93,9 +129,10 @@ std::string NearestOf(std::string_view word, const std::vector<std::string>& nam
   return nearest;
 }
 
-std::string ExplainUnknownFlag(const std::string& flag, const std::vector<std::string>& known) {
+std::string ExplainUnknownFlag(const std::string& flag, const std::vector<std::string>& known,
+                               const std::string& command) {
   for (const Foreign& foreign : kForeign) {
-    if (flag == foreign.theirs) return fmt::format("{}: {}", flag, foreign.answer);
+    if (flag == foreign.theirs) return ExplainForeign(foreign, known, command);
   }
   const std::string nearest = NearestOf(flag, known);
   return nearest.empty() ? fmt::format("there is no flag {}", flag)

@@ -10,7 +10,9 @@ namespace ingot::cli {
 // The name nearest to `word` by edit distance, if it is near enough to be a slip; "" otherwise.
 std::string NearestOf(std::string_view word, const std::vector<std::string>& names);
 
-// "--max-model-len: here it is --session-len", or the nearest of `known`, or just that there is no such flag.
-std::string ExplainUnknownFlag(const std::string& flag, const std::vector<std::string>& known);
+// "--max-model-len: here it is --session-len", or the nearest of `known`, the flags of `command`, or just that there is
+// no such flag.
+std::string ExplainUnknownFlag(const std::string& flag, const std::vector<std::string>& known,
+                               const std::string& command);
 
 }  // namespace ingot::cli

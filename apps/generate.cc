@@ -93,11 +93,12 @@ Status PrintAnswers(llm::Llm& llm, const llm::Request& request, bool json) {
 }
 
 Status Generate(const GenerateFlags& flags) {
+  if (flags.sampling.logprobs && !flags.json) return InvalidArgument("--logprobs is shown with --json only");
   llm::Request request;
   std::string prompt = flags.prompt && *flags.prompt != "-" ? *flags.prompt : ReadStdin();
   if (prompt.empty()) return InvalidArgument("the prompt is empty; give one with -p TEXT or on standard input");
   INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(flags.model));
-  ApplySampling(flags.sampling, *llm, &request);
+  INGOT_RETURN_IF_ERROR(ApplySampling(flags.sampling, *llm, &request));
   if (flags.raw || llm->chat_template() == nullptr) {
     if (!flags.raw) fmt::print(stderr, "a base model without a chat template: the text is completed as it stands\n");
     request.prompt = std::move(prompt);
@@ -117,6 +118,9 @@ void DeclareGenerate(Flags& root) {
   command.Add("--raw", &flags->raw, "complete the text as it stands, without the chat template");
   command.Add("--json", &flags->json, "one JSON object: texts, token ids, finish reasons, usage, log probabilities");
   AddSamplingFlags(command, &flags->sampling);
+  AddAnswerFlags(command, &flags->sampling);
+  command.Example("ingot generate smollm2 -p 'What is the capital of France?' --temperature 0");
+  command.Example("ingot generate model.gguf --json --n 3 --seed 1 < prompt.txt");
   command.OnRun([flags] { return Generate(*flags); });
 }
 

@@ -125,6 +125,7 @@ void DeclareInfo(Flags& root) {
   command.Positional("MODEL", &flags->model, "as for generate; no weight is loaded");
   command.Add("--tensors", &flags->tensors, "list every tensor");
   command.Add("--json", &flags->json, "one JSON object");
+  command.Example("ingot info smollm2 --tensors");
   command.OnRun([flags] { return Info(*flags); });
 }
 

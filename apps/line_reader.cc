@@ -9,6 +9,7 @@
 #include <iostream>
 
 #include "base/env.h"
+#include "common.h"
 
 namespace ingot::cli {
 namespace {
@@ -53,7 +54,14 @@ std::optional<std::string> LineReader::ReadLine(const std::string& prompt) {
     if (!std::getline(std::cin, line)) return std::nullopt;
     return line;
   }
+  // Ctrl-C drops the line that is being typed; only Ctrl-D ends the program.
+  const InterruptGuard interrupt;
   char* line = readline(prompt.c_str());
+  while (line == nullptr && interrupt.interrupted()) {
+    fmt::print("\n");
+    interrupt.Reset();
+    line = readline(prompt.c_str());
+  }
   if (line == nullptr) return std::nullopt;
   std::string text = line;
   std::free(line);

@@ -86,6 +86,8 @@ void DeclareTokenize(Flags& root) {
   command.Add("--plain", &flags->plain,
               "take the spelling of special tokens for ordinary text, as for what users write");
   command.Add("--json", &flags->json, "one JSON object");
+  command.Example("ingot tokenize smollm2 --text 'Hello, world'");
+  command.Example("ingot tokenize smollm2 --decode 19556,28,905");
   command.OnRun([flags] { return Tokenize(*flags); });
 }
 

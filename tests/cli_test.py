@@ -125,7 +125,44 @@ class Errors(CliTest):
         self.assertIn("--session-len", self.error("serve", "api_server", "smollm2", "--max-model-len", "9"))
         self.assertIn("temperature", self.error("generate", "smollm2", "-p", "x", "--temperature", "-1"))
         self.assertIn("--max-tokens", self.error("generate", "smollm2", "-p", "x", "--max-tokens", "many"))
-        self.assertIn("generate", self.error("generat"))
+        self.assertIn("'generate'", self.error("generat"))
+        self.assertIn("'api_server'", self.error("serve", "apiserver"))
+        self.assertIn("a number", self.error("generate", "smollm2", "-p", "x", "--top-p", "high"))
+        self.assertIn("needs a value", self.error("generate", "smollm2", "-p"))
+        self.assertIn("more than once", self.error("generate", "smollm2", "--seed", "1", "--seed", "2"))
+        self.assertIn("argument without a flag", self.error("generate", "-m", "smollm2"))
+        self.assertIn("CPU", self.error("generate", "smollm2", "-ngl", "99"))
+        for flag, value in (("--n", "99999999999"), ("--n", "0"), ("--logprobs", "99"), ("--max-tokens", "0")):
+            self.assertIn(flag.strip("-").replace("-", "_"), self.error("generate", "smollm2", "-p", "x", "--json", flag, value).replace("-", "_"))
+
+    def test_without_a_command_the_help_is_shown(self) -> None:
+        self.assertIn("serve", self.error())
+        self.assertIn("api_server", self.error("serve"))
+
+    def test_every_help_has_an_example(self) -> None:
+        for command in (["chat"], ["generate"], ["tokenize"], ["info"], ["convert"], ["check_env"], ["eval", "ppl"],
+                        ["eval", "diff"], ["eval", "logits"], ["serve", "api_server"]):  # fmt: skip
+            text = self.output(*command, "--help")
+            self.assertIn("\n  ingot " + " ".join(command), text)
+            self.assertLessEqual(max(len(line) for line in text.splitlines()), 160)
+
+    def test_one_name_on_the_command_line_in_the_environment_and_in_a_file(self) -> None:
+        def length(*arguments: str, **environment: str) -> int:
+            return len(self.generate("--temperature", "0", *arguments, **environment)["choices"][0]["token_ids"])
+
+        with tempfile.TemporaryDirectory() as folder:
+            config = os.path.join(folder, "ingot.yaml")
+            pathlib.Path(config).write_text("max_tokens: 4\nstop: [xyz, ' of']\nignore-eos: false\n")
+            self.assertEqual(length("--config", config, "--stop", "xyz"), 4)
+            self.assertEqual(length("--config", config), 3)
+            self.assertEqual(length("--config", config, "--stop", "xyz", INGOT_MAX_TOKENS="2"), 2)
+            self.assertEqual(length("--config", config, "--max_tokens", "1", INGOT_MAX_TOKENS="2"), 1)
+            self.assertIn("INGOT_MAX_TOKENS", run("generate", "smollm2", "-p", "x", INGOT_MAX_TOKENS="many").stderr)
+            for text, expected in (("max-token: 4", "--max-tokens"), ("- 4", "name: value"), ("a: [", "ingot.yaml"),
+                                   ("stop: {a: b}", "stop")):  # fmt: skip
+                pathlib.Path(config).write_text(text)
+                self.assertIn(expected, self.error("generate", "smollm2", "-p", "x", "--config", config))
+        self.assertIn("none.yaml", self.error("generate", "smollm2", "-p", "x", "--config", "none.yaml"))
 
     def test_files(self) -> None:
         self.assertIn("/no/such/model", self.error("info", "/no/such/model"))

@@ -1,11 +1,20 @@
 """The server on the default model, as clients see it: OpenAI's own client, curl's bytes, signals."""
 
+import contextlib
+import http.client
 import json
+import pathlib
 import re
+import signal
+import socket
+import subprocess
+import threading
+import time
 import unittest
+import urllib.request
 
 import openai
-from support import Server, require_model
+from support import BINARY, Server, require_model
 
 MODEL = require_model()
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
@@ -75,11 +84,17 @@ class ServeTest(unittest.TestCase):
     def test_no_other_runtime_is_loaded(self) -> None:
         with open(f"/proc/{self.server.process.pid}/maps") as maps:
             files = set(re.findall(r"/\S+", maps.read()))
-        self.assertEqual([f for f in files if re.search(r"python|ggml|llama|torch|onnx|mkl|blas", f.split("/")[-1])], [])
+        runtimes = re.compile(r"python|ggml|llama|torch|onnx|mkl|blas|tensorflow")
+        self.assertEqual([f for f in files if runtimes.search(f.split("/")[-1])], [])
+        linked = subprocess.run(["ldd", BINARY], capture_output=True, text=True).stdout
+        self.assertIsNone(runtimes.search(re.sub(r"/\S*/", "", linked)), linked)
+
+    def test_no_other_process_is_started(self) -> None:
+        tasks = pathlib.Path(f"/proc/{self.server.process.pid}/task")
+        children = [child for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+        self.assertEqual(children, [])
 
     def test_sse_bytes(self) -> None:
-        import urllib.request
-
         body = json.dumps({"model": "smollm2", "messages": QUESTION, "max_tokens": 2, "stream": True}).encode()
         request = urllib.request.Request(
             self.server.url + "/v1/chat/completions", body, {"Content-Type": "application/json"}
@@ -93,12 +108,99 @@ class ServeTest(unittest.TestCase):
                 json.loads(event.removeprefix("data: "))
 
 
+class CancelTest(unittest.TestCase):
+    def test_who_goes_away_frees_the_slot(self) -> None:
+        with Server(MODEL, "--model-name", "smollm2", "--max-batch-size", "1") as server:
+            client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0, timeout=120)
+            stream = client.chat.completions.create(model="smollm2", messages=QUESTION, max_tokens=8000, stream=True,
+                                                    extra_body={"ignore_eos": True})  # fmt: skip
+            for _ in range(5):
+                next(stream)
+            stream.close()
+            begin = time.monotonic()
+            client.chat.completions.create(model="smollm2", messages=QUESTION, max_tokens=1)
+            self.assertLess(time.monotonic() - begin, 30)  # 8,000 tokens take minutes
+            client.close()
+
+
+class StartTest(unittest.TestCase):
+    def error(self, *arguments: str) -> str:
+        done = subprocess.run([BINARY, "serve", "api_server", *arguments], capture_output=True, text=True, timeout=60)
+        self.assertIn(done.returncode, (1, 2))
+        self.assertEqual(done.stdout, "")
+        self.assertNotIn("memory", done.stderr)  # said before anything was loaded
+        return done.stderr
+
+    def test_what_cannot_start_says_why(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            self.assertIn("--server-port", self.error(MODEL, "--server-port", port))
+        self.assertIn("no-host", self.error(MODEL, "--server-name", "no-host"))
+        self.assertIn("65535", self.error(MODEL, "--server-port", "70000"))
+        self.assertIn("/no/such", self.error("/no/such", "--server-port", "0"))
+        self.assertIn("vicuna", self.error(MODEL, "--server-port", "0", "--chat-template", "none-such"))
+
+    def test_the_printed_curl_line_answers(self) -> None:
+        name = """it's "the" model"""
+        with Server(MODEL, "--model-name", name) as server:
+            lines = "".join(server.log).split("Try it:\n")[1]
+            done = subprocess.run(["bash", "-c", lines], capture_output=True, text=True, timeout=120)
+        self.assertEqual(json.loads(done.stdout)["choices"][0]["message"]["content"], ANSWER, done.stderr)
+
+    def test_an_ipv6_address(self) -> None:
+        if not socket.has_ipv6:
+            self.skipTest("no IPv6")
+        with Server(MODEL, "--server-name", "::1") as server:
+            self.assertIn("http://[::1]:", "".join(server.log))
+            server.get("/health")
+
+
 class StopTest(unittest.TestCase):
+    def stream(self, server: Server, tokens: int, answers: list[str]) -> threading.Thread:
+        body = json.dumps({"messages": QUESTION, "stream": True, "max_tokens": tokens, "ignore_eos": True}).encode()
+        request = urllib.request.Request(server.url + "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        response = urllib.request.urlopen(request, timeout=120)  # the head: it runs
+
+        def read() -> None:
+            with contextlib.suppress(http.client.IncompleteRead, ConnectionError):
+                answers.append(response.read().decode())
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        return thread
+
     def test_prints_how_to_try_it_and_ends_on_sigterm(self) -> None:
         with Server(MODEL, "--model-name", "smollm2") as server:
             server.get("/health")
             self.assertIn("curl " + server.url, "".join(server.log))
             self.assertEqual(server.stop(), 0)
+
+    def test_what_runs_is_finished_first(self) -> None:
+        answers: list[str] = []
+        with Server(MODEL) as server:
+            thread = self.stream(server, 20, answers)
+            self.assertEqual(server.stop(), 0)
+            thread.join()
+        self.assertTrue(answers[0].endswith("data: [DONE]\n\n"))
+
+    def test_but_not_for_ever(self) -> None:
+        with Server(MODEL, "--drain-timeout", "0.5") as server:
+            thread = self.stream(server, 8000, [])
+            begin = time.monotonic()
+            self.assertEqual(server.stop(), 0)
+            self.assertLess(time.monotonic() - begin, 20)
+            thread.join()
+
+    def test_a_second_ctrl_c_ends_it_at_once(self) -> None:
+        with Server(MODEL) as server:
+            thread = self.stream(server, 8000, [])
+            begin = time.monotonic()
+            for _ in range(2):
+                server.process.send_signal(signal.SIGINT)
+                time.sleep(1)
+            self.assertEqual(server.process.wait(timeout=60), -signal.SIGINT)
+            self.assertLess(time.monotonic() - begin, 20)
+            thread.join()
 
 
 if __name__ == "__main__":

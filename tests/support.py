@@ -40,7 +40,7 @@ class Server:
     def _wait_for_url(self) -> str:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
-            if match := re.search(r"on (http://[0-9.]+:[0-9]+)", "".join(self.log)):
+            if match := re.search(r"on (http://[0-9.:\[\]]+:[0-9]+)", "".join(self.log)):
                 return match.group(1)
             time.sleep(0.02)
         self.process.kill()

@@ -89,6 +89,9 @@ struct HttpOptions {
   int write_timeout_seconds = 30;  // for the client to take the next bytes
 };
 
+// Whether a server could listen there now: asked before what takes long.
+Status CheckAddress(const HttpOptions& options);
+
 // Owns its one I/O thread. Start binds and listens, so that errors come at once.
 class HttpServer {
  public:

@@ -74,7 +74,12 @@ std::string RequestId(std::string_view from_client) {
 HttpRequest ToRequest(http::request<http::string_body>&& message) {
   HttpRequest request;
   request.method = std::string(message.method_string());
-  const std::string_view target(message.target().data(), message.target().size());
+  std::string_view target(message.target().data(), message.target().size());
+  // A proxy's form, "GET http://host/path": the path is what counts.
+  if (target.starts_with("http://")) {
+    const size_t slash = target.find('/', std::string_view("http://").size());
+    target = slash == std::string_view::npos ? "/" : target.substr(slash);
+  }
   const size_t question = target.find('?');
   request.path = PercentDecode(target.substr(0, question));
   if (question != std::string_view::npos) request.query = std::string(target.substr(question + 1));
@@ -404,24 +409,35 @@ class BeastServer : public HttpServer {
   std::thread thread_;
 };
 
+Result<tcp::acceptor> Listen(asio::io_context& io, const HttpOptions& options) {
+  error_code error;
+  const auto address = asio::ip::make_address(options.address == "localhost" ? "127.0.0.1" : options.address, error);
+  if (error) return InvalidArgument("server-name '{}' is no IP address", options.address);
+  const tcp::endpoint endpoint(address, options.port);
+  tcp::acceptor acceptor(io);
+  acceptor.open(endpoint.protocol(), error);
+  if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);
+  if (!error) acceptor.bind(endpoint, error);
+  if (!error) acceptor.listen(1024, error);
+  if (!error) return acceptor;
+  const bool of_the_port = error == asio::error::address_in_use || error == asio::error::access_denied;
+  return Io("cannot listen on {} port {}: {}{}", options.address, options.port, error.message(),
+            of_the_port ? "; choose another with --server-port" : "");
+}
+
 }  // namespace
+
+Status CheckAddress(const HttpOptions& options) {
+  asio::io_context io;
+  INGOT_ASSIGN_OR_RETURN(const tcp::acceptor acceptor, Listen(io, options));
+  return {};
+}
 
 Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options, Router router) {
   auto core = std::make_shared<Core>();
   core->options = options;
   core->router = std::move(router);
-  error_code error;
-  const auto address = asio::ip::make_address(options.address == "localhost" ? "127.0.0.1" : options.address, error);
-  if (error) return InvalidArgument("server-name '{}' is not an IP address", options.address);
-  const tcp::endpoint endpoint(address, options.port);
-  tcp::acceptor acceptor(*core->io);
-  if (!error) acceptor.open(endpoint.protocol(), error);
-  if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);
-  if (!error) acceptor.bind(endpoint, error);
-  if (!error) acceptor.listen(1024, error);
-  if (error)
-    return Io("cannot listen on {}:{}: {}; is it in use? choose another with --server-port", options.address,
-              options.port, error.message());
+  INGOT_ASSIGN_OR_RETURN(tcp::acceptor acceptor, Listen(*core->io, options));
   return std::make_unique<BeastServer>(std::move(core), std::move(acceptor));
 }
 

@@ -226,6 +226,11 @@ void ChatCompletions(const ServedModel& served, const std::shared_ptr<Exchange>&
         ErrorResponse({415, "invalid_request_error", "unsupported_media_type", "",
                        fmt::format("Content-Type is '{}'; send application/json", http.Header("Content-Type"))}));
   }
+  if (const std::string_view encoding = http.Header("Content-Encoding"); !encoding.empty() && encoding != "identity") {
+    return exchange->Respond(
+        ErrorResponse({415, "invalid_request_error", "unsupported_content_encoding", "",
+                       fmt::format("Content-Encoding is '{}'; send the body as it is", encoding)}));
+  }
   auto chat = ParseChatRequest(http.body, served.llm.default_sampling());
   if (!chat) return exchange->Respond(ErrorResponse(ToWireError(chat.error().status, chat.error().param)));
   if (!chat->model.empty() && chat->model != served.model_name)
@@ -233,7 +238,10 @@ void ChatCompletions(const ServedModel& served, const std::shared_ptr<Exchange>&
 
   const auto state = std::make_shared<ChatExchange>(served, exchange, *std::move(chat));
   auto handle = served.llm.Submit(state->request(), [state](const llm::Event& event) { state->OnEvent(event); });
-  if (!handle) return exchange->Respond(ErrorResponse(ToWireError(handle.error())));
+  if (!handle) {
+    const bool is_too_long = handle.error().code() == Code::kTooLong;
+    return exchange->Respond(ErrorResponse(ToWireError(handle.error(), is_too_long ? "messages" : "")));
+  }
   state->Accepted();
   exchange->OnClose([handle = *handle] { handle->Cancel(); });
 }

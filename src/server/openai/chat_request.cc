@@ -69,6 +69,13 @@ void RefuseUnsupported(FieldReader& fields) {
                                      "guided_choice", "guided_grammar", "structured_outputs"}) {
     if (fields.Has(key)) fields.Fail(key, Unsupported("{} is not supported", key));
   }
+  // Which tool, where there are none to choose from.
+  for (const std::string_view key : {"tool_choice", "function_call"}) {
+    const auto choice = fields.object().Find(key);
+    if (!choice) continue;
+    const auto text = choice->AsString();
+    if (!text || (*text != "none" && *text != "auto")) fields.Fail(key, InvalidArgument("{} needs tools", key));
+  }
   if (const auto format = fields.object().Find("response_format")) {
     const auto type = format->String("type", "");
     if (!type || *type != "text")
@@ -250,7 +257,7 @@ tl::expected<ChatRequest, FieldError> ParseChatRequest(std::string_view body, co
   if (!json) return tl::unexpected(FieldError{"", json.error()});
   if (!json->is_object()) return tl::unexpected(FieldError{"", InvalidArgument("the body must be a JSON object")});
 
-  FieldReader fields(JsonView(*json, ""));
+  FieldReader fields(JsonView(*json, "body"));
   ChatRequest chat;
   chat.request.sampling = defaults;
   if (fields.Has("model")) {

@@ -83,6 +83,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Bad{"{" MESSAGES R"("top_logprobs":2})", "top_logprobs", "logprobs"},
                       Bad{"{" MESSAGES R"("logprobs":true,"top_logprobs":21})", "top_logprobs", "0…20"},
                       Bad{"{" MESSAGES R"("tools":[{"type":"function"}]})", "tools", "not supported"},
+                      Bad{"{" MESSAGES R"("tool_choice":"required"})", "tool_choice", "tools"},
                       Bad{"{" MESSAGES R"("response_format":{"type":"json_object"}})", "response_format", "text"},
                       Bad{"{" MESSAGES R"("logit_bias":{"5":1}})", "logit_bias", "not supported"},
                       Bad{"{" MESSAGES R"("stream_options":{"include_usage":true}})", "stream_options", "stream"},

@@ -1,0 +1,145 @@
+"""`ingot chat` at a terminal: editing, history, Ctrl-C, and the commands of a conversation."""
+
+import json
+import os
+import pathlib
+import pty
+import select
+import subprocess
+import tempfile
+import time
+import unittest
+
+from support import BINARY, require_model
+
+MODEL = require_model()
+SECONDS = 120
+
+
+class Terminal:
+    """The program behind a terminal, as a context manager."""
+
+    def __init__(self, home: str, *arguments: str) -> None:
+        self.output = b""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            environment = dict(os.environ, HOME=home, TERM="xterm", LC_ALL="C.UTF-8")
+            for name in ("NO_COLOR", "XDG_STATE_HOME", "INGOT_NO_HISTORY"):
+                environment.pop(name, None)
+            os.execve(BINARY, [BINARY, "chat", MODEL, *arguments], environment)
+
+    def send(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def read_until(self, wanted: str) -> str:
+        """What is printed up to and with `wanted`."""
+        end = time.monotonic() + SECONDS
+        while wanted.encode() not in self.output:
+            ready, _, _ = select.select([self.fd], [], [], 0.2)
+            if time.monotonic() > end:
+                raise TimeoutError(f"no {wanted!r} in {self.output!r}")
+            if ready:
+                self.output += os.read(self.fd, 65536)
+        at = self.output.index(wanted.encode()) + len(wanted.encode())
+        read, self.output = self.output[:at], self.output[at:]
+        return read.decode(errors="replace")
+
+    def wait(self) -> int:
+        """The exit code; negative: the signal that ended it."""
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.pid = 0
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.05)
+        raise TimeoutError("it did not end")
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.pid:
+            os.kill(self.pid, 9)
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+
+class AtATerminal(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.home = folder.name
+
+    def test_conversation(self) -> None:
+        with Terminal(self.home, "--temperature", "0", "--max-tokens", "12") as chat:
+            chat.read_until("> ")
+            chat.send("What is the capital of Frence?\x1b[D\x1b[D\x1b[D\x1b[D\x7fa\n")  # arrows, backspace
+            answer = chat.read_until("]")
+            self.assertIn("What is the capital of France?", answer.replace("\x08", ""))
+            self.assertIn("tok/s", answer)
+            chat.read_until("> ")
+            chat.send("\x1b[A")  # the last message again
+            chat.read_until("capital of France?")
+            chat.send("\x03")  # drops the line, not the program
+            chat.read_until("> ")
+            chat.send("/help\n")
+            chat.read_until("/regen")
+            chat.read_until("> ")
+            chat.send("\x04")
+            self.assertEqual(chat.wait(), 0)
+        history = pathlib.Path(self.home, ".local/state/ingot/history").read_text()
+        self.assertIn("France", history)
+
+    def test_ctrl_c_stops_the_answer_and_not_the_program(self) -> None:
+        with Terminal(self.home, "--ignore-eos") as chat:
+            chat.read_until("> ")
+            chat.send("Tell me a long story.\n")
+            chat.read_until("story.\r\n")
+            time.sleep(1.5)
+            chat.send("\x03")
+            self.assertIn("cancelled", chat.read_until("]"))
+            chat.read_until("> ")
+            chat.send("/exit\n")
+            self.assertEqual(chat.wait(), 0)
+
+
+class Piped(unittest.TestCase):
+    def chat(self, *lines: str) -> tuple[str, str]:
+        done = subprocess.run([BINARY, "chat", MODEL, "--temperature", "0", "--max-tokens", "4"], text=True,
+                              input="\n".join(lines) + "\n", capture_output=True, timeout=300)  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout, done.stderr
+
+    def test_settings_are_checked_when_they_are_set(self) -> None:
+        _, errors = self.chat("/set temperature 5", "/set top_k 1.5", "/set max_tokens 0", "/set nonsense 1", "/set seed")
+        lines = errors.splitlines()
+        self.assertEqual(len(lines), 5, errors)
+        for line, name in zip(lines, ("temperature", "top_k", "max_tokens", "nonsense", "seed")):
+            self.assertIn(name, line)
+
+    def test_save_load_regen_clear_and_system(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            first, second = f"{folder}/first.json", f"{folder}/second.json"
+            printed, errors = self.chat(
+                "/system You are a pirate.", '"""What is', 'this?"""', f"/save {first}", "/clear", "/regen",
+                f"  /load {first}  ", "/system", "/regen", f"/save {second}", f"/load {folder}/none", "/exit", "Hi")  # fmt: skip
+            saved = json.loads(pathlib.Path(first).read_text())["messages"]
+            again = json.loads(pathlib.Path(second).read_text())["messages"]
+        self.assertEqual([message["role"] for message in saved], ["system", "user", "assistant"])
+        self.assertEqual(saved[1]["content"], "What is\nthis?")
+        self.assertEqual(saved, again)  # greedy: the same answer again
+        self.assertIn("You are a pirate.", printed)
+        self.assertEqual(printed.count("tok/s"), 2)
+        self.assertEqual(len(errors.splitlines()), 2, errors)  # nothing to answer again, no such file
+
+    def test_a_context_that_is_full_says_so(self) -> None:
+        done = subprocess.run([BINARY, "chat", MODEL, "--session-len", "64"], text=True, input="word " * 100 + "\n",
+                              capture_output=True, timeout=300)  # fmt: skip
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("64 tokens", done.stderr)
+        self.assertIn("/clear", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
