@@ -19,20 +19,53 @@ namespace fs = std::filesystem;
 // What both directions begin with: a checkpoint that holds together, taken apart.
 struct Source {
   models::ModelSpec spec;
-  std::unique_ptr<tokenizer::Tokenizer> tokenizer;
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer;  // null if the checkpoint has none
   std::vector<CanonicalTensor> tensors;
 };
+
+bool HasVocabulary(const Vocabulary& vocabulary) {
+  return !vocabulary.tokenizer_json.empty() || !vocabulary.sentencepiece_model.empty() ||
+         (vocabulary.gguf && !vocabulary.gguf->tokens.empty());
+}
 
 Result<Source> ReadSource(const formats::Checkpoint& checkpoint) {
   Source source;
   INGOT_ASSIGN_OR_RETURN(source.spec, models::ReadModelSpec(checkpoint));
   INGOT_RETURN_IF_ERROR(models::CheckWeights(checkpoint, source.spec));
-  INGOT_ASSIGN_OR_RETURN(source.tokenizer, tokenizer::Tokenizer::Create(checkpoint.vocabulary()));
+  if (HasVocabulary(checkpoint.vocabulary())) {
+    INGOT_ASSIGN_OR_RETURN(source.tokenizer, tokenizer::Tokenizer::Create(checkpoint.vocabulary()));
+  }
   INGOT_ASSIGN_OR_RETURN(source.tensors, ReadCanonical(checkpoint, source.spec));
   return source;
 }
 
-// Makes a new folder, and removes it with all that is in it unless Keep is called.
+Status RefuseSource(const formats::Checkpoint& checkpoint, const std::string& output) {
+  std::vector<std::string> sources = checkpoint.files();
+  sources.push_back(checkpoint.path());
+  for (const std::string& source : sources) {
+    std::error_code error;
+    if (fs::equivalent(source, output, error))
+      return InvalidArgument("{} is the model that is to be converted; name another output", output);
+  }
+  return {};
+}
+
+// Weights under other names than the new ones would be read along with them.
+Status RefuseOtherWeights(const fs::path& folder) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename();
+    const std::string extension = entry.path().extension();
+    const bool is_weights = extension == ".safetensors" || extension == ".bin" || extension == ".gguf" ||
+                            name.ends_with(".safetensors.index.json") || name.ends_with(".bin.index.json");
+    if (is_weights && name != "model.safetensors")
+      return InvalidArgument("{} holds other weights ({}); name another directory", folder.string(), name);
+  }
+  if (error) return Io("{}: cannot list: {}", folder.string(), error.message());
+  return {};
+}
+
+// A folder that is filled, and emptied again of what was put there unless Keep is called.
 class OutputFolder {
  public:
   static Result<OutputFolder> Create(const std::string& path, bool force) {
@@ -41,21 +74,44 @@ class OutputFolder {
     if (existed && !fs::is_directory(path, error)) return InvalidArgument("{} is a file; name a directory", path);
     if (existed && !fs::is_empty(path, error) && !force)
       return InvalidArgument("{} is not empty; name another directory, or use --force", path);
+    if (existed) INGOT_RETURN_IF_ERROR(RefuseOtherWeights(path));
     fs::create_directories(path, error);
     if (error) return Io("{}: cannot create: {}", path, error.message());
-    return OutputFolder(existed ? "" : path);
+    return OutputFolder(path, !existed);
   }
-  OutputFolder(OutputFolder&& other) noexcept : made_(std::exchange(other.made_, "")) {}
+  OutputFolder(OutputFolder&& other) noexcept
+      : path_(std::move(other.path_)), is_new_(other.is_new_), written_(std::move(other.written_)) {
+    other.path_.clear();
+  }
   OutputFolder& operator=(OutputFolder&&) = delete;
   ~OutputFolder() {
+    if (path_.empty()) return;
     std::error_code ignored;
-    if (!made_.empty()) fs::remove_all(made_, ignored);
+    for (const std::string& name : written_) fs::remove(path_ / name, ignored);
+    if (is_new_) fs::remove(path_, ignored);
   }
-  void Keep() { made_.clear(); }
+
+  Status Write(const std::string& name, const std::string& content) {
+    INGOT_RETURN_IF_ERROR(WriteFile((path_ / name).string(), content));
+    written_.push_back(name);
+    return {};
+  }
+  // What was written, with the weights.
+  std::vector<std::string> Keep() {
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(path_, error)) {
+      if (entry.path().filename().string().find(".safetensors") != std::string::npos)
+        written_.push_back(entry.path().filename());
+    }
+    path_.clear();
+    return std::move(written_);
+  }
 
  private:
-  explicit OutputFolder(std::string made) : made_(std::move(made)) {}
-  std::string made_;  // to be removed; "" if it was there before
+  OutputFolder(fs::path path, bool is_new) : path_(std::move(path)), is_new_(is_new) {}
+  fs::path path_;  // "" once it is to stay
+  bool is_new_;
+  std::vector<std::string> written_;
 };
 
 const char* TorchName(Encoding encoding) {
@@ -65,40 +121,37 @@ const char* TorchName(Encoding encoding) {
 
 boost::json::value IdOrNull(int64_t id) { return id < 0 ? boost::json::value(nullptr) : boost::json::value(id); }
 
-// One id as a number, several as a list, as Hugging Face writes them.
-boost::json::value EosValue(const std::vector<int32_t>& ids) {
-  if (ids.empty()) return nullptr;
-  if (ids.size() == 1) return ids.front();
-  return boost::json::array(ids.begin(), ids.end());
-}
-
-Status WriteJsonFile(const fs::path& path, const boost::json::object& object) {
-  return WriteFile(path.string(), boost::json::serialize(object) + "\n");
-}
-
-Status WriteHuggingFaceTexts(const formats::Checkpoint& checkpoint, const Source& source, const models::Family& family,
-                             const ConvertOptions& options, ConvertReport* report) {
-  const fs::path folder = options.output;
-  INGOT_ASSIGN_OR_RETURN(boost::json::object config,
-                         HuggingFaceConfig(source.spec, family, TorchName(options.encoding)));
-  config["bos_token_id"] = IdOrNull(source.tokenizer->bos_id());
-  config["eos_token_id"] = EosValue(source.tokenizer->eos_ids());
-  INGOT_RETURN_IF_ERROR(WriteJsonFile(folder / "config.json", config));
-
-  boost::json::object generation = checkpoint.generation_config();
-  generation["bos_token_id"] = config["bos_token_id"];
-  generation["eos_token_id"] = config["eos_token_id"];
-  INGOT_RETURN_IF_ERROR(WriteJsonFile(folder / "generation_config.json", generation));
-  INGOT_ASSIGN_OR_RETURN(const auto files, HuggingFaceTokenizerFiles(checkpoint.vocabulary(), *source.tokenizer,
-                                                                     checkpoint.chat_template()));
-  report->files = {"config.json", "generation_config.json"};
-  for (const auto& [name, content] : files) {
-    INGOT_RETURN_IF_ERROR(WriteFile((folder / name).string(), content));
-    report->files.push_back(name);
+// One id as a number, several as a list, as Hugging Face writes them; the one that a text ends with first.
+boost::json::value EosValue(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokenizer) {
+  const int32_t main = MainEos(vocabulary, tokenizer);
+  if (main < 0) return nullptr;
+  boost::json::array ids = {main};
+  for (const int32_t id : tokenizer.eos_ids()) {
+    if (id != main) ids.push_back(id);
   }
+  return ids.size() == 1 ? ids.front() : boost::json::value(ids);
+}
+
+Status WriteHuggingFaceTexts(const formats::Checkpoint& checkpoint, const tokenizer::Tokenizer* tokenizer,
+                             boost::json::object config, OutputFolder* folder) {
+  boost::json::object generation = checkpoint.generation_config();
+  if (tokenizer != nullptr) {
+    config["bos_token_id"] = generation["bos_token_id"] = IdOrNull(tokenizer->bos_id());
+    config["eos_token_id"] = generation["eos_token_id"] = EosValue(checkpoint.vocabulary(), *tokenizer);
+    INGOT_ASSIGN_OR_RETURN(const auto files,
+                           HuggingFaceTokenizerFiles(checkpoint.vocabulary(), *tokenizer, checkpoint.chat_template()));
+    for (const auto& [name, content] : files) INGOT_RETURN_IF_ERROR(folder->Write(name, content));
+  }
+  INGOT_RETURN_IF_ERROR(folder->Write("generation_config.json", boost::json::serialize(generation) + "\n"));
+  return folder->Write("config.json", boost::json::serialize(config) + "\n");
+}
+
+std::vector<std::string> NoticesOf(const formats::Checkpoint& checkpoint, const Source& source) {
+  std::vector<std::string> notices;
+  if (source.tokenizer == nullptr) notices.push_back("the checkpoint has no tokenizer, so neither has the output");
   if (checkpoint.chat_template().empty())
-    report->notices.push_back("the checkpoint has no chat template, so neither has the output");
-  return {};
+    notices.push_back("the checkpoint has no chat template, so neither has the output");
+  return notices;
 }
 
 int64_t PlannedBytes(const Plan& plan) {
@@ -114,32 +167,46 @@ Result<ConvertReport> ToHuggingFace(const formats::Checkpoint& checkpoint, const
   if (options.encoding != Encoding::kF16 && options.encoding != Encoding::kBF16 && options.encoding != Encoding::kF32) {
     return InvalidArgument("a Hugging Face directory holds f16, bf16 or f32, not {}", InfoOf(options.encoding).name);
   }
+  INGOT_RETURN_IF_ERROR(RefuseSource(checkpoint, options.output));
   INGOT_ASSIGN_OR_RETURN(Source source, ReadSource(checkpoint));
   const models::Family& family = HuggingFaceFamily(source.spec);
-  INGOT_ASSIGN_OR_RETURN(OutputFolder folder, OutputFolder::Create(options.output, options.force));
-  ConvertReport report;
-  INGOT_RETURN_IF_ERROR(WriteHuggingFaceTexts(checkpoint, source, family, options, &report));
+  INGOT_ASSIGN_OR_RETURN(boost::json::object config,
+                         HuggingFaceConfig(source.spec, family, TorchName(options.encoding)));
+  ConvertReport report{.notices = NoticesOf(checkpoint, source)};
   INGOT_ASSIGN_OR_RETURN(const Plan plan, PlanHuggingFace(std::move(source.tensors), family, options.encoding));
-  INGOT_ASSIGN_OR_RETURN(const auto writer, formats::SafetensorsWriter::Create(options.output, OutputsOf(plan)));
-  INGOT_RETURN_IF_ERROR(
-      StreamPlan(plan, pool, [&](std::span<const std::byte> bytes) { return writer->Write(bytes); }, options.progress));
-  INGOT_RETURN_IF_ERROR(writer->Finish());
-  folder.Keep();
+  INGOT_ASSIGN_OR_RETURN(OutputFolder folder, OutputFolder::Create(options.output, options.force));
+  {
+    INGOT_ASSIGN_OR_RETURN(const auto writer, formats::SafetensorsWriter::Create(options.output, OutputsOf(plan)));
+    const auto write = [&](std::span<const std::byte> bytes) { return writer->Write(bytes); };
+    INGOT_RETURN_IF_ERROR(StreamPlan(plan, pool, write, options.progress));
+    INGOT_RETURN_IF_ERROR(WriteHuggingFaceTexts(checkpoint, source.tokenizer.get(), std::move(config), &folder));
+    INGOT_RETURN_IF_ERROR(writer->Finish());
+  }
+  report.files = folder.Keep();
   report.bytes = PlannedBytes(plan);
-  report.files.push_back("model.safetensors");
   return report;
 }
 
 Result<ConvertReport> ToGguf(const formats::Checkpoint& checkpoint, const ConvertOptions& options, ThreadPool& pool) {
   std::error_code error;
+  if (fs::is_directory(options.output, error)) return InvalidArgument("{} is a directory; name a file", options.output);
   if (fs::exists(options.output, error) && !options.force)
     return InvalidArgument("{} exists; name another file, or use --force", options.output);
+  INGOT_RETURN_IF_ERROR(RefuseSource(checkpoint, options.output));
   INGOT_ASSIGN_OR_RETURN(Source source, ReadSource(checkpoint));
+  if (source.tokenizer == nullptr)
+    return InvalidArgument("{} has no tokenizer.json and no tokenizer.model, and a GGUF file needs its vocabulary",
+                           checkpoint.path());
   std::string architecture;
   const models::Family& family = GgufFamily(source.spec, &architecture);
-  ConvertReport report;
+  ConvertReport report{.notices = NoticesOf(checkpoint, source)};
   const std::string name = fs::path(checkpoint.path()).lexically_normal().filename().string();
   INGOT_ASSIGN_OR_RETURN(GgufConfig config, MakeGgufConfig(source.spec, architecture, name, options.encoding));
+  if (source.spec.ropes.front().kind == models::RopeSpec::Kind::kDynamicNtk)
+    report.notices.push_back(
+        fmt::format("beyond {} tokens the model stretches its rotation (dynamic NTK), which GGUF "
+                    "cannot say",
+                    source.spec.max_position));
   INGOT_ASSIGN_OR_RETURN(const auto tokenizer,
                          GgufTokenizerMetadata(checkpoint.vocabulary(), *source.tokenizer, checkpoint.chat_template(),
                                                source.spec.vocab_size));

@@ -1,7 +1,11 @@
+#include <boost/json/object.hpp>
+#include <boost/json/value_from.hpp>
 #include <cmath>
 
 #include "convert/model_config.h"
+#include "convert/spec_difference.h"
 #include "models/rope.h"
+#include "models/spec_internal.h"
 
 namespace ingot::convert {
 namespace {
@@ -91,7 +95,8 @@ Status AddRope(const ModelSpec& spec, MetadataBuilder& metadata, GgufConfig* con
     case RopeSpec::Kind::kLongRope:
       break;
   }
-  if (rope.short_factor == rope.long_factor) {
+  const bool is_one_table = rope.short_factor == rope.long_factor;
+  if (is_one_table && rope.attention_factor == 1.0) {
     config->rope_factors.emplace_back("rope_freqs.weight", ToFloats(rope.short_factor));
     return {};
   }
@@ -115,6 +120,37 @@ void AddWindows(const ModelSpec& spec, MetadataBuilder& metadata) {
   if (window == 0) return;
   metadata.U32("attention.sliding_window", window);
   if (!all) metadata.Add("attention.sliding_window_pattern", slides);
+}
+
+boost::json::value ToJson(const formats::GgufValue& value) {
+  return std::visit(
+      [](const auto& held) {
+        if constexpr (std::is_same_v<std::decay_t<decltype(held)>, uint32_t>) {
+          return boost::json::value(int64_t{held});
+        } else {
+          return boost::json::value_from(held);
+        }
+      },
+      value);
+}
+
+// Reads the metadata as a loader will, and compares.
+Status CheckWritten(const GgufConfig& config, const ModelSpec& spec) {
+  boost::json::object metadata;
+  for (const auto& [key, value] : config.metadata) metadata[key] = ToJson(value);
+  models::GgufTensors tensors{.vocab_size = spec.vocab_size,
+                              .lm_head = !spec.tied_embeddings,
+                              .qkv_bias = spec.qkv_bias,
+                              .o_bias = spec.o_bias,
+                              .mlp_bias = spec.mlp_bias};
+  for (const auto& [name, factors] : config.rope_factors) {
+    auto& table = name.find("long") != std::string::npos    ? tensors.rope_factors_long
+                  : name.find("short") != std::string::npos ? tensors.rope_factors_short
+                                                            : tensors.rope_freqs;
+    table = factors;
+  }
+  INGOT_ASSIGN_OR_RETURN(const ModelSpec written, models::ReadGgufSpec(metadata, tensors));
+  return CheckSameModel(spec, written, "GGUF");
 }
 
 }  // namespace
@@ -151,6 +187,7 @@ Result<GgufConfig> MakeGgufConfig(const ModelSpec& spec, const std::string& arch
   }
   AddWindows(spec, metadata);
   INGOT_RETURN_IF_ERROR(AddRope(spec, metadata, &config));
+  INGOT_RETURN_IF_ERROR(CheckWritten(config, spec));
   return config;
 }
 

@@ -1,4 +1,5 @@
 // Any vocabulary as tokenizer.ggml.* keys.
+#include <algorithm>
 #include <unordered_map>
 
 #include "base/json.h"
@@ -15,6 +16,7 @@ enum TokenType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnu
 // A tokenizer.json's parts that matter here.
 struct BpeParts {
   std::vector<std::string> merges;    // "left right"
+  std::string unknown;                // the model's unk_token
   std::vector<std::string> patterns;  // of the pre-tokenizers, in order
   bool byte_level = false, byte_fallback = false, nfc = false, ignore_merges = false, prepends_space = false;
 };
@@ -29,6 +31,7 @@ Status ReadPreTokenizer(const JsonView& step, BpeParts* parts) {
   }
   if (type == "ByteLevel") {
     parts->byte_level = true;
+    INGOT_ASSIGN_OR_RETURN(parts->prepends_space, step.Bool("add_prefix_space", parts->prepends_space));
     INGOT_ASSIGN_OR_RETURN(const bool use_regex, step.Bool("use_regex", true));
     if (use_regex) parts->patterns.emplace_back(tokenizer::kGpt2Pattern);
     return {};
@@ -41,7 +44,11 @@ Status ReadPreTokenizer(const JsonView& step, BpeParts* parts) {
   if (type == "Split") {
     INGOT_ASSIGN_OR_RETURN(const JsonView pattern, step.Get("pattern"));
     INGOT_ASSIGN_OR_RETURN(const std::string regex, pattern.String("Regex", ""));
-    if (!regex.empty()) parts->patterns.push_back(regex);
+    INGOT_ASSIGN_OR_RETURN(const std::string behavior, step.String("behavior", "Isolated"));
+    INGOT_ASSIGN_OR_RETURN(const bool invert, step.Bool("invert", false));
+    // A pattern that covers every text may as well say what it does not keep.
+    const bool isolates = invert ? behavior == "Removed" : behavior == "Isolated";
+    parts->patterns.push_back(isolates && !regex.empty() ? regex : fmt::format("{} ({})", regex, behavior));
     return {};
   }
   if (type == "Metaspace") {
@@ -93,6 +100,7 @@ Result<BpeParts> ReadTokenizerJson(const Vocabulary& vocabulary) {
   BpeParts parts;
   INGOT_ASSIGN_OR_RETURN(parts.byte_fallback, model.Bool("byte_fallback", false));
   INGOT_ASSIGN_OR_RETURN(parts.ignore_merges, model.Bool("ignore_merges", false));
+  INGOT_ASSIGN_OR_RETURN(parts.unknown, model.String("unk_token", "<unk>"));
   INGOT_RETURN_IF_ERROR(ReadMerges(model, &parts));
   if (const auto step = root.Find("pre_tokenizer")) INGOT_RETURN_IF_ERROR(ReadPreTokenizer(*step, &parts));
   if (const auto step = root.Find("normalizer")) INGOT_RETURN_IF_ERROR(ReadNormalizer(*step, &parts));
@@ -159,13 +167,17 @@ void AddId(const char* key, int64_t id, formats::GgufMetadata* metadata) {
   if (id >= 0) metadata->emplace_back(key, static_cast<uint32_t>(id));
 }
 
-void AddCommon(const tokenizer::Tokenizer& tokenizer, const std::string& chat_template,
+void AddCommon(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokenizer, const std::string& chat_template,
                formats::GgufMetadata* metadata) {
   AddId("tokenizer.ggml.bos_token_id", tokenizer.bos_id(), metadata);
-  const std::vector<int32_t>& eos = tokenizer.eos_ids();
-  if (!eos.empty()) AddId("tokenizer.ggml.eos_token_id", eos.front(), metadata);
-  if (eos.size() > 1) AddId("tokenizer.ggml.eot_token_id", eos.back(), metadata);
+  const int32_t eos = MainEos(vocabulary, tokenizer);
+  AddId("tokenizer.ggml.eos_token_id", eos, metadata);
+  const auto other = std::ranges::find_if(vocabulary.eos_ids, [&](int64_t id) { return id != eos; });
+  if (other != vocabulary.eos_ids.end() && *other < tokenizer.vocab_size())
+    AddId("tokenizer.ggml.eot_token_id", *other, metadata);
   metadata->emplace_back("tokenizer.ggml.add_bos_token", tokenizer.adds_bos());
+  const std::vector<int32_t> ids = tokenizer.Encode("a");
+  if (eos >= 0 && !ids.empty() && ids.back() == eos) metadata->emplace_back("tokenizer.ggml.add_eos_token", true);
   if (!chat_template.empty()) metadata->emplace_back("tokenizer.chat_template", chat_template);
 }
 
@@ -206,11 +218,29 @@ Result<formats::GgufMetadata> FromSentencePiece(const Vocabulary& vocabulary, co
       {"tokenizer.ggml.tokens", tokens.texts},        {"tokenizer.ggml.scores", scores},
       {"tokenizer.ggml.token_type", tokens.types},    {"tokenizer.ggml.add_space_prefix", model.add_dummy_prefix}};
   AddId("tokenizer.ggml.unknown_token_id", model.unk_id, &metadata);
-  AddCommon(tokenizer, chat_template, &metadata);
+  AddCommon(vocabulary, tokenizer, chat_template, &metadata);
   return metadata;
 }
 
 }  // namespace
+
+int32_t MainEos(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokenizer) {
+  std::vector<int64_t> candidates;
+  if (vocabulary.gguf && vocabulary.gguf->eos_id) candidates.push_back(*vocabulary.gguf->eos_id);
+  if (const auto json = ParseJson(vocabulary.tokenizer_config_json, "tokenizer_config.json")) {
+    const auto token = JsonView(*json, "").Find("eos_token");
+    const auto spelling = !token                       ? Result<std::string>("")
+                          : token->value().is_string() ? token->AsString()
+                                                       : token->String("content", "");
+    if (spelling && !spelling->empty()) candidates.push_back(tokenizer.TokenToId(*spelling));
+  }
+  candidates.insert(candidates.end(), vocabulary.eos_ids.begin(), vocabulary.eos_ids.end());
+  candidates.insert(candidates.end(), tokenizer.eos_ids().begin(), tokenizer.eos_ids().end());
+  for (const int64_t id : candidates) {
+    if (std::ranges::find(tokenizer.eos_ids(), id) != tokenizer.eos_ids().end()) return static_cast<int32_t>(id);
+  }
+  return -1;
+}
 
 Result<formats::GgufMetadata> GgufTokenizerMetadata(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokenizer,
                                                     const std::string& chat_template, int64_t vocab_size) {
@@ -219,7 +249,7 @@ Result<formats::GgufMetadata> GgufTokenizerMetadata(const Vocabulary& vocabulary
   INGOT_ASSIGN_OR_RETURN(const BpeParts parts, ReadTokenizerJson(vocabulary));
   if (!parts.byte_level && !parts.byte_fallback)
     return Unsupported("tokenizer.json: a BPE that is neither byte-level nor falls back to bytes has no form in GGUF");
-  const Tokens tokens = ReadTokens(tokenizer, vocabulary, parts.byte_fallback, vocab_size);
+  Tokens tokens = ReadTokens(tokenizer, vocabulary, parts.byte_fallback, vocab_size);
   formats::GgufMetadata metadata = {{"tokenizer.ggml.model", std::string(parts.byte_level ? "gpt2" : "llama")}};
   if (parts.byte_level) {
     const std::string pre = tokenizer::GgufPreName(parts.patterns, parts.nfc, parts.ignore_merges);
@@ -228,15 +258,18 @@ Result<formats::GgufMetadata> GgufTokenizerMetadata(const Vocabulary& vocabulary
                          fmt::join(parts.patterns, "  "));
     metadata.emplace_back("tokenizer.ggml.pre", pre);
     metadata.emplace_back("tokenizer.ggml.merges", parts.merges);
+    if (parts.prepends_space) metadata.emplace_back("tokenizer.ggml.add_space_prefix", true);
   } else {
     metadata.emplace_back("tokenizer.ggml.pre", std::string("default"));
     metadata.emplace_back("tokenizer.ggml.scores", ScoresOfMerges(tokens, parts.merges));
     metadata.emplace_back("tokenizer.ggml.add_space_prefix", parts.prepends_space);
-    AddId("tokenizer.ggml.unknown_token_id", tokenizer.TokenToId("<unk>"), &metadata);
+    const int32_t unknown = tokenizer.TokenToId(parts.unknown);
+    AddId("tokenizer.ggml.unknown_token_id", unknown, &metadata);
+    if (unknown >= 0 && unknown < vocab_size) tokens.types[static_cast<size_t>(unknown)] = kUnknown;
   }
   metadata.emplace_back("tokenizer.ggml.tokens", tokens.texts);
   metadata.emplace_back("tokenizer.ggml.token_type", tokens.types);
-  AddCommon(tokenizer, chat_template, &metadata);
+  AddCommon(vocabulary, tokenizer, chat_template, &metadata);
   return metadata;
 }
 

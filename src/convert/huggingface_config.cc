@@ -1,8 +1,11 @@
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
 #include "convert/model_config.h"
+#include "convert/spec_difference.h"
 #include "models/rope.h"
+#include "models/spec_internal.h"
 
 namespace ingot::convert {
 namespace {
@@ -15,10 +18,9 @@ struct ArchitectureName {
   const char* architecture;
 };
 constexpr ArchitectureName kArchitectures[] = {
-    {"llama", "LlamaForCausalLM"},     {"mistral", "MistralForCausalLM"},   {"qwen2", "Qwen2ForCausalLM"},
-    {"qwen3", "Qwen3ForCausalLM"},     {"internlm", "InternLMForCausalLM"}, {"internlm3", "InternLM3ForCausalLM"},
-    {"gemma2", "Gemma2ForCausalLM"},   {"gemma3", "Gemma3ForCausalLM"},     {"phi3", "Phi3ForCausalLM"},
-    {"mixtral", "MixtralForCausalLM"}, {"qwen3_moe", "Qwen3MoeForCausalLM"}};
+    {"llama", "LlamaForCausalLM"}, {"mistral", "MistralForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"},
+    {"qwen3", "Qwen3ForCausalLM"}, {"gemma2", "Gemma2ForCausalLM"},   {"gemma3", "Gemma3ForCausalLM"},
+    {"phi3", "Phi3ForCausalLM"},   {"mixtral", "MixtralForCausalLM"}, {"qwen3_moe", "Qwen3MoeForCausalLM"}};
 
 // 1e-05 rather than 9.999999747378752e-06: the shortest decimal that is this float.
 double Shortest(float value) {
@@ -36,6 +38,7 @@ boost::json::array ToJson(const std::vector<double>& numbers) {
 // Llama 3.1 and its kin keep their stretched frequencies in GGUF as a table of divisors. The published parameters whose
 // table this is.
 std::optional<RopeSpec> RecognizeLlama3(const RopeSpec& rope, int rotary_dim) {
+  if (rope.short_factor != rope.long_factor || rope.attention_factor != 1.0) return std::nullopt;
   for (const double factor : {8.0, 32.0, 4.0, 16.0}) {
     RopeSpec guess{
         .kind = RopeSpec::Kind::kLlama3, .theta = rope.theta, .factor = factor, .original_max_position = 8192};
@@ -69,8 +72,9 @@ void AddYarn(const RopeSpec& rope, boost::json::object* out) {
   if (rope.attention_factor) (*out)["attention_factor"] = *rope.attention_factor;
 }
 
-// An entry of rope_parameters, without rope_theta.
-Result<boost::json::object> RopeScaling(const RopeSpec& rope, int rotary_dim) {
+// An entry of rope_parameters, without rope_theta. Any other table of divisors is LongRoPE with one table for both
+// lengths, which transformers reads for every family.
+boost::json::object RopeScaling(const RopeSpec& rope, int rotary_dim) {
   boost::json::object out;
   switch (rope.kind) {
     case RopeSpec::Kind::kDefault:
@@ -90,12 +94,7 @@ Result<boost::json::object> RopeScaling(const RopeSpec& rope, int rotary_dim) {
     case RopeSpec::Kind::kLongRope:
       break;
   }
-  if (rope.short_factor == rope.long_factor) {
-    const auto llama3 = RecognizeLlama3(rope, rotary_dim);
-    if (!llama3)
-      return Unsupported(
-          "rope_freqs: these divisors are none of the published Llama 3 settings, and config.json has no key for a "
-          "table");
+  if (const auto llama3 = RecognizeLlama3(rope, rotary_dim)) {
     AddLlama3(*llama3, &out);
     return out;
   }
@@ -107,9 +106,9 @@ Result<boost::json::object> RopeScaling(const RopeSpec& rope, int rotary_dim) {
   return out;
 }
 
-Status AddRopes(const ModelSpec& spec, boost::json::object* config) {
+void AddRopes(const ModelSpec& spec, boost::json::object* config) {
   const RopeSpec& rope = spec.ropes.front();
-  INGOT_ASSIGN_OR_RETURN(boost::json::object scaling, RopeScaling(rope, spec.rotary_dim));
+  boost::json::object scaling = RopeScaling(rope, spec.rotary_dim);
   (*config)["rope_theta"] = rope.theta;
   const bool is_default = scaling.at("rope_type") == "default";
   if (!is_default) (*config)["rope_scaling"] = scaling;
@@ -124,13 +123,12 @@ Status AddRopes(const ModelSpec& spec, boost::json::object* config) {
   }
   if (spec.ropes.size() == 1) {
     (*config)["rope_parameters"] = std::move(scaling);
-    return {};
+    return;
   }
-  INGOT_ASSIGN_OR_RETURN(boost::json::object local, RopeScaling(spec.ropes[1], spec.rotary_dim));
+  boost::json::object local = RopeScaling(spec.ropes[1], spec.rotary_dim);
   local["rope_theta"] = spec.ropes[1].theta;
   (*config)["rope_local_base_freq"] = spec.ropes[1].theta;
   (*config)["rope_parameters"] = {{"full_attention", std::move(scaling)}, {"sliding_attention", std::move(local)}};
-  return {};
 }
 
 void AddWindows(const ModelSpec& spec, const models::Family& family, boost::json::object* config) {
@@ -172,9 +170,12 @@ void AddFlag(const models::FlagRule& rule, bool value, boost::json::object* conf
 }  // namespace
 
 const models::Family& HuggingFaceFamily(const ModelSpec& spec) {
-  if (spec.family == "internlm2") return models::FamilyNamed("llama");
-  if (spec.family == "llama" && spec.num_experts > 0) return models::FamilyNamed("mixtral");
-  return models::FamilyNamed(spec.family);
+  const bool is_llama_like = spec.family == "llama" || spec.family.starts_with("internlm");
+  if (!is_llama_like) return models::FamilyNamed(spec.family);
+  if (spec.num_experts > 0) return models::FamilyNamed("mixtral");
+  if (spec.qkv_bias && !spec.o_bias && !spec.mlp_bias) return models::FamilyNamed("qwen2");
+  const bool slides = std::ranges::any_of(spec.layers, [](const auto& layer) { return layer.window > 0; });
+  return models::FamilyNamed(slides ? "mistral" : "llama");
 }
 
 const models::Family& GgufFamily(const ModelSpec& spec, std::string* architecture) {
@@ -194,7 +195,8 @@ Result<boost::json::object> HuggingFaceConfig(const ModelSpec& spec, const model
   config["model_type"] = is_text_of_gemma3 ? "gemma3_text" : family.model_types.front();
   config["vocab_size"] = spec.vocab_size;
   config["hidden_size"] = spec.hidden_size;
-  config["intermediate_size"] = spec.intermediate_size;
+  // Mixtures in GGUF need not say it.
+  config["intermediate_size"] = spec.intermediate_size > 1 ? spec.intermediate_size : spec.moe_intermediate_size;
   config["num_hidden_layers"] = spec.num_layers;
   config["num_attention_heads"] = spec.num_heads;
   config["num_key_value_heads"] = spec.num_kv_heads;
@@ -225,7 +227,9 @@ Result<boost::json::object> HuggingFaceConfig(const ModelSpec& spec, const model
         std::round(1.0 / (double{spec.attention_scale} * spec.attention_scale) * 1e4) / 1e4;
   AddWindows(spec, family, &config);
   AddExperts(spec, family, &config);
-  INGOT_RETURN_IF_ERROR(AddRopes(spec, &config));
+  AddRopes(spec, &config);
+  INGOT_ASSIGN_OR_RETURN(const ModelSpec written, models::ReadHuggingFaceSpec(config));
+  INGOT_RETURN_IF_ERROR(CheckSameModel(spec, written, "config.json"));
   return config;
 }
 

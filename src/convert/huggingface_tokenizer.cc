@@ -12,23 +12,24 @@ namespace {
 
 namespace json = boost::json;
 
-enum TokenType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4 };
+enum TokenType { kNormal = 1, kUserDefined = 4 };
 constexpr const char* kSpace = "▁";  // U+2581
 
 int TypeOf(const GgufVocabulary& gguf, size_t id) { return gguf.token_types.empty() ? kNormal : gguf.token_types[id]; }
 
-json::array AddedTokens(const GgufVocabulary& gguf) {
+// What is matched whole, and what of it is a template's alone.
+json::array AddedTokens(const GgufVocabulary& gguf, const tokenizer::Tokenizer& tokenizer) {
   json::array added;
   for (size_t id = 0; id < gguf.tokens.size(); ++id) {
-    const int type = TypeOf(gguf, id);
-    if (type != kControl && type != kUserDefined && type != kUnknown) continue;
+    const bool is_special = tokenizer.IsSpecial(static_cast<int32_t>(id));
+    if (!is_special && TypeOf(gguf, id) != kUserDefined) continue;
     added.push_back({{"id", static_cast<int64_t>(id)},
                      {"content", gguf.tokens[id]},
                      {"single_word", false},
                      {"lstrip", false},
                      {"rstrip", false},
                      {"normalized", false},
-                     {"special", type != kUserDefined}});
+                     {"special", is_special}});
   }
   return added;
 }
@@ -79,7 +80,7 @@ json::value PreTokenizer(const tokenizer::GgufPre& pre) {
 }
 
 // What is put in front (BOS) and behind (EOS).
-json::value PostProcessor(const tokenizer::Tokenizer& tokenizer, bool adds_eos) {
+json::value PostProcessor(const tokenizer::Tokenizer& tokenizer, bool adds_eos, int32_t main_eos) {
   json::array single, pair;
   json::object special;
   const auto add = [&](int32_t id, int type_id) {
@@ -92,7 +93,7 @@ json::value PostProcessor(const tokenizer::Tokenizer& tokenizer, bool adds_eos) 
     pair.push_back({{"Sequence", {{"id", id}, {"type_id", type_id}}}});
   };
   const bool adds_bos = tokenizer.adds_bos() && tokenizer.bos_id() >= 0;
-  const int32_t eos = adds_eos && !tokenizer.eos_ids().empty() ? tokenizer.eos_ids().front() : -1;
+  const int32_t eos = adds_eos ? main_eos : -1;
   if (adds_bos) add(tokenizer.bos_id(), 0);
   sequence("A", 0);
   single.push_back(pair.back());
@@ -110,6 +111,8 @@ Result<json::object> ByteLevelTokenizer(const GgufVocabulary& gguf) {
   const std::string name = gguf.pre.empty() ? "default" : gguf.pre;
   const tokenizer::GgufPre* pre = tokenizer::FindGgufPre(name);
   if (pre == nullptr) return Unsupported("tokenizer.ggml.pre \"{}\" is not known", name);
+  if (gguf.add_space_prefix.value_or(false))
+    return Unsupported("tokenizer.ggml.add_space_prefix: tokenizer.json has no form for it beside these patterns");
   json::array merges;
   for (const std::string& merge : gguf.merges) {
     const size_t space = merge.find(' ', 1);
@@ -176,7 +179,7 @@ json::object TokenizerConfig(const GgufVocabulary& gguf, const tokenizer::Tokeni
                              const std::string& chat_template) {
   json::object config;
   json::object decoder;
-  for (const json::value& token : AddedTokens(gguf)) {
+  for (const json::value& token : AddedTokens(gguf, tokenizer)) {
     json::object entry = token.as_object();
     const std::string id = std::to_string(entry["id"].as_int64());
     entry.erase("id");
@@ -236,8 +239,8 @@ Result<Files> HuggingFaceTokenizerFiles(const Vocabulary& vocabulary, const toke
   out["version"] = "1.0";
   out["truncation"] = nullptr;
   out["padding"] = nullptr;
-  out["added_tokens"] = AddedTokens(gguf);
-  out["post_processor"] = PostProcessor(tokenizer, gguf.add_eos.value_or(false));
+  out["added_tokens"] = AddedTokens(gguf, tokenizer);
+  out["post_processor"] = PostProcessor(tokenizer, gguf.add_eos.value_or(false), MainEos(vocabulary, tokenizer));
   files.emplace_back("tokenizer.json", json::serialize(out) + "\n");
   const json::object config = TokenizerConfig(gguf, tokenizer, chat_template);
   files.emplace_back("tokenizer_config.json", json::serialize(config) + "\n");

@@ -13,14 +13,15 @@
 
 namespace ingot::convert {
 
-// The family as which a model is written in the Hugging Face form: its own, but for InternLM2 without its grouping,
-// which is a Llama, and for a GGUF "llama" with experts, which is a Mixtral.
+// The family as which a model is written in the Hugging Face form: its own, if transformers has it without code of the
+// checkpoint's. InternLM is a Llama (InternLM2 without its grouping), and what GGUF calls "llama" is a Mixtral with
+// experts, a Mistral with windows, and a Qwen2 with biases on Q, K and V alone.
 const models::Family& HuggingFaceFamily(const models::ModelSpec& spec);
 // In the GGUF form: Mistral, Mixtral, InternLM and InternLM3 are "llama". `architecture` gets GGUF's name.
 const models::Family& GgufFamily(const models::ModelSpec& spec, std::string* architecture);
 
 // config.json, readable by transformers 4 (rope_theta, rope_scaling) and 5 (rope_parameters, layer_types).
-// kUnsupported: rotary tables that no key can say.
+// kUnsupported: the family has no key for something that the model computes.
 Result<boost::json::object> HuggingFaceConfig(const models::ModelSpec& spec, const models::Family& family,
                                               const std::string& dtype);
 

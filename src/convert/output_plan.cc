@@ -1,5 +1,6 @@
 #include "convert/output_plan.h"
 
+#include <cmath>
 #include <map>
 #include <numeric>
 
@@ -113,15 +114,26 @@ class GgufPlanner {
   Plan plan_;
 };
 
-Status EncodeRows(const WeightSource& source, int64_t row, int64_t count, Encoding encoding,
-                  std::vector<std::byte>* out) {
+// Rather than infinities that no later tool explains.
+Status CheckRange(const OutputTensor& tensor, std::span<const float> values) {
+  if (tensor.encoding != Encoding::kF16) return {};
+  for (const float value : values) {
+    if (std::isfinite(value) && std::abs(value) >= 65520.0f)
+      return InvalidArgument("{} holds {}, and F16 ends at 65504; choose BF16 or F32", tensor.name, value);
+  }
+  return {};
+}
+
+Status EncodeRows(const PlannedTensor& tensor, int64_t row, int64_t count, std::vector<std::byte>* out) {
+  const WeightSource& source = *tensor.matrix;
   WeightRows rows;
   source.Read(row, count, &rows);
   const auto cols = static_cast<size_t>(source.cols());
   std::vector<float> values(static_cast<size_t>(count) * cols);
   DequantizeRows(rows, values.data());
+  INGOT_RETURN_IF_ERROR(CheckRange(tensor.out, values));
   for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
-    INGOT_RETURN_IF_ERROR(EncodeRow(encoding, std::span(values).subspan(i * cols, cols), out));
+    INGOT_RETURN_IF_ERROR(EncodeRow(tensor.out.encoding, std::span(values).subspan(i * cols, cols), out));
   }
   return {};
 }
@@ -138,8 +150,7 @@ Status StreamMatrix(const PlannedTensor& tensor, ThreadPool& pool,
       const int64_t begin = std::min(source.rows(), row + i * part), end = std::min(source.rows(), begin + part);
       encoded[static_cast<size_t>(i)].clear();
       if (begin < end)
-        statuses[static_cast<size_t>(i)] =
-            EncodeRows(source, begin, end - begin, tensor.out.encoding, &encoded[static_cast<size_t>(i)]);
+        statuses[static_cast<size_t>(i)] = EncodeRows(tensor, begin, end - begin, &encoded[static_cast<size_t>(i)]);
     });
     for (size_t i = 0; i < encoded.size(); ++i) {
       INGOT_RETURN_IF_ERROR(statuses[i]);
@@ -199,6 +210,7 @@ Status StreamPlan(const Plan& plan, ThreadPool& pool, const std::function<Status
     if (tensor.matrix != nullptr) {
       INGOT_RETURN_IF_ERROR(StreamMatrix(tensor, pool, write));
     } else {
+      INGOT_RETURN_IF_ERROR(CheckRange(tensor.out, tensor.numbers));
       std::vector<std::byte> bytes;
       INGOT_RETURN_IF_ERROR(EncodeRow(tensor.out.encoding, tensor.numbers, &bytes));
       INGOT_RETURN_IF_ERROR(write(bytes));
