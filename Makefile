@@ -7,7 +7,7 @@ PORT ?= 23333
 MODEL ?= build/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 MODEL_NAME ?= smollm2
 # A model of 135M is small enough for int8 activations to be heard in its answers, and fast enough without them.
-COMPUTE ?= exact
+COMPUTE ?= $(if $(findstring SmolLM2-135M,$(MODEL)),exact,fast)
 FUZZ_SECONDS ?= 20
 TSAN_TESTS ?= base_test engine_test kv_test llm_test server_test
 CXX_FILES = $(shell find src apps tests bench -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
