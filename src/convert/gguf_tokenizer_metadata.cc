@@ -163,6 +163,16 @@ std::vector<float> ScoresOfMerges(const Tokens& tokens, const std::vector<std::s
   return scores;
 }
 
+// The id of a token that tokenizer_config.json names: "eos_token": "</s>", or {"content": "</s>", …}; -1 if none.
+int32_t NamedToken(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokenizer, const char* key) {
+  const auto json = ParseJson(vocabulary.tokenizer_config_json, "tokenizer_config.json");
+  if (!json) return -1;
+  const auto token = JsonView(*json, "").Find(key);
+  if (!token) return -1;
+  const auto spelling = token->value().is_string() ? token->AsString() : token->String("content", "");
+  return spelling && !spelling->empty() ? tokenizer.TokenToId(*spelling) : -1;
+}
+
 void AddId(const char* key, int64_t id, formats::GgufMetadata* metadata) {
   if (id >= 0) metadata->emplace_back(key, static_cast<uint32_t>(id));
 }
@@ -175,6 +185,7 @@ void AddCommon(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokeniz
   const auto other = std::ranges::find_if(vocabulary.eos_ids, [&](int64_t id) { return id != eos; });
   if (other != vocabulary.eos_ids.end() && *other < tokenizer.vocab_size())
     AddId("tokenizer.ggml.eot_token_id", *other, metadata);
+  AddId("tokenizer.ggml.padding_token_id", NamedToken(vocabulary, tokenizer, "pad_token"), metadata);
   metadata->emplace_back("tokenizer.ggml.add_bos_token", tokenizer.adds_bos());
   const std::vector<int32_t> ids = tokenizer.Encode("a");
   if (eos >= 0 && !ids.empty() && ids.back() == eos) metadata->emplace_back("tokenizer.ggml.add_eos_token", true);
@@ -227,13 +238,7 @@ Result<formats::GgufMetadata> FromSentencePiece(const Vocabulary& vocabulary, co
 int32_t MainEos(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokenizer) {
   std::vector<int64_t> candidates;
   if (vocabulary.gguf && vocabulary.gguf->eos_id) candidates.push_back(*vocabulary.gguf->eos_id);
-  if (const auto json = ParseJson(vocabulary.tokenizer_config_json, "tokenizer_config.json")) {
-    const auto token = JsonView(*json, "").Find("eos_token");
-    const auto spelling = !token                       ? Result<std::string>("")
-                          : token->value().is_string() ? token->AsString()
-                                                       : token->String("content", "");
-    if (spelling && !spelling->empty()) candidates.push_back(tokenizer.TokenToId(*spelling));
-  }
+  candidates.push_back(NamedToken(vocabulary, tokenizer, "eos_token"));
   candidates.insert(candidates.end(), vocabulary.eos_ids.begin(), vocabulary.eos_ids.end());
   candidates.insert(candidates.end(), tokenizer.eos_ids().begin(), tokenizer.eos_ids().end());
   for (const int64_t id : candidates) {
@@ -258,6 +263,7 @@ Result<formats::GgufMetadata> GgufTokenizerMetadata(const Vocabulary& vocabulary
                          fmt::join(parts.patterns, "  "));
     metadata.emplace_back("tokenizer.ggml.pre", pre);
     metadata.emplace_back("tokenizer.ggml.merges", parts.merges);
+    AddId("tokenizer.ggml.unknown_token_id", NamedToken(vocabulary, tokenizer, "unk_token"), &metadata);
     if (parts.prepends_space) metadata.emplace_back("tokenizer.ggml.add_space_prefix", true);
   } else {
     metadata.emplace_back("tokenizer.ggml.pre", std::string("default"));
