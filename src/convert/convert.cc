@@ -121,27 +121,41 @@ const char* TorchName(Encoding encoding) {
 
 boost::json::value IdOrNull(int64_t id) { return id < 0 ? boost::json::value(nullptr) : boost::json::value(id); }
 
-// One id as a number, several as a list, as Hugging Face writes them; the one that a text ends with first.
-boost::json::value EosValue(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokenizer) {
+// One id as a number, several as a list, as Hugging Face writes them.
+boost::json::value OneOrList(const boost::json::array& ids) {
+  if (ids.empty()) return nullptr;
+  return ids.size() == 1 ? ids.front() : boost::json::value(ids);
+}
+
+// The one that a text ends with comes first.
+boost::json::array EosIds(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokenizer) {
   const int32_t main = MainEos(vocabulary, tokenizer);
-  if (main < 0) return nullptr;
-  boost::json::array ids = {main};
+  boost::json::array ids;
+  if (main >= 0) ids.push_back(main);
   for (const int32_t id : tokenizer.eos_ids()) {
     if (id != main) ids.push_back(id);
   }
-  return ids.size() == 1 ? ids.front() : boost::json::value(ids);
+  return ids;
 }
 
 Status WriteHuggingFaceTexts(const formats::Checkpoint& checkpoint, const tokenizer::Tokenizer* tokenizer,
                              boost::json::object config, OutputFolder* folder) {
-  boost::json::object generation = checkpoint.generation_config();
+  const Vocabulary& vocabulary = checkpoint.vocabulary();
+  // All of them are written, null too: else transformers takes the family's, which a smaller vocabulary lacks.
+  boost::json::value bos = IdOrNull(vocabulary.bos_id.value_or(-1)), pad;
+  boost::json::array eos(vocabulary.eos_ids.begin(), vocabulary.eos_ids.end());
   if (tokenizer != nullptr) {
-    config["bos_token_id"] = generation["bos_token_id"] = IdOrNull(tokenizer->bos_id());
-    config["eos_token_id"] = generation["eos_token_id"] = EosValue(checkpoint.vocabulary(), *tokenizer);
+    bos = IdOrNull(tokenizer->bos_id());
+    eos = EosIds(vocabulary, *tokenizer);
+    pad = IdOrNull(PadId(vocabulary, *tokenizer));
     INGOT_ASSIGN_OR_RETURN(const auto files,
-                           HuggingFaceTokenizerFiles(checkpoint.vocabulary(), *tokenizer, checkpoint.chat_template()));
+                           HuggingFaceTokenizerFiles(vocabulary, *tokenizer, checkpoint.chat_template()));
     for (const auto& [name, content] : files) INGOT_RETURN_IF_ERROR(folder->Write(name, content));
   }
+  boost::json::object generation = checkpoint.generation_config();
+  config["bos_token_id"] = generation["bos_token_id"] = bos;
+  config["eos_token_id"] = generation["eos_token_id"] = OneOrList(eos);
+  config["pad_token_id"] = pad;
   INGOT_RETURN_IF_ERROR(folder->Write("generation_config.json", boost::json::serialize(generation) + "\n"));
   return folder->Write("config.json", boost::json::serialize(config) + "\n");
 }

@@ -202,6 +202,21 @@ TEST(HuggingFaceFamily, IsOneThatNeedsNoCodeOfTheCheckpoint) {
   }
 }
 
+// transformers refuses a fraction where it wants a whole number, and fills in ids that config.json leaves out.
+TEST(ConfigJson, IsAsTransformersWantsIt) {
+  const TempFolder temp;
+  ASSERT_TRUE(Convert(ToHuggingFace, Prepare("gguf_gemma2_f16", temp), temp / "gemma", Encoding::kF16));
+  const auto gemma = Open(temp / "gemma");
+  ASSERT_TRUE(gemma);
+  EXPECT_EQ(gemma->config().at("query_pre_attn_scalar"), 16);
+  ASSERT_TRUE(Convert(ToHuggingFace, kGoldens / "phi3", temp / "phi3", Encoding::kF16));
+  const auto phi3 = Open(temp / "phi3");
+  ASSERT_TRUE(phi3);
+  EXPECT_TRUE(phi3->config().at("pad_token_id").is_null());
+  EXPECT_EQ(phi3->config().at("bos_token_id"), 1);
+  EXPECT_EQ(phi3->config().at("eos_token_id"), 2);
+}
+
 TEST(ToGguf, AMistralWithWindowsComesBackAsOne) {
   const TempFolder temp;
   ASSERT_TRUE(Convert(ToGguf, Prepare("mistral", temp), temp / "x.gguf", Encoding::kF16));

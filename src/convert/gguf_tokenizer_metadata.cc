@@ -185,7 +185,7 @@ void AddCommon(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokeniz
   const auto other = std::ranges::find_if(vocabulary.eos_ids, [&](int64_t id) { return id != eos; });
   if (other != vocabulary.eos_ids.end() && *other < tokenizer.vocab_size())
     AddId("tokenizer.ggml.eot_token_id", *other, metadata);
-  AddId("tokenizer.ggml.padding_token_id", NamedToken(vocabulary, tokenizer, "pad_token"), metadata);
+  AddId("tokenizer.ggml.padding_token_id", PadId(vocabulary, tokenizer), metadata);
   metadata->emplace_back("tokenizer.ggml.add_bos_token", tokenizer.adds_bos());
   const std::vector<int32_t> ids = tokenizer.Encode("a");
   if (eos >= 0 && !ids.empty() && ids.back() == eos) metadata->emplace_back("tokenizer.ggml.add_eos_token", true);
@@ -245,6 +245,12 @@ int32_t MainEos(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokeni
     if (std::ranges::find(tokenizer.eos_ids(), id) != tokenizer.eos_ids().end()) return static_cast<int32_t>(id);
   }
   return -1;
+}
+
+int64_t PadId(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokenizer) {
+  const int64_t id =
+      vocabulary.gguf ? vocabulary.gguf->pad_id.value_or(-1) : NamedToken(vocabulary, tokenizer, "pad_token");
+  return id < tokenizer.vocab_size() ? id : -1;
 }
 
 Result<formats::GgufMetadata> GgufTokenizerMetadata(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokenizer,

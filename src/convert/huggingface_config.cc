@@ -31,6 +31,13 @@ double Shortest(float value) {
   return shortest;
 }
 
+// transformers takes whole numbers alone for some keys, and the float that is read back is not exactly one.
+boost::json::value WholeIfNear(double value) {
+  const double whole = std::round(value);
+  return std::abs(value - whole) <= 1e-5 * value ? boost::json::value(static_cast<int64_t>(whole))
+                                                 : boost::json::value(value);
+}
+
 boost::json::array ToJson(const std::vector<double>& numbers) {
   return boost::json::array(numbers.begin(), numbers.end());
 }
@@ -223,8 +230,7 @@ Result<boost::json::object> HuggingFaceConfig(const ModelSpec& spec, const model
     config["final_logit_softcapping"] = cap(spec.logit_softcap);
   }
   if (family.query_pre_attn_scalar)
-    config["query_pre_attn_scalar"] =
-        std::round(1.0 / (double{spec.attention_scale} * spec.attention_scale) * 1e4) / 1e4;
+    config["query_pre_attn_scalar"] = WholeIfNear(1.0 / (double{spec.attention_scale} * spec.attention_scale));
   AddWindows(spec, family, &config);
   AddExperts(spec, family, &config);
   AddRopes(spec, &config);

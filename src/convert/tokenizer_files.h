@@ -20,6 +20,9 @@ Result<std::vector<std::pair<std::string, std::string>>> HuggingFaceTokenizerFil
 // The token that ends a text, of those that end a generation: the one that the tokenizer's files name; -1 if none does.
 int32_t MainEos(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokenizer);
 
+// The token that fills batches up; -1 if the files name none.
+int64_t PadId(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokenizer);
+
 // kUnsupported: a tokenizer that is neither byte-level BPE with a pre-tokenizer that GGUF has a name for nor
 // SentencePiece-like. vocab_size: rows of the embedding; ids beyond the tokenizer's get the name [PADid] and the type
 // "unused".
