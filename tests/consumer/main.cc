@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   }
   ingot::llm::LoadOptions options;
   options.model = argv[1];
+  options.exact = true;
   const auto llm = ingot::llm::Llm::Load(options);
   if (!llm) {
     std::fprintf(stderr, "%s\n", llm.error().message().c_str());
