@@ -216,11 +216,7 @@ Result<ConvertReport> ToGguf(const formats::Checkpoint& checkpoint, const Conver
   ConvertReport report{.notices = NoticesOf(checkpoint, source)};
   const std::string name = fs::path(checkpoint.path()).lexically_normal().filename().string();
   INGOT_ASSIGN_OR_RETURN(GgufConfig config, MakeGgufConfig(source.spec, architecture, name, options.encoding));
-  if (source.spec.ropes.front().kind == models::RopeSpec::Kind::kDynamicNtk)
-    report.notices.push_back(
-        fmt::format("beyond {} tokens the model stretches its rotation (dynamic NTK), which GGUF "
-                    "cannot say",
-                    source.spec.max_position));
+  report.notices.insert(report.notices.end(), config.notices.begin(), config.notices.end());
   INGOT_ASSIGN_OR_RETURN(const auto tokenizer,
                          GgufTokenizerMetadata(checkpoint.vocabulary(), *source.tokenizer, checkpoint.chat_template(),
                                                source.spec.vocab_size));

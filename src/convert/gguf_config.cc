@@ -72,10 +72,12 @@ Status AddRope(const ModelSpec& spec, MetadataBuilder& metadata, GgufConfig* con
       metadata.F32("rope.scaling.factor", rope.factor);
       return {};
     case RopeSpec::Kind::kDynamicNtk:
-      // Up to the trained length dynamic NTK is plain rotation.
-      return rope.factor == 1.0
-                 ? Status()
-                 : Status(Unsupported("rope_scaling dynamic with factor {}: GGUF has no key for it", rope.factor));
+      // Up to the trained length dynamic NTK with this factor is plain rotation.
+      if (rope.factor != 1.0)
+        return Unsupported("rope_scaling dynamic with factor {}: GGUF has no key for it", rope.factor);
+      config->notices.push_back(fmt::format(
+          "beyond {} tokens the model stretches its rotation (dynamic NTK), which GGUF cannot say", spec.max_position));
+      return {};
     case RopeSpec::Kind::kLlama3:
       config->rope_factors.emplace_back("rope_freqs.weight", Divisors(rope, spec));
       return {};
@@ -108,7 +110,18 @@ Status AddRope(const ModelSpec& spec, MetadataBuilder& metadata, GgufConfig* con
   return {};
 }
 
-void AddWindows(const ModelSpec& spec, MetadataBuilder& metadata) {
+// llama.cpp knows the scale of Gemma's published models by their sizes.
+void AddScale(const ModelSpec& spec, MetadataBuilder& metadata, GgufConfig* config) {
+  const auto is = [&](double scalar) { return std::abs(spec.attention_scale * std::sqrt(scalar) - 1) <= 1e-5; };
+  if (is(spec.head_dim)) return;
+  metadata.F32("attention.scale", spec.attention_scale);
+  const bool is_gemma_27b = spec.num_layers == 46 || spec.num_layers == 62;
+  if (!is_gemma_27b || !is(static_cast<double>(spec.hidden_size) / spec.num_heads))
+    config->notices.push_back(
+        fmt::format("llama.cpp does not read this model's scale of the attention ({})", spec.attention_scale));
+}
+
+void AddWindows(const ModelSpec& spec, MetadataBuilder& metadata, GgufConfig* config) {
   int window = 0;
   std::vector<bool> slides;
   bool all = true;
@@ -120,6 +133,9 @@ void AddWindows(const ModelSpec& spec, MetadataBuilder& metadata) {
   if (window == 0) return;
   metadata.U32("attention.sliding_window", window);
   if (!all) metadata.Add("attention.sliding_window_pattern", slides);
+  if (all && spec.max_position > window)
+    config->notices.push_back(fmt::format(
+        "llama.cpp has no sliding windows for this architecture: there, contexts above {} tokens differ", window));
 }
 
 boost::json::value ToJson(const formats::GgufValue& value) {
@@ -176,8 +192,7 @@ Result<GgufConfig> MakeGgufConfig(const ModelSpec& spec, const std::string& arch
   metadata.U32("attention.value_length", spec.head_dim);
   metadata.F32("attention.layer_norm_rms_epsilon", spec.norm_eps);
   metadata.U32("vocab_size", spec.vocab_size);
-  const double usual_scale = 1.0 / std::sqrt(static_cast<double>(spec.head_dim));
-  if (std::abs(spec.attention_scale / usual_scale - 1) > 1e-5) metadata.F32("attention.scale", spec.attention_scale);
+  AddScale(spec, metadata, &config);
   if (spec.attention_softcap > 0) metadata.F32("attn_logit_softcapping", spec.attention_softcap);
   if (spec.logit_softcap > 0) metadata.F32("final_logit_softcapping", spec.logit_softcap);
   if (spec.num_experts > 0) {
@@ -185,7 +200,7 @@ Result<GgufConfig> MakeGgufConfig(const ModelSpec& spec, const std::string& arch
     metadata.U32("expert_used_count", spec.experts_per_token);
     metadata.U32("expert_feed_forward_length", spec.moe_intermediate_size);
   }
-  AddWindows(spec, metadata);
+  AddWindows(spec, metadata, &config);
   INGOT_RETURN_IF_ERROR(AddRope(spec, metadata, &config));
   INGOT_RETURN_IF_ERROR(CheckWritten(config, spec));
   return config;

@@ -197,7 +197,8 @@ formats::GgufMetadata FromGguf(const GgufVocabulary& gguf, const std::string& ch
   if (!gguf.pre.empty()) metadata.emplace_back("tokenizer.ggml.pre", gguf.pre);
   if (!gguf.scores.empty()) metadata.emplace_back("tokenizer.ggml.scores", gguf.scores);
   if (!gguf.token_types.empty()) metadata.emplace_back("tokenizer.ggml.token_type", gguf.token_types);
-  if (!gguf.merges.empty()) metadata.emplace_back("tokenizer.ggml.merges", gguf.merges);
+  // llama.cpp wants the key, empty or not.
+  if (gguf.model == "gpt2" || !gguf.merges.empty()) metadata.emplace_back("tokenizer.ggml.merges", gguf.merges);
   const std::pair<const char*, const std::optional<int64_t>*> ids[] = {
       {"bos", &gguf.bos_id}, {"eos", &gguf.eos_id},     {"eot", &gguf.eot_id},
       {"eom", &gguf.eom_id}, {"unknown", &gguf.unk_id}, {"padding", &gguf.pad_id}};

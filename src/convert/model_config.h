@@ -29,6 +29,7 @@ Result<boost::json::object> HuggingFaceConfig(const models::ModelSpec& spec, con
 struct GgufConfig {
   formats::GgufMetadata metadata;
   std::vector<std::pair<std::string, std::vector<float>>> rope_factors;
+  std::vector<std::string> notices;  // what GGUF, or llama.cpp, does otherwise
 };
 Result<GgufConfig> MakeGgufConfig(const models::ModelSpec& spec, const std::string& architecture,
                                   const std::string& name, Encoding encoding);
