@@ -2,7 +2,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <deque>
+#include <system_error>
 
 #include "base/env.h"
 #include "base/log.h"
@@ -235,6 +239,18 @@ Result<std::vector<std::string>> CollectArguments(int argc, char** argv) {
   return arguments;
 }
 
+// A full disk behind standard output shows when it is written, in fmt as an exception, or at the last.
+Status RunToTheEnd(const Run& run) {
+  try {
+    INGOT_RETURN_IF_ERROR(run());
+  } catch (const std::system_error& error) {
+    return Io("cannot write standard output: {}", error.code().message());
+  }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+    return Io("cannot write standard output: {}", std::strerror(errno));
+  return {};
+}
+
 }  // namespace
 
 void DeclareCommands(Flags& root) {
@@ -283,7 +299,7 @@ int Main(int argc, char** argv) {
   }
   if (const std::string problem = ops::GetIsaInfo().problem; !problem.empty())
     fmt::print(stderr, "warning: {}\n", problem);
-  const Status status = chosen();
+  const Status status = RunToTheEnd(chosen);
   if (status.ok()) return 0;
   fmt::print(stderr, "ingot: {}\n", status.message());
   return status.code() == Code::kInvalidArgument ? 2 : 1;

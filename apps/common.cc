@@ -3,8 +3,10 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 
 #include "base/env.h"
@@ -131,11 +133,12 @@ Status ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Reque
   return {};
 }
 
-std::string ReadStdin() {
+Result<std::string> ReadStdin() {
   if (isatty(STDIN_FILENO) == 1) fmt::print(stderr, "reading from the terminal; Ctrl-D ends the text\n");
   std::string text;
   char buffer[65536];
   for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, stdin)) > 0;) text.append(buffer, n);
+  if (std::ferror(stdin) != 0) return Io("cannot read standard input: {}", std::strerror(errno));
   return text;
 }
 

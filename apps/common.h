@@ -38,7 +38,7 @@ void AddAnswerFlags(Flags& flags, SamplingFlags* sampling);
 Status ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request* request);
 
 // All of standard input; at a terminal it says that it reads.
-std::string ReadStdin();
+Result<std::string> ReadStdin();
 
 bool StdoutIsTerminal();
 bool StderrIsTerminal();

@@ -32,7 +32,7 @@ void AddTextFlags(Flags& flags, TextFlags* text) {
 Result<std::string> ReadText(const TextFlags& flags) {
   std::string text;
   if (flags.file.empty() || flags.file == "-") {
-    text = ReadStdin();
+    INGOT_ASSIGN_OR_RETURN(text, ReadStdin());
   } else {
     INGOT_ASSIGN_OR_RETURN(text, ReadFile(flags.file));
   }

@@ -95,7 +95,10 @@ Status PrintAnswers(llm::Llm& llm, const llm::Request& request, bool json) {
 Status Generate(const GenerateFlags& flags) {
   if (flags.sampling.logprobs && !flags.json) return InvalidArgument("--logprobs is shown with --json only");
   llm::Request request;
-  std::string prompt = flags.prompt && *flags.prompt != "-" ? *flags.prompt : ReadStdin();
+  std::string prompt = flags.prompt.value_or("-");
+  if (prompt == "-") {
+    INGOT_ASSIGN_OR_RETURN(prompt, ReadStdin());
+  }
   if (prompt.empty()) return InvalidArgument("the prompt is empty; give one with -p TEXT or on standard input");
   INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(flags.model));
   INGOT_RETURN_IF_ERROR(ApplySampling(flags.sampling, *llm, &request));

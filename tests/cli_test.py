@@ -177,6 +177,13 @@ class Errors(CliTest):
             for command in (["info", damaged], ["tokenize", damaged, "--text", "x"], ["generate", damaged, "-p", "x"]):
                 self.assertIn("damaged.gguf", self.error(*command))
 
+    def test_an_output_that_cannot_be_written(self) -> None:
+        for command in (["check_env"], ["tokenize", str(MODEL), "--json", "--text", "word " * 20_000]):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([BINARY, *command], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("standard output", done.stderr)
+
     def test_too_long(self) -> None:
         done = run("generate", "smollm2", "--session-len", "64", stdin="word " * 100)
         self.assertNotEqual(done.returncode, 0)
