@@ -65,7 +65,7 @@ nightly: ## The tests at full scale (INGOT_NIGHTLY=1), then each fuzzer for five
 	@tools/bootstrap.sh test
 	@cmake --preset release -DINGOT_TESTS=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
 	@ninja -C build/release -j $(JOBS)
-	@INGOT_NIGHTLY=1 ctest --preset release --timeout 7200
+	@INGOT_NIGHTLY=1 ctest --preset release -C Nightly --timeout 7200
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=300
 
 fuzz: ## Each libFuzzer target for FUZZ_SECONDS
