@@ -28,7 +28,7 @@ def peak_resident_bytes(pid: int) -> int:
 
 
 def ask(url: str) -> dict:
-    body = {"model": "m", "max_tokens": 8, "ignore_eos": True, "messages": [{"role": "user", "content": "filler " * 200}]}
+    body = {"model": "m", "max_tokens": 8, "ignore_eos": True, "messages": [{"role": "user", "content": "filler " * 90}]}
     request = urllib.request.Request(url + "/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=300) as response:
         return json.loads(response.read())
