@@ -165,6 +165,5 @@ InterruptGuard::InterruptGuard() {
 }
 InterruptGuard::~InterruptGuard() { std::signal(SIGINT, SIG_DFL); }
 bool InterruptGuard::interrupted() const { return interrupts > 0; }
-void InterruptGuard::Reset() const { interrupts = 0; }
 
 }  // namespace ingot::cli

@@ -56,7 +56,6 @@ class InterruptGuard {
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
   bool interrupted() const;
-  void Reset() const;  // as if there had been no Ctrl-C
 };
 
 }  // namespace ingot::cli

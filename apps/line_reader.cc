@@ -1,15 +1,17 @@
 #include "line_reader.h"
 
 #include <editline/readline.h>
+#include <fmt/format.h>
+#include <signal.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <clocale>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
 
 #include "base/env.h"
-#include "common.h"
 
 namespace ingot::cli {
 namespace {
@@ -31,6 +33,39 @@ std::string HistoryFile() {
   std::filesystem::create_directories(folder / "ingot", error);
   return error ? "" : (folder / "ingot/history").string();
 }
+
+// While it lives, Ctrl-C ends the editor's read() instead of the program.
+class PromptGuard {
+ public:
+  PromptGuard() {
+    interrupted_ = false;
+    Handle(SIGINT, [](int) {
+      interrupted_ = true;
+      alarm(1);  // should it come just before the read() that it is to end
+    });
+    Handle(SIGALRM, [](int) {});
+  }
+  ~PromptGuard() {
+    alarm(0);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGALRM, SIG_DFL);
+  }
+  PromptGuard(const PromptGuard&) = delete;
+  PromptGuard& operator=(const PromptGuard&) = delete;
+
+  bool TakeInterrupt() const {
+    alarm(0);
+    return interrupted_.exchange(false);
+  }
+
+ private:
+  static void Handle(int number, void (*handler)(int)) {
+    struct sigaction action{};  // without SA_RESTART: a read() returns
+    action.sa_handler = handler;
+    sigaction(number, &action, nullptr);
+  }
+  static inline std::atomic<bool> interrupted_ = false;
+};
 
 }  // namespace
 
@@ -55,11 +90,10 @@ std::optional<std::string> LineReader::ReadLine(const std::string& prompt) {
     return line;
   }
   // Ctrl-C drops the line that is being typed; only Ctrl-D ends the program.
-  const InterruptGuard interrupt;
+  const PromptGuard guard;
   char* line = readline(prompt.c_str());
-  while (line == nullptr && interrupt.interrupted()) {
+  while (line == nullptr && guard.TakeInterrupt()) {
     fmt::print("\n");
-    interrupt.Reset();
     line = readline(prompt.c_str());
   }
   if (line == nullptr) return std::nullopt;

@@ -14,7 +14,7 @@ import unittest
 from support import BINARY, require_model
 
 MODEL = require_model()
-SECONDS = 120
+SECONDS = 60
 
 
 class Terminal:
