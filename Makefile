@@ -21,12 +21,12 @@ help: ## What there is
 build: ## The program: build/release/bin/ingot
 	@tools/bootstrap.sh build
 	@test -f build/release/build.ninja || cmake --preset release -DINGOT_TESTS=OFF
-	@ninja -C build/release -j $(JOBS) --quiet ingot
+	@ninja -C build/release -j $(JOBS) ingot
 
 serve: ## Serve MODEL (default: SmolLM2-135M-Instruct) on http://127.0.0.1:PORT
 	@tools/bootstrap.sh serve
 	@test -f build/release/build.ninja || cmake --preset release -DINGOT_TESTS=OFF
-	@ninja -C build/release -j $(JOBS) --quiet ingot
+	@ninja -C build/release -j $(JOBS) ingot
 	@exec $(INGOT) serve api_server $(MODEL) --model-name $(MODEL_NAME) --server-port $(PORT) --compute $(COMPUTE)
 
 test: ## All checks and tests
@@ -39,7 +39,7 @@ test: ## All checks and tests
 bench: ## Micro-benchmarks of the kernels
 	@tools/bootstrap.sh build
 	@cmake --preset release -DINGOT_BENCH=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
-	@ninja -C build/release -j $(JOBS) --quiet benchmarks
+	@ninja -C build/release -j $(JOBS) benchmarks
 	@for bench in build/release/bin/*_bench; do "$$bench"; done
 
 fmt: ## Format the C++ sources in place
