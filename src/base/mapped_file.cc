@@ -99,20 +99,20 @@ Status WriteFile(const std::string& path, std::string_view content) {
   const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
   {
     const FileDescriptor fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-    if (fd.get() < 0) return SystemError(temporary, "create");
+    if (fd.get() < 0) return SystemError(path, "create");
     size_t done = 0;
     while (done < content.size()) {
       const ssize_t n = write(fd.get(), content.data() + done, content.size() - done);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) {
-        const Error error = SystemError(temporary, "write");
+        const Error error = SystemError(path, "write");
         unlink(temporary.c_str());
         return error;
       }
       done += static_cast<size_t>(n);
     }
     if (fsync(fd.get()) != 0) {
-      const Error error = SystemError(temporary, "sync");
+      const Error error = SystemError(path, "sync");
       unlink(temporary.c_str());
       return error;
     }

@@ -36,7 +36,7 @@ Status CheckStops(const Request& request, int64_t vocab_size) {
 
 Status CheckLoadOptions(const LoadOptions& options) {
   if (options.model.empty()) return InvalidArgument("no model is named");
-  INGOT_RETURN_IF_ERROR(CheckInt("num-threads", options.num_threads, 0, 1023));
+  INGOT_RETURN_IF_ERROR(CheckInt("threads", options.num_threads, 0, 1023));
   INGOT_RETURN_IF_ERROR(CheckInt("session-len", options.session_len, 0, int64_t{1} << 30));
   INGOT_RETURN_IF_ERROR(CheckInt("max-batch-size", options.max_batch_size, 0, 4096));
   INGOT_RETURN_IF_ERROR(CheckInt("max-prefill-token-num", options.max_prefill_token_num, 1, 1 << 20));

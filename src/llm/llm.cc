@@ -19,11 +19,12 @@ const char* FinishReasonName(FinishReason reason) {
 }
 
 Result<Answer> Llm::Generate(const Request& request) {
-  Answer answer;
-  answer.choices.resize(request.n > 0 ? static_cast<size_t>(request.n) : 0);
+  Answer answer;  // grows with its choices: n is checked by Submit
   Status error;
   const auto on_event = [&](const Event& event) {
-    Choice& choice = answer.choices[static_cast<size_t>(event.index)];
+    const auto index = static_cast<size_t>(event.index);
+    if (answer.choices.size() <= index) answer.choices.resize(index + 1);
+    Choice& choice = answer.choices[index];
     choice.text += event.text;
     choice.token_ids.insert(choice.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
     choice.logprobs.insert(choice.logprobs.end(), event.logprobs.begin(), event.logprobs.end());

@@ -71,7 +71,7 @@ Status NoTemplate() {
 
 Result<std::optional<chat::ChatTemplate>> ChooseTemplate(const formats::Checkpoint& checkpoint,
                                                          const LoadOptions& options) {
-  std::string source, name = checkpoint.path();
+  std::string source, name = "chat template";  // clients see the name: no path
   if (!options.chat_template.empty()) {
     INGOT_ASSIGN_OR_RETURN(source, NamedTemplate(options.chat_template));
     name = options.chat_template;

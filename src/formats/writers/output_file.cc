@@ -21,7 +21,7 @@ Error SystemError(const std::string& path, const char* what) {
 Result<std::unique_ptr<OutputFile>> OutputFile::Create(const std::string& path) {
   std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
   const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd < 0) return SystemError(temporary, "create");
+  if (fd < 0) return SystemError(path, "create");
   return std::unique_ptr<OutputFile>(new OutputFile(path, std::move(temporary), fd));
 }
 
@@ -58,7 +58,7 @@ Status OutputFile::WriteThrough(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t n = write(fd_, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return SystemError(temporary_, "write");
+    if (n < 0) return SystemError(path_, "write");
     bytes = bytes.subspan(static_cast<size_t>(n));
   }
   return {};
@@ -66,7 +66,7 @@ Status OutputFile::WriteThrough(std::span<const std::byte> bytes) {
 
 Status OutputFile::Commit() {
   INGOT_RETURN_IF_ERROR(Flush());
-  if (fsync(fd_) != 0) return SystemError(temporary_, "sync");
+  if (fsync(fd_) != 0) return SystemError(path_, "sync");
   if (rename(temporary_.c_str(), path_.c_str()) != 0) return SystemError(path_, "rename to");
   close(fd_);
   fd_ = -1;
