@@ -71,19 +71,19 @@ Status NoTemplate() {
 
 Result<std::optional<chat::ChatTemplate>> ChooseTemplate(const formats::Checkpoint& checkpoint,
                                                          const LoadOptions& options) {
-  std::string source, name = "chat template";  // clients see the name: no path
+  std::string source, origin = checkpoint.path();
   if (!options.chat_template.empty()) {
     INGOT_ASSIGN_OR_RETURN(source, NamedTemplate(options.chat_template));
-    name = options.chat_template;
+    origin = options.chat_template;
   } else if (!checkpoint.chat_template().empty()) {
     source = checkpoint.chat_template();
   } else if (const auto guess = chat::GuessTemplate(ArchitectureOf(checkpoint), NameOf(checkpoint, options.model))) {
     source = *guess;
-    name = "built-in";
   }
   if (source.empty()) return std::nullopt;
-  INGOT_ASSIGN_OR_RETURN(auto compiled, chat::ChatTemplate::Compile(source, name));
-  return std::optional(std::move(compiled));
+  auto compiled = chat::ChatTemplate::Compile(source, "chat template");  // clients see this name: it is no path
+  if (!compiled) return Error(compiled.error().Annotate(origin));
+  return std::optional(*std::move(compiled));
 }
 
 SpecialTexts SpecialTextsOf(const formats::Checkpoint& checkpoint, const tokenizer::Tokenizer& tokenizer) {
