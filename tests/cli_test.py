@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import unittest
 
-from support import BINARY, MODEL, require_model
+from support import BINARY, MODEL, ROOT, require_model
 
 require_model()
 QUESTION = "What is the capital of France?"
@@ -67,6 +67,19 @@ class Generate(CliTest):
                         ["--max-prefill-token-num", "7"], ["--cache-block-seq-len", "32"]):  # fmt: skip
             with self.subTest(variant=variant):
                 self.assertEqual(self.generate(*options, *variant)["choices"], expected)
+
+    def test_logits_have_the_same_bits_for_any_threads_and_chunks(self) -> None:
+        text = ("eval", "logits", "smollm2", "--tokens", "100", "--file", str(ROOT / "LICENSE"))
+        for isa in json.loads(self.output("check_env", "--json"))["isas"]:
+            if isa == "reference":
+                continue  # plain loops: the ops' own tests hold them to this
+            for compute in ("fast", "exact"):
+                hashes = {
+                    json.loads(self.output(*text, "--compute", compute, "--threads", threads, "--chunk", chunk,
+                                           INGOT_ISA=isa))["logits_hash"]
+                    for threads, chunk in (("1", "0"), ("2", "0"), ("2", "1"), ("2", "17"))
+                }  # fmt: skip
+                self.assertEqual(len(hashes), 1, f"{isa}, {compute}")
 
     def test_every_instruction_set_answers(self) -> None:
         for isa in json.loads(self.output("check_env", "--json"))["isas"]:
