@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -43,6 +44,9 @@ struct LoadOptions {
   int64_t kv_cache_bytes = 0;          // or that many bytes; 0: by the fraction
   int cache_block_seq_len = 64;        // tokens of a KV block; a multiple of 32
   int max_prefill_token_num = 512;     // tokens of one forward pass
+  int quant_policy = 0;                // bits of the KV cache: 0 (fp16), 8 or 4
+  bool enable_prefix_caching = true;   // requests share the blocks of a common beginning
+  int max_queue = 1024;                // requests that wait for a slot; more are refused
   std::function<void(int64_t done, int64_t total)> progress;  // bytes of weights
 };
 
@@ -54,6 +58,7 @@ struct SamplingParams {
   double repetition_penalty = 1.0;                         // over prompt and answer
   double presence_penalty = 0.0, frequency_penalty = 0.0;  // over the answer
   std::optional<uint64_t> seed;                            // nullopt: a fresh one
+  std::vector<std::pair<int32_t, double>> logit_bias;      // added to the logits of these ids, -100…100
 };
 
 struct Request {
@@ -71,8 +76,13 @@ struct Request {
   bool ignore_eos = false;
   bool skip_special_tokens = true;
   int n = 1;
-  std::optional<int> logprobs;     // 0…20 alternatives a token beside the chosen one
-  bool add_special_tokens = true;  // for prompt
+  std::optional<int> logprobs;             // 0…20 alternatives a token beside the chosen one
+  std::optional<int> prompt_logprobs;      // the same for the prompt's tokens; such a prompt is always computed
+  std::vector<std::string> bad_words;      // never come out, however they are cut into tokens of the prompt's tokenizer
+  int priority = 0;                        // of those that wait, lower ones first (as vLLM counts); waiting ages it
+  std::optional<double> deadline_seconds;  // from Submit; past it the answer ends with kDeadlineExceeded
+  std::string cache_salt;                  // only requests of the same salt share cached blocks
+  bool add_special_tokens = true;          // for prompt
   bool add_generation_prompt = true;
   bool continue_final_message = false;
   boost::json::array tools;
@@ -105,6 +115,9 @@ struct Event {
   std::string text;                 // whole UTF-8 characters
   std::vector<int32_t> token_ids;   // tokens since the last event
   std::vector<TokenInfo> logprobs;  // one a token where asked for
+  // With the first event of a choice where asked for: one a token of the prompt; the first token's has no number, its
+  // `chosen.logprob` is 0 and `top` is empty.
+  std::vector<TokenInfo> prompt_logprobs;
   std::optional<FinishReason> finish;
   std::string stop_reason;  // the stop string that ended it; "" otherwise
   Status error;             // with kError
@@ -134,6 +147,19 @@ struct Answer {
   std::vector<Choice> choices;
   Usage usage;  // the prompt counted once
   Timings timings;
+};
+
+// What the engine is doing, and what it has done since the start (the totals only grow).
+struct Stats {
+  int running = 0, waiting = 0;  // requests
+  int max_batch_size = 0;
+  double oldest_waiting_seconds = 0;  // how long the queue's oldest request has waited
+  double stalled_seconds = 0;         // since the last progress while there is work; 0 when idle
+  int64_t total_blocks = 0, free_blocks = 0, cached_blocks = 0;  // in use: total - free - cached
+  int64_t steps = 0, preemptions = 0, cancelled = 0;
+  int64_t prompt_tokens = 0, generated_tokens = 0;  // prompt: of admitted requests
+  int64_t prefix_queries = 0, prefix_hits = 0;      // tokens of prompts looked up, and found in the cache
+  int64_t max_running = 0;                          // most requests in one step
 };
 
 // Thread safety: all methods from any thread at once.
@@ -171,6 +197,8 @@ class Llm {
   virtual const SamplingParams& default_sampling() const = 0;
   // For health: seconds since the engine last made progress while it had work; 0 when idle.
   virtual double StalledSeconds() const = 0;
+  // Takes no lock that a step holds.
+  virtual Stats stats() const = 0;
 };
 
 }  // namespace ingot::llm

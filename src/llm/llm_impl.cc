@@ -81,6 +81,17 @@ Result<std::shared_ptr<Handle>> LlmImpl::Submit(const Request& request, EventFn 
   return stream;
 }
 
+Stats LlmImpl::stats() const {
+  const engine::EngineStats stats = engine_->stats();
+  return {.running = stats.running,
+          .waiting = stats.waiting,
+          .max_batch_size = plan_.memory.max_batch_size,
+          .stalled_seconds = engine_->StalledSeconds(),
+          .total_blocks = stats.total_blocks,
+          .free_blocks = stats.free_blocks,
+          .steps = stats.steps};
+}
+
 Status LlmImpl::RunScore(const std::vector<int32_t>& token_ids, const engine::ScoreOptions& options,
                          const std::function<void(int64_t, const float*)>& on_logits) {
   const int64_t vocab_size = parts_.model->spec().vocab_size;
