@@ -1,6 +1,7 @@
 #include "base/json.h"
 
-#include <boost/json/parser.hpp>
+#include <boost/json/basic_parser_impl.hpp>
+#include <boost/json/value_stack.hpp>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -124,14 +125,91 @@ void AppendNumber(std::string& out, T value) {
   out.append(buffer, end);
 }
 
+// Builds the value from what the parser sees. Boost.JSON's own doubles may be a unit in the last place off: numbers
+// with a fraction or an exponent are read from their text.
+class ValueBuilder {
+ public:
+  using error_code = boost::json::error_code;
+  using string_view = boost::json::string_view;
+  static constexpr size_t max_object_size = boost::json::object::max_size();
+  static constexpr size_t max_array_size = boost::json::array::max_size();
+  static constexpr size_t max_key_size = boost::json::string::max_size();
+  static constexpr size_t max_string_size = boost::json::string::max_size();
+
+  boost::json::value Release() { return stack_.release(); }
+
+  bool on_document_begin(error_code&) { return true; }
+  bool on_document_end(error_code&) { return true; }
+  bool on_object_begin(error_code&) { return true; }
+  bool on_object_end(size_t count, error_code&) {
+    return Done([&] { stack_.push_object(count); });
+  }
+  bool on_array_begin(error_code&) { return true; }
+  bool on_array_end(size_t count, error_code&) {
+    return Done([&] { stack_.push_array(count); });
+  }
+  bool on_key_part(string_view text, size_t, error_code&) {
+    return Done([&] { stack_.push_chars(text); });
+  }
+  bool on_key(string_view text, size_t, error_code&) {
+    return Done([&] { stack_.push_key(text); });
+  }
+  bool on_string_part(string_view text, size_t, error_code&) {
+    return Done([&] { stack_.push_chars(text); });
+  }
+  bool on_string(string_view text, size_t, error_code&) {
+    return Done([&] { stack_.push_string(text); });
+  }
+  bool on_number_part(string_view text, error_code&) {
+    return Done([&] { number_.append(text.data(), text.size()); });
+  }
+  bool on_int64(int64_t value, string_view, error_code&) {
+    return EndNumber([&] { stack_.push_int64(value); });
+  }
+  bool on_uint64(uint64_t value, string_view, error_code&) {
+    return EndNumber([&] { stack_.push_uint64(value); });
+  }
+  bool on_double(double approximate, string_view text, error_code&) {
+    number_.append(text.data(), text.size());
+    double value = 0;
+    const auto [end, error] = std::from_chars(number_.data(), number_.data() + number_.size(), value);
+    // Out of range: Boost.JSON has 0 or infinity, which says the same.
+    const bool exact = error == std::errc() && end == number_.data() + number_.size();
+    return EndNumber([&] { stack_.push_double(exact ? value : approximate); });
+  }
+  bool on_bool(bool value, error_code&) {
+    return Done([&] { stack_.push_bool(value); });
+  }
+  bool on_null(error_code&) {
+    return Done([&] { stack_.push_null(); });
+  }
+  bool on_comment_part(string_view, error_code&) { return true; }
+  bool on_comment(string_view, error_code&) { return true; }
+
+ private:
+  template <typename Push>
+  static bool Done(const Push& push) {
+    push();
+    return true;
+  }
+  template <typename Push>
+  bool EndNumber(const Push& push) {
+    number_.clear();
+    return Done(push);
+  }
+
+  boost::json::value_stack stack_;
+  std::string number_;  // the text of the number at hand
+};
+
 }  // namespace
 
 Result<boost::json::value> ParseJson(std::string_view text, std::string_view name) {
   boost::json::parse_options options;
   options.max_depth = kMaxDepth;
-  boost::json::parser parser({}, options);
+  boost::json::basic_parser<ValueBuilder> parser(options);
   boost::json::error_code error;
-  const size_t consumed = parser.write_some(text.data(), text.size(), error);
+  const size_t consumed = parser.write_some(/*more=*/false, text.data(), text.size(), error);
   if (error == boost::json::error::incomplete) {
     return InvalidArgument("{}: not JSON at byte {}: the text ends too early", name, consumed);
   }
@@ -140,7 +218,7 @@ Result<boost::json::value> ParseJson(std::string_view text, std::string_view nam
   }
   if (error) return InvalidArgument("{}: not JSON at byte {}: {}", name, consumed, error.message());
   if (consumed < text.size()) return InvalidArgument("{}: not JSON at byte {}: extra data", name, consumed);
-  return parser.release();
+  return parser.handler().Release();
 }
 
 std::optional<JsonView> JsonView::Find(std::string_view key) const {

@@ -160,7 +160,9 @@ TEST(AppendJsonNumber, ReadsBackExactly) {
     double back = 0;
     std::from_chars(text.data(), text.data() + text.size(), back);
     ASSERT_EQ(back, value) << text;
-    ASSERT_TRUE(ParseJson(text, "n")) << text;
+    const auto parsed = ParseJson(text, "n");
+    ASSERT_TRUE(parsed) << text;
+    ASSERT_EQ(parsed->to_number<double>(), value) << text;
   }
 }
 

@@ -229,17 +229,19 @@ asio::awaitable<bool> WriteStream(Connection& connection, HttpResponse head, con
   }
 }
 
-// Answers a request that never became one, then reads on a little: closing with bytes unread would reset the connection
-// before the client has read the answer.
+// Answers a request that never became one, then reads on for a while, also what a client sends that is a little too
+// large: closing with bytes unread would reset the connection before the client has read the answer.
 asio::awaitable<void> Refuse(Connection& connection, WireError error) {
   ResponseStyle style;
   style.keep_alive = false;
   if (!co_await WriteWhole(connection, ErrorResponse(error), style)) co_return;
   error_code ignored;
   connection.stream.socket().shutdown(tcp::socket::shutdown_send, ignored);
-  connection.stream.expires_after(seconds(2));
+  const HttpOptions& options = connection.core->options;
+  const auto end = std::chrono::steady_clock::now() + seconds(options.body_timeout_seconds);
   std::array<char, 16384> sink;
-  for (size_t total = 0; total < connection.core->options.max_body_bytes;) {
+  for (size_t total = 0; total < 4 * options.max_body_bytes && std::chrono::steady_clock::now() < end;) {
+    connection.stream.expires_after(seconds(2));
     const auto [read_error, count] = co_await connection.stream.async_read_some(asio::buffer(sink), kAwait);
     if (read_error) co_return;
     total += count;

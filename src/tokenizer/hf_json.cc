@@ -1,5 +1,9 @@
 // tokenizer.json.
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <limits>
 
 #include "tokenizer/bpe.h"
@@ -50,6 +54,31 @@ Result<std::vector<AddedToken>> ParseAddedTokens(const JsonView& root) {
   return tokens;
 }
 
+// The score as the Rust library reads it from its shortest form: all digits as one number, then one division or product
+// by a power of ten, which may miss the nearest double by a unit in the last place. Segmentations whose probabilities
+// tie are told apart by that unit.
+double AsRustReads(double score) {
+  char text[32];
+  const char* const end = std::to_chars(text, text + sizeof(text), std::abs(score), std::chars_format::scientific).ptr;
+  const char* const e = std::find(static_cast<const char*>(text), end, 'e');
+  uint64_t digits = 0;
+  int exponent = 0;
+  for (const char* c = text; c != e; ++c) {
+    if (*c == '.') continue;
+    digits = digits * 10 + static_cast<uint64_t>(*c - '0');
+    if (c > text) --exponent;
+  }
+  int written = 0;
+  std::from_chars(e + 1 + (e[1] == '+' ? 1 : 0), end, written);
+  exponent += written;
+  double power = 1;
+  const std::string power_text = fmt::format("1e{}", std::abs(exponent));
+  std::from_chars(power_text.data(), power_text.data() + power_text.size(), power);
+  if (!std::isfinite(score) || !std::isfinite(power) || std::abs(exponent) > 308) return score;
+  const double value = exponent < 0 ? static_cast<double>(digits) / power : static_cast<double>(digits) * power;
+  return std::signbit(score) ? -value : value;
+}
+
 // {"token": id} of BPE, or [["token", score]] of Unigram.
 Result<std::vector<std::string>> ParseVocab(const JsonView& model, size_t num_added, std::vector<double>* scores) {
   std::vector<std::string> spellings;
@@ -64,7 +93,7 @@ Result<std::vector<std::string>> ParseVocab(const JsonView& model, size_t num_ad
       INGOT_ASSIGN_OR_RETURN(std::string token, entry.At(0).AsString());
       INGOT_ASSIGN_OR_RETURN(const double score, entry.At(1).AsDouble());
       spellings.push_back(std::move(token));
-      scores->push_back(score);
+      scores->push_back(AsRustReads(score));
     }
     return spellings;
   }
