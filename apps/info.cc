@@ -19,12 +19,9 @@ struct InfoFlags {
 
 // How a tensor is stored, and how Ingot holds it: the same, or the next wider format with a kernel.
 std::string HeldAs(const formats::TensorEntry& tensor) {
-  const bool is_weight = tensor.shape.size() >= 2;
-  const EncodingInfo& info = InfoOf(tensor.encoding);
-  const bool is_number = info.block_size > 1 || tensor.encoding == Encoding::kF32 ||
-                         tensor.encoding == Encoding::kF16 || tensor.encoding == Encoding::kBF16;
-  if (!is_number) return "-";
-  return is_weight ? ops::PackedFormat(FormatOf(tensor.encoding)).ToString() : "f32";
+  const auto format = formats::StoredFormat(tensor);
+  if (!format) return "-";
+  return tensor.shape.size() >= 2 ? ops::PackedFormat(*format).ToString() : "f32";
 }
 
 struct Group {
@@ -35,7 +32,7 @@ using Groups = std::map<std::pair<std::string, std::string>, Group>;  // (stored
 Groups GroupTensors(const formats::Checkpoint& checkpoint) {
   Groups groups;
   for (const formats::TensorEntry* tensor : checkpoint.tensors()) {
-    Group& group = groups[{InfoOf(tensor->encoding).name, HeldAs(*tensor)}];
+    Group& group = groups[{formats::StoredAs(*tensor), HeldAs(*tensor)}];
     ++group.count;
     group.bytes += static_cast<int64_t>(tensor->bytes.size());
   }
@@ -51,7 +48,7 @@ void AppendTensors(std::string& out, const formats::Checkpoint& checkpoint) {
     out += R"({"name":)";
     AppendJsonString(out, tensor->name);
     out += fmt::format(R"(,"shape":[{}],"stored":"{}","held":"{}","bytes":{}}})", fmt::join(tensor->shape, ","),
-                       InfoOf(tensor->encoding).name, HeldAs(*tensor), tensor->bytes.size());
+                       formats::StoredAs(*tensor), HeldAs(*tensor), tensor->bytes.size());
   }
   out += ']';
 }
@@ -96,12 +93,12 @@ void PrintText(const formats::Checkpoint& checkpoint, const models::ModelSpec& s
   fmt::print("  template    {}\n", checkpoint.chat_template().empty() ? "none in the checkpoint" : "its own");
   fmt::print("  weights     {} in {} file(s)\n", HumanBytes(checkpoint.weight_bytes()), checkpoint.files().size());
   for (const auto& [kind, group] : GroupTensors(checkpoint)) {
-    fmt::print("    {:6} {:4} tensors  {:>10}   held as {}\n", kind.first, group.count, HumanBytes(group.bytes),
+    fmt::print("    {:24} {:4} tensors  {:>10}   held as {}\n", kind.first, group.count, HumanBytes(group.bytes),
                kind.second);
   }
   if (!flags.tensors) return;
   for (const formats::TensorEntry* tensor : checkpoint.tensors()) {
-    fmt::print("  {:48} {:6} [{}]\n", tensor->name, InfoOf(tensor->encoding).name, fmt::join(tensor->shape, ", "));
+    fmt::print("  {:48} {:24} [{}]\n", tensor->name, formats::StoredAs(*tensor), fmt::join(tensor->shape, ", "));
   }
 }
 

@@ -126,11 +126,9 @@ Status CheckRange(const OutputTensor& tensor, std::span<const float> values) {
 
 Status EncodeRows(const PlannedTensor& tensor, int64_t row, int64_t count, std::vector<std::byte>* out) {
   const WeightSource& source = *tensor.matrix;
-  WeightRows rows;
-  source.Read(row, count, &rows);
   const auto cols = static_cast<size_t>(source.cols());
   std::vector<float> values(static_cast<size_t>(count) * cols);
-  DequantizeRows(rows, values.data());
+  ReadDense(source, row, count, values.data());
   INGOT_RETURN_IF_ERROR(CheckRange(tensor.out, values));
   for (size_t i = 0; i < static_cast<size_t>(count); ++i) {
     INGOT_RETURN_IF_ERROR(EncodeRow(tensor.out.encoding, std::span(values).subspan(i * cols, cols), out));

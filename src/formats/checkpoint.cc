@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "formats/quantized.h"
 
 namespace ingot::formats {
 namespace {
@@ -60,8 +61,19 @@ std::vector<float> FloatsOfF64(std::span<const std::byte> bytes) {
 
 }  // namespace
 
+std::string StoredAs(const TensorEntry& tensor) {
+  return tensor.quantized ? tensor.quantized->stored_as : InfoOf(tensor.encoding).name;
+}
+
+std::optional<Format> StoredFormat(const TensorEntry& tensor) {
+  if (tensor.quantized) return tensor.quantized->format;
+  if (!tensor.unsupported.empty() || !IsWeightEncoding(tensor.encoding)) return std::nullopt;
+  return FormatOf(tensor.encoding);
+}
+
 Result<WeightSourcePtr> Checkpoint::Weight(const std::string& name) const {
   INGOT_ASSIGN_OR_RETURN(const TensorEntry* entry, FindReadable(*this, name));
+  if (entry->quantized) return OpenQuantized(shared_from_this(), entry->quantized);
   if (!IsWeightEncoding(entry->encoding)) {
     return Unsupported("{}: tensor {}: type {}; weights are {}", path(), name, InfoOf(entry->encoding).name,
                        kWeightTypes);

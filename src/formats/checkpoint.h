@@ -17,6 +17,8 @@
 
 namespace ingot::formats {
 
+struct QuantizedMatrix;  // quantized.h
+
 // A tensor in a mapped file. Shape is row-major (GGUF's reversed dimensions are turned round): shape.back() are the
 // inputs.
 struct TensorEntry {
@@ -28,7 +30,15 @@ struct TensorEntry {
   // Why Weight and Floats refuse it ("type IQ2_XS"); empty if they do not. A type without an Encoding is listed as kU8,
   // without bytes.
   std::string unsupported;
+  // A matrix that several tensors hold (AWQ, GPTQ, compressed-tensors): `shape` is the matrix's, encoding and bytes are
+  // those of its codes. Else null.
+  std::shared_ptr<const QuantizedMatrix> quantized;
 };
+
+// What a tensor is stored as, for people: "Q4_K", "AWQ 4-bit g128".
+std::string StoredAs(const TensorEntry& tensor);
+// The descriptor of its numbers; nullopt where Weight would refuse it.
+std::optional<Format> StoredFormat(const TensorEntry& tensor);
 
 enum class CheckpointKind { kHuggingFace, kGguf };
 

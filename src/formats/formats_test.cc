@@ -322,5 +322,48 @@ TEST_F(ResolveTest, RefusesNamesThatLeadElsewhere) {
   }
 }
 
+TEST_F(FormatsTest, SaysWhichQuantizationIsNotRead) {
+  const std::string weights = Safetensors(R"({"a.qweight":{"dtype":"I32","shape":[4,4],"data_offsets":[0,64]}})", 64);
+  const auto error = [&](const std::string& quantization) {
+    Write("q/config.json", quantization.empty() ? "{}" : R"({"quantization_config":)" + quantization + "}");
+    Write("q/model.safetensors", weights);
+    return OpenError(folder_ + "/q");
+  };
+  EXPECT_THAT(error(""), AllOf(HasSubstr("a.qweight"), HasSubstr("no quantization_config")));
+  EXPECT_THAT(error(R"({"quant_method":"bitsandbytes"})"), AllOf(HasSubstr("unsupported"), HasSubstr("bitsandbytes")));
+  EXPECT_THAT(error(R"({"quant_method":"awq","version":"gemv"})"), AllOf(HasSubstr("gemv"), HasSubstr("\"gemm\"")));
+  EXPECT_THAT(error(R"({"quant_method":"awq","bits":8})"), HasSubstr("AWQ with 8 bits"));
+  EXPECT_THAT(error(R"({"quant_method":"gptq","bits":3})"), HasSubstr("GPTQ with 3 bits"));
+  EXPECT_THAT(error(R"({"quant_method":"gptq","group_size":24})"), HasSubstr("groups of 24"));
+  EXPECT_THAT(error(R"({"quant_method":"gptq","checkpoint_format":"marlin"})"), HasSubstr("marlin"));
+  EXPECT_THAT(error(R"({"quant_method":"compressed-tensors","format":"float-quantized"})"),
+              HasSubstr("float-quantized"));
+  EXPECT_THAT(error(R"({"quant_method":"awq","group_size":32})"), HasSubstr("a.scales is missing"));
+}
+
+TEST_F(FormatsTest, ChecksTheShapesOfAQuantizedMatrix) {
+  // 32 inputs × 8 outputs of GPTQ: codes [4, 8], zeros [1, 1], scales [1, 8], g_idx [32].
+  const auto error = [&](const std::string& scales, const std::string& zeros, const std::string& index) {
+    const std::string json = R"({"a.qweight":{"dtype":"I32","shape":[4,8],"data_offsets":[0,128]},"a.scales":)" +
+                             scales + R"(,"a.qzeros":)" + zeros + R"(,"a.g_idx":)" + index + "}";
+    Write("s/config.json", R"({"quantization_config":{"quant_method":"gptq","group_size":32}})");
+    Write("s/model.safetensors", Safetensors(json, 512));
+    return OpenError(folder_ + "/s");
+  };
+  const std::string scales = R"({"dtype":"F16","shape":[1,8],"data_offsets":[128,144]})";
+  const std::string zeros = R"({"dtype":"I32","shape":[1,1],"data_offsets":[144,148]})";
+  const std::string index = R"({"dtype":"I32","shape":[32],"data_offsets":[148,276]})";
+  const std::string rest = R"(,"z":{"dtype":"U8","shape":[236],"data_offsets":[276,512]})";
+  EXPECT_EQ(error(scales, zeros, index + rest), "opened");
+  EXPECT_THAT(error(R"({"dtype":"F16","shape":[2,4],"data_offsets":[128,144]})", zeros, index + rest),
+              AllOf(HasSubstr("a.scales"), HasSubstr("[2, 4]"), HasSubstr("[1, 8]")));
+  EXPECT_THAT(error(R"({"dtype":"I16","shape":[1,8],"data_offsets":[128,144]})", zeros, index + rest),
+              HasSubstr("a.scales"));
+  EXPECT_THAT(error(scales, R"({"dtype":"F32","shape":[1,1],"data_offsets":[144,148]})", index + rest),
+              HasSubstr("a.qzeros"));
+  EXPECT_THAT(error(scales, zeros, R"({"dtype":"I32","shape":[16,2],"data_offsets":[148,276]})" + rest),
+              HasSubstr("a.g_idx"));
+}
+
 }  // namespace
 }  // namespace ingot::formats

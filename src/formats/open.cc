@@ -8,6 +8,7 @@
 #include "formats/gguf.h"
 #include "formats/hf_config.h"
 #include "formats/loaded_checkpoint.h"
+#include "formats/quantized.h"
 #include "formats/safetensors.h"
 #include "formats/split_name.h"
 #include "formats/torch_file.h"
@@ -115,6 +116,7 @@ Result<std::shared_ptr<const Checkpoint>> OpenHfDirectory(const std::string& dir
         directory);
   }
   INGOT_RETURN_IF_ERROR(weights.ends_with(".json") ? AddShards(directory, weights, &parts) : AddFile(weights, &parts));
+  INGOT_RETURN_IF_ERROR(GatherQuantized(&parts));
   return LoadedCheckpoint::Make(std::move(parts));
 }
 
@@ -124,6 +126,7 @@ Result<std::shared_ptr<const Checkpoint>> OpenHfFile(const std::string& path) {
   const std::string parent = fs::path(path).parent_path().string();
   INGOT_RETURN_IF_ERROR(ReadHfTexts(parent.empty() ? "." : parent, &parts));
   INGOT_RETURN_IF_ERROR(AddFile(path, &parts));
+  INGOT_RETURN_IF_ERROR(GatherQuantized(&parts));
   return LoadedCheckpoint::Make(std::move(parts));
 }
 

@@ -26,12 +26,11 @@ LoadOptions WithDefaults(LoadOptions options) {
 int64_t EstimateWeights(const formats::Checkpoint& checkpoint) {
   int64_t bytes = 0;
   for (const formats::TensorEntry* tensor : checkpoint.tensors()) {
-    const bool packs = tensor->unsupported.empty() && tensor->shape.size() >= 2 && tensor->shape.back() > 0;
+    const auto format = formats::StoredFormat(*tensor);
+    const bool packs = format && tensor->shape.size() >= 2 && tensor->shape.back() > 0;
     int64_t rows = 1;
     for (size_t i = 0; packs && i + 1 < tensor->shape.size(); ++i) rows *= tensor->shape[i];
-    const bool is_weight = InfoOf(tensor->encoding).ggml_type.has_value() && tensor->encoding <= Encoding::kQ6_K;
-    bytes += packs && is_weight ? ops::PackedBytes(FormatOf(tensor->encoding), rows, tensor->shape.back())
-                                : static_cast<int64_t>(tensor->bytes.size());
+    bytes += packs ? ops::PackedBytes(*format, rows, tensor->shape.back()) : static_cast<int64_t>(tensor->bytes.size());
   }
   return bytes;
 }

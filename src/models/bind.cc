@@ -226,6 +226,13 @@ Status Binder::BindLayer(int layer, LayerWeights* weights) {
   return BindMlp(layer, weights);
 }
 
+// GPTQ's tools store a bias of zeros where a layer has none.
+bool Binder::IsZeroBias(const formats::TensorEntry& entry) const {
+  if (!entry.name.ends_with(".bias") || entry.shape.size() != 1) return false;
+  const auto values = checkpoint_.Floats(entry.name);
+  return values && std::all_of(values->begin(), values->end(), [](float value) { return value == 0.0f; });
+}
+
 Status Binder::CheckNothingIsLeft() const {
   std::string left;
   int count = 0;
@@ -235,7 +242,8 @@ Status Binder::CheckNothingIsLeft() const {
     const bool ignored = std::any_of(names_->ignored.begin(), names_->ignored.end(), [&](std::string_view part) {
       return entry->name.find(part) != std::string::npos;
     });
-    if (!ignored && ++count <= 5) left += (left.empty() ? "" : ", ") + entry->name + " " + ShapeText(entry->shape);
+    if (ignored || IsZeroBias(*entry)) continue;
+    if (++count <= 5) left += (left.empty() ? "" : ", ") + entry->name + " " + ShapeText(entry->shape);
   }
   if (count == 0) return Status();
   return InvalidArgument("{} tensors are no part of a {} model of this configuration: {}{}", count, spec_.family, left,
@@ -249,6 +257,7 @@ Status Binder::Bind(Weights* weights) {
   interleaved_ = names.interleaved;
   const Wanted embedding = {Name(names_->embedding), spec_.vocab_size, spec_.hidden_size};
   INGOT_ASSIGN_OR_RETURN(Matrix table, Find(embedding));
+  if (table.source->input_order()) return Unsupported("{}: an embedding with reordered columns", table.name);
   jobs_.push_back({table.name, std::move(table.source), &weights->embedding, table.bytes});
   weights->layers.resize(static_cast<size_t>(spec_.num_layers));
   for (int i = 0; i < spec_.num_layers; ++i) {

@@ -53,6 +53,7 @@ class Binder {
   Status BindMixture(int layer, LayerWeights* weights);
   Status BindExperts(int layer, LayerWeights* weights);         // a matrix per expert
   Status BindStackedExperts(int layer, LayerWeights* weights);  // all experts in one tensor
+  bool IsZeroBias(const formats::TensorEntry& entry) const;
   Status CheckNothingIsLeft() const;
 
   std::string Name(const char* pattern, int64_t layer = 0, int64_t expert = -1) const;

@@ -41,7 +41,7 @@ int64_t Decoder::weight_bytes() const {
 }
 
 int64_t Decoder::LinearScratch(int64_t max_tokens, int64_t max_logits) const {
-  int64_t most = ops::LinearScratchBytes(max_logits, spec_.hidden_size);
+  int64_t most = ops::LinearScratchBytes(max_logits, weights_.output());
   for (const LayerWeights& layer : weights_.layers) {
     for (const FusedLinear* linear : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down, &layer.router}) {
       most = std::max(most, linear->ScratchBytes(max_tokens));

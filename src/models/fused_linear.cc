@@ -45,10 +45,13 @@ void FusedLinear::Apply(const ops::Context& context, const float* x, int64_t row
 }
 
 int64_t FusedLinear::ScratchBytes(int64_t rows) const {
-  int64_t widest = 0;
-  for (const ops::PackedWeight& part : parts) widest = std::max(widest, part.out_features());
+  int64_t widest = 0, product = 0;
+  for (const ops::PackedWeight& part : parts) {
+    widest = std::max(widest, part.out_features());
+    product = std::max(product, ops::LinearScratchBytes(rows, part));
+  }
   const int64_t aside = parts.size() > 1 ? rows * widest * static_cast<int64_t>(sizeof(float)) + 64 : 0;
-  return aside + ops::LinearScratchBytes(rows, in_features());
+  return aside + product;
 }
 
 }  // namespace ingot::models

@@ -17,6 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 
 const fs::path kGoldens = fs::path(INGOT_SOURCE_DIR) / "tests" / "goldens";
+// The same of checkpoints that AutoAWQ, GPTQModel and compressed-tensors wrote.
+const fs::path kQuantizedGoldens = fs::path(INGOT_SOURCE_DIR) / "tests" / "quantized_goldens";
 
 std::string ReadFile(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -87,7 +89,10 @@ std::vector<int64_t> ChunksFor(kernels::Isa isa) {
 
 class Golden : public testing::TestWithParam<std::string> {
  protected:
-  fs::path folder() const { return kGoldens / GetParam(); }
+  fs::path folder() const {
+    const fs::path folder = kGoldens / GetParam();
+    return fs::exists(folder) ? folder : kQuantizedGoldens / GetParam();
+  }
 };
 
 // The tolerance is what exact mode promises with either kind of cache. With an fp32 cache only the order of sums
@@ -149,19 +154,41 @@ TEST_P(Golden, BitsDependOnTheSequenceAlone) {
   }
 }
 
-std::vector<std::string> GoldenNames() {
+std::vector<std::string> NamesIn(const fs::path& goldens) {
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(kGoldens)) {
+  for (const auto& entry : fs::directory_iterator(goldens)) {
     if (fs::exists(entry.path() / "reference.json")) names.push_back(entry.path().filename());
   }
   std::sort(names.begin(), names.end());
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, Golden, testing::ValuesIn(GoldenNames()),
+INSTANTIATE_TEST_SUITE_P(Families, Golden, testing::ValuesIn(NamesIn(kGoldens)),
+                         [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(Quantized, Golden, testing::ValuesIn(NamesIn(kQuantizedGoldens)),
                          [](const auto& test) { return test.param; });
 
-TEST(Goldens, AreThere) { EXPECT_GE(GoldenNames().size(), 30u); }
+TEST(Goldens, AreThere) {
+  EXPECT_GE(NamesIn(kGoldens).size(), 30u);
+  EXPECT_GE(NamesIn(kQuantizedGoldens).size(), 10u);
+}
+
+TEST(Goldens, QuantizedMatricesAreHeldAsTheyAre) {
+  const auto held = [](const char* name) {
+    const auto model = LoadGolden(kQuantizedGoldens / name, 0, ops::Compute::kExact);
+    for (const WeightInfo& info : model->weights()) {
+      if (info.name.find("down_proj") != std::string::npos) return info.held.ToString();
+    }
+    return std::string("missing");
+  };
+  EXPECT_EQ(held("awq"), "4-bit g32 zero f16");
+  EXPECT_EQ(held("gptq_sym"), "4-bit g32 midpoint f16");
+  EXPECT_EQ(held("gptq_act_order"), "4-bit g32 zero f16");
+  EXPECT_EQ(held("gptq_v2_channel"), "4-bit channel midpoint f16");
+  EXPECT_EQ(held("gptq_8bit"), "8-bit g32 midpoint f16");
+  EXPECT_EQ(held("ct_w4a16"), "4-bit g32 midpoint f32");
+  EXPECT_EQ(held("ct_w8a8"), "8-bit channel midpoint f32");
+}
 
 TEST(LayerTap, SeesTheEmbeddingEachLayerAndTheFinalNorm) {
   const fs::path folder = kGoldens / "llama";

@@ -252,19 +252,10 @@ Result<const Family*> ReadFamily(const JsonView& config) {
   return Unsupported("{}: model_type \"{}\" is not known; known are {}", config.path(), model_type, KnownModelTypes());
 }
 
-Status RefuseQuantized(const JsonView& config) {
-  const auto quantization = config.Find("quantization_config");
-  if (!quantization) return Status();
-  INGOT_ASSIGN_OR_RETURN(const std::string method, quantization->String("quant_method", "?"));
-  return Unsupported("{}: quant_method \"{}\" is not read yet; use the unquantized checkpoint or a GGUF file",
-                     quantization->path(), method);
-}
-
 }  // namespace
 
 Result<ModelSpec> ReadHuggingFaceSpec(const boost::json::value& config) {
   const JsonView outer(config, "config.json");
-  INGOT_RETURN_IF_ERROR(RefuseQuantized(outer));
   INGOT_ASSIGN_OR_RETURN(const Family* family, ReadFamily(outer));
   JsonView view = outer;
   if (const auto text = outer.Find("text_config")) {  // Gemma3ForConditionalGeneration

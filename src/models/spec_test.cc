@@ -79,7 +79,6 @@ TEST(Spec, ErrorsNameKeyValueAndRange) {
   expect(R"("hidden_act": "relu2")", AllOf(HasSubstr("unsupported"), HasSubstr("relu2")));
   expect(R"("layer_types": ["full_attention"])", HasSubstr("layer_types has 1 entries, num_hidden_layers is 2"));
   expect(R"("layer_types": ["full_attention", "mamba"])", HasSubstr("mamba"));
-  expect(R"("quantization_config": {"quant_method": "awq"})", AllOf(HasSubstr("unsupported"), HasSubstr("awq")));
 }
 
 TEST(Spec, UnknownArchitecturesAreNamedWithThoseThatAreKnown) {

@@ -89,13 +89,26 @@ void MultiplyInParallel(const Context& context, Multiply multiply, const GemmPar
   });
 }
 
+// The columns of x in the order of the packed inputs: [M, K] in scratch.
+const float* ReorderInputs(const Context& context, const TensorView& x, const InputOrder& order) {
+  const int64_t m = x.shape[0], k = x.shape[1];
+  float* reordered = context.scratch->Take<float>(m * k);
+  context.pool->ParallelFor(m, [&](int64_t row) {
+    const float* from = x.Data<float>() + row * k;
+    float* to = reordered + row * k;
+    for (int64_t j = 0; j < k; ++j) to[j] = from[order[static_cast<size_t>(j)]];
+  });
+  return reordered;
+}
+
 }  // namespace
 
-int64_t LinearScratchBytes(int64_t max_rows, int64_t in_features) {
+int64_t LinearScratchBytes(int64_t max_rows, const PackedWeight& weight) {
   // Activations: at most 64 bytes per 32 inputs (bf16); tiles; both rounded up to whole lines by Scratch.
-  const int64_t groups = (in_features + kernels::kActivationGroup - 1) / kernels::kActivationGroup;
+  const int64_t groups = (weight.in_features() + kernels::kActivationGroup - 1) / kernels::kActivationGroup;
   const int64_t tiles = (max_rows / kMaxTileRows + 2) * static_cast<int64_t>(sizeof(RowTile));
-  return max_rows * groups * 64 + tiles + 3 * 64;
+  const int64_t reordered = weight.input_order().empty() ? 0 : max_rows * weight.in_features() * 4 + 64;
+  return max_rows * groups * 64 + tiles + reordered + 3 * 64;
 }
 
 void Linear(const Context& context, const TensorView& x, const PackedWeight& weight, const float* bias,
@@ -108,6 +121,8 @@ void Linear(const Context& context, const TensorView& x, const PackedWeight& wei
 
   const Way way = WayOf(context, layout);
   const Scratch::Mark mark(*context.scratch);
+  const float* inputs =
+      weight.input_order().empty() ? x.Data<float>() : ReorderInputs(context, x, weight.input_order());
   const int64_t row_bytes = ActivationRowBytes(way, layout);
   RowTile* tiles = context.scratch->Take<RowTile>(m / kMaxTileRows + 2);
   const int64_t num_tiles = MakeTiles(m, row_bytes, tiles);
@@ -116,7 +131,7 @@ void Linear(const Context& context, const TensorView& x, const PackedWeight& wei
   if (way != Way::kF32) {
     activations = context.scratch->Take<std::byte>(m * row_bytes);
     PrepareActivations(context, way == Way::kInt8 ? gemm.quantize : gemm.round_bf16,
-                       {.x = x.Data<float>(),
+                       {.x = inputs,
                         .layout = &layout,
                         .tiles = tiles,
                         .tile_begin = 0,
@@ -135,7 +150,7 @@ void Linear(const Context& context, const TensorView& x, const PackedWeight& wei
                       .tile_begin = 0,
                       .tile_end = num_tiles,
                       .activations = activations,
-                      .x = x.Data<float>(),
+                      .x = inputs,
                       .bias = bias,
                       .y = y.Data<float>(),
                       .out_features = n},

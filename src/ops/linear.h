@@ -18,7 +18,9 @@ class PackedWeight {
   int64_t in_features() const { return in_features_; }            // K
   const Format& source_format() const { return source_format_; }  // as the checkpoint has it
   const Format& format() const { return format_; }  // as it is held: the same, or the next wider with a kernel
-  int64_t bytes() const { return buffer_.size(); }
+  // Input j of the packed matrix is x[input_order()[j]]; empty: x[j].
+  const InputOrder& input_order() const { return input_order_; }
+  int64_t bytes() const { return buffer_.size() + static_cast<int64_t>(input_order_.size() * sizeof(int32_t)); }
   const std::byte* data() const { return buffer_.data(); }
   const kernels::PanelLayout& layout() const { return layout_; }
 
@@ -27,6 +29,7 @@ class PackedWeight {
   int64_t out_features_ = 0, in_features_ = 0;
   Format source_format_, format_;
   kernels::PanelLayout layout_{};
+  InputOrder input_order_;
   Buffer buffer_;
 };
 
@@ -42,7 +45,7 @@ Result<PackedWeight> Prepack(const Context& context, const WeightSource& source)
 // contract 1). x: f32 [M, K], y: f32 [M, N], bias: f32 [N] or null. Scratch: LinearScratchBytes.
 void Linear(const Context& context, const TensorView& x, const PackedWeight& weight, const float* bias,
             const TensorView& y);
-int64_t LinearScratchBytes(int64_t max_rows, int64_t in_features);
+int64_t LinearScratchBytes(int64_t max_rows, const PackedWeight& weight);
 
 // y[i] = scale · W[ids[i]].   y: f32 [ids.size(), K]. ids in [0, N). The same table serves Embed and Linear when tied.
 void Embed(const Context& context, std::span<const int32_t> ids, const PackedWeight& table, float scale,

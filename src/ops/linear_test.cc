@@ -145,7 +145,7 @@ class Runner {
   std::vector<float> Multiply(const std::vector<float>& x, const PackedWeight& weight,
                               const std::vector<float>& bias = {}) {
     const int64_t k = weight.in_features(), n = weight.out_features(), m = static_cast<int64_t>(x.size()) / k;
-    scratch_ = Scratch::Allocate(LinearScratchBytes(m, k)).value();  // not a byte more than was said
+    scratch_ = Scratch::Allocate(LinearScratchBytes(m, weight)).value();  // not a byte more than was said
     constexpr float kGuard = 12345.0F;
     std::vector<float> y(m * n + 64, kGuard);
     Linear(context_, {.data = const_cast<float*>(x.data()), .shape = {m, k}}, weight,

@@ -139,6 +139,7 @@ Result<PackedWeight> Prepack(const Context& context, const WeightSource& source)
   weight.source_format_ = source.format();
   weight.format_ = PackedFormat(source.format());
   weight.layout_ = kernels::LayoutOf(weight.format_, source.cols());
+  if (const auto order = source.input_order()) weight.input_order_ = *order;
   const PanelLayout& layout = weight.layout_;
   const int64_t panels = PanelsOf(source.rows());
   INGOT_ASSIGN_OR_RETURN(weight.buffer_, Buffer::Allocate(panels * layout.panel_bytes));

@@ -47,6 +47,7 @@ class SelectedRows : public WeightSource {
   int64_t rows() const override { return static_cast<int64_t>(index_.size()); }
   int64_t cols() const override { return source_->cols(); }
   Format format() const override { return source_->format(); }
+  std::shared_ptr<const InputOrder> input_order() const override { return source_->input_order(); }
 
   void Read(int64_t row, int64_t count, WeightRows* out) const override {
     INGOT_CHECK(row >= 0 && count >= 0 && row <= rows() - count);
@@ -83,6 +84,7 @@ class SlicedRows : public WeightSource {
   int64_t rows() const override { return count_; }
   int64_t cols() const override { return source_->cols(); }
   Format format() const override { return source_->format(); }
+  std::shared_ptr<const InputOrder> input_order() const override { return source_->input_order(); }
   void Read(int64_t row, int64_t count, WeightRows* out) const override {
     INGOT_CHECK(row >= 0 && count >= 0 && row <= count_ - count);
     source_->Read(begin_ + row, count, out);
@@ -102,6 +104,7 @@ class ConcatenatedRows : public WeightSource {
   int64_t rows() const override { return rows_; }
   int64_t cols() const override { return parts_[0]->cols(); }
   Format format() const override { return parts_[0]->format(); }
+  std::shared_ptr<const InputOrder> input_order() const override { return parts_[0]->input_order(); }
 
   void Read(int64_t row, int64_t count, WeightRows* out) const override {
     INGOT_CHECK(row >= 0 && count >= 0 && row <= rows_ - count);
@@ -127,7 +130,26 @@ class ConcatenatedRows : public WeightSource {
   int64_t rows_ = 0;
 };
 
+bool SameOrder(const WeightSource& a, const WeightSource& b) {
+  const auto order_a = a.input_order(), order_b = b.input_order();
+  return order_a == order_b || (order_a && order_b && *order_a == *order_b);
+}
+
 }  // namespace
+
+void ReadDense(const WeightSource& source, int64_t row, int64_t count, float* out) {
+  WeightRows rows;
+  source.Read(row, count, &rows);
+  const auto order = source.input_order();
+  if (!order) return DequantizeRows(rows, out);
+  std::vector<float> stored(static_cast<size_t>(count * rows.cols));
+  DequantizeRows(rows, stored.data());
+  for (int64_t r = 0; r < count; ++r) {
+    for (int64_t j = 0; j < rows.cols; ++j) {
+      out[r * rows.cols + (*order)[static_cast<size_t>(j)]] = stored[static_cast<size_t>(r * rows.cols + j)];
+    }
+  }
+}
 
 WeightSourcePtr SelectRows(WeightSourcePtr source, std::vector<int32_t> index) {
   return std::make_shared<SelectedRows>(std::move(source), std::move(index));
@@ -141,6 +163,7 @@ WeightSourcePtr ConcatRows(std::vector<WeightSourcePtr> parts) {
   if (parts.empty()) return nullptr;
   for (const WeightSourcePtr& part : parts) {
     if (part->cols() != parts[0]->cols() || part->format() != parts[0]->format()) return nullptr;
+    if (!SameOrder(*part, *parts[0])) return nullptr;
   }
   return std::make_shared<ConcatenatedRows>(std::move(parts));
 }

@@ -9,6 +9,10 @@
 
 namespace ingot {
 
+// Column j of the stored matrix multiplies input order[j]: what GPTQ's act-order leaves, so that a group's columns lie
+// together. A permutation of [0, cols).
+using InputOrder = std::vector<int32_t>;
+
 // Read-only view of a matrix in a checkpoint. Its sizes were checked when it was made, so reading cannot fail.
 // Thread safety: Read from any thread at once, each with its own `out`.
 class WeightSource {
@@ -17,6 +21,7 @@ class WeightSource {
   virtual int64_t rows() const = 0;
   virtual int64_t cols() const = 0;
   virtual Format format() const = 0;
+  virtual std::shared_ptr<const InputOrder> input_order() const { return nullptr; }  // null: as they come
   virtual void Read(int64_t row, int64_t count, WeightRows* out) const = 0;
   // The rows will not be read again: lets go of the pages they came from.
   virtual void Drop() const {}
@@ -24,11 +29,14 @@ class WeightSource {
 
 using WeightSourcePtr = std::shared_ptr<const WeightSource>;
 
+// The weights of some rows as numbers, columns in the order of the inputs: [count, cols].
+void ReadDense(const WeightSource& source, int64_t row, int64_t count, float* out);
+
 // Row i of the result is row index[i] of `source`: un-permuting rotary rows, taking Q, K, V out of a fused matrix.
 WeightSourcePtr SelectRows(WeightSourcePtr source, std::vector<int32_t> index);
 // [begin, begin + count) of `source`.
 WeightSourcePtr SliceRows(WeightSourcePtr source, int64_t begin, int64_t count);
-// The parts one below the other; same cols and format. Empty pointer when those differ.
+// The parts one below the other; same cols, format and order of inputs. Empty pointer when those differ.
 WeightSourcePtr ConcatRows(std::vector<WeightSourcePtr> parts);
 
 }  // namespace ingot

@@ -1,0 +1,44 @@
+// Matrices that AutoAWQ, GPTQ and compressed-tensors quantized: several tensors of a checkpoint hold one of them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/status.h"
+#include "formats/loaded_checkpoint.h"
+#include "tensor/weight_source.h"
+
+namespace ingot::formats {
+
+// How a matrix [N outputs, K inputs] with G groups along its inputs is laid out. A word of 32 bits holds 32 / bits
+// codes, the first in its lowest bits.
+enum class Packing : uint8_t {
+  kAwqGemm,     // codes words [K, N/8], zeros words [G, N/8], scales [G, N]; the channels of a word: 0 2 4 6 1 3 5 7
+  kGptq,        // codes words [K/8, N], zeros words [G, N/8], scales [G, N]
+  kCompressed,  // codes words [N, K/8], zeros words [N/8, G], scales [N, G]
+  kInt8         // codes s8 [N, K], zeros s8 [N, G], scales [N, G]
+};
+
+struct QuantizedMatrix {
+  std::string stored_as;  // "AWQ 4-bit g128"
+  Packing packing;
+  Format format;
+  int64_t rows = 0, cols = 0, groups = 0;
+  TensorEntry codes, scales;
+  std::optional<TensorEntry>
+      zeros;                      // with Format::Zero::kInteger, and where zeros that are all the midpoint are stored
+  bool zero_is_one_less = false;  // GPTQ's first format stores zero - 1
+  std::shared_ptr<const InputOrder> input_order;
+};
+
+// Reads config.json's quantization_config and replaces the tensors of every quantized matrix by one entry,
+// "….weight". A checkpoint that is not quantized stays as it is. kUnsupported names a scheme that is not read.
+Status GatherQuantized(CheckpointParts* parts);
+
+// `matrix` was made by GatherQuantized for `checkpoint`, which the source keeps alive.
+WeightSourcePtr OpenQuantized(std::shared_ptr<const Checkpoint> checkpoint,
+                              std::shared_ptr<const QuantizedMatrix> matrix);
+
+}  // namespace ingot::formats
