@@ -68,7 +68,7 @@ class FakeModel : public models::Model {
   static std::byte* CellAt(const ops::KvView& kv, int64_t slot) {
     INGOT_CHECK(slot >= 0 && slot < int64_t{kv.num_blocks} * kv.layout.block_len);
     return kv.data + slot / kv.layout.block_len * kv.layout.block_bytes() +
-           slot % kv.layout.block_len * kv.layout.head_dim * kv.layout.element_bytes();
+           slot % kv.layout.block_len * kv.layout.bytes_per_token();
   }
 
   void Write(const models::StepBatch& batch, const ops::KvView& kv) const {

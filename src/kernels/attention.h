@@ -1,5 +1,19 @@
 // Attention over the blocked KV cache, and the write into it.
 //
+// How the cache holds K and V. Tiles are 32 positions of one KV head; scales and minimums are fp16.
+//   kF16, kF32  keys [head_dim][32] (transposed, so that a vector lane is a position), values [32][head_dim].
+//   kI8         the same in bytes, x ≈ min + code · scale with a scale and a minimum per position: then scales [32],
+//               minimums [32].
+//   kI4         codes of 4 bits, positions j and j + 16 in one byte (the first in the low half). Keys [head_dim][16],
+//               then scales [head_dim], minimums [head_dim]: a channel of the tile is a group. Values [16][head_dim],
+//               then scales [groups][32], minimums [groups][32]: 32 dims of a position (what is left, in the last
+//               group) are a group.
+// A key's channels differ much and its positions little, so 4 bits suffice only by channel, and only a whole tile can
+// be quantized so (KIVI, Liu et al. 2024). Until then, and for all queries of the tile itself, it stays open: in fp16,
+// outside of the cache. A query at p therefore reads the tiles before ⌊p / 32⌋ as codes and its own as fp16, however
+// the positions came to be computed.
+// Quantized formats hold what exceeds ±65504, fp16's largest, as that; a NaN makes its whole group NaN.
+//
 // A query (token, head) at position p sees the positions [max(0, p - window + 1), p]. They are cut at multiples of
 // kSplit; within a split the order of operations is fixed by position alone: scores are sums over head_dim in order,
 // then maximum, exponentials, and a sum over positions in order. Splits are merged in ascending order. So the bits of a
@@ -16,15 +30,30 @@ inline constexpr int kKvTile = 32;   // positions whose keys lie transposed toge
 inline constexpr int kSplit = 512;   // positions of a split
 inline constexpr int kMaxRows = 48;  // (token, head) rows of an item: scores of 48 · 512 floats stay in L2
 
-// One layer of the cache. A block holds, per KV head, a plane of keys [block_len / 32][head_dim][32] (transposed in
-// tiles, so that a lane is a position) and a plane of values [block_len][head_dim].
+enum class KvFormat : uint8_t { kF16, kF32, kI8, kI4 };  // kF32 serves tests
+
+// Dims of a value that share a scale in kI4; the last group may be smaller.
+inline constexpr int kValueGroup = 32;
+
+// One layer of the cache.
 struct KvLayer {
-  std::byte* data;       // block 0: [num_kv_heads][K, then V][plane_bytes]
-  int64_t block_stride;  // bytes between blocks
-  int64_t plane_bytes;
+  std::byte* data;         // block 0: [num_kv_heads][block_len / 32 tiles of keys, then as many of values]
+  int64_t block_stride;    // bytes between blocks
+  int64_t key_tile_bytes;  // between tiles
+  int64_t value_tile_bytes;
   int block_len;
   int head_dim;
-  bool is_f16;  // else f32
+  KvFormat format;
+};
+
+// kI4: the open tiles of a step in one layer. Each is [num_kv_heads][keys, then values] in kF16. A running sequence
+// keeps its last one from step to step in a tail of its own; those that it fills and leaves behind within a step are
+// needed for that step only.
+struct OpenTiles {
+  std::byte* tails;    // [running slots], tail_stride bytes apart
+  std::byte* passing;  // [tiles of the step], contiguous
+  int64_t tail_stride;
+  const int32_t* index;  // [T] where the tile of each token is: >= 0 in passing, else the tail of slot ~index
 };
 
 struct KvWriteParams {
@@ -42,6 +71,7 @@ struct KvWriteParams {
   float norm_eps;
   const int32_t* slots;  // [T]: block · block_len + offset
   KvLayer kv;
+  OpenTiles open;  // kI4: K and V go there
 };
 
 struct AttentionArgs {
@@ -54,13 +84,14 @@ struct AttentionArgs {
   const int32_t* block_tables;  // [num_seqs, block_table_stride]
   int64_t block_table_stride;
   KvLayer kv;
+  OpenTiles open;  // kI4
   float scale;
   float softcap;  // 0: none
   int window;     // 0: none
 };
 
 // Some tokens of one sequence with some query heads of one KV head: num_tokens · num_heads <= kMaxRows rows, by token,
-// then head.
+// then head. With kI4 the tokens lie in one tile of positions.
 struct AttentionItem {
   int32_t seq;
   int32_t kv_head;
@@ -82,8 +113,10 @@ inline int64_t AttentionWorkspaceFloats(int head_dim) {
 }
 
 struct AttentionKernels {
-  // Head norms, rotary embedding and the write of K and V for tokens [begin, end).
+  // Head norms, rotary embedding and the write of K and V (kI4: to the open tiles) for tokens [begin, end).
   void (*kv_write)(const KvWriteParams&, int64_t begin, int64_t end);
+  // kI4: a tile that is full goes into the cache.   open: keys, then values in kF16
+  void (*close_tile)(const std::byte* open, int head_dim, std::byte* keys, std::byte* values);
   // workspace: AttentionWorkspaceFloats, 64-byte aligned.
   void (*attend)(const AttentionArgs&, const AttentionItem&, float* workspace);
   // Merges the partial results of `item` (whose splits are all done) and writes args.out.

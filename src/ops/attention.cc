@@ -1,5 +1,6 @@
 // RopeKvWrite and Attention: cuts the work into items for the kernels.
 #include <algorithm>
+#include <cstring>
 
 #include "base/check.h"
 #include "ops/transformer.h"
@@ -23,12 +24,22 @@ constexpr int64_t kItemsPerThread = 8;
 kernels::KvLayer LayerOf(const KvView& kv, int layer) {
   const KvLayout& layout = kv.layout;
   INGOT_CHECK(layer >= 0 && layer < layout.num_layers && layout.block_len % kernels::kKvTile == 0);
-  return {.data = kv.data + layer * layout.num_kv_heads * 2 * layout.plane_bytes(),
+  return {.data = kv.data + layer * layout.layer_bytes(),
           .block_stride = layout.block_bytes(),
-          .plane_bytes = layout.plane_bytes(),
+          .key_tile_bytes = layout.key_tile_bytes(),
+          .value_tile_bytes = layout.value_tile_bytes(),
           .block_len = layout.block_len,
           .head_dim = layout.head_dim,
-          .is_f16 = layout.format == KvFormat::kF16};
+          .format = layout.format};
+}
+
+kernels::OpenTiles OpenTilesOf(const KvView& kv, int layer, const StepTiles* tiles) {
+  if (kv.layout.format != KvFormat::kI4) return {};
+  INGOT_CHECK(tiles != nullptr && kv.tails != nullptr);
+  return {.tails = kv.tails + layer * kv.layout.open_tile_bytes(),
+          .passing = tiles->passing,
+          .tail_stride = kv.layout.tail_bytes(),
+          .index = tiles->index.data()};
 }
 
 int64_t Threads(const Context& context) { return context.pool == nullptr ? 1 : context.pool->num_threads(); }
@@ -63,11 +74,21 @@ struct Plan {
   int64_t partial_left;  // floats
 };
 
+// Where the tile of tokens begins that ends before token `end` of the sequence that begins at token `begin`. With an
+// int4 cache it does not cross into another tile of positions, which would be read in another form.
+int32_t TileBegin(const AttentionParams& params, const Tiling& tiling, int32_t begin, int32_t end) {
+  const int32_t last = end - 1;
+  if (params.kv.layout.format == KvFormat::kI4) {
+    begin = std::max(begin, last - params.positions[last] % kernels::kKvTile);
+  }
+  return begin + (last - begin) / tiling.tokens_per_tile * tiling.tokens_per_tile;
+}
+
 int64_t CountTiles(const AttentionParams& params, const Tiling& tiling) {
   int64_t tiles = 0;
   for (int s = 0; s < params.num_seqs; ++s) {
-    const int64_t tokens = params.cu_seqlens[s + 1] - params.cu_seqlens[s];
-    tiles += (tokens + tiling.tokens_per_tile - 1) / tiling.tokens_per_tile;
+    const int32_t begin = params.cu_seqlens[s];
+    for (int32_t end = params.cu_seqlens[s + 1]; end > begin; ++tiles) end = TileBegin(params, tiling, begin, end);
   }
   return tiles * tiling.tiles_per_group * params.kv.layout.num_kv_heads;
 }
@@ -109,9 +130,9 @@ void AddTiles(const AttentionParams& params, const Tiling& tiling, bool few_tile
   for (int s = 0; s < params.num_seqs; ++s) {
     const int32_t begin = params.cu_seqlens[s];
     const int32_t tokens = params.cu_seqlens[s + 1] - begin;
-    const int32_t tiles = (tokens + tiling.tokens_per_tile - 1) / tiling.tokens_per_tile;
     const bool want_splits = few_tiles || tokens <= 4;  // decoding: unequal lengths side by side
-    for (int32_t tile = tiles - 1; tile >= 0; --tile) {
+    for (int32_t end = begin + tokens, next; end > begin; end = next) {
+      next = TileBegin(params, tiling, begin, end);
       for (int kv_head = 0; kv_head < layout.num_kv_heads; ++kv_head) {
         for (int head = 0; head < group; head += tiling.heads_per_tile) {
           AttentionItem item{};
@@ -119,8 +140,8 @@ void AddTiles(const AttentionParams& params, const Tiling& tiling, bool few_tile
           item.kv_head = kv_head;
           item.head_begin = kv_head * group + head;
           item.num_heads = std::min(tiling.heads_per_tile, group - head);
-          item.token_begin = begin + tile * tiling.tokens_per_tile;
-          item.num_tokens = std::min(tiling.tokens_per_tile, begin + tokens - item.token_begin);
+          item.token_begin = next;
+          item.num_tokens = end - next;
           SetSplits(params, &item);
           AddTile(item, want_splits, layout.head_dim, plan);
         }
@@ -149,9 +170,36 @@ AttentionArgs ArgsOf(const AttentionParams& params) {
           .block_tables = params.block_tables,
           .block_table_stride = params.block_table_stride,
           .kv = LayerOf(params.kv, params.layer),
+          .open = OpenTilesOf(params.kv, params.layer, params.tiles),
           .scale = params.scale,
           .softcap = params.softcap,
           .window = params.window};
+}
+
+// kI4: the beginning of a tile that the step fills and leaves, out of the sequence's tail, before that is written to.
+void CarryTiles(const Context& context, const kernels::OpenTiles& open, const StepTiles& tiles, int64_t tile_bytes) {
+  RunItems(context, std::ssize(tiles.carried), [&](int64_t i, int) {
+    const auto [slot, tile] = tiles.carried[static_cast<size_t>(i)];
+    std::memcpy(open.passing + tile * tile_bytes, open.tails + slot * open.tail_stride,
+                static_cast<size_t>(tile_bytes));
+  });
+}
+
+// kI4: what is full goes into the cache.
+void CloseTiles(const Context& context, const kernels::KvWriteParams& write, std::span<const int32_t> closing) {
+  const kernels::KvLayer& kv = write.kv;
+  const int64_t heads = write.num_kv_heads, head_bytes = int64_t{kernels::kKvTile} * kv.head_dim * 2 * 2;
+  const int64_t tiles = kv.block_len / kernels::kKvTile;
+  RunItems(context, std::ssize(closing) * heads, [&](int64_t i, int) {
+    const int32_t token = closing[static_cast<size_t>(i / heads)], index = write.open.index[token];
+    const int64_t head = i % heads, slot = write.slots[token], tile = slot % kv.block_len / kernels::kKvTile;
+    const std::byte* open = index >= 0 ? write.open.passing + index * heads * head_bytes
+                                       : write.open.tails + ~index * write.open.tail_stride;
+    std::byte* cached =
+        kv.data + slot / kv.block_len * kv.block_stride + head * tiles * (kv.key_tile_bytes + kv.value_tile_bytes);
+    context.kernels->attention.close_tile(open + head * head_bytes, kv.head_dim, cached + tile * kv.key_tile_bytes,
+                                          cached + tiles * kv.key_tile_bytes + tile * kv.value_tile_bytes);
+  });
 }
 
 int64_t MaxSplits(int64_t max_context) { return (max_context + kSplit - 1) / kSplit; }
@@ -182,7 +230,9 @@ void RopeKvWrite(const Context& context, const RopeKvWriteParams& params) {
                                         .k_norm = params.k_norm,
                                         .norm_eps = params.norm_eps,
                                         .slots = params.slots,
-                                        .kv = LayerOf(params.kv, params.layer)};
+                                        .kv = LayerOf(params.kv, params.layer),
+                                        .open = OpenTilesOf(params.kv, params.layer, params.tiles)};
+  if (params.tiles != nullptr) CarryTiles(context, write.open, *params.tiles, layout.open_tile_bytes());
   const int64_t token_elements = int64_t{params.num_heads + 4 * layout.num_kv_heads} * layout.head_dim;
   const int64_t tokens_per_part = std::max<int64_t>(1, 16384 / token_elements);
   const int64_t parts = (params.num_tokens + tokens_per_part - 1) / tokens_per_part;
@@ -190,6 +240,7 @@ void RopeKvWrite(const Context& context, const RopeKvWriteParams& params) {
     context.kernels->attention.kv_write(write, part * tokens_per_part,
                                         std::min(params.num_tokens, (part + 1) * tokens_per_part));
   });
+  if (params.tiles != nullptr) CloseTiles(context, write, params.tiles->closing);
 }
 
 int64_t AttentionScratchBytes(const Context& context, int64_t max_tokens, int num_heads, int head_dim,

@@ -7,6 +7,7 @@
 
 #include "ops/context.h"
 #include "ops/kv_view.h"
+#include "ops/step_tiles.h"
 
 namespace ingot::ops {
 
@@ -54,6 +55,7 @@ struct RopeKvWriteParams {
   const int32_t* slots;  // [T] where K and V of each token go
   KvView kv;
   int layer;
+  const StepTiles* tiles = nullptr;  // kI4
 };
 // Head norms, rotary embedding, and the write of K and V into the cache.
 void RopeKvWrite(const Context& context, const RopeKvWriteParams& params);
@@ -71,8 +73,9 @@ struct AttentionParams {
   KvView kv;
   int layer;
   float scale;
-  float softcap;  // 0: none
-  int window;     // a query at p sees (p - window, p]; 0: all of [0, p]
+  float softcap;                     // 0: none
+  int window;                        // a query at p sees (p - window, p]; 0: all of [0, p]
+  const StepTiles* tiles = nullptr;  // kI4
 };
 // Softmax attention over the cache, which already holds the batch's own tokens. Positions are cut at multiples of 512
 // (split-K); parts are merged in order, so a query's bits do not depend on its batch or its chunk.

@@ -36,6 +36,8 @@ struct Work {
   float* total;             // [rows, row_floats]: the same, of all splits so far
   float* keys;              // [dim, kKvTile]
   float* values;            // [kKvTile, PaddedDim(dim)]
+  int own_begin = -1;       // kI4: where the positions of the item's own tile begin
+  TilePair own{};           // kI4
   Range visible[kMaxRows];  // what the rows see of the present split, from its begin
 
   Work(const AttentionArgs& attention_args, const AttentionItem& attention_item, float* workspace)
@@ -50,7 +52,11 @@ struct Work {
         part(q + kMaxRows * row_floats),
         total(part + kMaxRows * row_floats),
         keys(total + kMaxRows * row_floats),
-        values(keys + kKvTile * PaddedDim(dim)) {}
+        values(keys + kKvTile * PaddedDim(dim)) {
+    if (args.kv.format != KvFormat::kI4) return;
+    own_begin = args.positions[item.token_begin] / kKvTile * kKvTile;
+    own = OwnTiles(args.open, item.token_begin, args.num_heads / args.group, item.kv_head, dim);
+  }
 
   float* M(float* base, int row) const { return base + row * row_floats + PaddedDim(dim); }
   float* L(float* base, int row) const { return M(base, row) + 1; }
@@ -74,47 +80,60 @@ void LoadQueries(const Work& w) {
   }
 }
 
-// Where the tile of keys (or of values, which lie a plane behind) that begins at `position` lies.
-const std::byte* TileAt(const Work& w, int position, bool values) {
+// The tiles of the position, a multiple of 32: the item's own, if they are open, or the cache's.
+TilePair TilesAt(const Work& w, int position) {
+  if (position == w.own_begin) return w.own;
   const KvLayer& kv = w.args.kv;
-  const std::byte* plane = KeyPlane(kv, w.block_table[position / kv.block_len], w.item.kv_head);
-  const int64_t element = int64_t{position % kv.block_len} * w.dim;
-  return plane + (values ? kv.plane_bytes : 0) + element * (kv.is_f16 ? 2 : 4);
+  return CacheTiles(kv, w.block_table[position / kv.block_len], position % kv.block_len, w.item.kv_head);
 }
+KvFormat FormatAt(const Work& w, int position) { return position == w.own_begin ? KvFormat::kF16 : w.args.kv.format; }
 
-// A tile's 32 · dim halves, which lie together, as floats; meanwhile the tile at `next` is fetched.
-void ConvertTile(const Work& w, const uint16_t* half, const std::byte* next, float* out) {
-  const int count = w.dim * kKvTile;
-  for (int i = 0; i < count; i += 32) {
-    _mm_prefetch(reinterpret_cast<const char*>(next) + int64_t{2} * i, _MM_HINT_T0);
-    for (int v = 0; v < 32; v += kLanes) Store(out + i + v, LoadHalf(half + i + v));
-  }
-}
-
-// The tile of keys that begins at `position`, as floats: [dim, kKvTile].
+// The tile of keys that begins at `position`, as floats: [dim, kKvTile]. Meanwhile what lies at `next` is fetched.
 const float* LoadKeys(const Work& w, int position, int next) {
-  const std::byte* tile = TileAt(w, position, false);
-  if (!w.args.kv.is_f16) return reinterpret_cast<const float*>(tile);
-  ConvertTile(w, reinterpret_cast<const uint16_t*>(tile), TileAt(w, next, false), w.keys);
+  const std::byte* tile = TilesAt(w, position).keys;
+  const NextTile fetch{TilesAt(w, next).keys, w.args.kv.key_tile_bytes};
+  switch (FormatAt(w, position)) {
+    case KvFormat::kF32:
+      return reinterpret_cast<const float*>(tile);
+    case KvFormat::kF16:
+      ConvertHalves(tile, w.dim, fetch, w.keys);
+      break;
+    case KvFormat::kI8:
+      ConvertKeys8(tile, w.dim, fetch, w.keys);
+      break;
+    case KvFormat::kI4:
+      ConvertKeys4(tile, w.dim, fetch, w.keys);
+      break;
+  }
   return w.keys;
 }
 
-// The values of 32 positions from `position` on, as floats, rows filled up to whole vectors with zeros.
-void LoadValues(const Work& w, int position, int next) {
-  const std::byte* tile = TileAt(w, position, true);
-  const bool is_f16 = w.args.kv.is_f16;
-  if (is_f16 && w.dim % 16 == 0) {
-    ConvertTile(w, reinterpret_cast<const uint16_t*>(tile), TileAt(w, next, true), w.values);
-    return;
-  }
+// Values whose rows are not whole vectors: filled up with zeros.
+void LoadRaggedValues(const Work& w, const std::byte* tile, bool is_f16) {
   for (int j = 0; j < kKvTile; ++j) {
     float* out = w.values + j * PaddedDim(w.dim);
     for (int d = 0; d < w.dim; d += kLanes) {
       const int64_t i = int64_t{j} * w.dim + d;
       const int n = Min(kLanes, w.dim - d);
-      Store(out + d, is_f16 ? LoadHalfFirst(reinterpret_cast<const uint16_t*>(tile) + i, n)
-                            : LoadFirst(reinterpret_cast<const float*>(tile) + i, n));
+      Store(out + d,
+            is_f16 ? LoadHalfFirst(Halves(tile) + i, n) : LoadFirst(reinterpret_cast<const float*>(tile) + i, n));
     }
+  }
+}
+
+// The values of 32 positions from `position` on, as floats: [kKvTile, PaddedDim(dim)].
+void LoadValues(const Work& w, int position, int next) {
+  const std::byte* tile = TilesAt(w, position).values;
+  const NextTile fetch{TilesAt(w, next).values, w.args.kv.value_tile_bytes};
+  switch (FormatAt(w, position)) {
+    case KvFormat::kF32:
+      return LoadRaggedValues(w, tile, false);
+    case KvFormat::kF16:
+      return w.dim % 16 == 0 ? ConvertHalves(tile, w.dim, fetch, w.values) : LoadRaggedValues(w, tile, true);
+    case KvFormat::kI8:
+      return ConvertValues8(tile, w.dim, PaddedDim(w.dim), fetch, w.values);
+    case KvFormat::kI4:
+      return ConvertValues4(tile, w.dim, PaddedDim(w.dim), fetch, w.values);
   }
 }
 
@@ -322,6 +341,6 @@ void Merge(const AttentionArgs& args, const AttentionItem& item, float* workspac
 
 }  // namespace
 
-const AttentionKernels kAttention = {KvWrite, Attend, Merge};
+const AttentionKernels kAttention = {KvWrite, CloseTile, Attend, Merge};
 
 }  // namespace ingot::kernels::INGOT_ISA_NAMESPACE

@@ -76,6 +76,17 @@ inline void StoreHalfFirst(uint16_t* p, F32 a, int n) {
   _mm256_mask_storeu_epi16(p, LanesBetween(0, n).v, half);
 }
 
+// Sixteen bytes as numbers.
+inline F32 LoadBytes(const uint8_t* p) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
+}
+// Whole numbers in [0, 255] as bytes.
+inline void StoreBytesFirst(uint8_t* p, F32 a, int n) {
+  _mm_mask_storeu_epi8(p, LanesBetween(0, n).v, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
+}
+// A half in every lane.
+inline F32 SetHalf(uint16_t bits) { return {_mm512_cvtph_ps(_mm256_set1_epi16(static_cast<int16_t>(bits)))}; }
+
 #elif defined(__AVX2__)
 
 inline constexpr int kLanes = 8;
@@ -146,6 +157,21 @@ inline void StoreHalfFirst(uint16_t* p, F32 a, int n) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(lanes), half);
   __builtin_memcpy(p, lanes, static_cast<uint64_t>(n < kLanes ? n : kLanes) * sizeof(uint16_t));
 }
+
+// Eight bytes as numbers.
+inline F32 LoadBytes(const uint8_t* p) {
+  return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
+}
+// Whole numbers in [0, 255] as bytes.
+inline void StoreBytesFirst(uint8_t* p, F32 a, int n) {
+  const __m256i whole = _mm256_cvtps_epi32(a.v);
+  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+  uint8_t lanes[2 * kLanes];
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(lanes), _mm_packus_epi16(words, words));
+  __builtin_memcpy(p, lanes, static_cast<uint64_t>(n < kLanes ? n : kLanes));
+}
+// A half in every lane.
+inline F32 SetHalf(uint16_t bits) { return {_mm256_cvtph_ps(_mm_set1_epi16(static_cast<int16_t>(bits)))}; }
 
 #else
 

@@ -1,0 +1,38 @@
+// With an int4 cache, where the K and V of a step's tokens are while their tile of 32 positions is open (see
+// kernels/attention.h): worked out once a step, the same for all layers.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "ops/context.h"
+#include "ops/kv_view.h"
+
+namespace ingot::ops {
+
+// A sequence's last tile lies in the tail of its running slot. The tiles before it that the step fills are `passing`:
+// they are closed at once, but their own queries read them open. A first tile that was begun in an earlier step is
+// carried over from the tail.
+// Drafts that may be taken back must stay within one tile, since what passes has left the tail.
+struct StepTiles {
+  struct Carry {
+    int32_t slot, tile;
+  };
+  std::span<int32_t> index;    // [T]: >= 0: number of a passing tile; else the tail of slot ~index
+  std::span<Carry> carried;    // tail → passing, before the step writes
+  std::span<int32_t> closing;  // tokens at the last position of a tile: it goes into the cache
+  std::byte* passing = nullptr;
+};
+
+struct StepTilesParams {
+  std::span<const int32_t> positions;   // [T], consecutive within a sequence
+  std::span<const int32_t> cu_seqlens;  // [S + 1]
+  std::span<const int32_t> tail_slots;  // [S] running slot of each sequence, all different
+};
+
+// Empty, and without need of memory, for other formats than kI4. A tail must hold all of its sequence's tokens since
+// the last multiple of 32.
+StepTiles PlanStepTiles(Scratch& scratch, const KvLayout& layout, const StepTilesParams& params);
+int64_t StepTilesScratchBytes(const KvLayout& layout, int64_t max_tokens, int64_t max_seqs);
+
+}  // namespace ingot::ops

@@ -1,0 +1,302 @@
+// For tests of attention: texts of random q, k and v, a layer's step over them, and the same in double.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ops/transformer.h"
+
+namespace ingot::ops {
+
+using kernels::Isa;
+
+struct Config {
+  int num_heads = 4;
+  int num_kv_heads = 1;
+  int head_dim = 64;
+  int block_len = 64;
+  KvFormat format = KvFormat::kF16;
+  int window = 0;
+  float softcap = 0;
+
+  std::string ToString() const {
+    static constexpr const char* kFormats[] = {" f16", " f32", " i8", " i4"};
+    return "heads " + std::to_string(num_heads) + "/" + std::to_string(num_kv_heads) + " dim " +
+           std::to_string(head_dim) + " block " + std::to_string(block_len) + " window " + std::to_string(window) +
+           " cap " + std::to_string(softcap) + kFormats[static_cast<int>(format)];
+  }
+  int64_t QkvWidth() const { return int64_t{num_heads + 2 * num_kv_heads} * head_dim; }
+  int64_t OutWidth() const { return int64_t{num_heads} * head_dim; }
+};
+
+// A sequence as the model gives it: q, k, v of every token, not rotated (cos = 1, sin = 0) unless a test says so.
+struct Text {
+  std::vector<float> qkv;  // [length, QkvWidth]
+  int length;
+};
+
+inline Text RandomText(const Config& config, int length, uint32_t seed) {
+  std::mt19937 rng(seed);
+  std::normal_distribution<float> draw(0, 1);
+  Text text{std::vector<float>(static_cast<size_t>(length * config.QkvWidth())), length};
+  for (float& x : text.qkv) x = draw(rng);
+  return text;
+}
+
+struct RunnerParams {
+  Isa isa;
+  Config config;
+  int num_threads;
+  int num_seqs;
+  int max_length;
+  uint32_t block_seed;
+};
+
+// A step of one layer over some sequences: write K and V, then attend. The cache is full of NaN before.
+class Runner {
+ public:
+  static constexpr int kLayer = 1;
+
+  explicit Runner(const RunnerParams& params)
+      : config_(params.config),
+        pool_(params.num_threads),
+        blocks_per_seq_((params.max_length + config_.block_len - 1) / config_.block_len) {
+    const Config& config = config_;
+    const int num_seqs = params.num_seqs, max_length = params.max_length;
+    kv_.layout = {config.format, 2, config.num_kv_heads, config.head_dim, config.block_len};
+    kv_.num_blocks = num_seqs * blocks_per_seq_ + 1;
+    bytes_.assign(static_cast<size_t>(kv_.num_blocks * kv_.layout.block_bytes()), std::byte{0xff});
+    kv_.data = bytes_.data();
+    kv_.num_tails = num_seqs + 2;
+    tails_.assign(static_cast<size_t>(kv_.num_tails * kv_.layout.tail_bytes()), std::byte{0xff});
+    kv_.tails = tails_.data();
+    for (int s = 0; s < num_seqs; ++s) tail_slots_.push_back(num_seqs + 1 - s);
+    block_tables_.resize(static_cast<size_t>(num_seqs * blocks_per_seq_));
+    std::iota(block_tables_.begin(), block_tables_.end(), 1);
+    std::shuffle(block_tables_.begin(), block_tables_.end(), std::mt19937(params.block_seed));
+    context_ = {.pool = &pool_, .scratch = &scratch_, .kernels = &kernels::TableFor(params.isa)};
+    const int64_t bytes =
+        AttentionScratchBytes(context_, int64_t{num_seqs} * max_length, config.num_heads, config.head_dim, max_length) +
+        StepTilesScratchBytes(kv_.layout, int64_t{num_seqs} * max_length, num_seqs);
+    scratch_ = *Scratch::Allocate(bytes);
+  }
+
+  // Tokens [begin[s], end[s]) of texts[s], the sequences in one batch. Returns the outputs, one sequence after another.
+  std::vector<float> Step(const std::vector<const Text*>& texts, const std::vector<int>& begin,
+                          const std::vector<int>& end) {
+    std::vector<int32_t> positions, slots, cu_seqlens = {0};
+    std::vector<float> qkv;
+    for (size_t s = 0; s < texts.size(); ++s) {
+      for (int p = begin[s]; p < end[s]; ++p) {
+        positions.push_back(p);
+        slots.push_back(BlockOf(s, p) * config_.block_len + p % config_.block_len);
+      }
+      qkv.insert(qkv.end(), texts[s]->qkv.begin() + begin[s] * config_.QkvWidth(),
+                 texts[s]->qkv.begin() + end[s] * config_.QkvWidth());
+      cu_seqlens.push_back(static_cast<int32_t>(positions.size()));
+    }
+    std::vector<float> out(positions.size() * static_cast<size_t>(config_.OutWidth()), NAN);
+    {
+      const Scratch::Mark mark(scratch_);
+      const StepTiles tiles = PlanStepTiles(
+          scratch_, kv_.layout,
+          {.positions = positions, .cu_seqlens = cu_seqlens, .tail_slots = std::span(tail_slots_).first(texts.size())});
+      WriteAndAttend({positions, slots, cu_seqlens}, tiles, &qkv, &out);
+    }
+    EXPECT_EQ(scratch_.used(), 0);
+    return out;
+  }
+
+  // One sequence in pieces of `chunk` tokens.
+  std::vector<float> InChunks(const Text& text, int chunk) {
+    std::vector<float> all;
+    for (int begin = 0; begin < text.length; begin += chunk) {
+      const auto out = Step({&text}, {begin}, {std::min(text.length, begin + chunk)});
+      all.insert(all.end(), out.begin(), out.end());
+    }
+    return all;
+  }
+
+  // What a slot's next sequence finds, or has: garbage in every tail.
+  void ForgetTails() { std::fill(tails_.begin(), tails_.end(), std::byte{0xff}); }
+  const std::vector<std::byte>& bytes() const { return bytes_; }
+
+  // Blocks that no later query of sequence 0 may look into, as the engine frees them behind a window.
+  void ForgetBlocksBefore(int position) {
+    for (int b = 0; b < position / config_.block_len; ++b) block_tables_[static_cast<size_t>(b)] = 0;
+  }
+
+ private:
+  struct StepInputs {
+    std::vector<int32_t> positions, slots, cu_seqlens;
+  };
+  void WriteAndAttend(const StepInputs& step, const StepTiles& tiles, std::vector<float>* qkv,
+                      std::vector<float>* out) {
+    const std::vector<float> none;
+    RopeKvWrite(context_, {.q = qkv->data(),
+                           .k = qkv->data() + config_.OutWidth(),
+                           .v = qkv->data() + config_.OutWidth() + config_.num_kv_heads * config_.head_dim,
+                           .qkv_stride = config_.QkvWidth(),
+                           .num_tokens = static_cast<int64_t>(step.positions.size()),
+                           .num_heads = config_.num_heads,
+                           .cos = none.data(),
+                           .sin = none.data(),
+                           .rotary_dim = 0,
+                           .q_norm = nullptr,
+                           .k_norm = nullptr,
+                           .norm_eps = 0,
+                           .slots = step.slots.data(),
+                           .kv = kv_,
+                           .layer = kLayer,
+                           .tiles = &tiles});
+    Attention(context_, {.q = qkv->data(),
+                         .q_stride = config_.QkvWidth(),
+                         .out = out->data(),
+                         .num_heads = config_.num_heads,
+                         .positions = step.positions.data(),
+                         .cu_seqlens = step.cu_seqlens.data(),
+                         .num_seqs = static_cast<int>(step.cu_seqlens.size()) - 1,
+                         .block_tables = block_tables_.data(),
+                         .block_table_stride = blocks_per_seq_,
+                         .kv = kv_,
+                         .layer = kLayer,
+                         .scale = 1 / std::sqrt(static_cast<float>(config_.head_dim)),
+                         .softcap = config_.softcap,
+                         .window = config_.window,
+                         .tiles = &tiles});
+  }
+
+  int32_t BlockOf(size_t seq, int position) const {
+    return block_tables_[seq * static_cast<size_t>(blocks_per_seq_) +
+                         static_cast<size_t>(position / config_.block_len)];
+  }
+
+  Config config_;
+  ThreadPool pool_;
+  int blocks_per_seq_;
+  std::vector<std::byte> bytes_, tails_;
+  std::vector<int32_t> tail_slots_;    // [num_seqs]
+  std::vector<int32_t> block_tables_;  // [num_seqs, blocks_per_seq]
+  KvView kv_;
+  Scratch scratch_;
+  Context context_;
+};
+
+// x ≈ min + code · scale as the cache holds a group; worked out here once more, plainly.
+inline void QuantizeGroup(std::vector<float*> x, float max_code) {
+  float low = INFINITY, high = -INFINITY;
+  for (const float* value : x) low = std::min(low, *value), high = std::max(high, *value);
+  const float min = F16ToF32(F32ToF16(low)), scale = F16ToF32(F32ToF16(std::max(0.0f, (high - min) / max_code)));
+  for (float* value : x) {
+    const float code = scale > 0 ? std::nearbyint((*value - min) * (1 / scale)) : 0;
+    *value = std::fma(std::clamp(code, 0.0f, max_code), scale, min);
+  }
+}
+
+// A text's q, k and v as queries see them: of other tiles of 32 positions, and of their own.
+struct Seen {
+  std::vector<float> closed, open;  // [length, QkvWidth]
+};
+
+inline Seen SeenOf(const Config& c, const Text& text) {
+  Seen seen{text.qkv, text.qkv};
+  if (c.format == KvFormat::kF32) return seen;
+  const auto at = [&](std::vector<float>& qkv, int token, int64_t i) {
+    return qkv.data() + token * c.QkvWidth() + c.OutWidth() + i;
+  };
+  const int kv_dim = c.num_kv_heads * c.head_dim;
+  if (c.format == KvFormat::kI8) {
+    for (int t = 0; t < text.length; ++t) {
+      for (int head = 0; head < 2 * c.num_kv_heads; ++head) {
+        std::vector<float*> group;
+        for (int d = 0; d < c.head_dim; ++d) group.push_back(at(seen.closed, t, head * c.head_dim + d));
+        QuantizeGroup(group, 255);
+      }
+    }
+    seen.open = seen.closed;
+    return seen;
+  }
+  for (int t = 0; t < text.length; ++t) {
+    for (int i = 0; i < 2 * kv_dim; ++i) {
+      float* x = at(seen.closed, t, i);
+      *x = *at(seen.open, t, i) = F16ToF32(F32ToF16(*x));
+    }
+  }
+  for (int begin = 0; c.format == KvFormat::kI4 && begin + 32 <= text.length; begin += 32) {
+    for (int i = 0; i < kv_dim; ++i) {
+      std::vector<float*> channel;
+      for (int t = begin; t < begin + 32; ++t) channel.push_back(at(seen.closed, t, i));
+      QuantizeGroup(channel, 15);
+    }
+    for (int t = begin; t < begin + 32; ++t) {
+      for (int head = 0; head < c.num_kv_heads; ++head) {
+        for (int d = 0; d < c.head_dim; d += 32) {
+          std::vector<float*> group;
+          for (int i = d; i < std::min(c.head_dim, d + 32); ++i) {
+            group.push_back(at(seen.closed, t, kv_dim + head * c.head_dim + i));
+          }
+          QuantizeGroup(group, 15);
+        }
+      }
+    }
+  }
+  return seen;
+}
+
+// Attention of token p in double.   out: [num_heads, head_dim]
+inline std::vector<double> Exact(const Config& c, const Seen& seen, int p) {
+  std::vector<double> out(static_cast<size_t>(c.OutWidth()), 0.0);
+  const auto at = [&](int token, int64_t i) -> double {
+    return (token / 32 == p / 32 ? seen.open : seen.closed)[static_cast<size_t>(token * c.QkvWidth() + i)];
+  };
+  const int begin = c.window > 0 ? std::max(0, p - c.window + 1) : 0;
+  for (int h = 0; h < c.num_heads; ++h) {
+    const int64_t k = (c.num_heads + h / (c.num_heads / c.num_kv_heads)) * c.head_dim;
+    const int64_t v = k + c.num_kv_heads * c.head_dim;
+    std::vector<double> scores;
+    for (int j = begin; j <= p; ++j) {
+      double score = 0;
+      for (int d = 0; d < c.head_dim; ++d) score += at(p, h * c.head_dim + d) * at(j, k + d);
+      score /= std::sqrt(c.head_dim);
+      scores.push_back(c.softcap > 0 ? c.softcap * std::tanh(score / c.softcap) : score);
+    }
+    const double max = *std::max_element(scores.begin(), scores.end());
+    double sum = 0;
+    for (double& s : scores) sum += s = std::exp(s - max);
+    for (int j = begin; j <= p; ++j) {
+      for (int d = 0; d < c.head_dim; ++d) {
+        out[static_cast<size_t>(h * c.head_dim + d)] += scores[static_cast<size_t>(j - begin)] / sum * at(j, v + d);
+      }
+    }
+  }
+  return out;
+}
+
+inline void ExpectCloseToExact(const Config& config, const Text& text, const std::vector<float>& out, int stride) {
+  const Seen seen = SeenOf(config, text);
+  for (int p = 0; p < text.length;
+       p += p + 1 < text.length && p + stride >= text.length ? text.length - 1 - p : stride) {
+    const std::vector<double> want = Exact(config, seen, p);
+    double worst = 0;
+    for (int64_t i = 0; i < config.OutWidth(); ++i) {
+      const double error = std::abs(out[static_cast<size_t>(p * config.OutWidth() + i)] - want[static_cast<size_t>(i)]);
+      if (!(error <= worst)) worst = error;
+    }
+    ASSERT_TRUE(worst <= 5e-6) << config.ToString() << " length " << text.length << " position " << p << ": " << worst;
+    if (p == text.length - 1) break;
+  }
+}
+
+inline bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+}  // namespace ingot::ops
