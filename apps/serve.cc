@@ -109,6 +109,7 @@ void DeclareServe(Flags& root) {
   api.Add("--model-name", &flags->model_name, "the model's name in requests; default: MODEL as it was typed");
   api.Add("--server-name", &flags->server_name, "address to listen on; 0.0.0.0: every interface");
   api.Add("--server-port", &flags->server_port, "port to listen on; 0: any free one");
+  api.Add("--max-queue", &flags->model.options.max_queue, "requests that wait for a slot; more get 429");
   api.Add("--tp", &flags->tp, "devices to split a layer over");
   api.Add("--quant-policy", &flags->quant_policy, "bits of the KV cache: 0 is fp16");
   api.Add("--drain-timeout", &flags->drain_timeout,

@@ -8,11 +8,19 @@
 namespace ingot::engine {
 namespace {
 
+// A class of priority weighs as much as so many seconds of waiting: nobody waits forever.
+constexpr int64_t kClassUs = 10'000'000;
+
 double Seconds(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
 
+int64_t MicrosOf(Clock::time_point time) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
+}
+
 Timings TimingsOf(const Sequence& sequence, Clock::time_point now) {
+  if (!sequence.was_admitted) return {.queue_seconds = Seconds(sequence.submitted, now)};
   const bool answered = sequence.num_answered() > 0;
   const Clock::time_point first = answered ? sequence.first_token : now;
   return {.queue_seconds = Seconds(sequence.submitted, sequence.admitted),
@@ -20,18 +28,35 @@ Timings TimingsOf(const Sequence& sequence, Clock::time_point now) {
           .decode_seconds = Seconds(first, now)};
 }
 
+void Tell(const Sequence& sequence, const sampling::Sampled* token, std::optional<Finish> finish, Status error) {
+  if (!sequence.request.on_event) return;
+  sequence.request.on_event({.id = sequence.id,
+                             .token = token,
+                             .finish = finish,
+                             .error = std::move(error),
+                             .timings = TimingsOf(sequence, Clock::now()),
+                             .cached_tokens = sequence.num_cached});
+}
+
+Status DeadlineStatus() { return {Code::kDeadlineExceeded, "the request's deadline has passed"}; }
+
+template <typename T>
+void Count(std::atomic<T>& counter, T by) {
+  counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+}
+
 }  // namespace
 
 Core::Core(std::unique_ptr<Executor> executor)
-    : executor_(std::move(executor)),
-      blocks_(executor_->options().num_blocks),
-      plan_(executor_->options().max_batch_size) {
+    : executor_(std::move(executor)), cache_(executor_->cache_options()), plan_(executor_->options().max_batch_size) {
   const auto size = static_cast<size_t>(executor_->options().max_batch_size);
   sequences_.resize(size);
   slots_.resize(size);
   slot_states_.resize(size);
   waiting_states_.reserve(size);
+  matches_.reserve(size);
   results_.resize(size);
+  Publish();
 }
 
 Core::~Core() { CancelAll(); }
@@ -48,109 +73,210 @@ Status Core::Check(const Request& request) const {
   for (const int32_t id : request.prompt) {
     if (id < 0 || id >= vocab_size) return InvalidArgument("token id {} is outside 0…{}", id, vocab_size - 1);
   }
-  const int64_t needed = kv::BlocksFor(MaxCachedTokens(request), options.block_len);
-  if (needed > options.num_blocks) {
-    return TooLong("{} tokens of prompt and {} of answer need {} cache blocks of {} tokens; there are {}", length,
-                   request.max_tokens, needed, options.block_len, options.num_blocks);
+  for (int g = 0; g < cache_.num_groups(); ++g) {
+    const int64_t needed = cache_.MostHeld(g, length + request.max_tokens - 1, options.max_prefill_tokens);
+    if (needed > cache_.group(g).num_blocks) {
+      return TooLong("{} tokens of prompt and {} of answer need {} cache blocks of {} tokens; there are {}", length,
+                     request.max_tokens, needed, options.block_len, cache_.group(g).num_blocks);
+    }
   }
   return sampling::Validate(request.sampling);
 }
 
 void Core::Add(RequestId id, Request request, Clock::time_point submitted) {
-  queue_.push_back({id, std::move(request), submitted});
-  ++num_waiting_;
+  auto sequence = std::make_unique<Sequence>();
+  sequence->id = id;
+  sequence->rank = MicrosOf(submitted) + request.priority * kClassUs;
+  sequence->tokens = std::move(request.prompt);
+  sequence->prompt_length = sequence->num_tokens();
+  sequence->submitted = submitted;
+  sequence->request = std::move(request);
+  if (sequence->request.deadline) ++num_deadlines_;
+  Enqueue(std::move(sequence));
+  Publish();
+}
+
+void Core::Enqueue(SequencePtr sequence) {
+  const auto key = [](const SequencePtr& s) { return std::pair(s->rank, s->id); };
+  const auto at = std::ranges::upper_bound(queue_, key(sequence), {}, key);
+  queue_.insert(at, std::move(sequence));
 }
 
 void Core::Cancel(RequestId id) {
   for (size_t slot = 0; slot < sequences_.size(); ++slot) {
-    if (sequences_[slot] && sequences_[slot]->id == id) return Retire(slot, nullptr, Finish::kCancelled, {});
+    if (!sequences_[slot] || sequences_[slot]->id != id) continue;
+    Retire(slot, nullptr, Finish::kCancelled, {});
+    return Publish();
   }
-  const auto it = std::find_if(queue_.begin(), queue_.end(), [&](const Waiting& w) { return w.id == id; });
+  const auto it = std::ranges::find(queue_, id, &Sequence::id);
   if (it == queue_.end()) return;
-  const Waiting waiting = std::move(*it);
-  queue_.erase(it);
-  --num_waiting_;
-  RetireWaiting(waiting);
+  RetireWaiting(static_cast<size_t>(it - queue_.begin()), Finish::kCancelled, {});
+  Publish();
 }
 
 void Core::CancelAll() {
   for (size_t slot = 0; slot < sequences_.size(); ++slot) {
     if (sequences_[slot]) Retire(slot, nullptr, Finish::kCancelled, {});
   }
-  while (!queue_.empty()) {
-    const Waiting waiting = std::move(queue_.front());
-    queue_.pop_front();
-    --num_waiting_;
-    RetireWaiting(waiting);
-  }
+  while (!queue_.empty()) RetireWaiting(queue_.size() - 1, Finish::kCancelled, {});
+  Publish();
 }
 
 bool Core::Step(bool admit) {
-  MakePlan(admit);
-  for (const int32_t slot : plan_.admitted_slots) Admit(static_cast<size_t>(slot));
-  if (plan_.work.empty()) return false;
+  EndOverdue();
+  MakePlan(admit, true);
+  // A hit's copy may be what makes the only request too large: then it goes without.
+  if (admit && num_live_ == 0 && plan_.work.empty() && plan_.admitted_slots.empty() && !queue_.empty()) {
+    MakePlan(admit, false);
+  }
+  for (const int32_t slot : plan_.preempted) Preempt(static_cast<size_t>(slot));
+  for (size_t i = 0; i < plan_.admitted_slots.size(); ++i) {
+    Admit(static_cast<size_t>(plan_.admitted_slots[i]), matches_[i]);
+  }
+  queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(plan_.admitted_slots.size()));
+  Publish();
+  if (plan_.work.empty()) return !plan_.preempted.empty();
+
   size_t num_drawn = 0;
+  int64_t prefill_tokens = 0, decodes = 0;
   for (const Work& work : plan_.work) {
     Commit(static_cast<size_t>(work.slot), work.begin + work.count);
     if (work.sample) ++num_drawn;
+    work.count == 1 && work.sample ? ++decodes : prefill_tokens += work.count;
   }
+  const Clock::time_point begin = Clock::now();
   executor_->Run(plan_.work, slots_, std::span(results_).first(num_drawn));
+  cost_.Observe(decodes, prefill_tokens, MicrosOf(Clock::now()) - MicrosOf(begin));
   size_t drawn = 0;
   for (const Work& work : plan_.work) {
-    sequences_[static_cast<size_t>(work.slot)]->num_computed = work.begin + work.count;
-    if (work.sample) Accept(static_cast<size_t>(work.slot), results_[drawn++]);
+    const auto slot = static_cast<size_t>(work.slot);
+    Sequence& sequence = *sequences_[slot];
+    sequence.num_computed = work.begin + work.count;
+    cache_.Commit(&sequence.blocks, sequence.request.cache_salt, sequence.tokens, sequence.num_computed);
+    if (work.sample) Accept(slot, results_[drawn++]);
   }
+  Count<int64_t>(stats_.steps, 1);
+  Publish();
   return true;
 }
 
-void Core::MakePlan(bool admit) {
-  for (size_t i = 0; i < sequences_.size(); ++i) {
-    slot_states_[i] = {};
-    const Sequence* sequence = sequences_[i].get();
-    if (sequence == nullptr) continue;
-    slot_states_[i] = {.live = true,
-                       .admission = sequence->admission,
-                       .num_tokens = sequence->num_tokens(),
-                       .num_computed = sequence->num_computed,
-                       .held_blocks = sequence->blocks.size(),
-                       .max_blocks = sequence->max_blocks};
+void Core::EndOverdue() {
+  if (num_deadlines_ == 0) return;
+  const Clock::time_point now = Clock::now();
+  const auto overdue = [&](const SequencePtr& s) { return s && s->request.deadline && *s->request.deadline <= now; };
+  for (size_t slot = 0; slot < sequences_.size(); ++slot) {
+    if (overdue(sequences_[slot])) Retire(slot, nullptr, Finish::kError, DeadlineStatus());
   }
-  waiting_states_.clear();
-  const size_t free_slots = sequences_.size() - static_cast<size_t>(num_running());
-  for (size_t i = 0; admit && i < std::min(free_slots, queue_.size()); ++i) {
-    const Request& request = queue_[i].request;
-    waiting_states_.push_back({.num_tokens = static_cast<int64_t>(request.prompt.size()),
-                               .max_blocks = kv::BlocksFor(MaxCachedTokens(request), executor_->options().block_len)});
+  for (size_t i = queue_.size(); i-- > 0;) {
+    if (overdue(queue_[i])) RetireWaiting(i, Finish::kError, DeadlineStatus());
   }
-  Plan({.slots = slot_states_, .waiting = waiting_states_, .free_blocks = blocks_.num_free()},
-       executor_->options().max_prefill_tokens, &plan_);
 }
 
-void Core::Admit(size_t slot) {
-  Waiting waiting = std::move(queue_.front());
-  queue_.pop_front();
-  --num_waiting_;
-  auto sequence = std::make_unique<Sequence>();
-  const Request& request = waiting.request;
-  const int block_len = executor_->options().block_len;
-  sequence->id = waiting.id;
-  sequence->tokens.reserve(request.prompt.size() + static_cast<size_t>(request.max_tokens));
-  sequence->tokens = request.prompt;
-  sequence->max_blocks = kv::BlocksFor(MaxCachedTokens(request), block_len);
-  sequence->blocks = kv::BlockTable(block_len, sequence->max_blocks);
-  if (request.sampling.penalizes()) sequence->history = sampling::History(request.prompt, request.max_tokens);
-  sequence->admission = num_admitted_++;
-  sequence->submitted = waiting.submitted;
-  sequence->admitted = Clock::now();
-  sequence->request = std::move(waiting.request);
+SlotState Core::StateOf(const Sequence& sequence) const {
+  SlotState state{.live = true,
+                  .rank = sequence.rank,
+                  .id = static_cast<int64_t>(sequence.id),
+                  .num_tokens = sequence.num_tokens(),
+                  .num_computed = sequence.num_computed};
+  for (int g = 0; g < cache_.num_groups(); ++g) {
+    const kv::BlockTable& table = sequence.blocks.tables[static_cast<size_t>(g)];
+    const int64_t held = table.size() - table.begin();
+    const int64_t most = cache_.MostHeld(g, state.num_tokens, executor_->options().max_prefill_tokens);
+    state.table_blocks[static_cast<size_t>(g)] = table.size();
+    state.exclusive[static_cast<size_t>(g)] = table.CountExclusive(cache_.pool(g));
+    state.expected[static_cast<size_t>(g)] = std::max<int64_t>(0, most - held);
+  }
+  return state;
+}
+
+// What the waiting request at `index` would find in the cache, and what it would need of it.
+WaitingState Core::LookUp(size_t index, bool use_hits) {
+  const Sequence& sequence = *queue_[index];
+  kv::PrefixMatch match;
+  if (use_hits && sequence.request.uses_cached_blocks) {
+    // The last token's logits are wanted: it is always computed.
+    match = cache_.Find(sequence.request.cache_salt, sequence.tokens, sequence.num_tokens() - 1);
+  }
+  WaitingState state{.num_tokens = sequence.num_tokens(), .num_cached = match.num_tokens};
+  const kv::PerGroup taken = cache_.BlocksOfMatch(match);
+  for (int g = 0; g < cache_.num_groups(); ++g) {
+    const int64_t most = cache_.MostHeld(g, state.num_tokens, executor_->options().max_prefill_tokens);
+    const int64_t rest =
+        kv::BlocksFor(state.num_tokens, cache_.block_len()) - kv::BlocksFor(match.num_tokens, cache_.block_len());
+    state.needed[static_cast<size_t>(g)] = taken[static_cast<size_t>(g)] + std::min(most, rest);
+  }
+  matches_.push_back(match);
+  return state;
+}
+
+void Core::MakePlan(bool admit, bool use_hits) {
+  int64_t decodes = 0;
+  for (size_t i = 0; i < sequences_.size(); ++i) {
+    slot_states_[i] = sequences_[i] ? StateOf(*sequences_[i]) : SlotState{};
+    if (slot_states_[i].live && slot_states_[i].num_tokens - slot_states_[i].num_computed == 1) ++decodes;
+  }
+  waiting_states_.clear();
+  matches_.clear();
+  const size_t free_slots = sequences_.size() - static_cast<size_t>(num_live_);
+  for (size_t i = 0; admit && i < std::min(free_slots, queue_.size()); ++i) {
+    waiting_states_.push_back(LookUp(i, use_hits));
+  }
+  SchedulerState state{.slots = slot_states_,
+                       .waiting = waiting_states_,
+                       .num_groups = cache_.num_groups(),
+                       .block_len = cache_.block_len()};
+  for (int g = 0; g < cache_.num_groups(); ++g) state.available[static_cast<size_t>(g)] = cache_.Available(g);
+  Plan(state, PrefillBudget(cost_, decodes, executor_->options().max_prefill_tokens), &plan_);
+}
+
+Core::SequencePtr Core::TakeSlot(size_t slot) {
+  SequencePtr sequence = std::move(sequences_[slot]);
+  slots_[slot] = nullptr;
+  --num_live_;
+  cache_.Release(&sequence->blocks, sequence->request.cache_salt, sequence->tokens, sequence->num_computed);
+  sequence->num_computed = 0;
+  return sequence;
+}
+
+void Core::Preempt(size_t slot) {
+  Count<int64_t>(stats_.preemptions, 1);
+  Enqueue(TakeSlot(slot));
+}
+
+void Core::PreemptAll() {
+  for (size_t slot = 0; slot < sequences_.size(); ++slot) {
+    if (sequences_[slot]) Enqueue(TakeSlot(slot));
+  }
+  Publish();
+}
+
+// The head of the queue that has not been admitted in this step gets the slot; the queue closes up after all have.
+void Core::Admit(size_t slot, const kv::PrefixMatch& match) {
+  const auto at = std::ranges::find_if(queue_, [](const SequencePtr& s) { return s != nullptr; });
+  SequencePtr sequence = std::move(*at);
+  const Request& request = sequence->request;
+  if (!sequence->was_admitted) {
+    sequence->was_admitted = true;
+    sequence->admitted = Clock::now();
+    sequence->tokens.reserve(static_cast<size_t>(sequence->prompt_length + request.max_tokens));
+    sequence->blocks = cache_.MakeHolding(sequence->most_cached_tokens());
+    sequence->num_cached = match.num_tokens;
+    if (request.sampling.penalizes()) sequence->history = sampling::History(sequence->tokens, request.max_tokens);
+    Count(stats_.prompt_tokens, sequence->prompt_length);
+    Count(stats_.prefix_queries, request.uses_cached_blocks ? sequence->prompt_length : int64_t{0});
+    Count(stats_.prefix_hits, match.num_tokens);
+  }
+  cache_.Take(match, &sequence->blocks,
+              [this](int group, int32_t from, int32_t to) { executor_->CopyBlock(group, from, to); });
+  sequence->num_computed = match.num_tokens;
   slots_[slot] = sequence.get();
   sequences_[slot] = std::move(sequence);
-  ++num_running_;
+  ++num_live_;
 }
 
 void Core::Commit(size_t slot, int64_t end) {
-  // Admission promised these blocks.
-  INGOT_CHECK(sequences_[slot]->blocks.Grow(blocks_, end));
+  // The plan saw to it that there are enough.
+  INGOT_CHECK(cache_.Grow(&sequences_[slot]->blocks, end));
 }
 
 void Core::Accept(size_t slot, const StepResult& result) {
@@ -163,31 +289,45 @@ void Core::Accept(size_t slot, const StepResult& result) {
   }
   if (sequence.num_answered() == 0) sequence.first_token = Clock::now();
   sequence.tokens.push_back(result.token.id);
+  Count<int64_t>(stats_.generated_tokens, 1);
   if (sequence.request.sampling.penalizes()) sequence.history.AddAnswerToken(result.token.id);
   if (sequence.IsEnd(result.token.id)) return Retire(slot, &result.token, Finish::kStop, {});
   if (sequence.num_answered() == sequence.request.max_tokens) return Retire(slot, &result.token, Finish::kLength, {});
-  if (!sequence.request.on_event) return;
-  sequence.request.on_event({.id = sequence.id, .token = &result.token, .timings = TimingsOf(sequence, Clock::now())});
+  Tell(sequence, &result.token, std::nullopt, {});
 }
 
 void Core::Retire(size_t slot, const sampling::Sampled* token, Finish finish, Status error) {
-  const std::unique_ptr<Sequence> sequence = std::move(sequences_[slot]);
-  slots_[slot] = nullptr;
-  --num_running_;
-  sequence->blocks.Clear();
-  if (!sequence->request.on_event) return;
-  sequence->request.on_event({.id = sequence->id,
-                              .token = token,
-                              .finish = finish,
-                              .error = std::move(error),
-                              .timings = TimingsOf(*sequence, Clock::now())});
+  const SequencePtr sequence = TakeSlot(slot);
+  if (sequence->request.deadline) --num_deadlines_;
+  if (finish == Finish::kCancelled) Count<int64_t>(stats_.cancelled, 1);
+  Publish();
+  Tell(*sequence, token, finish, std::move(error));
 }
 
-void Core::RetireWaiting(const Waiting& waiting) {
-  if (!waiting.request.on_event) return;
-  waiting.request.on_event({.id = waiting.id,
-                            .finish = Finish::kCancelled,
-                            .timings = {.queue_seconds = Seconds(waiting.submitted, Clock::now())}});
+void Core::RetireWaiting(size_t index, Finish finish, Status error) {
+  const SequencePtr sequence = std::move(queue_[index]);
+  queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(index));
+  if (sequence->request.deadline) --num_deadlines_;
+  if (finish == Finish::kCancelled) Count<int64_t>(stats_.cancelled, 1);
+  Publish();
+  Tell(*sequence, nullptr, finish, std::move(error));
+}
+
+void Core::Publish() {
+  const kv::CacheStats cache = cache_.stats();
+  const auto set = [](auto& counter, auto value) { counter.store(value, std::memory_order_relaxed); };
+  set(stats_.running, num_live_);
+  set(stats_.waiting, static_cast<int>(queue_.size()));
+  set(stats_.most_running, std::max<int64_t>(stats_.most_running.load(std::memory_order_relaxed), num_live_));
+  set(stats_.total_blocks, cache.total);
+  set(stats_.free_blocks, cache.free);
+  set(stats_.idle_blocks, cache.idle);
+  int64_t oldest = 0;
+  for (const SequencePtr& s : queue_) {
+    const int64_t since = s ? s->submitted.time_since_epoch().count() : 0;
+    if (since != 0 && (oldest == 0 || since < oldest)) oldest = since;
+  }
+  set(stats_.oldest_waiting_ns, oldest);
 }
 
 }  // namespace ingot::engine

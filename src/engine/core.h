@@ -2,7 +2,6 @@
 #pragma once
 
 #include <atomic>
-#include <deque>
 #include <memory>
 #include <vector>
 
@@ -10,13 +9,23 @@
 #include "engine/request.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
-#include "kv/block_pool.h"
+#include "kv/cache.h"
 
 namespace ingot::engine {
 
+// Written by the engine's thread after every step, read by any.
+struct CoreStats {
+  std::atomic<int> running{0}, waiting{0};
+  std::atomic<int64_t> total_blocks{0}, free_blocks{0}, idle_blocks{0};
+  std::atomic<int64_t> steps{0}, preemptions{0}, cancelled{0}, most_running{0};
+  std::atomic<int64_t> prompt_tokens{0}, generated_tokens{0};  // prompt: of admitted requests
+  std::atomic<int64_t> prefix_queries{0}, prefix_hits{0};      // tokens of prompts looked up, and found
+  std::atomic<int64_t> oldest_waiting_ns{0};                   // when the oldest that waits came; 0: nobody waits
+};
+
 // Thread safety: none but where said; the engine thread owns it. Events come from within Step, Cancel and CancelAll.
-// Invariants: 1. Every request that was added ends in exactly one event with `finish`. 2. A slot's blocks go back to
-// the pool before that event is told. 3. A step that neither admits nor finishes a request allocates nothing.
+// Invariants: 1. Every request that was added ends in exactly one event with `finish`. 2. A slot's blocks are given
+// back before that event is told. 3. A step that neither admits nor finishes a request allocates nothing.
 class Core {
  public:
   explicit Core(std::unique_ptr<Executor> executor);
@@ -32,37 +41,46 @@ class Core {
   // Plans, takes blocks, runs the model and tells what came of it. false: there was nothing to do. Without `admit` the
   // queue waits.
   bool Step(bool admit = true);
+  // Gives up all slots: what ran waits again. Afterwards no block is in use.
+  void PreemptAll();
 
   // From any thread.
-  int num_running() const { return num_running_.load(std::memory_order_relaxed); }
-  int num_waiting() const { return num_waiting_.load(std::memory_order_relaxed); }
+  int num_running() const { return stats_.running.load(std::memory_order_relaxed); }
+  int num_waiting() const { return stats_.waiting.load(std::memory_order_relaxed); }
+  const CoreStats& stats() const { return stats_; }
+  const StepPlan& last_plan() const { return plan_; }
   Executor& executor() { return *executor_; }
-  kv::BlockPool& blocks() { return blocks_; }
-  const kv::BlockPool& blocks() const { return blocks_; }
+  kv::Cache& cache() { return cache_; }
 
  private:
-  struct Waiting {
-    RequestId id;
-    Request request;
-    Clock::time_point submitted;
-  };
-  void MakePlan(bool admit);
-  void Admit(size_t slot);
+  using SequencePtr = std::unique_ptr<Sequence>;
+  void EndOverdue();
+  void MakePlan(bool admit, bool use_hits);
+  SlotState StateOf(const Sequence& sequence) const;
+  WaitingState LookUp(size_t index, bool use_hits);
+  void Preempt(size_t slot);
+  void Admit(size_t slot, const kv::PrefixMatch& match);
   void Commit(size_t slot, int64_t end);
   void Accept(size_t slot, const StepResult& result);
   void Retire(size_t slot, const sampling::Sampled* token, Finish finish, Status error);
-  void RetireWaiting(const Waiting& waiting);
+  void RetireWaiting(size_t index, Finish finish, Status error);
+  void Enqueue(SequencePtr sequence);
+  SequencePtr TakeSlot(size_t slot);
+  void Publish();
 
   std::unique_ptr<Executor> executor_;
-  kv::BlockPool blocks_;
-  std::deque<Waiting> queue_;
-  std::vector<std::unique_ptr<Sequence>> sequences_;  // [max_batch_size], null where the slot is free
-  std::vector<Sequence*> slots_;                      // the same, as the executor wants them
-  std::atomic<int> num_running_{0}, num_waiting_{0};
-  int64_t num_admitted_ = 0;
+  kv::Cache cache_;
+  std::vector<SequencePtr> queue_;      // by rank, then id
+  std::vector<SequencePtr> sequences_;  // [max_batch_size], null where the slot is free
+  std::vector<Sequence*> slots_;        // the same, as the executor wants them
+  CoreStats stats_;
+  CostTable cost_;
+  int64_t num_deadlines_ = 0;  // of sequences here
+  int num_live_ = 0;           // slots that are taken
   // Rebuilt by every step within their capacity.
   std::vector<SlotState> slot_states_;
   std::vector<WaitingState> waiting_states_;
+  std::vector<kv::PrefixMatch> matches_;  // of waiting_states_
   std::vector<StepResult> results_;
   StepPlan plan_;
 };

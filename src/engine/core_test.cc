@@ -39,24 +39,45 @@ namespace {
 
 constexpr int64_t kVocab = 300;
 
+// Requests that share beginnings, as conversations and system prompts do.
+std::vector<Request> RequestsWithCommonBeginnings(std::mt19937_64& random, int count) {
+  std::vector<std::vector<int32_t>> beginnings(3);
+  for (auto& beginning : beginnings) beginning = RandomRequest(random, kVocab, 100).prompt;
+  std::vector<Request> requests;
+  for (int i = 0; i < count; ++i) {
+    Request request = RandomRequest(random, kVocab, 40);
+    request.max_tokens = 1 + static_cast<int64_t>(random() % 110);
+    if (random() % 3 > 0) {
+      const auto& beginning = beginnings[random() % beginnings.size()];
+      const auto length = static_cast<std::ptrdiff_t>(random() % (beginning.size() + 1));
+      request.prompt.insert(request.prompt.begin(), beginning.begin(), beginning.begin() + length);
+    }
+    request.priority = static_cast<int32_t>(random() % 3) - 1;
+    request.uses_cached_blocks = random() % 8 != 0;
+    if (random() % 8 == 0) request.cache_salt = "a salt";
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
 TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
-  FakeModel model(kVocab);
   ThreadPool pool(2);
   std::mt19937_64 random(11);
-  for (int round = 0; round < 8; ++round) {
+  int64_t preemptions = 0, hits = 0;
+  for (int round = 0; round < 24; ++round) {
     SCOPED_TRACE(round);
-    const ExecutorOptions options{.max_batch_size = static_cast<int>(1 + random() % 9),
-                                  .max_prefill_tokens = static_cast<int64_t>(1 + random() % 200),
-                                  .max_context = 256,
-                                  .block_len = random() % 2 == 0 ? 32 : 64,
-                                  .num_blocks = static_cast<int32_t>(8 + random() % 12)};
+    const int window = round % 3 == 0 ? 0 : static_cast<int>(1 + random() % 100);
+    FakeModel model(kVocab, 4096, window);
+    const ExecutorOptions options{
+        .max_batch_size = static_cast<int>(1 + random() % 14),
+        .max_prefill_tokens = static_cast<int64_t>(1 + random() % 200),
+        .max_context = 256,
+        .block_len = random() % 2 == 0 ? 32 : 64,
+        .num_blocks = std::vector<int32_t>(model.kv_groups().size(), static_cast<int32_t>(8 + random() % 5)),
+        .prefix_caching = random() % 5 != 0};
     auto core = MakeCore(model, options, pool);
-    std::deque<Told> told;
-    std::vector<Request> requests;
-    for (int i = 0; i < 40; ++i) {
-      requests.push_back(RandomRequest(random, kVocab));
-      told.emplace_back();
-    }
+    const std::vector<Request> requests = RequestsWithCommonBeginnings(random, 40);
+    std::deque<Told> told(requests.size());
     size_t added = 0;
     while (added < requests.size() || core->num_running() + core->num_waiting() > 0) {
       for (uint64_t n = random() % 3; n > 0 && added < requests.size(); --n, ++added) {
@@ -66,15 +87,120 @@ TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
         core->Add(added, std::move(request), Clock::now());
       }
       core->Step();
-      ASSERT_TRUE(core->blocks().CheckIntegrity());
+      ASSERT_TRUE(core->cache().CheckIntegrity());
     }
-    EXPECT_EQ(core->blocks().num_in_use(), 0);
+    EXPECT_EQ(InUse(*core), 0);
+    preemptions += core->stats().preemptions;
+    hits += core->stats().prefix_hits;
     for (size_t i = 0; i < requests.size(); ++i) {
       EXPECT_EQ(told[i].finals, 1);
       EXPECT_EQ(told[i].after_final, 0);
       EXPECT_TRUE(told[i] == Alone(model, requests[i], pool)) << "request " << i;
     }
   }
+  EXPECT_GT(preemptions, 20);
+  EXPECT_GT(hits, 1000);
+}
+
+TEST(Core, ANextTurnComputesOnlyWhatIsNew) {
+  for (const int window : {0, 40}) {
+    SCOPED_TRACE(window);
+    FakeModel model(kVocab, 4096, window);
+    ThreadPool pool(1);
+    int64_t computed = 0;
+    model.on_forward = [&](const models::StepBatch& batch) { computed += batch.num_tokens(); };
+    auto core = MakeCore(model,
+                         {.max_batch_size = 2,
+                          .max_prefill_tokens = 64,
+                          .max_context = 2000,
+                          .block_len = 32,
+                          .num_blocks = std::vector<int32_t>(model.kv_groups().size(), 70)},
+                         pool);
+    std::vector<int32_t> history;
+    for (int turn = 0; turn < 20; ++turn) {
+      Request request{.prompt = history, .max_tokens = 10, .sampling = {.temperature = 0}};
+      for (int i = 0; i < 13; ++i) request.prompt.push_back(20 + turn + i);
+      history = request.prompt;
+      Told told;
+      request.on_event = Record(&told);
+      computed = 0;
+      core->Add(static_cast<RequestId>(turn), request, Clock::now());
+      while (core->Step()) {
+      }
+      history.insert(history.end(), told.tokens.begin(), told.tokens.end());
+      // The turn, the one token never forwarded before, and the answer but for its last token.
+      EXPECT_EQ(computed, 13 + (turn > 0 ? 1 : 0) + 9) << "turn " << turn;
+      model.on_forward = nullptr;
+      EXPECT_TRUE(told == Alone(model, request, pool));
+      model.on_forward = [&](const models::StepBatch& batch) { computed += batch.num_tokens(); };
+    }
+  }
+}
+
+TEST(Core, OnlyTheSameSaltSharesBlocks) {
+  FakeModel model(kVocab);
+  ThreadPool pool(1);
+  auto core = MakeCore(
+      model, {.max_batch_size = 2, .max_prefill_tokens = 64, .max_context = 256, .block_len = 32, .num_blocks = {30}},
+      pool);
+  const auto cached = [&](const std::string& salt) {
+    int64_t tokens = -1;
+    Request request{.prompt = std::vector<int32_t>(100, 7), .max_tokens = 2, .cache_salt = salt};
+    request.on_event = [&](const Event& event) { tokens = event.cached_tokens; };
+    core->Add(1, std::move(request), Clock::now());
+    while (core->Step()) {
+    }
+    return tokens;
+  };
+  EXPECT_EQ(cached("a"), 0);
+  EXPECT_EQ(cached("b"), 0);
+  EXPECT_EQ(cached("a"), 99);
+  EXPECT_EQ(cached(""), 0);
+}
+
+TEST(Core, ADeadlineEndsWhoWaitsAndWhoRuns) {
+  FakeModel model(kVocab);
+  ThreadPool pool(1);
+  auto core = MakeCore(
+      model, {.max_batch_size = 1, .max_prefill_tokens = 64, .max_context = 256, .block_len = 32, .num_blocks = {30}},
+      pool);
+  Told runs, waits, later;
+  const Clock::time_point now = Clock::now();
+  core->Add(1, {.prompt = {1}, .max_tokens = 200, .deadline = now + std::chrono::hours(1), .on_event = Record(&runs)},
+            now);
+  core->Add(2, {.prompt = {1}, .max_tokens = 200, .deadline = now, .on_event = Record(&waits)}, now);
+  core->Add(3, {.prompt = {1}, .max_tokens = 5, .on_event = Record(&later)}, now);
+  while (core->Step()) {
+  }
+  EXPECT_EQ(runs.finish, Finish::kLength);
+  EXPECT_EQ(waits.finish, Finish::kError);
+  EXPECT_EQ(waits.error.code(), Code::kDeadlineExceeded);
+  EXPECT_EQ(later.finish, Finish::kLength);
+}
+
+TEST(Core, LowerPrioritiesGoFirstAndWaitingMakesUpForIt) {
+  FakeModel model(kVocab);
+  ThreadPool pool(1);
+  auto core = MakeCore(
+      model, {.max_batch_size = 1, .max_prefill_tokens = 64, .max_context = 256, .block_len = 32, .num_blocks = {30}},
+      pool);
+  std::vector<RequestId> order;
+  const Clock::time_point now = Clock::now();
+  const auto add = [&](RequestId id, int32_t priority, Clock::time_point submitted) {
+    core->Add(id,
+              {.prompt = {1},
+               .max_tokens = 1,
+               .priority = priority,
+               .on_event = [&](const Event& event) { order.push_back(event.id); }},
+              submitted);
+  };
+  add(1, 1, now);
+  add(2, 0, now);
+  add(3, -1, now);
+  add(4, 1, now - std::chrono::seconds(15));  // waited long enough to pass a class
+  while (core->Step()) {
+  }
+  EXPECT_EQ(order, (std::vector<RequestId>{3, 4, 2, 1}));
 }
 
 TEST(Core, RandomCancelsLeakNothingAndTellEveryoneOnce) {
@@ -82,7 +208,7 @@ TEST(Core, RandomCancelsLeakNothingAndTellEveryoneOnce) {
   ThreadPool pool(1);
   std::mt19937_64 random(5);
   auto core = MakeCore(
-      model, {.max_batch_size = 6, .max_prefill_tokens = 50, .max_context = 256, .block_len = 32, .num_blocks = 20},
+      model, {.max_batch_size = 6, .max_prefill_tokens = 50, .max_context = 256, .block_len = 32, .num_blocks = {20}},
       pool);
   std::deque<Told> told;
   for (int step = 0; step < 20'000; ++step) {
@@ -103,11 +229,11 @@ TEST(Core, RandomCancelsLeakNothingAndTellEveryoneOnce) {
     }
     core->Step();
     if (step % 16 == 0) {
-      ASSERT_TRUE(core->blocks().CheckIntegrity());
+      ASSERT_TRUE(core->cache().CheckIntegrity());
     }
   }
   core->CancelAll();
-  EXPECT_EQ(core->blocks().num_in_use(), 0);
+  EXPECT_EQ(InUse(*core), 0);
   EXPECT_EQ(core->num_running() + core->num_waiting(), 0);
   int errors = 0;
   for (const Told& t : told) {
@@ -122,7 +248,7 @@ TEST(Core, LogitsThatAreNoNumbersEndTheirOwnRequestOnly) {
   FakeModel model(kVocab);
   ThreadPool pool(1);
   auto core = MakeCore(
-      model, {.max_batch_size = 4, .max_prefill_tokens = 64, .max_context = 128, .block_len = 32, .num_blocks = 16},
+      model, {.max_batch_size = 4, .max_prefill_tokens = 64, .max_context = 128, .block_len = 32, .num_blocks = {16}},
       pool);
   Request good{.prompt = {1, 2, 4}, .max_tokens = 20};
   Request bad{.prompt = {1, FakeModel::kNanToken}, .max_tokens = 20};
@@ -163,7 +289,7 @@ TEST(Core, ChecksRequestsBeforeTheyEnter) {
   FakeModel model(kVocab);
   ThreadPool pool(1);
   auto core = MakeCore(
-      model, {.max_batch_size = 1, .max_prefill_tokens = 64, .max_context = 100, .block_len = 32, .num_blocks = 2},
+      model, {.max_batch_size = 1, .max_prefill_tokens = 64, .max_context = 100, .block_len = 32, .num_blocks = {2}},
       pool);
   const auto check = [&](Request request) { return core->Check(request); };
   EXPECT_TRUE(check({.prompt = {1}, .max_tokens = 64}).ok());
@@ -182,7 +308,7 @@ TEST(Core, AStepThatNeitherAdmitsNorFinishesAllocatesNothing) {
   FakeModel model(20'000);
   ThreadPool pool(2);
   auto core = MakeCore(
-      model, {.max_batch_size = 4, .max_prefill_tokens = 40, .max_context = 700, .block_len = 32, .num_blocks = 80},
+      model, {.max_batch_size = 4, .max_prefill_tokens = 40, .max_context = 700, .block_len = 32, .num_blocks = {80}},
       pool);
   int64_t tokens = 0;
   std::mt19937_64 random(1);
@@ -198,9 +324,10 @@ TEST(Core, AStepThatNeitherAdmitsNorFinishesAllocatesNothing) {
     request.on_event = [&tokens](const Event&) { ++tokens; };
     core->Add(id, std::move(request), Clock::now());
   }
-  ASSERT_TRUE(core->Step());  // admits all four
+  ASSERT_TRUE(core->Step());                           // admits all four
+  for (int step = 0; step < 12; ++step) core->Step();  // prompts in
   const int64_t before = g_allocations.load();
-  for (int step = 0; step < 300; ++step) ASSERT_TRUE(core->Step());
+  for (int step = 0; step < 290; ++step) ASSERT_TRUE(core->Step());
   EXPECT_EQ(g_allocations.load() - before, 0);
   EXPECT_GT(tokens, 1000);
 }
@@ -210,7 +337,7 @@ TEST(Core, ScoringGivesTheSameLogitsForEveryChunk) {
   FakeModel model(50);
   ThreadPool pool(1);
   auto core = MakeCore(
-      model, {.max_batch_size = 1, .max_prefill_tokens = 64, .max_context = 200, .block_len = 32, .num_blocks = 7},
+      model, {.max_batch_size = 1, .max_prefill_tokens = 64, .max_context = 200, .block_len = 32, .num_blocks = {7}},
       pool);
   std::vector<int32_t> ids(200);
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 7 % 50 == 13 ? 1 : i * 7 % 50);
@@ -219,7 +346,7 @@ TEST(Core, ScoringGivesTheSameLogitsForEveryChunk) {
     std::vector<float> all;
     int64_t next = 0;
     const Status status =
-        core->executor().Score(ids, {.chunk = chunk}, core->blocks(), [&](int64_t position, const float* logits) {
+        core->executor().Score(ids, {.chunk = chunk}, core->cache(), [&](int64_t position, const float* logits) {
           EXPECT_EQ(position, next++);
           all.insert(all.end(), logits, logits + 50);
         });
@@ -230,7 +357,7 @@ TEST(Core, ScoringGivesTheSameLogitsForEveryChunk) {
   }
   int64_t first = -1;
   ASSERT_TRUE(core->executor()
-                  .Score(ids, {.first_position = 150}, core->blocks(),
+                  .Score(ids, {.first_position = 150}, core->cache(),
                          [&](int64_t position, const float* logits) {
                            if (first < 0) first = position;
                            EXPECT_EQ(std::vector<float>(logits, logits + 50),
@@ -239,9 +366,9 @@ TEST(Core, ScoringGivesTheSameLogitsForEveryChunk) {
                          })
                   .ok());
   EXPECT_EQ(first, 150);
-  EXPECT_EQ(core->blocks().num_in_use(), 0);
+  EXPECT_EQ(InUse(*core), 0);
   ids.resize(230, 1);
-  EXPECT_EQ(core->executor().Score(ids, {}, core->blocks(), [](int64_t, const float*) {}).code(),
+  EXPECT_EQ(core->executor().Score(ids, {}, core->cache(), [](int64_t, const float*) {}).code(),
             Code::kResourceExhausted);
 }
 

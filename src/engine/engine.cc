@@ -14,7 +14,6 @@ Result<std::unique_ptr<Engine>> Engine::Create(const models::Model& model, const
 
 Engine::Engine(std::unique_ptr<Executor> executor, const EngineOptions& options)
     : options_(options), core_(std::move(executor)), progress_(Clock::now()) {
-  stats_.free_blocks = stats_.total_blocks = options.executor.num_blocks;
   thread_ = std::thread([this] { Loop(); });
   pthread_setname_np(thread_.native_handle(), "ingot-engine");
 }
@@ -71,10 +70,31 @@ Status Engine::RunExclusive(const std::function<void(Core&)>& task) {
 }
 
 EngineStats Engine::stats() const {
-  const std::lock_guard lock(mutex_);
-  EngineStats stats = stats_;
-  stats.running = core_.num_running();
-  stats.waiting = core_.num_waiting() + static_cast<int>(submitted_.size());
+  const CoreStats& core = core_.stats();
+  const auto get = [](const auto& counter) { return counter.load(std::memory_order_relaxed); };
+  EngineStats stats{.running = get(core.running),
+                    .waiting = get(core.waiting),
+                    .total_blocks = get(core.total_blocks),
+                    .free_blocks = get(core.free_blocks),
+                    .idle_blocks = get(core.idle_blocks),
+                    .steps = get(core.steps),
+                    .preemptions = get(core.preemptions),
+                    .cancelled = get(core.cancelled),
+                    .most_running = get(core.most_running),
+                    .prompt_tokens = get(core.prompt_tokens),
+                    .generated_tokens = get(core.generated_tokens),
+                    .prefix_queries = get(core.prefix_queries),
+                    .prefix_hits = get(core.prefix_hits)};
+  int64_t oldest = get(core.oldest_waiting_ns);
+  {
+    const std::lock_guard lock(mutex_);
+    stats.waiting += static_cast<int>(submitted_.size());
+    if (oldest == 0 && !submitted_.empty()) oldest = submitted_.front().at.time_since_epoch().count();
+  }
+  if (oldest != 0) {
+    stats.oldest_waiting_seconds =
+        std::chrono::duration<double>(Clock::now() - Clock::time_point(Clock::duration(oldest))).count();
+  }
   return stats;
 }
 
@@ -101,7 +121,6 @@ bool Engine::TakeCommands() {
 
 void Engine::Publish() {
   const std::lock_guard lock(mutex_);
-  stats_.free_blocks = core_.blocks().num_free();
   busy_ = core_.num_running() + core_.num_waiting() > 0 || !submitted_.empty() || !tasks_.empty();
   progress_ = Clock::now();
 }
@@ -131,10 +150,8 @@ void Engine::Loop() {
       has_tasks = !tasks_.empty();
     }
     if (has_tasks && core_.num_running() == 0) RunTasks();
-    const bool stepped = core_.Step(/*admit=*/!has_tasks);
+    core_.Step(/*admit=*/!has_tasks);
     Publish();
-    const std::lock_guard lock(mutex_);
-    if (stepped) ++stats_.steps;
   }
   core_.CancelAll();
   {

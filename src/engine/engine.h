@@ -21,8 +21,12 @@ struct EngineOptions {
 
 struct EngineStats {
   int running = 0, waiting = 0;
-  int32_t free_blocks = 0, total_blocks = 0;
-  int64_t steps = 0;  // since the start
+  double oldest_waiting_seconds = 0;
+  int64_t total_blocks = 0, free_blocks = 0, idle_blocks = 0;  // of all groups; idle: kept for later hits
+  // Since the start.
+  int64_t steps = 0, preemptions = 0, cancelled = 0, most_running = 0;
+  int64_t prompt_tokens = 0, generated_tokens = 0;
+  int64_t prefix_queries = 0, prefix_hits = 0;  // tokens
 };
 
 // Thread safety: all methods from any thread at once, but none from within an event except Cancel.
@@ -42,7 +46,7 @@ class Engine {
   // stops before.
   Status RunExclusive(const std::function<void(Core&)>& task);
 
-  EngineStats stats() const;
+  EngineStats stats() const;  // waits for no step
   // Seconds since the last progress while there is work; 0 when idle.
   double StalledSeconds() const;
   const ExecutorOptions& executor_options() const { return options_.executor; }
@@ -73,7 +77,6 @@ class Engine {
   std::vector<Exclusive*> tasks_;         // guarded by mutex_
   RequestId next_id_ = 1;                 // guarded by mutex_
   bool stop_ = false;                     // guarded by mutex_
-  EngineStats stats_;                     // guarded by mutex_
   bool busy_ = false;                     // guarded by mutex_
   Clock::time_point progress_;            // guarded by mutex_
   std::vector<RequestId> taken_cancels_;  // the engine thread's

@@ -1,6 +1,7 @@
 #include "engine/executor.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/check.h"
 
@@ -24,21 +25,59 @@ ExecutorBytes Executor::BytesFor(const models::Model& model, const ExecutorOptio
   const int64_t vocab_size = model.spec().vocab_size;
   const int64_t logits = options.max_batch_size * vocab_size * static_cast<int64_t>(sizeof(float));
   const int64_t sampling = pool.num_threads() * vocab_size * static_cast<int64_t>(sizeof(sampling::Candidate));
-  const ops::KvLayout layout = model.KvLayoutFor(options.block_len, options.kv_format);
-  return {.kv = options.num_blocks * layout.block_bytes(),
-          .workspace = ScratchBytes(model, options, pool) + logits + sampling};
+  const std::vector<models::KvGroup> groups = model.kv_groups();
+  INGOT_CHECK(groups.size() == options.num_blocks.size());
+  int64_t kv = 0;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    kv += options.num_blocks[g] * model.KvLayoutFor(groups[g], options.block_len, options.kv_format).block_bytes();
+  }
+  return {.kv = kv, .workspace = ScratchBytes(model, options, pool) + logits + sampling};
 }
 
 Result<std::unique_ptr<Executor>> Executor::Create(const models::Model& model, const ExecutorOptions& options,
                                                    ThreadPool& pool) {
   INGOT_CHECK(options.max_batch_size >= 1 && options.max_prefill_tokens >= 1 && options.max_context >= 1);
-  INGOT_CHECK(options.block_len >= 32 && options.block_len % 32 == 0 && options.num_blocks >= 1);
+  INGOT_CHECK(options.block_len >= 32 && options.block_len % 32 == 0);
+  for (const int32_t blocks : options.num_blocks) INGOT_CHECK(blocks >= 1);
   INGOT_ASSIGN_OR_RETURN(ops::Scratch scratch, ops::Scratch::Allocate(ScratchBytes(model, options, pool)));
   std::unique_ptr<Executor> executor(new Executor(model, options, pool, std::move(scratch)));
-  INGOT_ASSIGN_OR_RETURN(executor->kv_, Buffer::Allocate(BytesFor(model, options, pool).kv));
+  INGOT_RETURN_IF_ERROR(executor->AllocateCache());
   INGOT_ASSIGN_OR_RETURN(executor->logits_,
                          Tensor::Allocate(DType::kF32, {options.max_batch_size, model.spec().vocab_size}));
   return executor;
+}
+
+Status Executor::AllocateCache() {
+  const std::vector<models::KvGroup> groups = model_.kv_groups();
+  if (groups.size() > kv::kMaxGroups) {
+    return Unsupported("{} kinds of layers by what they cache; at most {} are served", groups.size(), kv::kMaxGroups);
+  }
+  const auto max_tokens = static_cast<size_t>(MaxTokens(options_));
+  const auto max_seqs = static_cast<size_t>(options_.max_batch_size);
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const ops::KvLayout layout = model_.KvLayoutFor(groups[g], options_.block_len, options_.kv_format);
+    const int32_t num_blocks = options_.num_blocks[g];
+    Group& group = groups_.emplace_back();
+    group.window = groups[g].window;
+    INGOT_ASSIGN_OR_RETURN(group.bytes, Buffer::Allocate(num_blocks * layout.block_bytes()));
+    group.block_tables.resize(max_seqs * static_cast<size_t>(block_table_stride_));
+    group.slots.reserve(max_tokens);
+    views_.push_back({.layout = layout, .data = group.bytes.data(), .num_blocks = num_blocks});
+  }
+  group_batches_.resize(groups_.size());
+  return {};
+}
+
+kv::CacheOptions Executor::cache_options() const {
+  kv::CacheOptions cache{.block_len = options_.block_len, .prefix_caching = options_.prefix_caching};
+  for (size_t g = 0; g < groups_.size(); ++g) cache.groups.push_back({groups_[g].window, options_.num_blocks[g]});
+  return cache;
+}
+
+void Executor::CopyBlock(int group, int32_t from, int32_t to) {
+  const ops::KvView& view = views_[static_cast<size_t>(group)];
+  const int64_t bytes = view.layout.block_bytes();
+  std::memcpy(view.data + to * bytes, view.data + from * bytes, static_cast<size_t>(bytes));
 }
 
 Executor::Executor(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool, ops::Scratch scratch)
@@ -51,10 +90,8 @@ Executor::Executor(const models::Model& model, const ExecutorOptions& options, T
   const auto max_seqs = static_cast<size_t>(options.max_batch_size);
   token_ids_.reserve(max_tokens);
   positions_.reserve(max_tokens);
-  token_slots_.reserve(max_tokens);
   logits_rows_.reserve(max_tokens);
   cu_seqlens_.reserve(max_seqs + 1);
-  block_tables_.resize(max_seqs * static_cast<size_t>(block_table_stride_));
   drawn_.reserve(max_seqs);
   for (int i = 0; i < pool.num_threads(); ++i) workspaces_.emplace_back(model.spec().vocab_size);
 }
@@ -62,42 +99,43 @@ Executor::Executor(const models::Model& model, const ExecutorOptions& options, T
 void Executor::BeginBatch() {
   token_ids_.clear();
   positions_.clear();
-  token_slots_.clear();
   logits_rows_.clear();
   cu_seqlens_.assign(1, 0);
+  for (Group& group : groups_) group.slots.clear();
   max_context_ = 0;
 }
 
-void Executor::AppendTokens(std::span<const int32_t> token_ids, int64_t begin, const kv::BlockTable& blocks) {
+void Executor::AppendTokens(std::span<const int32_t> token_ids, int64_t begin, const kv::Holding& blocks) {
   const size_t seq = cu_seqlens_.size() - 1;
-  for (size_t i = 0; i < token_ids.size(); ++i) {
-    const int64_t position = begin + static_cast<int64_t>(i);
-    token_ids_.push_back(token_ids[i]);
-    positions_.push_back(static_cast<int32_t>(position));
-    token_slots_.push_back(blocks.SlotOf(position));
+  const int64_t end = begin + static_cast<int64_t>(token_ids.size());
+  token_ids_.insert(token_ids_.end(), token_ids.begin(), token_ids.end());
+  for (int64_t position = begin; position < end; ++position) positions_.push_back(static_cast<int32_t>(position));
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    const kv::BlockTable& table = blocks.tables[g];
+    for (int64_t position = begin; position < end; ++position) groups_[g].slots.push_back(table.SlotOf(position));
+    std::ranges::copy(table.ids(), groups_[g].block_tables.begin() +
+                                       static_cast<std::ptrdiff_t>(seq * static_cast<size_t>(block_table_stride_)));
   }
-  std::copy(blocks.ids().begin(), blocks.ids().end(),
-            block_tables_.begin() + static_cast<std::ptrdiff_t>(seq * static_cast<size_t>(block_table_stride_)));
   cu_seqlens_.push_back(static_cast<int32_t>(token_ids_.size()));
-  max_context_ = std::max(max_context_, begin + static_cast<int64_t>(token_ids.size()));
+  max_context_ = std::max(max_context_, end);
 }
 
 void Executor::EndBatchAndForward(float* logits, const models::LayerTap* tap) {
   const size_t num_seqs = cu_seqlens_.size() - 1;
-  const models::StepBatch batch{
-      .token_ids = token_ids_,
-      .positions = positions_,
-      .cu_seqlens = cu_seqlens_,
-      .block_tables = std::span(block_tables_).first(num_seqs * static_cast<size_t>(block_table_stride_)),
-      .block_table_stride = block_table_stride_,
-      .slots = token_slots_,
-      .logits_rows = logits_rows_,
-      .max_context = max_context_};
-  const ops::KvView kv{.layout = model_.KvLayoutFor(options_.block_len, options_.kv_format),
-                       .data = kv_.data(),
-                       .num_blocks = options_.num_blocks};
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    const std::span<const int32_t> tables = groups_[g].block_tables;
+    group_batches_[g] = {.block_tables = tables.first(num_seqs * static_cast<size_t>(block_table_stride_)),
+                         .block_table_stride = block_table_stride_,
+                         .slots = groups_[g].slots};
+  }
+  const models::StepBatch batch{.token_ids = token_ids_,
+                                .positions = positions_,
+                                .cu_seqlens = cu_seqlens_,
+                                .groups = group_batches_,
+                                .logits_rows = logits_rows_,
+                                .max_context = max_context_};
   const ops::Context context{.pool = &pool_, .scratch = &scratch_, .compute = options_.compute};
-  model_.Forward(context, batch, kv, logits, tap);
+  model_.Forward(context, batch, views_, logits, tap);
 }
 
 void Executor::Run(std::span<const Work> work, std::span<Sequence* const> slots, std::span<StepResult> results) {
@@ -130,22 +168,24 @@ void Executor::Run(std::span<const Work> work, std::span<Sequence* const> slots,
   });
 }
 
-Status Executor::Score(std::span<const int32_t> token_ids, const ScoreOptions& options, kv::BlockPool& blocks,
+Status Executor::Score(std::span<const int32_t> token_ids, const ScoreOptions& options, kv::Cache& cache,
                        LogitsFn on_logits) {
   const auto length = static_cast<int64_t>(token_ids.size());
   const int64_t vocab_size = model_.spec().vocab_size;
   const int64_t suits = std::max<int64_t>(1, kScoreLogitsBytes / (vocab_size * static_cast<int64_t>(sizeof(float))));
   const int64_t chunk = std::min(options.chunk > 0 ? options.chunk : suits, options_.max_prefill_tokens);
   INGOT_ASSIGN_OR_RETURN(const Tensor logits, Tensor::Allocate(DType::kF32, {std::min(chunk, length), vocab_size}));
-  kv::BlockTable table(options_.block_len, kv::BlocksFor(length, options_.block_len));
-  if (!table.Grow(blocks, length)) {
-    return ResourceExhausted("a sequence of {} tokens needs {} cache blocks of {} tokens, and {} are free", length,
-                             kv::BlocksFor(length, options_.block_len), options_.block_len, blocks.num_free());
-  }
+  kv::Holding holding = cache.MakeHolding(length);
+  holding.detached = true;
   for (int64_t begin = 0; begin < length; begin += chunk) {
     const int64_t end = std::min(length, begin + chunk);
+    if (!cache.Grow(&holding, end)) {
+      return ResourceExhausted("a sequence of {} tokens needs {} cache blocks of {} tokens, and {} can be had", length,
+                               kv::BlocksFor(length, options_.block_len), options_.block_len,
+                               holding.tables[0].size() + cache.Available(0));
+    }
     BeginBatch();
-    AppendTokens(token_ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), begin, table);
+    AppendTokens(token_ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), begin, holding);
     const int64_t first = std::clamp(options.first_position, begin, end);
     for (int64_t position = first; position < end; ++position) {
       logits_rows_.push_back(static_cast<int32_t>(position - begin));
@@ -154,6 +194,7 @@ Status Executor::Score(std::span<const int32_t> token_ids, const ScoreOptions& o
     for (int64_t position = first; position < end; ++position) {
       on_logits(position, logits.Data<float>() + (position - first) * vocab_size);
     }
+    cache.Commit(&holding, {}, token_ids, end);
   }
   return {};
 }

@@ -7,7 +7,7 @@
 
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
-#include "kv/block_pool.h"
+#include "kv/cache.h"
 #include "models/model.h"
 #include "sampling/sampler.h"
 
@@ -18,7 +18,8 @@ struct ExecutorOptions {
   int64_t max_prefill_tokens = 1;  // of a step, beside the decodes
   int64_t max_context = 1;         // longest sequence
   int block_len = 64;
-  int32_t num_blocks = 1;
+  std::vector<int32_t> num_blocks = {1};  // of each group of layers (Model::kv_groups)
+  bool prefix_caching = true;
   ops::KvFormat kv_format = ops::KvFormat::kF16;
   ops::Compute compute = ops::Compute::kFast;
 };
@@ -52,29 +53,43 @@ class Executor {
   // order. slots: [max_batch_size], null where free.   results: as many as `work` has with `sample`.
   void Run(std::span<const Work> work, std::span<Sequence* const> slots, std::span<StepResult> results);
 
-  // The raw logits of one sequence's positions, ascending. Takes blocks from `blocks` for as long as it runs.
-  // kResourceExhausted when they do not suffice.
-  Status Score(std::span<const int32_t> token_ids, const ScoreOptions& options, kv::BlockPool& blocks,
-               LogitsFn on_logits);
+  // The raw logits of one sequence's positions, ascending. Takes blocks from `cache` for as long as it runs; they do
+  // not enter its index. kResourceExhausted when they do not suffice.
+  Status Score(std::span<const int32_t> token_ids, const ScoreOptions& options, kv::Cache& cache, LogitsFn on_logits);
+
+  // What the bookkeeping of the cache has to be like.
+  kv::CacheOptions cache_options() const;
+  // Block `to` of a group becomes what block `from` is.
+  void CopyBlock(int group, int32_t from, int32_t to);
 
   const ExecutorOptions& options() const { return options_; }
   const models::Model& model() const { return model_; }
 
  private:
   Executor(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool, ops::Scratch scratch);
+  Status AllocateCache();
   void BeginBatch();
-  void AppendTokens(std::span<const int32_t> token_ids, int64_t begin, const kv::BlockTable& blocks);
+  void AppendTokens(std::span<const int32_t> token_ids, int64_t begin, const kv::Holding& blocks);
   void EndBatchAndForward(float* logits, const models::LayerTap* tap);
 
   const models::Model& model_;
   ExecutorOptions options_;
   ThreadPool& pool_;
   ops::Scratch scratch_;
-  Buffer kv_;
-  Tensor logits_;  // [max_batch_size, vocab_size]
+  // One group of layers: its part of the cache, and where the batch under way lies in it.
+  struct Group {
+    int window = 0;
+    Buffer bytes;
+    std::vector<int32_t> block_tables;  // [max_batch_size, block_table_stride_]
+    std::vector<int32_t> slots;         // [T]
+  };
+  std::vector<Group> groups_;
+  std::vector<ops::KvView> views_;                   // of groups_
+  std::vector<models::KvGroupBatch> group_batches_;  // of groups_
+  Tensor logits_;                                    // [max_batch_size, vocab_size]
   int64_t block_table_stride_;
   // The batch under way; capacity for the largest step.
-  std::vector<int32_t> token_ids_, positions_, cu_seqlens_, block_tables_, token_slots_, logits_rows_;
+  std::vector<int32_t> token_ids_, positions_, cu_seqlens_, logits_rows_;
   int64_t max_context_ = 0;
   std::vector<sampling::Workspace> workspaces_;  // [num_threads]
   std::vector<Sequence*> drawn_;                 // whose logits the step has

@@ -1,5 +1,6 @@
 // For tests: a model whose logits are a hash of the sequence's own tokens, read back from the KV cache through the
-// block table. A wrong position, slot, table or chunk border changes every answer.
+// block table, and where it has a window, of what the window sees, read from that group's cache. A wrong position,
+// slot, table or chunk border changes every answer.
 #pragma once
 
 #include <atomic>
@@ -17,7 +18,8 @@ class FakeModel : public models::Model {
  public:
   static constexpr int32_t kNanToken = 13;  // a sequence with it has logits of NaN
 
-  explicit FakeModel(int64_t vocab_size, int64_t max_position = 4096) {
+  // window > 0: a second layer, which sees so many positions.
+  explicit FakeModel(int64_t vocab_size, int64_t max_position = 4096, int window = 0) {
     spec_.family = "fake";
     spec_.vocab_size = vocab_size;
     spec_.hidden_size = 4;
@@ -26,6 +28,9 @@ class FakeModel : public models::Model {
     spec_.head_dim = 8;
     spec_.max_position = max_position;
     spec_.layers.resize(1);
+    if (window == 0) return;
+    spec_.num_layers = 2;
+    spec_.layers.push_back({.window = window});
   }
 
   const models::ModelSpec& spec() const override { return spec_; }
@@ -33,16 +38,22 @@ class FakeModel : public models::Model {
   std::vector<models::WeightInfo> weights() const override { return {}; }
   int64_t ScratchBytes(const ops::Context&, int64_t, int64_t, int64_t) const override { return 64; }
 
-  void Forward(const ops::Context&, const models::StepBatch& batch, const ops::KvView& kv, float* logits,
+  void Forward(const ops::Context&, const models::StepBatch& batch, std::span<const ops::KvView> kv, float* logits,
                const models::LayerTap* tap) const override {
     if (on_forward) on_forward(batch);
-    Write(batch, kv);
+    INGOT_CHECK(kv.size() == spec_.layers.size() && batch.groups.size() == kv.size());
+    for (size_t g = 0; g < kv.size(); ++g) Write(batch, batch.groups[g], kv[g]);
     int64_t row = 0;
     for (int64_t seq = 0; seq < batch.num_seqs(); ++seq) {
       for (int32_t t = At(batch.cu_seqlens, seq); t < At(batch.cu_seqlens, seq + 1); ++t) {
         if (row == std::ssize(batch.logits_rows) || At(batch.logits_rows, row) != t) continue;
-        const int32_t* table = batch.block_tables.data() + seq * batch.block_table_stride;
-        FillRow(HashOfPrefix(table, At(batch.positions, t), kv), logits + row++ * spec_.vocab_size);
+        uint64_t hash = salt + 1;
+        for (size_t g = 0; g < kv.size() && hash != 0; ++g) {
+          const models::KvGroupBatch& group = batch.groups[g];
+          const int32_t* table = group.block_tables.data() + seq * group.block_table_stride;
+          hash = HashOfSeen(hash, table, {At(batch.positions, t), spec_.layers[g].window}, kv[g]);
+        }
+        FillRow(hash, logits + row++ * spec_.vocab_size);
       }
     }
     INGOT_CHECK(row == std::ssize(batch.logits_rows));
@@ -71,12 +82,12 @@ class FakeModel : public models::Model {
            slot % kv.layout.block_len * kv.layout.bytes_per_token();
   }
 
-  void Write(const models::StepBatch& batch, const ops::KvView& kv) const {
+  void Write(const models::StepBatch& batch, const models::KvGroupBatch& group, const ops::KvView& kv) const {
     int32_t furthest = 0;
     for (int64_t t = 0; t < batch.num_tokens(); ++t) {
       const Cell cell{At(batch.token_ids, t), At(batch.positions, t)};
       furthest = std::max(furthest, cell.position);
-      std::memcpy(CellAt(kv, At(batch.slots, t)), &cell, sizeof(cell));
+      std::memcpy(CellAt(kv, At(group.slots, t)), &cell, sizeof(cell));
     }
     INGOT_CHECK(batch.max_context == furthest + 1);
   }
@@ -87,10 +98,15 @@ class FakeModel : public models::Model {
     return x ^ (x >> 31);
   }
 
-  uint64_t HashOfPrefix(const int32_t* table, int32_t last, const ops::KvView& kv) const {
-    uint64_t hash = Mix(salt + 1);
+  struct Query {
+    int32_t position;
+    int window;  // 0: it sees all before it
+  };
+  static uint64_t HashOfSeen(uint64_t hash, const int32_t* table, Query query, const ops::KvView& kv) {
+    hash = Mix(hash);
     bool poisoned = false;
-    for (int32_t position = 0; position <= last; ++position) {
+    const int32_t first = query.window > 0 ? std::max(0, query.position - query.window + 1) : 0;
+    for (int32_t position = first; position <= query.position; ++position) {
       Cell cell;
       const int64_t slot =
           int64_t{table[position / kv.layout.block_len]} * kv.layout.block_len + position % kv.layout.block_len;

@@ -1,9 +1,11 @@
 // What the engine is asked for, and what it tells: token ids in, token ids out.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/status.h"
@@ -13,12 +15,13 @@
 namespace ingot::engine {
 
 using RequestId = uint64_t;
+using Clock = std::chrono::steady_clock;
 
 enum class Finish : uint8_t {
   kStop,       // an end token was drawn; it is the last token told
   kLength,     // max_tokens were drawn
   kCancelled,  // by Cancel, or because the engine stops
-  kError       // its logits are no numbers, or nothing can be drawn
+  kError       // its logits are no numbers, nothing can be drawn, or its deadline has passed
 };
 
 struct Timings {
@@ -32,6 +35,7 @@ struct Event {
   std::optional<Finish> finish;
   Status error;  // with kError
   Timings timings;
+  int64_t cached_tokens = 0;  // of the prompt, found in the cache
 };
 // Called on the engine's thread; must not block, and must not call the engine's Submit or RunExclusive.
 using EventFn = std::function<void(const Event&)>;
@@ -42,6 +46,10 @@ struct Request {
   int64_t min_tokens = 0;        // end tokens are masked before that many
   std::vector<int32_t> end_ids;  // each ends the answer
   sampling::Params sampling;
+  int32_t priority = 0;                       // lower ones first; waiting makes up for it
+  std::optional<Clock::time_point> deadline;  // past it the request ends with kDeadlineExceeded
+  std::string cache_salt;                     // only requests of the same salt share cached blocks
+  bool uses_cached_blocks = true;             // false: its whole prompt is computed
   EventFn on_event;
 };
 

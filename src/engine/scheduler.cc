@@ -1,67 +1,174 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <bit>
+#include <limits>
 
 #include "base/check.h"
 
 namespace ingot::engine {
 namespace {
 
-void PlanAdmission(const SchedulerState& state, StepPlan* plan) {
-  int64_t unpromised = state.free_blocks;
-  for (const SlotState& slot : state.slots) {
-    if (slot.live) unpromised -= slot.max_blocks - slot.held_blocks;
-  }
-  INGOT_CHECK(unpromised >= 0);
-  size_t slot = 0;
-  for (const WaitingState& request : state.waiting) {
-    while (slot < state.slots.size() && state.slots[slot].live) ++slot;
-    if (slot == state.slots.size() || request.max_blocks > unpromised) return;
-    unpromised -= request.max_blocks;
-    plan->admitted_slots.push_back(static_cast<int32_t>(slot++));
-  }
+// A chunk adds at most this share of the time that the decodes take: 2 would be the promise broken, less leaves room
+// for what the table does not know.
+constexpr int64_t kChunkPercent = 75;
+constexpr int64_t kMinChunk = 16;    // a prompt goes on, however slow the machine is
+constexpr int64_t kFirstChunk = 64;  // while nothing is known
+constexpr int64_t kSmoothing = 8;    // an observation counts an eighth
+
+int64_t Smoothed(int64_t old, int64_t value) {
+  return old == 0 ? std::max<int64_t>(1, value) : std::max<int64_t>(1, old + (value - old) / kSmoothing);
 }
+
+size_t BucketOf(int64_t decodes) {
+  return std::min<size_t>(std::bit_width(static_cast<uint64_t>(decodes)), CostTable::kBuckets - 1);
+}
+
+// What a plan in the making has left.
+class Planner {
+ public:
+  Planner(const SchedulerState& state, int64_t budget, StepPlan* plan)
+      : state_(state), plan_(*plan), available_(state.available), budget_(budget) {}
+
+  void Run() {
+    OrderSlots();
+    for (size_t i = 0; i < plan_.order.size(); ++i) {
+      const SlotState& slot = Slot(i);
+      if (slot.num_tokens - slot.num_computed == 1) {
+        if (MakeRoom(i, 1)) Add(i, 1, &plan_.work);
+      } else if (budget_ > 0) {
+        // The first takes room from others; who comes later takes what there is.
+        if (i == 0 && !MakeRoom(i, 1)) continue;
+        const int64_t count = std::min({budget_, slot.num_tokens - slot.num_computed, RoomFor(i)});
+        if (count > 0) budget_ -= Add(i, count, &plan_.prefills);
+      }
+    }
+    if (plan_.preempted.empty()) Admit();
+    plan_.work.insert(plan_.work.end(), plan_.prefills.begin(), plan_.prefills.end());
+  }
+
+ private:
+  const SlotState& Slot(size_t i) const { return state_.slots[static_cast<size_t>(plan_.order[i])]; }
+
+  void OrderSlots() {
+    for (size_t slot = 0; slot < state_.slots.size(); ++slot) {
+      if (state_.slots[slot].live) plan_.order.push_back(static_cast<int32_t>(slot));
+    }
+    std::ranges::sort(plan_.order, {}, [&](int32_t slot) {
+      const SlotState& s = state_.slots[static_cast<size_t>(slot)];
+      return std::pair(s.rank, s.id);
+    });
+  }
+
+  // Tokens that the sequence's tables and what is available can take.
+  int64_t RoomFor(size_t i) const {
+    int64_t room = std::numeric_limits<int64_t>::max();
+    for (size_t g = 0; g < static_cast<size_t>(state_.num_groups); ++g) {
+      room = std::min(room, (Slot(i).table_blocks[g] + available_[g]) * state_.block_len - Slot(i).num_computed);
+    }
+    return room;
+  }
+
+  // Room for `count` tokens of the i-th, at the cost of those that rank last, itself in the end. False: it has to go.
+  bool MakeRoom(size_t i, int64_t count) {
+    while (RoomFor(i) < count) {
+      const size_t last = plan_.order.size() - 1;
+      INGOT_CHECK(last > 0);  // who is alone has room for all that it may become
+      const SlotState& victim = Slot(last);
+      for (size_t g = 0; g < static_cast<size_t>(state_.num_groups); ++g) available_[g] += victim.exclusive[g];
+      plan_.preempted.push_back(plan_.order[last]);
+      plan_.order.pop_back();
+      if (last == i) return false;
+    }
+    return true;
+  }
+
+  int64_t Add(size_t i, int64_t count, std::vector<Work>* work) {
+    const SlotState& slot = Slot(i);
+    const int64_t end = slot.num_computed + count;
+    for (size_t g = 0; g < static_cast<size_t>(state_.num_groups); ++g) {
+      available_[g] -= std::max<int64_t>(0, kv::BlocksFor(end, state_.block_len) - slot.table_blocks[g]);
+    }
+    work->push_back({plan_.order[i], slot.num_computed, count, end == slot.num_tokens});
+    return count;
+  }
+
+  void Admit() {
+    const auto num_groups = static_cast<size_t>(state_.num_groups);
+    kv::PerGroup promised{};
+    for (size_t i = 0; i < plan_.order.size(); ++i) {
+      for (size_t g = 0; g < num_groups; ++g) promised[g] += std::max<int64_t>(1, Slot(i).expected[g]);
+    }
+    size_t slot = 0;
+    for (const WaitingState& request : state_.waiting) {
+      while (slot < state_.slots.size() && state_.slots[slot].live) ++slot;
+      if (slot == state_.slots.size()) return;
+      for (size_t g = 0; g < num_groups; ++g) {
+        if (request.needed[g] + promised[g] > available_[g]) return;
+      }
+      for (size_t g = 0; g < num_groups; ++g) {
+        available_[g] -= request.needed[g];
+        ++promised[g];
+      }
+      const int64_t count = std::min(budget_, request.num_tokens - request.num_cached);
+      plan_.admitted_slots.push_back(static_cast<int32_t>(slot));
+      if (count > 0) {
+        const bool sample = request.num_cached + count == request.num_tokens;
+        plan_.prefills.push_back({static_cast<int32_t>(slot), request.num_cached, count, sample});
+      }
+      budget_ -= count;
+      ++slot;
+    }
+  }
+
+  const SchedulerState& state_;
+  StepPlan& plan_;
+  kv::PerGroup available_;
+  int64_t budget_;
+};
 
 }  // namespace
 
-StepPlan::StepPlan(int max_batch_size) {
-  admitted_slots.reserve(static_cast<size_t>(max_batch_size));
-  work.reserve(static_cast<size_t>(max_batch_size));
-  order.reserve(static_cast<size_t>(max_batch_size));
+void CostTable::Observe(int64_t decodes, int64_t prefill_tokens, int64_t step_us) {
+  if (prefill_tokens == 0) {
+    int64_t& known = decode_us[BucketOf(decodes)];
+    known = Smoothed(known, step_us);
+    return;
+  }
+  const int64_t added = std::max<int64_t>(0, step_us - (decodes > 0 ? DecodeUs(decodes) : 0));
+  prefill_ns = Smoothed(prefill_ns, added * 1000 / prefill_tokens);
 }
 
-void Plan(const SchedulerState& state, int64_t max_prefill_tokens, StepPlan* plan) {
+int64_t CostTable::DecodeUs(int64_t decodes) const {
+  const size_t bucket = BucketOf(decodes);
+  for (size_t distance = 0; distance < kBuckets; ++distance) {
+    if (bucket + distance < kBuckets && decode_us[bucket + distance] > 0) return decode_us[bucket + distance];
+    if (distance <= bucket && decode_us[bucket - distance] > 0) return decode_us[bucket - distance];
+  }
+  return 0;
+}
+
+int64_t PrefillBudget(const CostTable& cost, int64_t decodes, int64_t max_prefill_tokens) {
+  if (decodes == 0) return max_prefill_tokens;
+  const int64_t alone = cost.DecodeUs(decodes);
+  if (alone == 0 || cost.prefill_ns == 0) return std::min(kFirstChunk, max_prefill_tokens);
+  const int64_t fits = alone * 1000 * kChunkPercent / 100 / cost.prefill_ns;
+  return std::clamp(fits, std::min(kMinChunk, max_prefill_tokens), max_prefill_tokens);
+}
+
+StepPlan::StepPlan(int max_batch_size) {
+  const auto size = static_cast<size_t>(max_batch_size);
+  for (auto* slots : {&preempted, &admitted_slots, &order}) slots->reserve(size);
+  for (auto* works : {&work, &prefills}) works->reserve(size);
+}
+
+void Plan(const SchedulerState& state, int64_t prefill_budget, StepPlan* plan) {
+  plan->preempted.clear();
   plan->admitted_slots.clear();
   plan->work.clear();
+  plan->prefills.clear();
   plan->order.clear();
-  PlanAdmission(state, plan);
-
-  for (size_t slot = 0; slot < state.slots.size(); ++slot) {
-    if (state.slots[slot].live) plan->order.push_back(static_cast<int32_t>(slot));
-  }
-  const auto slot_of = [&](int32_t slot) -> const SlotState& { return state.slots[static_cast<size_t>(slot)]; };
-  std::sort(plan->order.begin(), plan->order.end(),
-            [&](int32_t a, int32_t b) { return slot_of(a).admission < slot_of(b).admission; });
-
-  const auto is_decode = [](const SlotState& s) { return s.num_tokens - s.num_computed == 1; };
-  for (const int32_t slot : plan->order) {
-    const SlotState& s = slot_of(slot);
-    if (is_decode(s)) plan->work.push_back({slot, s.num_computed, 1, true});
-  }
-  int64_t budget = max_prefill_tokens;
-  const auto prefill = [&](int32_t slot, int64_t begin, int64_t end) {
-    const int64_t count = std::min(budget, end - begin);
-    if (count == 0) return;
-    plan->work.push_back({slot, begin, count, begin + count == end});
-    budget -= count;
-  };
-  for (const int32_t slot : plan->order) {
-    const SlotState& s = slot_of(slot);
-    if (!is_decode(s)) prefill(slot, s.num_computed, s.num_tokens);
-  }
-  for (size_t i = 0; i < plan->admitted_slots.size(); ++i) {
-    prefill(plan->admitted_slots[i], 0, state.waiting[i].num_tokens);
-  }
+  Planner(state, prefill_budget, plan).Run();
 }
 
 }  // namespace ingot::engine

@@ -1,29 +1,52 @@
-// Which tokens go through the model in the next step: a pure function of integers.
+// Which tokens go through the model in the next step, who gets a slot and who gives it up: a pure function of integers.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "kv/cache.h"
+
 namespace ingot::engine {
+
+// What steps have cost so far: from it follows how large a chunk of a prompt may be.
+// Invariants: all zero before the first observation.
+struct CostTable {
+  static constexpr size_t kBuckets = 16;
+  std::array<int64_t, kBuckets> decode_us{};  // [i]: a step of 2^(i-1) … 2^i - 1 decodes and nothing else; 0: unknown
+  int64_t prefill_ns = 0;                     // what each token of a prompt adds; 0: unknown
+
+  void Observe(int64_t decodes, int64_t prefill_tokens, int64_t step_us);
+  // Of the nearest number of decodes that is known; 0 when none is.
+  int64_t DecodeUs(int64_t decodes) const;
+};
+
+// Tokens of prompts that a step beside `decodes` may have: with them it takes less than twice the time, so that whoever
+// is being answered hardly notices that somebody else's prompt is read.
+int64_t PrefillBudget(const CostTable& cost, int64_t decodes, int64_t max_prefill_tokens);
 
 struct SlotState {
   bool live = false;
-  int64_t admission = 0;     // counts up; the smallest is the oldest
-  int64_t num_tokens = 0;    // known: prompt and answer
-  int64_t num_computed = 0;  // of them in the cache; less than num_tokens
-  int64_t held_blocks = 0;
-  int64_t max_blocks = 0;  // what it may come to hold
+  int64_t rank = 0, id = 0;     // lower ranks first, then lower ids
+  int64_t num_tokens = 0;       // known: prompt and answer
+  int64_t num_computed = 0;     // of them in the cache; less than num_tokens
+  kv::PerGroup table_blocks{};  // entries of its block tables
+  kv::PerGroup exclusive{};     // blocks that would become available if it gave up its slot
+  kv::PerGroup expected{};      // further blocks that its known tokens will take
 };
 struct WaitingState {
   int64_t num_tokens = 0;
-  int64_t max_blocks = 0;
+  int64_t num_cached = 0;  // a hit in the prefix cache
+  kv::PerGroup needed{};   // blocks that become unavailable when all its known tokens are in the cache
 };
 
 struct SchedulerState {
   std::span<const SlotState> slots;       // [max_batch_size]
-  std::span<const WaitingState> waiting;  // the head of the queue, oldest first
-  int64_t free_blocks = 0;
+  std::span<const WaitingState> waiting;  // the head of the queue, lowest rank first
+  kv::PerGroup available{};               // free blocks and idle ones
+  int num_groups = 1;
+  int block_len = 64;
 };
 
 // Tokens [begin, begin + count) of a slot's sequence; `sample` when they reach its last known token.
@@ -36,16 +59,20 @@ struct Work {
 // Reused from step to step; allocates memory only in its constructor.
 struct StepPlan {
   explicit StepPlan(int max_batch_size);
+  std::vector<int32_t> preempted;       // slots whose sequences give back their blocks and wait again
   std::vector<int32_t> admitted_slots;  // slot of the i-th waiting request that gets in
-  std::vector<Work> work;               // decodes, then prefills; each oldest first
-  std::vector<int32_t> order;           // scratch: live slots by age
+  std::vector<Work> work;               // decodes, then prefills; each by rank
+  std::vector<Work> prefills;           // scratch
+  std::vector<int32_t> order;           // scratch: live slots by rank
 };
 
-// Admission: in order of arrival, while a slot is free and the blocks that nobody holds or was promised cover all that
-// the request may come to hold. So whoever runs can run to its end, the queue's head is next, and nothing deadlocks.
-// Work: one token of every sequence that needs only one (decodes), then chunks of prefills, oldest first, of
-// max_prefill_tokens together. A step has at most max_batch_size + max_prefill_tokens tokens, and is empty only when
-// there is nothing to do.
-void Plan(const SchedulerState& state, int64_t max_prefill_tokens, StepPlan* plan);
+// Blocks are taken as they are needed. By rank: one token of every sequence that needs only one (a decode), a chunk of
+// every other (a prefill), prefill_budget tokens of prompts together. Where blocks are lacking, a decode, and the first
+// of all whatever it does, takes the slot of whoever ranks last; other prefills wait. So the first makes progress in
+// every step, and who is first stays first until it ends: everyone gets there. Admission is by rank too: while a slot
+// is free, nobody had to give up one in this step, and the blocks suffice for all known tokens of the request and of
+// those that run, and one more for each of these. The plan has no work only when there is nothing to do, or the head of
+// the queue does not fit beside an empty batch.
+void Plan(const SchedulerState& state, int64_t prefill_budget, StepPlan* plan);
 
 }  // namespace ingot::engine

@@ -68,16 +68,23 @@ inline std::unique_ptr<Core> MakeCore(const models::Model& model, const Executor
   return std::make_unique<Core>(*std::move(executor));
 }
 
+// Blocks that sequences hold.
+inline int64_t InUse(Core& core) {
+  const kv::CacheStats stats = core.cache().stats();
+  return stats.total - stats.free - stats.idle;
+}
+
 // What a request answers when nobody else is there, in one prefill.
 inline Told Alone(const models::Model& model, Request request, ThreadPool& pool) {
   const auto length = static_cast<int64_t>(request.prompt.size()) + request.max_tokens;
-  auto core = MakeCore(model,
-                       {.max_batch_size = 1,
-                        .max_prefill_tokens = length,
-                        .max_context = length,
-                        .block_len = 64,
-                        .num_blocks = static_cast<int32_t>(length / 64 + 1)},
-                       pool);
+  auto core =
+      MakeCore(model,
+               {.max_batch_size = 1,
+                .max_prefill_tokens = length,
+                .max_context = length,
+                .block_len = 64,
+                .num_blocks = std::vector<int32_t>(model.kv_groups().size(), static_cast<int32_t>(length / 64 + 1))},
+               pool);
   Told told;
   request.on_event = Record(&told);
   core->Add(1, std::move(request), Clock::now());

@@ -17,28 +17,56 @@ BlockRef BlockRef::Share() const {
 BlockPool::BlockPool(int32_t num_blocks) {
   INGOT_CHECK(num_blocks >= 0);
   references_.assign(static_cast<size_t>(num_blocks), 0);
+  kept_.assign(static_cast<size_t>(num_blocks), false);
   free_.reserve(static_cast<size_t>(num_blocks));
   for (int32_t id = num_blocks - 1; id >= 0; --id) free_.push_back(id);
 }
 
-BlockPool::~BlockPool() { INGOT_CHECK(num_in_use_ == 0); }
+BlockPool::~BlockPool() { INGOT_CHECK(num_in_use() == 0); }
 
 std::optional<BlockRef> BlockPool::Allocate() {
   if (free_.empty()) return std::nullopt;
   const int32_t id = free_.back();
   free_.pop_back();
-  ++num_in_use_;
   references_[static_cast<size_t>(id)] = 1;
   return BlockRef(this, id);
 }
 
-void BlockPool::AddReference(int32_t id) { ++references_[static_cast<size_t>(id)]; }
+BlockRef BlockPool::Hold(int32_t id) {
+  AddReference(id);
+  return BlockRef(this, id);
+}
+
+void BlockPool::AddReference(int32_t id) {
+  int32_t& count = references_[static_cast<size_t>(id)];
+  INGOT_CHECK(count > 0 || kept(id));
+  if (count++ > 0) return;
+  --num_idle_;
+  if (listener_ != nullptr) listener_->OnBusy(id);
+}
 
 void BlockPool::Release(int32_t id) {
   int32_t& count = references_[static_cast<size_t>(id)];
   INGOT_CHECK(count > 0);
   if (--count > 0) return;
-  --num_in_use_;
+  if (!kept(id)) {
+    free_.push_back(id);
+    return;
+  }
+  ++num_idle_;
+  if (listener_ != nullptr) listener_->OnIdle(id);
+}
+
+void BlockPool::Keep(int32_t id) {
+  INGOT_CHECK(holders(id) > 0 && !kept(id));
+  kept_[static_cast<size_t>(id)] = true;
+}
+
+void BlockPool::Drop(int32_t id) {
+  INGOT_CHECK(kept(id));
+  kept_[static_cast<size_t>(id)] = false;
+  if (holders(id) > 0) return;
+  --num_idle_;
   free_.push_back(id);
 }
 
@@ -48,12 +76,13 @@ bool BlockPool::CheckIntegrity() const {
     if (id < 0 || id >= num_blocks() || is_free[static_cast<size_t>(id)]) return false;
     is_free[static_cast<size_t>(id)] = true;
   }
-  int32_t held = 0;
-  for (size_t id = 0; id < references_.size(); ++id) {
-    if (references_[id] < 0 || (references_[id] == 0) != is_free[id]) return false;
-    if (references_[id] > 0) ++held;
+  int32_t idle = 0;
+  for (int32_t id = 0; id < num_blocks(); ++id) {
+    const bool nobodys = holders(id) == 0;
+    if (holders(id) < 0 || (nobodys && !kept(id)) != is_free[static_cast<size_t>(id)]) return false;
+    if (nobodys && kept(id)) ++idle;
   }
-  return held == num_in_use_ && num_free() + num_in_use() == num_blocks();
+  return idle == num_idle_;
 }
 
 }  // namespace ingot::kv

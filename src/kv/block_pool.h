@@ -1,4 +1,4 @@
-// The numbers of the KV cache's blocks: which are free, and how often each other one is held.
+// The numbers of the KV cache's blocks: which are free, which are held and how often, which the prefix index keeps.
 #pragma once
 
 #include <cstdint>
@@ -33,9 +33,18 @@ class BlockRef {
   int32_t id_ = 0;
 };
 
+// Is told when a block that the prefix index keeps gets its first holder, or loses its last one.
+class IdleListener {
+ public:
+  virtual ~IdleListener() = default;
+  virtual void OnIdle(int32_t block) = 0;
+  virtual void OnBusy(int32_t block) = 0;
+};
+
 // Thread safety: none; the engine thread owns it. Outlives its BlockRefs. Allocates memory only when made.
-// Invariants: 1. num_free() + num_in_use() == num_blocks(). 2. A block is on the free list iff nobody holds it.
-// 3. The block given back last is handed out first: pages of the cache that were never needed stay untouched.
+// Invariants: 1. num_free() + num_idle() + num_in_use() == num_blocks(): free blocks hold nothing, idle ones are kept
+// and held by nobody, those in use are held. 2. The block given back last is handed out first: pages of the cache that
+// were never needed stay untouched.
 class BlockPool {
  public:
   explicit BlockPool(int32_t num_blocks);
@@ -45,10 +54,22 @@ class BlockPool {
 
   int32_t num_blocks() const { return static_cast<int32_t>(references_.size()); }
   int32_t num_free() const { return static_cast<int32_t>(free_.size()); }
-  int32_t num_in_use() const { return num_in_use_; }
+  int32_t num_idle() const { return num_idle_; }
+  int32_t num_in_use() const { return num_blocks() - num_free() - num_idle_; }
+  int32_t holders(int32_t id) const { return references_[static_cast<size_t>(id)]; }
 
-  // A block nobody holds; nullopt when there is none.
+  // A free block; nullopt when there is none.
   std::optional<BlockRef> Allocate();
+  // One more holder of a block that is kept or held.
+  BlockRef Hold(int32_t id);
+
+  void set_listener(IdleListener* listener) { listener_ = listener; }
+  // The block stays when its last holder goes. REQUIRES: it is held, and not kept.
+  void Keep(int32_t id);
+  // It goes with its last holder again, at once when there is none. REQUIRES: it is kept.
+  void Drop(int32_t id);
+  bool kept(int32_t id) const { return kept_[static_cast<size_t>(id)]; }
+
   // Recounts everything: whether the invariants hold. O(num_blocks).
   bool CheckIntegrity() const;
 
@@ -57,8 +78,10 @@ class BlockPool {
   void AddReference(int32_t id);
   void Release(int32_t id);
   std::vector<int32_t> references_;  // [num_blocks] holders of each
+  std::vector<bool> kept_;           // [num_blocks]
   std::vector<int32_t> free_;        // a stack
-  int32_t num_in_use_ = 0;
+  int32_t num_idle_ = 0;
+  IdleListener* listener_ = nullptr;
 };
 
 }  // namespace ingot::kv

@@ -11,21 +11,41 @@ BlockTable::BlockTable(int block_len, int64_t max_blocks)
   ids_.reserve(max_blocks_);
 }
 
-bool BlockTable::Grow(BlockPool& pool, int64_t num_tokens) {
-  const int64_t wanted = BlocksFor(num_tokens, block_len_);
-  INGOT_CHECK(wanted <= static_cast<int64_t>(max_blocks_));
-  while (size() < wanted) {
-    auto block = pool.Allocate();
-    if (!block) return false;
-    ids_.push_back(block->id());
-    blocks_.push_back(*std::move(block));
+void BlockTable::Append(BlockRef block) {
+  INGOT_CHECK(!block.empty() && ids_.size() < max_blocks_);
+  ids_.push_back(block.id());
+  blocks_.push_back(std::move(block));
+}
+
+void BlockTable::AppendEmpty() {
+  INGOT_CHECK(begin_ == size() && ids_.size() < max_blocks_);
+  ids_.push_back(0);
+  blocks_.emplace_back();
+  ++begin_;
+}
+
+void BlockTable::Replace(int64_t index, BlockRef block) {
+  INGOT_CHECK(index >= begin_ && index < size() && !block.empty());
+  ids_[static_cast<size_t>(index)] = block.id();
+  blocks_[static_cast<size_t>(index)] = std::move(block);
+}
+
+void BlockTable::ReleaseBefore(int64_t index) {
+  for (; begin_ < std::min(index, size()); ++begin_) {
+    BlockRef gone = std::move(blocks_[static_cast<size_t>(begin_)]);
   }
-  return true;
 }
 
 void BlockTable::Clear() {
-  blocks_.clear();
+  while (!blocks_.empty()) blocks_.pop_back();
   ids_.clear();
+  begin_ = 0;
+}
+
+int64_t BlockTable::CountExclusive(const BlockPool& pool) const {
+  int64_t count = 0;
+  for (int64_t i = begin_; i < size(); ++i) count += pool.holders(ids_[static_cast<size_t>(i)]) == 1 ? 1 : 0;
+  return count;
 }
 
 }  // namespace ingot::kv

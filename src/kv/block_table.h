@@ -1,4 +1,4 @@
-// The blocks that hold one sequence's tokens, in order.
+// The blocks that hold one sequence's tokens in one group of layers, in order.
 #pragma once
 
 #include <cstdint>
@@ -13,19 +13,28 @@ namespace ingot::kv {
 constexpr int64_t BlocksFor(int64_t num_tokens, int block_len) { return (num_tokens + block_len - 1) / block_len; }
 
 // Thread safety: none. Allocates memory only when made.
-// Invariants: ids()[i] is the block of tokens [i · block_len, (i + 1) · block_len); at most max_blocks of them.
+// Invariants: ids()[i] is the block of tokens [i · block_len, (i + 1) · block_len), at most max_blocks of them; those
+// before begin() have been given back, and their ids say nothing.
 class BlockTable {
  public:
   BlockTable() = default;
   BlockTable(int block_len, int64_t max_blocks);
 
-  // Takes blocks until num_tokens fit; false, with what it got kept, when the pool is empty.
-  [[nodiscard]] bool Grow(BlockPool& pool, int64_t num_tokens);
+  void Append(BlockRef block);
+  // An entry that holds nothing: it lies before what is seen. REQUIRES: all before it hold nothing.
+  void AppendEmpty();
+  void Replace(int64_t index, BlockRef block);
+  // Gives back the blocks before `index`.
+  void ReleaseBefore(int64_t index);
+  // Gives back all, the last first.
   void Clear();
 
   std::span<const int32_t> ids() const { return ids_; }
   int64_t size() const { return static_cast<int64_t>(ids_.size()); }
-  // Where token `position` lies in the cache: block · block_len + offset. REQUIRES: grown beyond it.
+  int64_t begin() const { return begin_; }  // the first entry that holds a block; size() if none does
+  // Blocks that nobody else holds.
+  int64_t CountExclusive(const BlockPool& pool) const;
+  // Where token `position` lies in the cache: block · block_len + offset. REQUIRES: its block is held.
   int32_t SlotOf(int64_t position) const {
     return ids_[static_cast<size_t>(position / block_len_)] * block_len_ + static_cast<int32_t>(position % block_len_);
   }
@@ -33,6 +42,7 @@ class BlockTable {
  private:
   int block_len_ = 1;
   size_t max_blocks_ = 0;
+  int64_t begin_ = 0;
   std::vector<BlockRef> blocks_;
   std::vector<int32_t> ids_;  // of blocks_, contiguous for the step's batch
 };

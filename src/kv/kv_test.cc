@@ -6,6 +6,7 @@
 
 #include "kv/block_pool.h"
 #include "kv/block_table.h"
+#include "kv/cache.h"
 
 namespace ingot::kv {
 namespace {
@@ -48,28 +49,37 @@ TEST(BlockPool, ASharedBlockIsFreeWhenItsLastHolderGoes) {
   EXPECT_TRUE(pool.CheckIntegrity());
 }
 
-TEST(BlockTable, GrowsByBlocksAndMapsPositionsToSlots) {
+TEST(BlockTable, MapsPositionsToSlotsAndGivesBackWhatIsBehind) {
   BlockPool pool(4);
   BlockTable table(32, 4);
-  ASSERT_TRUE(table.Grow(pool, 33));
-  EXPECT_EQ(table.size(), 2);
-  ASSERT_TRUE(table.Grow(pool, 64));
-  EXPECT_EQ(table.size(), 2);
+  for (int i = 0; i < 3; ++i) table.Append(*pool.Allocate());
   EXPECT_EQ(table.SlotOf(0), table.ids()[0] * 32);
   EXPECT_EQ(table.SlotOf(31), table.ids()[0] * 32 + 31);
-  EXPECT_EQ(table.SlotOf(32), table.ids()[1] * 32);
+  EXPECT_EQ(table.SlotOf(64), table.ids()[2] * 32);
+  table.ReleaseBefore(2);
+  EXPECT_EQ(table.begin(), 2);
+  EXPECT_EQ(table.size(), 3);
+  EXPECT_EQ(pool.num_free(), 3);
+  EXPECT_EQ(table.CountExclusive(pool), 1);
   table.Clear();
   EXPECT_EQ(pool.num_free(), 4);
 }
 
-TEST(BlockTable, SaysWhenThePoolIsEmptyAndKeepsWhatItHas) {
-  BlockPool pool(3);
-  BlockTable first(32, 8), second(32, 8);
-  ASSERT_TRUE(first.Grow(pool, 64));
-  EXPECT_FALSE(second.Grow(pool, 64));
-  EXPECT_EQ(second.size(), 1);
-  first.Clear();
-  EXPECT_TRUE(second.Grow(pool, 64));
+TEST(BlockPool, KeepsWhatItIsToldToUntilItIsDropped) {
+  BlockPool pool(2);
+  auto block = pool.Allocate();
+  const int32_t id = block->id();
+  pool.Keep(id);
+  block.reset();
+  EXPECT_EQ(pool.num_idle(), 1);
+  EXPECT_EQ(pool.num_in_use(), 0);
+  {
+    const BlockRef again = pool.Hold(id);
+    EXPECT_EQ(pool.num_in_use(), 1);
+  }
+  EXPECT_TRUE(pool.CheckIntegrity());
+  pool.Drop(id);
+  EXPECT_EQ(pool.num_free(), 2);
   EXPECT_TRUE(pool.CheckIntegrity());
 }
 
@@ -96,6 +106,126 @@ TEST(BlockPool, StaysWholeUnderRandomUse) {
     ASSERT_EQ(pool.num_in_use(), static_cast<int32_t>(distinct.size()));
     ASSERT_TRUE(pool.CheckIntegrity());
   }
+}
+
+// A sequence in a cache, its blocks' contents kept in a plain map: (group, block, offset) → token.
+class World {
+ public:
+  explicit World(const CacheOptions& options) : cache_(options), options_(options) {
+    for (const GroupOptions& group : options.groups) {
+      contents_.emplace_back(static_cast<size_t>(group.num_blocks * options.block_len), std::pair(-1, -1));
+    }
+  }
+  struct Sequence {
+    std::string salt;
+    std::vector<int32_t> tokens;
+    int64_t computed = 0;
+    Holding holding;
+  };
+  // False: not enough blocks.
+  bool Start(Sequence* s) {
+    s->holding = cache_.MakeHolding(1000);
+    PrefixMatch match = cache_.Find(s->salt, s->tokens, static_cast<int64_t>(s->tokens.size()) - 1);
+    const PerGroup taken = cache_.BlocksOfMatch(match);
+    for (int g = 0; g < cache_.num_groups(); ++g) {
+      if (taken[static_cast<size_t>(g)] > cache_.Available(g)) return false;
+    }
+    hits += match.num_tokens;
+    cache_.Take(match, &s->holding, [&](int g, int32_t from, int32_t to) {
+      auto& group = contents_[static_cast<size_t>(g)];
+      for (int i = 0; i < options_.block_len; ++i) group[At(to, i)] = group[At(from, i)];
+    });
+    s->computed = match.num_tokens;
+    return true;
+  }
+  bool Compute(Sequence* s, int64_t count) {
+    const int64_t end = std::min<int64_t>(std::ssize(s->tokens), s->computed + count);
+    if (!cache_.Grow(&s->holding, end)) return false;
+    for (int g = 0; g < cache_.num_groups(); ++g) {
+      const BlockTable& table = s->holding.tables[static_cast<size_t>(g)];
+      for (int64_t p = s->computed; p < end; ++p) {
+        contents_[static_cast<size_t>(g)][static_cast<size_t>(table.SlotOf(p))] = {s->tokens[static_cast<size_t>(p)],
+                                                                                   static_cast<int>(p)};
+      }
+    }
+    for (int64_t p = s->computed; p < end; ++p) CheckSeen(*s, p);
+    s->computed = end;
+    cache_.Commit(&s->holding, s->salt, s->tokens, end);
+    return true;
+  }
+  void Stop(Sequence* s) { cache_.Release(&s->holding, s->salt, s->tokens, s->computed); }
+  Cache& cache() { return cache_; }
+  int64_t hits = 0;
+
+ private:
+  size_t At(int32_t block, int offset) const {
+    return static_cast<size_t>(block) * static_cast<size_t>(options_.block_len) + static_cast<size_t>(offset);
+  }
+  void CheckSeen(const Sequence& s, int64_t position) const {
+    for (int g = 0; g < cache_.num_groups(); ++g) {
+      const int window = options_.groups[static_cast<size_t>(g)].window;
+      for (int64_t p = window == 0 ? 0 : std::max<int64_t>(0, position - window + 1); p <= position; ++p) {
+        const auto slot = static_cast<size_t>(s.holding.tables[static_cast<size_t>(g)].SlotOf(p));
+        ASSERT_EQ(contents_[static_cast<size_t>(g)][slot],
+                  std::pair(s.tokens[static_cast<size_t>(p)], static_cast<int>(p)));
+      }
+    }
+  }
+  Cache cache_;
+  CacheOptions options_;
+  std::vector<std::vector<std::pair<int32_t, int>>> contents_;  // [groups][blocks · block_len]
+};
+
+TEST(Cache, RandomSequencesAlwaysSeeTheirOwnTokens) {
+  std::mt19937_64 random(3);
+  int64_t hits = 0;
+  for (int round = 0; round < 12; ++round) {
+    SCOPED_TRACE(round);
+    CacheOptions options{.block_len = 8, .groups = {{0, 24}}, .granularity = round % 2 == 0 ? 1 : 4};
+    if (round % 3 == 1) options.groups = {{static_cast<int>(1 + random() % 30), 24}};
+    if (round % 3 == 2) options.groups.push_back({static_cast<int>(1 + random() % 30), 20});
+    World world(options);
+    std::vector<World::Sequence> live;
+    for (int step = 0; step < 3000; ++step) {
+      if (random() % 3 == 0 && live.size() < 4) {
+        World::Sequence s{.salt = random() % 4 == 0 ? "x" : ""};
+        // Few tokens and few lengths: beginnings meet.
+        for (uint64_t n = 1 + random() % 60; n > 0; --n) s.tokens.push_back(static_cast<int32_t>(random() % 40 == 0));
+        if (world.Start(&s)) live.push_back(std::move(s));
+      }
+      if (live.empty()) continue;
+      World::Sequence& s = live[random() % live.size()];
+      if (!world.Compute(&s, 1 + static_cast<int64_t>(random() % 12)) || random() % 6 == 0 ||
+          s.computed == std::ssize(s.tokens)) {
+        world.Stop(&s);
+        std::swap(s, live.back());
+        live.pop_back();
+      }
+      ASSERT_TRUE(world.cache().CheckIntegrity());
+      if (HasFatalFailure()) return;
+    }
+    for (World::Sequence& s : live) world.Stop(&s);
+    const CacheStats stats = world.cache().stats();
+    EXPECT_EQ(stats.free + stats.idle, stats.total);
+    hits += world.hits;
+  }
+  EXPECT_GT(hits, 10'000);
+}
+
+TEST(Cache, EvictsTheEndOfWhatWasUnusedLongest) {
+  World world({.block_len = 8, .groups = {{0, 6}}});
+  const auto run = [&](int32_t token, int64_t length) {
+    World::Sequence s{.tokens = std::vector<int32_t>(static_cast<size_t>(length), token)};
+    EXPECT_TRUE(world.Start(&s));
+    const int64_t cached = s.computed;
+    EXPECT_TRUE(world.Compute(&s, length));
+    world.Stop(&s);
+    return cached;
+  };
+  EXPECT_EQ(run(1, 24), 0);
+  EXPECT_EQ(run(2, 24), 0);
+  EXPECT_EQ(run(1, 24), 23);  // a block is copied for its last token: 2's last block gives way
+  EXPECT_EQ(run(2, 24), 16);
 }
 
 }  // namespace

@@ -71,7 +71,9 @@ bool AnswerStream::Push(const TokenEvent& event, const EventFn& emit) {
     event_.finish = match_ ? FinishReason::kStop : ReasonOf(*event.finish);
     if (match_) event_.stop_reason = matcher_.stop(*match_);
     event_.error = event.error;
-    event_.usage = {.prompt_tokens = options_.prompt_tokens, .completion_tokens = num_tokens_, .cached_tokens = 0};
+    event_.usage = {.prompt_tokens = options_.prompt_tokens,
+                    .completion_tokens = num_tokens_,
+                    .cached_tokens = event.cached_tokens};
     event_.timings = {event.timings.queue_seconds, event.timings.prefill_seconds, event.timings.decode_seconds};
   }
   const Event out = std::exchange(event_, Event{});

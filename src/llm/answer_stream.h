@@ -31,6 +31,7 @@ struct TokenEvent {
   std::optional<engine::Finish> finish;
   Status error;
   engine::Timings timings;
+  int64_t cached_tokens = 0;
 };
 
 // Thread safety: none.

@@ -44,6 +44,7 @@ Status CheckLoadOptions(const LoadOptions& options) {
     return InvalidArgument("cache-max-entry-count {} is outside 0…1 (0 excluded)", options.cache_max_entry_count);
   }
   if (options.kv_cache_bytes < 0) return InvalidArgument("kv-cache-memory {} is negative", options.kv_cache_bytes);
+  INGOT_RETURN_IF_ERROR(CheckInt("max-queue", options.max_queue, 1, 1 << 20));
   INGOT_RETURN_IF_ERROR(CheckInt("cache-block-seq-len", options.cache_block_seq_len, 32, 4096));
   if (options.cache_block_seq_len % 32 != 0) {
     return InvalidArgument("cache-block-seq-len {} is not a multiple of 32", options.cache_block_seq_len);
@@ -61,6 +62,13 @@ Status CheckRequest(const Request& request, int64_t vocab_size) {
   INGOT_RETURN_IF_ERROR(CheckInt("n", request.n, 1, kMaxAnswers));
   INGOT_RETURN_IF_ERROR(CheckLengths(request));
   INGOT_RETURN_IF_ERROR(CheckStops(request, vocab_size));
+  INGOT_RETURN_IF_ERROR(CheckInt("priority", request.priority, -1000, 1000));
+  if (request.deadline_seconds && !(*request.deadline_seconds > 0 && *request.deadline_seconds <= 1e6)) {
+    return InvalidArgument("deadline {} is outside 0…1000000 seconds (0 excluded)", *request.deadline_seconds);
+  }
+  if (request.cache_salt.size() > kMaxSaltBytes) {
+    return InvalidArgument("cache_salt has {} bytes; at most {} are allowed", request.cache_salt.size(), kMaxSaltBytes);
+  }
   if (request.logprobs) INGOT_RETURN_IF_ERROR(CheckInt("logprobs", *request.logprobs, 0, sampling::kMaxLogprobs));
   return sampling::Validate(ToEngineParams(request, 0));
 }

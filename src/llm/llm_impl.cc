@@ -45,6 +45,12 @@ std::vector<engine::Request> LlmImpl::EngineRequests(const Request& request, std
                       .max_tokens = max_tokens,
                       .min_tokens = request.min_tokens,
                       .end_ids = request.stop_token_ids};
+  one.priority = request.priority;
+  one.cache_salt = request.cache_salt;
+  if (request.deadline_seconds) {
+    one.deadline = engine::Clock::now() + std::chrono::duration_cast<engine::Clock::duration>(
+                                              std::chrono::duration<double>(*request.deadline_seconds));
+  }
   if (!request.ignore_eos) {
     const std::vector<int32_t>& eos = parts_.tokenizer->eos_ids();
     one.end_ids.insert(one.end_ids.end(), eos.begin(), eos.end());
@@ -86,10 +92,19 @@ Stats LlmImpl::stats() const {
   return {.running = stats.running,
           .waiting = stats.waiting,
           .max_batch_size = plan_.memory.max_batch_size,
+          .oldest_waiting_seconds = stats.oldest_waiting_seconds,
           .stalled_seconds = engine_->StalledSeconds(),
           .total_blocks = stats.total_blocks,
           .free_blocks = stats.free_blocks,
-          .steps = stats.steps};
+          .cached_blocks = stats.idle_blocks,
+          .steps = stats.steps,
+          .preemptions = stats.preemptions,
+          .cancelled = stats.cancelled,
+          .prompt_tokens = stats.prompt_tokens,
+          .generated_tokens = stats.generated_tokens,
+          .prefix_queries = stats.prefix_queries,
+          .prefix_hits = stats.prefix_hits,
+          .max_running = stats.most_running};
 }
 
 Status LlmImpl::RunScore(const std::vector<int32_t>& token_ids, const engine::ScoreOptions& options,
@@ -104,7 +119,7 @@ Status LlmImpl::RunScore(const std::vector<int32_t>& token_ids, const engine::Sc
   }
   Status status;
   INGOT_RETURN_IF_ERROR(engine_->RunExclusive(
-      [&](engine::Core& core) { status = core.executor().Score(token_ids, options, core.blocks(), on_logits); }));
+      [&](engine::Core& core) { status = core.executor().Score(token_ids, options, core.cache(), on_logits); }));
   return status;
 }
 

@@ -75,11 +75,18 @@ Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options,
   executor.max_batch_size = plan.options.max_batch_size;
   executor.max_prefill_tokens = options.max_prefill_token_num;
   executor.block_len = options.cache_block_seq_len;
+  executor.prefix_caching = options.enable_prefix_caching;
   executor.compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast;
 
   const models::Model& model = *parts.model;
+  std::vector<CacheGroup> groups;
+  for (const models::KvGroup& group : model.kv_groups()) {
+    const ops::KvLayout layout = model.KvLayoutFor(group, executor.block_len, executor.kv_format);
+    groups.push_back({group.window, layout.block_bytes()});
+  }
+  executor.num_blocks.assign(groups.size(), 1);
   const MemoryNeeds needs{.weights = model.weight_bytes(),
-                          .block_bytes = model.KvLayoutFor(executor.block_len, executor.kv_format).block_bytes(),
+                          .groups = groups,
                           .max_position = model.spec().max_position,
                           .workspace = [&](int64_t session_len) {
                             engine::ExecutorOptions trial = executor;

@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "base/check.h"
-#include "kv/block_table.h"
+#include "kv/cache.h"
 
 namespace ingot::llm {
 namespace {
@@ -14,54 +14,103 @@ int64_t SaturatingProduct(int64_t a, int64_t b) {
   return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<int64_t>::max() : product;
 }
 
-// Blocks the cache may have, by memory alone.
-Result<int64_t> AffordableBlocks(const LoadOptions& options, const MemoryNeeds& needs, int64_t left) {
-  if (options.kv_cache_bytes > 0) {
-    if (options.kv_cache_bytes > left) {
-      return ResourceExhausted("kv-cache-memory {} exceeds what weights and workspace leave; --kv-cache-memory {} fits",
-                               options.kv_cache_bytes, std::max<int64_t>(left, 0));
-    }
-    return options.kv_cache_bytes / needs.block_bytes;
+// How many blocks each group has when the cache is to hold `blocks` blocks of tokens.
+class CacheShape {
+ public:
+  CacheShape(const LoadOptions& options, const MemoryNeeds& needs, int64_t session_len)
+      : options_(options), needs_(needs), session_len_(session_len) {
+    for (const CacheGroup& group : needs.groups) sees_all_ |= group.window == 0;
   }
-  return static_cast<int64_t>(options.cache_max_entry_count * static_cast<double>(std::max<int64_t>(left, 0))) /
-         needs.block_bytes;
+
+  int64_t BlocksOf(const CacheGroup& group, int64_t blocks) const {
+    if (group.window == 0 || !sees_all_) return blocks;
+    return std::min(blocks, 2 * options_.max_batch_size * MostHeld(group));
+  }
+  int64_t Bytes(int64_t blocks) const {
+    int64_t bytes = 0;
+    for (const CacheGroup& group : needs_.groups) {
+      if (__builtin_add_overflow(bytes, SaturatingProduct(BlocksOf(group, blocks), group.block_bytes), &bytes)) {
+        return std::numeric_limits<int64_t>::max();
+      }
+    }
+    return bytes;
+  }
+  // The most blocks that fit into so many bytes.
+  int64_t Fitting(int64_t bytes) const {
+    int64_t low = 0, high = std::numeric_limits<int32_t>::max() / options_.cache_block_seq_len;  // slots are int32
+    while (low < high) {
+      const int64_t middle = high - (high - low) / 2;
+      Bytes(middle) <= bytes ? low = middle : high = middle - 1;
+    }
+    return low;
+  }
+  // For one session of full length.
+  int64_t OfSession() const {
+    int64_t most = 1;
+    for (const CacheGroup& group : needs_.groups) most = std::max(most, MostHeld(group));
+    return most;
+  }
+
+ private:
+  int64_t MostHeld(const CacheGroup& group) const {
+    return kv::MostBlocksHeld(group.window,
+                              {session_len_, options_.max_prefill_token_num, options_.cache_block_seq_len});
+  }
+  const LoadOptions& options_;
+  const MemoryNeeds& needs_;
+  const int64_t session_len_;
+  bool sees_all_ = false;  // whether a group does
+};
+
+// Bytes that the cache may have.
+Result<int64_t> CacheBytes(const LoadOptions& options, int64_t left) {
+  if (options.kv_cache_bytes == 0) {
+    return static_cast<int64_t>(options.cache_max_entry_count * static_cast<double>(std::max<int64_t>(left, 0)));
+  }
+  if (options.kv_cache_bytes <= left) return options.kv_cache_bytes;
+  return ResourceExhausted("kv-cache-memory {} exceeds what weights and workspace leave; --kv-cache-memory {} fits",
+                           options.kv_cache_bytes, std::max<int64_t>(left, 0));
+}
+
+Status NoRoom(const MemoryPlan& plan, const LoadOptions& options, const CacheShape& shape, int64_t available) {
+  return ResourceExhausted(
+      "no room for a KV cache: weights take {}, workspace {}, and {} are available beside the weights; a block of "
+      "{} tokens takes {}. A smaller --max-prefill-token-num or --max-batch-size needs less workspace",
+      FormatBytes(plan.weights), FormatBytes(plan.workspace), FormatBytes(available), options.cache_block_seq_len,
+      FormatBytes(shape.Bytes(1)));
 }
 
 }  // namespace
 
 Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& needs, int64_t available) {
-  INGOT_CHECK(options.max_batch_size >= 1 && needs.block_bytes >= 1);
-  const int block_len = options.cache_block_seq_len;
+  INGOT_CHECK(options.max_batch_size >= 1 && !needs.groups.empty());
   const bool fixed = options.session_len > 0;
   int64_t session_len = fixed ? options.session_len : std::max<int64_t>(needs.max_position, 1);
-  MemoryPlan plan{.weights = needs.weights, .max_batch_size = options.max_batch_size};
+  MemoryPlan plan{.weights = needs.weights, .groups = needs.groups, .max_batch_size = options.max_batch_size};
   // A shorter session needs a smaller workspace, so the second round fits when the first one shortened it.
   for (;;) {
     plan.workspace = needs.workspace(session_len);
-    INGOT_ASSIGN_OR_RETURN(int64_t blocks, AffordableBlocks(options, needs, available - plan.workspace));
-    blocks = std::min<int64_t>(blocks, std::numeric_limits<int32_t>::max() / block_len);  // slots are int32
-    const int64_t session_blocks = kv::BlocksFor(session_len, block_len);
-    if (blocks < 1) {
-      return ResourceExhausted(
-          "no room for a KV cache: weights take {}, workspace {}, and {} are available beside the weights; a block of "
-          "{} tokens takes {}. A smaller --max-prefill-token-num or --max-batch-size needs less workspace",
-          FormatBytes(plan.weights), FormatBytes(plan.workspace), FormatBytes(available), block_len,
-          FormatBytes(needs.block_bytes));
-    }
+    const CacheShape shape(options, needs, session_len);
+    INGOT_ASSIGN_OR_RETURN(const int64_t bytes, CacheBytes(options, available - plan.workspace));
+    int64_t blocks = shape.Fitting(bytes);
+    if (blocks < 1) return Error(NoRoom(plan, options, shape, available));
+    const int64_t session_blocks = shape.OfSession();
     if (blocks < session_blocks) {
-      const int64_t fits = blocks * block_len;
+      const int64_t fits = blocks * options.cache_block_seq_len;
       if (fixed) {
         return ResourceExhausted("session-len {} needs {} of KV cache, and {} are left for it; --session-len {} fits",
-                                 session_len, FormatBytes(SaturatingProduct(session_blocks, needs.block_bytes)),
-                                 FormatBytes(blocks * needs.block_bytes), fits);
+                                 session_len, FormatBytes(shape.Bytes(session_blocks)),
+                                 FormatBytes(shape.Bytes(blocks)), fits);
       }
       session_len = fits;
       continue;
     }
     if (options.kv_cache_bytes == 0)
       blocks = std::min(blocks, SaturatingProduct(session_blocks, options.max_batch_size));
-    plan.num_blocks = static_cast<int32_t>(blocks);
-    plan.kv = blocks * needs.block_bytes;
+    for (const CacheGroup& group : needs.groups) {
+      plan.num_blocks.push_back(static_cast<int32_t>(shape.BlocksOf(group, blocks)));
+    }
+    plan.kv = shape.Bytes(blocks);
     plan.session_len = session_len;
     return plan;
   }
@@ -80,9 +129,14 @@ std::string FormatLedger(const MemoryPlan& plan, const LoadOptions& options, con
   std::string text = fmt::format("memory      {} available of {}{}\n", FormatBytes(memory.available_bytes),
                                  FormatBytes(memory.total_bytes), memory.cgroup_limit ? " (cgroup limit)" : "");
   text += fmt::format("weights     {}\n", FormatBytes(plan.weights));
-  text += fmt::format("KV cache    {}: {} blocks of {} tokens = {} tokens; reserved, touched as it fills\n",
-                      FormatBytes(plan.kv), plan.num_blocks, options.cache_block_seq_len,
-                      int64_t{plan.num_blocks} * options.cache_block_seq_len);
+  text += fmt::format("KV cache    {}; reserved, touched as it fills\n", FormatBytes(plan.kv));
+  for (size_t g = 0; g < plan.groups.size(); ++g) {
+    const int64_t blocks = plan.num_blocks[g];
+    text += fmt::format("  {:<9} {} blocks of {} tokens = {} tokens, {}\n",
+                        plan.groups[g].window == 0 ? "whole" : fmt::format("last {}", plan.groups[g].window), blocks,
+                        options.cache_block_seq_len, blocks * options.cache_block_seq_len,
+                        FormatBytes(blocks * plan.groups[g].block_bytes));
+  }
   text += fmt::format("workspace   {}\n", FormatBytes(plan.workspace));
   text += fmt::format("sessions    {} at once of up to {} tokens\n", plan.max_batch_size, plan.session_len);
   return text;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "base/topology.h"
@@ -11,24 +12,32 @@
 
 namespace ingot::llm {
 
+// A group of layers by what they cache (models::KvGroup).
+struct CacheGroup {
+  int window = 0;           // 0: every position
+  int64_t block_bytes = 1;  // of a block, all layers of the group
+};
+
 struct MemoryNeeds {
-  int64_t weights = 0;                                    // bytes as packed
-  int64_t block_bytes = 1;                                // of the KV cache, all layers
+  int64_t weights = 0;  // bytes as packed
+  std::vector<CacheGroup> groups;
   int64_t max_position = 0;                               // what the model was trained for
   std::function<int64_t(int64_t session_len)> workspace;  // bytes
 };
 
 struct MemoryPlan {
   int64_t weights = 0, kv = 0, workspace = 0;  // bytes
-  int32_t num_blocks = 0;
+  std::vector<int32_t> num_blocks;             // one a group
+  std::vector<CacheGroup> groups;              // as they were needed
   int64_t session_len = 0;
   int max_batch_size = 0;
 };
 
 // REQUIRES: CheckLoadOptions(options).ok(), max_batch_size set. `available` is what may still be taken besides the
-// weights. The cache gets kv_cache_bytes, or the smaller of cache_max_entry_count of what the workspace leaves and of
-// what max_batch_size sessions can use. Without a session_len of the caller's, sessions are as long as the model and
-// the cache allow. kResourceExhausted names the option and the value that would fit.
+// weights. Where some layers see a window only, their blocks are as many as the slots can hold, and as many again for
+// later hits; the others get the rest. The cache gets kv_cache_bytes, or the smaller of cache_max_entry_count of what
+// the workspace leaves and of what max_batch_size sessions can use. Without a session_len of the caller's, sessions are
+// as long as the model and the cache allow. kResourceExhausted names the option and the value that would fit.
 Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& needs, int64_t available);
 
 std::string FormatBytes(int64_t bytes);  // "1.25 GiB"

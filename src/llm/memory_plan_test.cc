@@ -10,7 +10,7 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 LoadOptions Options() { return {.max_batch_size = 4}; }
 
 MemoryNeeds Needs() {
-  return {.weights = 100 * kMiB, .block_bytes = kMiB, .max_position = 6400, .workspace = [](int64_t session_len) {
+  return {.weights = 100 * kMiB, .groups = {{0, kMiB}}, .max_position = 6400, .workspace = [](int64_t session_len) {
             return 10 * kMiB + session_len * 100;
           }};
 }
@@ -19,7 +19,7 @@ TEST(MemoryPlan, TakesWhatTheSlotsCanUse) {
   const auto plan = PlanMemory(Options(), Needs(), 10'000 * kMiB);
   ASSERT_TRUE(plan.has_value());
   EXPECT_EQ(plan->session_len, 6400);
-  EXPECT_EQ(plan->num_blocks, 400);
+  EXPECT_EQ(plan->num_blocks[0], 400);
   EXPECT_EQ(plan->kv, 400 * kMiB);
   EXPECT_EQ(plan->workspace, 10 * kMiB + 640'000);
 }
@@ -27,13 +27,13 @@ TEST(MemoryPlan, TakesWhatTheSlotsCanUse) {
 TEST(MemoryPlan, TakesItsFractionWhereThatIsLess) {
   const auto plan = PlanMemory(Options(), Needs(), 211 * kMiB);
   ASSERT_TRUE(plan.has_value());
-  EXPECT_EQ(plan->num_blocks, 160);
+  EXPECT_EQ(plan->num_blocks[0], 160);
 }
 
 TEST(MemoryPlan, ShortensSessionsNobodyAskedFor) {
   const auto plan = PlanMemory(Options(), Needs(), 61 * kMiB);
   ASSERT_TRUE(plan.has_value());
-  EXPECT_EQ(plan->num_blocks, 40);
+  EXPECT_EQ(plan->num_blocks[0], 40);
   EXPECT_EQ(plan->session_len, 40 * 64);
 }
 
@@ -61,19 +61,34 @@ TEST(MemoryPlan, GivesTheCacheTheBytesItWasTold) {
   options.kv_cache_bytes = 777 * kMiB;
   const auto plan = PlanMemory(options, Needs(), 10'000 * kMiB);
   ASSERT_TRUE(plan.has_value());
-  EXPECT_EQ(plan->num_blocks, 777);
+  EXPECT_EQ(plan->num_blocks[0], 777);
 }
 
 TEST(MemoryPlan, SlotsStayWithinInt32) {
   MemoryNeeds needs = Needs();
-  needs.block_bytes = 1;
+  needs.groups = {{0, 1}};
   needs.max_position = int64_t{1} << 30;
   LoadOptions options = Options();
   options.max_batch_size = 4096;
   needs.workspace = [](int64_t) { return 0; };
   const auto plan = PlanMemory(options, needs, int64_t{1} << 50);
   ASSERT_TRUE(plan.has_value());
-  EXPECT_LE(int64_t{plan->num_blocks} * 64, int64_t{1} << 31);
+  EXPECT_LE(int64_t{plan->num_blocks[0]} * 64, int64_t{1} << 31);
+}
+
+TEST(MemoryPlan, GivesLayersWithAWindowWhatTheWindowNeeds) {
+  MemoryNeeds needs = Needs();
+  needs.groups = {{0, kMiB}, {640, 4 * kMiB}};
+  const auto plan = PlanMemory(Options(), needs, 10'000 * kMiB);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->num_blocks[0], 400);
+  // Window and chunk: 18 blocks, and 2 at the borders; for four slots, twice.
+  EXPECT_EQ(plan->num_blocks[1], 160);
+  EXPECT_EQ(plan->kv, (400 + 4 * 160) * kMiB);
+  // Where no layer sees everything, a session needs no more than the window, however long it is.
+  needs.groups = {{640, kMiB}};
+  EXPECT_EQ(PlanMemory(Options(), needs, 10'000 * kMiB)->num_blocks[0], 4 * 20);
+  EXPECT_EQ(PlanMemory(Options(), needs, 40 * kMiB)->session_len, 6400);
 }
 
 TEST(MemoryPlan, BytesAreReadable) {

@@ -22,7 +22,8 @@ engine::EventFn RequestStream::Feed(size_t index) {
                         .token = {},
                         .finish = event.finish,
                         .error = event.error,
-                        .timings = event.timings}};
+                        .timings = event.timings,
+                        .cached_tokens = event.cached_tokens}};
     if (event.token != nullptr) item.event.token = *event.token;
     self->Enqueue(std::move(item));
   };

@@ -16,6 +16,15 @@ const float* DataOrNull(const std::vector<float>& values) { return values.empty(
 
 }  // namespace
 
+Decoder::Decoder(ModelSpec spec) : spec_(std::move(spec)), kv_places_(static_cast<size_t>(spec_.num_layers)) {
+  const std::vector<KvGroup> groups = KvGroupsOf(spec_);
+  for (size_t g = 0; g < groups.size(); ++g) {
+    for (size_t i = 0; i < groups[g].layers.size(); ++i) {
+      kv_places_[static_cast<size_t>(groups[g].layers[i])] = {static_cast<int>(g), static_cast<int>(i)};
+    }
+  }
+}
+
 Result<std::unique_ptr<Model>> Decoder::Load(std::shared_ptr<const formats::Checkpoint> checkpoint,
                                              const LoadOptions& options, ThreadPool& pool) {
   INGOT_ASSIGN_OR_RETURN(ModelSpec spec, ReadModelSpec(*checkpoint));
@@ -63,19 +72,26 @@ int64_t Decoder::ScratchBytes(const ops::Context& context, int64_t max_tokens, i
   return count.bytes() + std::max(attention, LinearScratch(max_tokens, max_logits)) + 64;
 }
 
-void Decoder::CheckBatch(const StepBatch& batch, const ops::KvView& kv) const {
+void Decoder::CheckBatch(const StepBatch& batch, std::span<const ops::KvView> kv) const {
   const auto tokens = static_cast<size_t>(batch.num_tokens());
-  INGOT_CHECK(batch.positions.size() == tokens && batch.slots.size() == tokens);
+  INGOT_CHECK(batch.positions.size() == tokens);
   INGOT_CHECK(!batch.cu_seqlens.empty() && batch.cu_seqlens.front() == 0);
   INGOT_CHECK(batch.cu_seqlens.back() == static_cast<int32_t>(tokens));
-  INGOT_CHECK(static_cast<int64_t>(batch.block_tables.size()) >= batch.num_seqs() * batch.block_table_stride);
   INGOT_CHECK(batch.logits_rows.empty() || batch.logits_rows.back() < static_cast<int32_t>(tokens));
-  INGOT_CHECK(kv.layout.num_layers == spec_.num_layers && kv.layout.num_kv_heads == spec_.num_kv_heads &&
-              kv.layout.head_dim == spec_.head_dim);
+  INGOT_CHECK(batch.groups.size() == kv.size());
+  int layers = 0;
+  for (size_t g = 0; g < kv.size(); ++g) {
+    const KvGroupBatch& group = batch.groups[g];
+    INGOT_CHECK(group.slots.size() == tokens);
+    INGOT_CHECK(static_cast<int64_t>(group.block_tables.size()) >= batch.num_seqs() * group.block_table_stride);
+    INGOT_CHECK(kv[g].layout.num_kv_heads == spec_.num_kv_heads && kv[g].layout.head_dim == spec_.head_dim);
+    layers += kv[g].layout.num_layers;
+  }
+  INGOT_CHECK(layers == spec_.num_layers);
 }
 
-void Decoder::Forward(const ops::Context& context, const StepBatch& batch, const ops::KvView& kv, float* logits,
-                      const LayerTap* tap) const {
+void Decoder::Forward(const ops::Context& context, const StepBatch& batch, std::span<const ops::KvView> kv,
+                      float* logits, const LayerTap* tap) const {
   CheckBatch(batch, kv);
   const int64_t num_tokens = batch.num_tokens();
   if (num_tokens == 0) return;
@@ -137,6 +153,9 @@ void Decoder::SelfAttention(const Step& step, int layer) const {
   const int64_t kv_dim = int64_t{spec_.num_kv_heads} * spec_.head_dim;
   const int64_t angles = std::max(s.rope, 0) * step.num_tokens * (spec_.rotary_dim / 2);
 
+  const KvPlace place = kv_places_[static_cast<size_t>(layer)];
+  const KvGroupBatch& where = batch.groups[static_cast<size_t>(place.group)];
+  const ops::KvView& kv = step.kv[static_cast<size_t>(place.group)];
   w.qkv.Apply(step.context, a.normed, step.num_tokens, a.wide);
   ops::RopeKvWrite(step.context, {.q = a.wide,
                                   .k = a.wide + q_dim,
@@ -150,9 +169,9 @@ void Decoder::SelfAttention(const Step& step, int layer) const {
                                   .q_norm = DataOrNull(w.q_norm),
                                   .k_norm = DataOrNull(w.k_norm),
                                   .norm_eps = spec_.norm_eps,
-                                  .slots = batch.slots.data(),
-                                  .kv = step.kv,
-                                  .layer = layer});
+                                  .slots = where.slots.data(),
+                                  .kv = kv,
+                                  .layer = place.layer});
   ops::Attention(step.context, {.q = a.wide,
                                 .q_stride = QkvDim(spec_),
                                 .out = a.narrow,
@@ -160,10 +179,10 @@ void Decoder::SelfAttention(const Step& step, int layer) const {
                                 .positions = batch.positions.data(),
                                 .cu_seqlens = batch.cu_seqlens.data(),
                                 .num_seqs = static_cast<int>(batch.num_seqs()),
-                                .block_tables = batch.block_tables.data(),
-                                .block_table_stride = batch.block_table_stride,
-                                .kv = step.kv,
-                                .layer = layer,
+                                .block_tables = where.block_tables.data(),
+                                .block_table_stride = where.block_table_stride,
+                                .kv = kv,
+                                .layer = place.layer,
                                 .scale = spec_.attention_scale,
                                 .softcap = spec_.attention_softcap,
                                 .window = s.window});

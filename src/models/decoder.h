@@ -22,7 +22,7 @@ class Decoder : public Model {
   std::vector<WeightInfo> weights() const override { return infos_; }
   int64_t ScratchBytes(const ops::Context& context, int64_t max_tokens, int64_t max_logits,
                        int64_t max_context) const override;
-  void Forward(const ops::Context& context, const StepBatch& batch, const ops::KvView& kv, float* logits,
+  void Forward(const ops::Context& context, const StepBatch& batch, std::span<const ops::KvView> kv, float* logits,
                const LayerTap* tap) const override;
 
  private:
@@ -30,14 +30,18 @@ class Decoder : public Model {
   struct Step {
     const ops::Context& context;
     const StepBatch& batch;
-    const ops::KvView& kv;
+    std::span<const ops::KvView> kv;  // one a group
     Activations a;
     int64_t num_tokens;
   };
 
-  explicit Decoder(ModelSpec spec) : spec_(std::move(spec)) {}
+  // Where a layer's cache is.
+  struct KvPlace {
+    int group = 0, layer = 0;  // among the group's layers
+  };
+  explicit Decoder(ModelSpec spec);
 
-  void CheckBatch(const StepBatch& batch, const ops::KvView& kv) const;
+  void CheckBatch(const StepBatch& batch, std::span<const ops::KvView> kv) const;
   void ComputeAngles(const Step& step) const;
   void RunLayer(const Step& step, int layer) const;
   void SelfAttention(const Step& step, int layer) const;  // normed → branch
@@ -48,6 +52,7 @@ class Decoder : public Model {
   int64_t LinearScratch(int64_t max_tokens, int64_t max_logits) const;
 
   const ModelSpec spec_;
+  std::vector<KvPlace> kv_places_;  // [num_layers]
   Weights weights_;
   std::vector<RopeFrequencies> ropes_;  // as spec_.ropes
   std::vector<WeightInfo> infos_;

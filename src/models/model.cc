@@ -1,5 +1,7 @@
 #include "models/model.h"
 
+#include <algorithm>
+
 #include "models/bind.h"
 #include "models/decoder.h"
 #include "models/spec_internal.h"
@@ -63,9 +65,20 @@ Status CheckWeights(const formats::Checkpoint& checkpoint, const ModelSpec& spec
   return Binder(checkpoint, spec, FamilyNamed(spec.family)).Bind(&weights).Annotate(checkpoint.path());
 }
 
-ops::KvLayout Model::KvLayoutFor(int block_len, ops::KvFormat format) const {
+std::vector<KvGroup> KvGroupsOf(const ModelSpec& spec) {
+  std::vector<KvGroup> groups;
+  for (int layer = 0; layer < spec.num_layers; ++layer) {
+    const int window = spec.layers[static_cast<size_t>(layer)].window;
+    auto group = std::ranges::find(groups, window, &KvGroup::window);
+    if (group == groups.end()) group = groups.insert(groups.end(), {.window = window, .layers = {}});
+    group->layers.push_back(layer);
+  }
+  return groups;
+}
+
+ops::KvLayout Model::KvLayoutFor(const KvGroup& group, int block_len, ops::KvFormat format) const {
   return {.format = format,
-          .num_layers = spec().num_layers,
+          .num_layers = static_cast<int>(group.layers.size()),
           .num_kv_heads = spec().num_kv_heads,
           .head_dim = spec().head_dim,
           .block_len = block_len};

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,15 @@ struct LoadOptions {
 // Sees hidden states as they pass: [num_tokens, hidden_size] after layer `layer` (-1: the embedding; num_layers: the
 // final norm).
 using LayerTap = std::function<void(int layer, const float* hidden, int64_t num_tokens)>;
+
+// Layers whose cache has the same life: all of it (window 0), or what a sliding window sees.
+struct KvGroup {
+  int window = 0;
+  std::vector<int> layers;
+  bool operator==(const KvGroup&) const = default;
+};
+// The groups of a model, in the order of their first layers.
+std::vector<KvGroup> KvGroupsOf(const ModelSpec& spec);
 
 struct WeightInfo {  // for `ingot info`
   std::string name;
@@ -51,15 +61,17 @@ class Model {
   virtual const ModelSpec& spec() const = 0;
   virtual int64_t weight_bytes() const = 0;  // as packed
   virtual std::vector<WeightInfo> weights() const = 0;
-  ops::KvLayout KvLayoutFor(int block_len, ops::KvFormat format) const;
+  std::vector<KvGroup> kv_groups() const { return KvGroupsOf(spec()); }
+  // The layout of the cache of a group's layers.
+  ops::KvLayout KvLayoutFor(const KvGroup& group, int block_len, ops::KvFormat format) const;
   // Scratch for batches of up to max_tokens with max_logits rows of logits, contexts up to max_context.
   virtual int64_t ScratchBytes(const ops::Context& context, int64_t max_tokens, int64_t max_logits,
                                int64_t max_context) const = 0;
 
-  // Runs the batch: writes its K and V to the cache and the wanted logits to `logits`: [L, vocab_size].
+  // Runs the batch: writes its K and V to the caches of its groups and the wanted logits to `logits`: [L, vocab_size].
   // Allocates nothing but from context.scratch. The batch was checked by its maker (INGOT_CHECK).
-  virtual void Forward(const ops::Context& context, const StepBatch& batch, const ops::KvView& kv, float* logits,
-                       const LayerTap* tap = nullptr) const = 0;
+  virtual void Forward(const ops::Context& context, const StepBatch& batch, std::span<const ops::KvView> kv,
+                       float* logits, const LayerTap* tap = nullptr) const = 0;
 };
 
 }  // namespace ingot::models

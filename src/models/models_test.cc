@@ -198,16 +198,15 @@ TEST(LayerTap, SeesTheEmbeddingEachLayerAndTheFinalNorm) {
   ops::Context context{.pool = &pool, .scratch = nullptr, .compute = ops::Compute::kExact};
   auto scratch = ops::Scratch::Allocate(model->ScratchBytes(context, 2, 1, 2)).value();
   context.scratch = &scratch;
-  ops::KvView kv{.layout = model->KvLayoutFor(32, ops::KvFormat::kF32), .num_blocks = 1};
+  ops::KvView kv{.layout = model->KvLayoutFor(model->kv_groups()[0], 32, ops::KvFormat::kF32), .num_blocks = 1};
   std::vector<std::byte> cache(static_cast<size_t>(kv.layout.block_bytes()));
   kv.data = cache.data();
   const std::vector<int32_t> ids = {7, 8}, positions = {0, 1}, cu = {0, 2}, table = {0}, slots = {0, 1}, rows = {1};
+  const KvGroupBatch group{.block_tables = table, .block_table_stride = 1, .slots = slots};
   const StepBatch batch{.token_ids = ids,
                         .positions = positions,
                         .cu_seqlens = cu,
-                        .block_tables = table,
-                        .block_table_stride = 1,
-                        .slots = slots,
+                        .groups = {&group, 1},
                         .logits_rows = rows,
                         .max_context = 2};
   std::vector<int> seen;
@@ -217,8 +216,8 @@ TEST(LayerTap, SeesTheEmbeddingEachLayerAndTheFinalNorm) {
     EXPECT_TRUE(std::isfinite(hidden[2 * model->spec().hidden_size - 1]));
   };
   std::vector<float> tapped(96), plain(96);
-  model->Forward(context, batch, kv, tapped.data(), &tap);
-  model->Forward(context, batch, kv, plain.data());
+  model->Forward(context, batch, {&kv, 1}, tapped.data(), &tap);
+  model->Forward(context, batch, {&kv, 1}, plain.data());
   EXPECT_EQ(seen, (std::vector<int>{-1, 0, 1, 2}));
   EXPECT_TRUE(SameBits(tapped, plain));
   EXPECT_EQ(scratch.used(), 0);

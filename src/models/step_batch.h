@@ -6,13 +6,18 @@
 
 namespace ingot::models {
 
-struct StepBatch {
-  std::span<const int32_t> token_ids;     // [T]
-  std::span<const int32_t> positions;     // [T]
-  std::span<const int32_t> cu_seqlens;    // [S + 1]: tokens of sequence s are [cu_seqlens[s], cu_seqlens[s + 1])
+// Where the tokens of a batch lie in the cache of one group of layers (Model::kv_groups).
+struct KvGroupBatch {
   std::span<const int32_t> block_tables;  // [S, block_table_stride]
   int64_t block_table_stride = 0;
-  std::span<const int32_t> slots;        // [T] where each token's K and V go
+  std::span<const int32_t> slots;  // [T] where each token's K and V go
+};
+
+struct StepBatch {
+  std::span<const int32_t> token_ids;    // [T]
+  std::span<const int32_t> positions;    // [T]
+  std::span<const int32_t> cu_seqlens;   // [S + 1]: tokens of sequence s are [cu_seqlens[s], cu_seqlens[s + 1])
+  std::span<const KvGroupBatch> groups;  // one a group of layers
   std::span<const int32_t> logits_rows;  // [L] tokens (in [0, T)) whose logits are wanted, ascending
   int64_t max_context = 0;               // largest position + 1
 

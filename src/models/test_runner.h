@@ -48,12 +48,14 @@ class TestRunner {
     }
     stride_ = (longest + kBlockLen - 1) / kBlockLen;
     const auto num_seqs = static_cast<int64_t>(sequences.size());
-    view_.layout = model_.KvLayoutFor(kBlockLen, options_.kv);
-    view_.num_blocks = static_cast<int32_t>(stride_ * num_seqs);
-    // What was never written is NaN: reading it shows.
-    kv_.assign(static_cast<size_t>(view_.layout.block_bytes() * view_.num_blocks), std::byte{0xFF});
-    view_.data = kv_.data();
-    for (int64_t i = 0; i < stride_ * num_seqs; ++i) tables_.push_back(view_.num_blocks - 1 - static_cast<int32_t>(i));
+    const auto num_blocks = static_cast<int32_t>(stride_ * num_seqs);
+    for (const KvGroup& group : model_.kv_groups()) {
+      const ops::KvLayout layout = model_.KvLayoutFor(group, kBlockLen, options_.kv);
+      // What was never written is NaN: reading it shows.
+      kv_.emplace_back(static_cast<size_t>(layout.block_bytes() * num_blocks), std::byte{0xFF});
+      views_.push_back({.layout = layout, .data = kv_.back().data(), .num_blocks = num_blocks});
+    }
+    for (int32_t i = 0; i < num_blocks; ++i) tables_.push_back(num_blocks - 1 - i);
     context_.pool = &pool_;
     context_.kernels = &kernels::TableFor(options_.isa);
     context_.compute = options_.compute;
@@ -85,15 +87,15 @@ class TestRunner {
     }
     if (ids.empty()) return false;
     std::vector<float> logits(ids.size() * static_cast<size_t>(model_.spec().vocab_size));
+    const std::vector<KvGroupBatch> groups(views_.size(),
+                                           {.block_tables = tables, .block_table_stride = stride_, .slots = slots});
     const StepBatch batch{.token_ids = ids,
                           .positions = positions,
                           .cu_seqlens = cu_seqlens,
-                          .block_tables = tables,
-                          .block_table_stride = stride_,
-                          .slots = slots,
+                          .groups = groups,
                           .logits_rows = rows,
                           .max_context = max_context};
-    model_.Forward(context_, batch, view_, logits.data());
+    model_.Forward(context_, batch, views_, logits.data());
     for (size_t s = 0; s < live.size(); ++s) {
       const auto vocab = static_cast<int64_t>(model_.spec().vocab_size);
       const float* from = logits.data();
@@ -107,9 +109,9 @@ class TestRunner {
   ThreadPool pool_;
   ops::Context context_{};
   ops::Scratch scratch_;
-  ops::KvView view_;
-  std::vector<std::byte> kv_;
-  std::vector<int32_t> tables_;  // [sequences, stride_]
+  std::vector<std::vector<std::byte>> kv_;  // one a group
+  std::vector<ops::KvView> views_;          // one a group
+  std::vector<int32_t> tables_;             // [sequences, stride_], the same in every group
   int64_t stride_ = 0;
 };
 

@@ -1,0 +1,153 @@
+#include "kv/cache.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace ingot::kv {
+
+Cache::Cache(const CacheOptions& options) : options_(options) {
+  INGOT_CHECK(!options.groups.empty() && options.groups.size() <= kMaxGroups);
+  PrefixIndexOptions index{.block_len = options.block_len, .granularity = options.granularity};
+  for (const GroupOptions& group : options.groups) {
+    pools_.push_back(std::make_unique<BlockPool>(group.num_blocks));
+    index.windows.push_back(group.window);
+    index.pools.push_back(pools_.back().get());
+  }
+  if (options.prefix_caching) index_ = std::make_unique<PrefixIndex>(std::move(index));
+}
+
+int64_t MostBlocksHeld(int window, const SequenceShape& shape) {
+  const int64_t all = BlocksFor(shape.num_tokens, shape.block_len);
+  if (window == 0) return all;
+  // The window, a chunk, both borders within a block, and the last whole block, which stays for the index.
+  return std::min(all, BlocksFor(window + shape.max_chunk, shape.block_len) + 2);
+}
+
+int64_t Cache::MostHeld(int group_index, int64_t num_tokens, int64_t max_chunk) const {
+  return MostBlocksHeld(group(group_index).window, {num_tokens, max_chunk, options_.block_len});
+}
+
+Holding Cache::MakeHolding(int64_t max_tokens) const {
+  Holding holding;
+  for (int g = 0; g < num_groups(); ++g) {
+    holding.tables.emplace_back(options_.block_len, BlocksFor(max_tokens, options_.block_len));
+  }
+  return holding;
+}
+
+PrefixMatch Cache::Find(std::string_view salt, std::span<const int32_t> tokens, int64_t limit) const {
+  if (!index_ || limit <= 0) return {};
+  return index_->Find(salt, tokens, limit);
+}
+
+PerGroup Cache::BlocksOfMatch(const PrefixMatch& match) const {
+  PerGroup blocks{};
+  if (match.num_tokens == 0) return blocks;
+  for (int g = 0; g < num_groups(); ++g) {
+    int64_t& count = blocks[static_cast<size_t>(g)];
+    count = index_->CountIdle(match, g);
+    if (match.partial == kNoNode) continue;
+    const bool source_is_idle = pool(g).holders(index_->BlockOf(match.partial, g)) == 0;
+    count += source_is_idle ? 2 : 1;  // the copy, and what it is made of while it is made
+  }
+  return blocks;
+}
+
+void Cache::Take(const PrefixMatch& match, Holding* holding, const CopyFn& copy) {
+  if (match.num_tokens == 0) return;
+  const int64_t whole = match.num_tokens / options_.block_len;
+  std::vector<BlockRef> sources;  // so that no eviction takes them before they are copied
+  for (int g = 0; match.partial != kNoNode && g < num_groups(); ++g) {
+    sources.push_back(pools_[static_cast<size_t>(g)]->Hold(index_->BlockOf(match.partial, g)));
+  }
+  for (int g = 0; g < num_groups(); ++g) index_->Share(match, g, &holding->tables[static_cast<size_t>(g)]);
+  if (whole > 0) holding->node = match.node;
+  holding->num_indexed = whole;
+
+  std::vector<BlockRef> copies;
+  for (size_t g = 0; g < sources.size(); ++g) {
+    auto block = TakeBlock(static_cast<int>(g));
+    INGOT_CHECK(block.has_value());
+    copies.push_back(*std::move(block));
+  }
+  for (size_t g = 0; g < copies.size(); ++g) {
+    copy(static_cast<int>(g), sources[g].id(), copies[g].id());
+    holding->tables[g].Append(std::move(copies[g]));
+  }
+}
+
+std::optional<BlockRef> Cache::TakeBlock(int group_index) {
+  BlockPool& pool = *pools_[static_cast<size_t>(group_index)];
+  auto block = pool.Allocate();
+  if (!block && index_ && index_->Evict(group_index)) block = pool.Allocate();
+  return block;
+}
+
+bool Cache::Grow(Holding* holding, int64_t num_tokens) {
+  const int64_t wanted = BlocksFor(num_tokens, options_.block_len);
+  for (int g = 0; g < num_groups(); ++g) {
+    BlockTable& table = holding->tables[static_cast<size_t>(g)];
+    while (table.size() < wanted) {
+      auto block = TakeBlock(g);
+      if (!block) return false;
+      table.Append(*std::move(block));
+    }
+  }
+  return true;
+}
+
+void Cache::Commit(Holding* holding, std::string_view salt, std::span<const int32_t> tokens, int64_t num_computed) {
+  const auto block_len = static_cast<size_t>(options_.block_len);
+  while (index_ && !holding->detached && (holding->num_indexed + 1) * options_.block_len <= num_computed) {
+    const NodeId parent = holding->num_indexed == 0 ? index_->Root(salt) : holding->node;
+    const auto block = tokens.subspan(static_cast<size_t>(holding->num_indexed) * block_len, block_len);
+    const NodeId node =
+        parent == kNoNode ? kNoNode : index_->Insert(parent, block, holding->tables, holding->num_indexed);
+    holding->detached = node == kNoNode;
+    if (holding->detached) break;
+    holding->node = node;
+    ++holding->num_indexed;
+  }
+  for (int g = 0; g < num_groups(); ++g) {
+    const int window = group(g).window;
+    if (window == 0) continue;
+    int64_t first = std::max<int64_t>(0, num_computed - window + 1) / options_.block_len;
+    // The node of the last whole block must not go while more is to come after it.
+    if (index_ && !holding->detached) first = std::min(first, holding->num_indexed - 1);
+    holding->tables[static_cast<size_t>(g)].ReleaseBefore(first);
+  }
+}
+
+void Cache::Release(Holding* holding, std::string_view salt, std::span<const int32_t> tokens, int64_t num_computed) {
+  Commit(holding, salt, tokens, num_computed);
+  const int64_t whole = holding->num_indexed * options_.block_len;
+  if (index_ && !holding->detached && num_computed > whole) {
+    const NodeId parent = holding->num_indexed == 0 ? index_->Root(salt) : holding->node;
+    const auto part = tokens.subspan(static_cast<size_t>(whole), static_cast<size_t>(num_computed - whole));
+    if (parent != kNoNode) index_->Insert(parent, part, holding->tables, holding->num_indexed);
+  }
+  for (BlockTable& table : holding->tables) table.Clear();
+  holding->node = kNoNode;
+  holding->num_indexed = 0;
+  holding->detached = false;
+}
+
+CacheStats Cache::stats() const {
+  CacheStats stats;
+  for (const auto& pool : pools_) {
+    stats.total += pool->num_blocks();
+    stats.free += pool->num_free();
+    stats.idle += pool->num_idle();
+  }
+  return stats;
+}
+
+bool Cache::CheckIntegrity() const {
+  for (const auto& pool : pools_) {
+    if (!pool->CheckIntegrity()) return false;
+  }
+  return !index_ || index_->CheckIntegrity();
+}
+
+}  // namespace ingot::kv

@@ -1,0 +1,99 @@
+// The bookkeeping of a KV cache: groups of layers with blocks of their own, and the prefix index over them. Integers
+// only; whoever owns the bytes copies them when asked to.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kv/block_pool.h"
+#include "kv/block_table.h"
+#include "kv/prefix_index.h"
+
+namespace ingot::kv {
+
+inline constexpr int kMaxGroups = 4;  // kinds of layers of one model; more are refused when it is loaded
+using PerGroup = std::array<int64_t, kMaxGroups>;
+
+// Blocks that a sequence of num_tokens holds at most at once in a group with this window, when it is computed in chunks
+// of max_chunk tokens.
+struct SequenceShape {
+  int64_t num_tokens, max_chunk;
+  int block_len;
+};
+int64_t MostBlocksHeld(int window, const SequenceShape& shape);
+
+struct GroupOptions {
+  int window = 0;  // positions that a query sees with its own; 0: all
+  int32_t num_blocks = 1;
+};
+
+struct CacheOptions {
+  int block_len = 64;
+  std::vector<GroupOptions> groups;
+  bool prefix_caching = true;
+  int granularity = 1;  // hits end on multiples of it
+};
+
+struct CacheStats {
+  int64_t total = 0, free = 0, idle = 0;  // blocks of all groups; idle: kept for later hits, held by nobody
+};
+
+// What a sequence holds of the cache.
+struct Holding {
+  std::vector<BlockTable> tables;  // one a group
+  NodeId node = kNoNode;           // of its last whole block in the index
+  int64_t num_indexed = 0;         // whole blocks in the index
+  bool detached = false;           // the index had no room: nothing more of it is kept
+};
+
+// Thread safety: none; the engine thread owns it. Outlives its Holdings.
+// Invariants: per group, free + idle + held == total; what a Holding's tables have from their begin on is held.
+class Cache {
+ public:
+  explicit Cache(const CacheOptions& options);
+
+  int num_groups() const { return static_cast<int>(pools_.size()); }
+  int block_len() const { return options_.block_len; }
+  const GroupOptions& group(int index) const { return options_.groups[static_cast<size_t>(index)]; }
+  const BlockPool& pool(int group) const { return *pools_[static_cast<size_t>(group)]; }
+
+  // Blocks that can be had: free ones, and idle ones after eviction.
+  int64_t Available(int group) const { return pool(group).num_free() + pool(group).num_idle(); }
+  // MostBlocksHeld of the group.
+  int64_t MostHeld(int group, int64_t num_tokens, int64_t max_chunk) const;
+
+  Holding MakeHolding(int64_t max_tokens) const;
+  // What the index has of these tokens, at most `limit` of them.
+  PrefixMatch Find(std::string_view salt, std::span<const int32_t> tokens, int64_t limit) const;
+  // Blocks that taking the match makes unavailable, its copy included.
+  PerGroup BlocksOfMatch(const PrefixMatch& match) const;
+  using CopyFn = std::function<void(int group, int32_t from, int32_t to)>;
+  // Lets an empty holding begin with the match, whose last, partial block is copied. REQUIRES: BlocksOfMatch are
+  // available.
+  void Take(const PrefixMatch& match, Holding* holding, const CopyFn& copy);
+
+  // Takes blocks until num_tokens fit, evicting idle ones; false, with what it got kept, when there are not enough.
+  [[nodiscard]] bool Grow(Holding* holding, int64_t num_tokens);
+  // The first num_computed tokens are computed: whole blocks enter the index, what no window sees any more goes back.
+  void Commit(Holding* holding, std::string_view salt, std::span<const int32_t> tokens, int64_t num_computed);
+  // Gives everything back. The blocks of the first num_computed tokens stay for later hits.
+  void Release(Holding* holding, std::string_view salt, std::span<const int32_t> tokens, int64_t num_computed);
+
+  CacheStats stats() const;
+  bool CheckIntegrity() const;
+
+ private:
+  std::optional<BlockRef> TakeBlock(int group);
+
+  CacheOptions options_;
+  std::vector<std::unique_ptr<BlockPool>> pools_;
+  std::unique_ptr<PrefixIndex> index_;  // null without prefix caching
+};
+
+}  // namespace ingot::kv
