@@ -1,7 +1,9 @@
 // Attention of a decoding batch and of a prefilled prompt, beside the machine's limits for reading memory and for fp32
 // multiply-adds, which are measured in the same round; medians over rounds. The layers of the cache together are far
 // larger than caches, so that decoding reads memory.
-//   attention_bench [--threads N] [--rounds N] [--isa NAME]
+// Every format of the cache takes its turn in every round; `of_f16` is its time over fp16's.
+//   attention_bench [--threads N] [--rounds N] [--isa NAME] [--only TEXT]
+// TEXT: part of e.g. "llama-8b batch 1 context 8192 chunk 1".
 // One JSON object per line on stdout.
 #include <fmt/format.h>
 
@@ -24,6 +26,7 @@ namespace {
 struct Options {
   int threads = 2, rounds = 5;
   kernels::Isa isa = kernels::ChosenIsa();
+  std::string only;
 };
 
 struct Case {
@@ -34,12 +37,19 @@ struct Case {
   int chunk;    // tokens of each that are computed: 1 when decoding
 };
 
-constexpr Case kCases[] = {{"smollm2-135m", 9, 3, 64, 1, 1024, 1},   {"smollm2-135m", 9, 3, 64, 1, 8192, 1},
-                           {"smollm2-135m", 9, 3, 64, 8, 2048, 1},   {"llama-8b", 32, 8, 128, 1, 1024, 1},
+constexpr Case kCases[] = {{"smollm2-135m", 9, 3, 64, 1, 2048, 1},   {"smollm2-135m", 9, 3, 64, 1, 8192, 1},
+                           {"smollm2-135m", 9, 3, 64, 8, 2048, 1},   {"llama-8b", 32, 8, 128, 1, 2048, 1},
                            {"llama-8b", 32, 8, 128, 1, 8192, 1},     {"llama-8b", 32, 8, 128, 1, 32768, 1},
                            {"llama-8b", 32, 8, 128, 16, 2048, 1},    {"smollm2-135m", 9, 3, 64, 1, 512, 512},
                            {"smollm2-135m", 9, 3, 64, 1, 4096, 512}, {"smollm2-135m", 9, 3, 64, 1, 4096, 4096},
                            {"llama-8b", 32, 8, 128, 1, 512, 512},    {"llama-8b", 32, 8, 128, 1, 4096, 512}};
+
+struct NamedFormat {
+  ops::KvFormat format;
+  const char* name;
+};
+constexpr NamedFormat kFormats[] = {
+    {ops::KvFormat::kF16, "f16"}, {ops::KvFormat::kI8, "i8"}, {ops::KvFormat::kI4, "i4"}};
 
 double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -89,84 +99,123 @@ double ReadLimit(ThreadPool& pool, const std::vector<uint64_t>& buffer) {
   return static_cast<double>(buffer.size() * 8) / (Now() - begin);
 }
 
-// A cache of enough layers, filled with small numbers, and a step's queries.
+// A cache of enough layers, filled with small numbers, and a step's queries; and what came of it.
 struct Setup {
+  const Case& c;
   ops::KvView kv;
-  Buffer bytes;
-  std::vector<int32_t> block_tables, positions, cu_seqlens = {0};
+  Buffer bytes, tails;
+  std::vector<int32_t> block_tables, positions, cu_seqlens = {0}, tail_slots;
   std::vector<float> q, out;
   int64_t blocks_per_seq;
+  std::vector<double> seconds, of_f16, read_share, fma_share;
 
-  explicit Setup(const Case& c) : blocks_per_seq((c.context + 63) / 64) {
+  Setup(const Case& shape, ops::KvFormat format) : c(shape), blocks_per_seq((c.context + 63) / 64) {
     kv.num_blocks = static_cast<int32_t>(c.batch * blocks_per_seq);
-    kv.layout = {ops::KvFormat::kF16, 1, c.num_kv_heads, c.head_dim, 64};
+    kv.layout = {format, 1, c.num_kv_heads, c.head_dim, 64};
     const int64_t layer_bytes = kv.num_blocks * kv.layout.block_bytes();
-    kv.layout.num_layers = static_cast<int>(std::max<int64_t>(1, (int64_t{1} << 29) / layer_bytes));
-    bytes = Buffer::Allocate(kv.num_blocks * kv.layout.block_bytes()).value();
+    kv.layout.num_layers = static_cast<int>(std::max<int64_t>(1, (int64_t{1} << 28) / layer_bytes));
+    bytes = Filled(kv.num_blocks * kv.layout.block_bytes());
+    tails = Filled(std::max<int64_t>(64, c.batch * kv.layout.tail_bytes()));
     kv.data = bytes.data();
-    auto* half = reinterpret_cast<uint16_t*>(kv.data);
+    kv.tails = tails.data();
+    kv.num_tails = c.batch;
     std::mt19937 random(1);
-    for (int64_t i = 0; i < bytes.size() / 2; ++i) half[i] = static_cast<uint16_t>((i * 37 & 0x83ff) | 0x3000);
     block_tables.resize(static_cast<size_t>(kv.num_blocks));
     std::iota(block_tables.begin(), block_tables.end(), 0);
     std::shuffle(block_tables.begin(), block_tables.end(), random);
     for (int s = 0; s < c.batch; ++s) {
       for (int p = c.context - c.chunk; p < c.context; ++p) positions.push_back(p);
       cu_seqlens.push_back(static_cast<int32_t>(positions.size()));
+      tail_slots.push_back(s);
     }
     q.resize(positions.size() * static_cast<size_t>(c.num_heads * c.head_dim));
     for (float& x : q) x = static_cast<float>(random() % 2001) / 1000 - 1;
     out.resize(q.size());
   }
+
+  // Halves of ±0.125…0.25, which are also codes of every kind and sensible scales.
+  static Buffer Filled(int64_t size) {
+    Buffer buffer = Buffer::Allocate(size).value();
+    auto* half = reinterpret_cast<uint16_t*>(buffer.data());
+    for (int64_t i = 0; i < size / 2; ++i) half[i] = static_cast<uint16_t>((i * 37 & 0x83ff) | 0x3000);
+    return buffer;
+  }
+
+  int64_t ScratchBytes(const ops::Context& context) const {
+    return ops::AttentionScratchBytes(context, cu_seqlens.back(), c.num_heads, c.head_dim, c.context) +
+           ops::StepTilesScratchBytes(kv.layout, cu_seqlens.back(), c.batch);
+  }
+  // Of one layer: each visible position is read once, and takes part in two products per head and dim.
+  double ReadBytes() const {
+    return static_cast<double>(kv.layout.bytes_per_token()) / kv.layout.num_layers * c.batch * c.context;
+  }
+  double Products() const {
+    const double pairs = c.batch * (c.chunk * (c.context - c.chunk) + c.chunk * (c.chunk + 1.0) / 2);
+    return 2 * pairs * c.num_heads * c.head_dim;
+  }
+
+  void RunLayer(const ops::Context& context, const ops::StepTiles& tiles, int layer) {
+    ops::Attention(context, {.q = q.data(),
+                             .q_stride = int64_t{c.num_heads} * c.head_dim,
+                             .out = out.data(),
+                             .num_heads = c.num_heads,
+                             .positions = positions.data(),
+                             .cu_seqlens = cu_seqlens.data(),
+                             .num_seqs = c.batch,
+                             .block_tables = block_tables.data(),
+                             .block_table_stride = blocks_per_seq,
+                             .kv = kv,
+                             .layer = layer,
+                             .scale = 1 / std::sqrt(static_cast<float>(c.head_dim)),
+                             .softcap = 0,
+                             .window = 0,
+                             .tiles = &tiles});
+  }
+
+  // Seconds a layer takes.
+  double Time(const ops::Context& context) {
+    const ops::Scratch::Mark mark(*context.scratch);
+    const ops::StepTiles tiles = ops::PlanStepTiles(*context.scratch, kv.layout, {positions, cu_seqlens, tail_slots});
+    const int enough = std::clamp(static_cast<int>(1e10 / Products()), 1, 8);
+    const int layers = c.chunk == 1 ? kv.layout.num_layers : enough;
+    const double begin = Now();
+    for (int layer = 0; layer < layers; ++layer) RunLayer(context, tiles, layer % kv.layout.num_layers);
+    return (Now() - begin) / layers;
+  }
 };
 
-void RunLayer(const ops::Context& context, const Case& c, Setup& setup, int layer) {
-  ops::Attention(context, {.q = setup.q.data(),
-                           .q_stride = int64_t{c.num_heads} * c.head_dim,
-                           .out = setup.out.data(),
-                           .num_heads = c.num_heads,
-                           .positions = setup.positions.data(),
-                           .cu_seqlens = setup.cu_seqlens.data(),
-                           .num_seqs = c.batch,
-                           .block_tables = setup.block_tables.data(),
-                           .block_table_stride = setup.blocks_per_seq,
-                           .kv = setup.kv,
-                           .layer = layer,
-                           .scale = 1 / std::sqrt(static_cast<float>(c.head_dim)),
-                           .softcap = 0,
-                           .window = 0});
+void Print(const Options& options, const Case& c, const char* format, const Setup& s) {
+  const double seconds = Median(s.seconds);
+  fmt::print(
+      "{{\"model\": \"{}\", \"batch\": {}, \"context\": {}, \"chunk\": {}, \"kv\": \"{}\", \"threads\": {}, "
+      "\"isa\": \"{}\", \"us_per_layer\": {:.1f}, \"of_f16\": {:.3f}, \"gbyte_per_s\": {:.2f}, \"read_share\": {:.3f}, "
+      "\"gmac_per_s\": {:.1f}, \"fma_share\": {:.3f}}}\n",
+      c.model, c.batch, c.context, c.chunk, format, options.threads, kernels::IsaName(options.isa), seconds * 1e6,
+      Median(s.of_f16), s.ReadBytes() / seconds / 1e9, Median(s.read_share), s.Products() / seconds / 1e9,
+      Median(s.fma_share));
+  std::fflush(stdout);
 }
 
 void Measure(const Options& options, const Case& c, ThreadPool& pool, const std::vector<uint64_t>& memory) {
-  Setup setup(c);
+  std::vector<Setup> setups;
   ops::Context context{.pool = &pool, .scratch = nullptr, .kernels = &kernels::TableFor(options.isa)};
-  ops::Scratch scratch = ops::Scratch::Allocate(ops::AttentionScratchBytes(context, setup.cu_seqlens.back(),
-                                                                           c.num_heads, c.head_dim, c.context))
-                             .value();
-  context.scratch = &scratch;
-  // Of one layer: each visible position is read once, and takes part in two products per head and dim.
-  const double bytes = 4.0 * c.batch * c.context * c.num_kv_heads * c.head_dim;
-  const double pairs = c.batch * (c.chunk * (c.context - c.chunk) + c.chunk * (c.chunk + 1.0) / 2);
-  const double products = 2 * pairs * c.num_heads * c.head_dim;
-  const int layers = c.chunk == 1 ? setup.kv.layout.num_layers : std::clamp(static_cast<int>(1e10 / products), 1, 8);
-  std::vector<double> seconds, read, fma, read_share, fma_share;
-  for (int round = 0; round < options.rounds; ++round) {
-    read.push_back(ReadLimit(pool, memory));
-    fma.push_back(FmaLimit(pool, options.isa));
-    const double begin = Now();
-    for (int layer = 0; layer < layers; ++layer) RunLayer(context, c, setup, layer % setup.kv.layout.num_layers);
-    seconds.push_back((Now() - begin) / layers);
-    read_share.push_back(bytes / seconds.back() / read.back());
-    fma_share.push_back(products / seconds.back() / fma.back());
+  int64_t scratch_bytes = 0;
+  for (const NamedFormat& f : kFormats) {
+    setups.emplace_back(c, f.format);
+    scratch_bytes = std::max(scratch_bytes, setups.back().ScratchBytes(context));
   }
-  fmt::print(
-      "{{\"model\": \"{}\", \"batch\": {}, \"context\": {}, \"chunk\": {}, \"threads\": {}, \"isa\": \"{}\", "
-      "\"us_per_layer\": {:.1f}, \"gbyte_per_s\": {:.2f}, \"read_limit_gbyte_per_s\": {:.2f}, \"read_share\": {:.3f}, "
-      "\"gmac_per_s\": {:.1f}, \"fma_limit_gmac_per_s\": {:.1f}, \"fma_share\": {:.3f}}}\n",
-      c.model, c.batch, c.context, c.chunk, options.threads, kernels::IsaName(options.isa), Median(seconds) * 1e6,
-      bytes / Median(seconds) / 1e9, Median(read) / 1e9, Median(read_share), products / Median(seconds) / 1e9,
-      Median(fma) / 1e9, Median(fma_share));
-  std::fflush(stdout);
+  ops::Scratch scratch = ops::Scratch::Allocate(scratch_bytes).value();
+  context.scratch = &scratch;
+  for (int round = 0; round < options.rounds; ++round) {
+    const double read = ReadLimit(pool, memory), fma = FmaLimit(pool, options.isa);
+    for (Setup& s : setups) {
+      s.seconds.push_back(s.Time(context));
+      s.of_f16.push_back(s.seconds.back() / setups[0].seconds.back());
+      s.read_share.push_back(s.ReadBytes() / s.seconds.back() / read);
+      s.fma_share.push_back(s.Products() / s.seconds.back() / fma);
+    }
+  }
+  for (size_t i = 0; i < setups.size(); ++i) Print(options, c, kFormats[i].name, setups[i]);
 }
 
 int Main(int argc, char** argv) {
@@ -176,10 +225,14 @@ int Main(int argc, char** argv) {
     if (name == "--isa" && !kernels::ParseIsa(value, &options.isa)) return 2;
     if (name == "--threads") options.threads = std::stoi(value);
     if (name == "--rounds") options.rounds = std::stoi(value);
+    if (name == "--only") options.only = value;
   }
   ThreadPool pool(options.threads);
   const std::vector<uint64_t> memory(size_t{1} << 26, 1);
-  for (const Case& c : kCases) Measure(options, c, pool, memory);
+  for (const Case& c : kCases) {
+    const std::string label = fmt::format("{} batch {} context {} chunk {}", c.model, c.batch, c.context, c.chunk);
+    if (label.find(options.only) != std::string::npos) Measure(options, c, pool, memory);
+  }
   return 0;
 }
 
