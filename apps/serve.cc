@@ -16,7 +16,7 @@ namespace {
 struct ServeFlags {
   ModelFlags model;
   std::string model_name, server_name = "127.0.0.1";
-  int server_port = 23333, tp = 1, quant_policy = 0;
+  int server_port = 23333, tp = 1;
   double drain_timeout = 30;
 };
 
@@ -27,9 +27,6 @@ Status CheckFlags(const ServeFlags& flags) {
     return InvalidArgument("--drain-timeout {} is outside 0…86400 seconds", flags.drain_timeout);
   if (flags.tp != 1)
     return InvalidArgument("--tp {}: this build computes on one CPU device; --tp 1 is what it has", flags.tp);
-  if (flags.quant_policy != 0)
-    return Unsupported("--quant-policy {}: this build keeps the KV cache in fp16; use --quant-policy 0",
-                       flags.quant_policy);
   return {};
 }
 
@@ -111,7 +108,6 @@ void DeclareServe(Flags& root) {
   api.Add("--server-port", &flags->server_port, "port to listen on; 0: any free one");
   api.Add("--max-queue", &flags->model.options.max_queue, "requests that wait for a slot; more get 429");
   api.Add("--tp", &flags->tp, "devices to split a layer over");
-  api.Add("--quant-policy", &flags->quant_policy, "bits of the KV cache: 0 is fp16");
   api.Add("--drain-timeout", &flags->drain_timeout,
           "seconds that running requests get when the server is told to stop");
   api.Example("ingot serve api_server smollm2");

@@ -74,7 +74,8 @@ TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
         .max_context = 256,
         .block_len = random() % 2 == 0 ? 32 : 64,
         .num_blocks = std::vector<int32_t>(model.kv_groups().size(), static_cast<int32_t>(8 + random() % 5)),
-        .prefix_caching = random() % 5 != 0};
+        .prefix_caching = random() % 5 != 0,
+        .kv_format = round % 2 == 0 ? ops::KvFormat::kF16 : ops::KvFormat::kI4};
     auto core = MakeCore(model, options, pool);
     const std::vector<Request> requests = RequestsWithCommonBeginnings(random, 40);
     std::deque<Told> told(requests.size());
@@ -134,6 +135,39 @@ TEST(Core, ANextTurnComputesOnlyWhatIsNew) {
       EXPECT_TRUE(told == Alone(model, request, pool));
       model.on_forward = [&](const models::StepBatch& batch) { computed += batch.num_tokens(); };
     }
+  }
+}
+
+// An int4 cache has whole tiles of 32 tokens only: up to 31 more are computed.
+TEST(Core, WithAnInt4CacheANextTurnComputesWhatIsNewAndAPartOfATile) {
+  FakeModel model(kVocab);
+  ThreadPool pool(1);
+  auto core = MakeCore(model,
+                       {.max_batch_size = 2,
+                        .max_prefill_tokens = 50,
+                        .max_context = 2000,
+                        .block_len = 64,
+                        .num_blocks = {40},
+                        .kv_format = ops::KvFormat::kI4},
+                       pool);
+  std::vector<int32_t> history;
+  for (int turn = 0; turn < 20; ++turn) {
+    Request request{.prompt = history, .max_tokens = 10, .sampling = {.temperature = 0}};
+    for (int i = 0; i < 13; ++i) request.prompt.push_back(20 + turn + i);
+    Told told;
+    int64_t cached = -1;
+    request.on_event = [&, record = Record(&told)](const Event& event) {
+      record(event);
+      cached = event.cached_tokens;
+    };
+    core->Add(static_cast<RequestId>(turn), request, Clock::now());
+    while (core->Step()) {
+    }
+    const int64_t forwarded = std::max<int64_t>(0, std::ssize(history) - 1);
+    EXPECT_EQ(cached, forwarded / 32 * 32) << "turn " << turn;
+    EXPECT_TRUE(told == Alone(model, request, pool));
+    history = request.prompt;
+    history.insert(history.end(), told.tokens.begin(), told.tokens.end());
   }
 }
 

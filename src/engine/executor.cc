@@ -16,7 +16,11 @@ int64_t MaxTokens(const ExecutorOptions& options) { return options.max_prefill_t
 int64_t ScratchBytes(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool) {
   // ScratchBytes only reads the context's pool and kernels. Scoring wants logits of a whole chunk.
   const ops::Context context{.pool = &pool, .scratch = nullptr, .compute = options.compute};
-  return model.ScratchBytes(context, MaxTokens(options), MaxTokens(options), options.max_context);
+  return model.ScratchBytes(context, {.max_tokens = MaxTokens(options),
+                                      .max_seqs = options.max_batch_size,
+                                      .max_logits = MaxTokens(options),
+                                      .max_context = options.max_context,
+                                      .kv_format = options.kv_format});
 }
 
 }  // namespace
@@ -27,11 +31,13 @@ ExecutorBytes Executor::BytesFor(const models::Model& model, const ExecutorOptio
   const int64_t sampling = pool.num_threads() * vocab_size * static_cast<int64_t>(sizeof(sampling::Candidate));
   const std::vector<models::KvGroup> groups = model.kv_groups();
   INGOT_CHECK(groups.size() == options.num_blocks.size());
-  int64_t kv = 0;
+  ExecutorBytes bytes{.workspace = ScratchBytes(model, options, pool) + logits + sampling};
   for (size_t g = 0; g < groups.size(); ++g) {
-    kv += options.num_blocks[g] * model.KvLayoutFor(groups[g], options.block_len, options.kv_format).block_bytes();
+    const ops::KvLayout layout = model.KvLayoutFor(groups[g], options.block_len, options.kv_format);
+    bytes.kv += options.num_blocks[g] * layout.block_bytes();
+    bytes.tails += options.max_batch_size * layout.tail_bytes();
   }
-  return {.kv = kv, .workspace = ScratchBytes(model, options, pool) + logits + sampling};
+  return bytes;
 }
 
 Result<std::unique_ptr<Executor>> Executor::Create(const models::Model& model, const ExecutorOptions& options,
@@ -60,16 +66,24 @@ Status Executor::AllocateCache() {
     Group& group = groups_.emplace_back();
     group.window = groups[g].window;
     INGOT_ASSIGN_OR_RETURN(group.bytes, Buffer::Allocate(num_blocks * layout.block_bytes()));
+    INGOT_ASSIGN_OR_RETURN(group.tails, Buffer::Allocate(options_.max_batch_size * layout.tail_bytes()));
     group.block_tables.resize(max_seqs * static_cast<size_t>(block_table_stride_));
     group.slots.reserve(max_tokens);
-    views_.push_back({.layout = layout, .data = group.bytes.data(), .num_blocks = num_blocks});
+    views_.push_back({.layout = layout,
+                      .data = group.bytes.data(),
+                      .num_blocks = num_blocks,
+                      .tails = group.tails.data(),
+                      .num_tails = options_.max_batch_size});
   }
   group_batches_.resize(groups_.size());
   return {};
 }
 
 kv::CacheOptions Executor::cache_options() const {
-  kv::CacheOptions cache{.block_len = options_.block_len, .prefix_caching = options_.prefix_caching};
+  // In an int4 cache are whole tiles only.
+  kv::CacheOptions cache{.block_len = options_.block_len,
+                         .prefix_caching = options_.prefix_caching,
+                         .granularity = options_.kv_format == ops::KvFormat::kI4 ? ops::kKvTile : 1};
   for (size_t g = 0; g < groups_.size(); ++g) cache.groups.push_back({groups_[g].window, options_.num_blocks[g]});
   return cache;
 }
@@ -92,6 +106,7 @@ Executor::Executor(const models::Model& model, const ExecutorOptions& options, T
   positions_.reserve(max_tokens);
   logits_rows_.reserve(max_tokens);
   cu_seqlens_.reserve(max_seqs + 1);
+  tail_slots_.reserve(max_seqs);
   drawn_.reserve(max_seqs);
   for (int i = 0; i < pool.num_threads(); ++i) workspaces_.emplace_back(model.spec().vocab_size);
 }
@@ -100,12 +115,14 @@ void Executor::BeginBatch() {
   token_ids_.clear();
   positions_.clear();
   logits_rows_.clear();
+  tail_slots_.clear();
   cu_seqlens_.assign(1, 0);
   for (Group& group : groups_) group.slots.clear();
   max_context_ = 0;
 }
 
-void Executor::AppendTokens(std::span<const int32_t> token_ids, int64_t begin, const kv::Holding& blocks) {
+void Executor::AppendTokens(std::span<const int32_t> token_ids, int64_t begin, const kv::Holding& blocks,
+                            int32_t slot) {
   const size_t seq = cu_seqlens_.size() - 1;
   const int64_t end = begin + static_cast<int64_t>(token_ids.size());
   token_ids_.insert(token_ids_.end(), token_ids.begin(), token_ids.end());
@@ -117,6 +134,7 @@ void Executor::AppendTokens(std::span<const int32_t> token_ids, int64_t begin, c
                                        static_cast<std::ptrdiff_t>(seq * static_cast<size_t>(block_table_stride_)));
   }
   cu_seqlens_.push_back(static_cast<int32_t>(token_ids_.size()));
+  tail_slots_.push_back(slot);
   max_context_ = std::max(max_context_, end);
 }
 
@@ -132,6 +150,7 @@ void Executor::EndBatchAndForward(float* logits, const models::LayerTap* tap) {
                                 .positions = positions_,
                                 .cu_seqlens = cu_seqlens_,
                                 .groups = group_batches_,
+                                .tail_slots = tail_slots_,
                                 .logits_rows = logits_rows_,
                                 .max_context = max_context_};
   const ops::Context context{.pool = &pool_, .scratch = &scratch_, .compute = options_.compute};
@@ -144,7 +163,7 @@ void Executor::Run(std::span<const Work> work, std::span<Sequence* const> slots,
   for (const Work& w : work) {
     Sequence& sequence = *slots[static_cast<size_t>(w.slot)];
     AppendTokens(std::span(sequence.tokens).subspan(static_cast<size_t>(w.begin), static_cast<size_t>(w.count)),
-                 w.begin, sequence.blocks);
+                 w.begin, sequence.blocks, w.slot);
     if (!w.sample) continue;
     logits_rows_.push_back(static_cast<int32_t>(token_ids_.size()) - 1);
     drawn_.push_back(&sequence);
@@ -185,7 +204,7 @@ Status Executor::Score(std::span<const int32_t> token_ids, const ScoreOptions& o
                                holding.tables[0].size() + cache.Available(0));
     }
     BeginBatch();
-    AppendTokens(token_ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), begin, holding);
+    AppendTokens(token_ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin)), begin, holding, 0);
     const int64_t first = std::clamp(options.first_position, begin, end);
     for (int64_t position = first; position < end; ++position) {
       logits_rows_.push_back(static_cast<int32_t>(position - begin));

@@ -25,7 +25,9 @@ struct ExecutorOptions {
 };
 
 struct ExecutorBytes {
-  int64_t kv = 0, workspace = 0;
+  int64_t kv = 0;
+  int64_t tails = 0;  // of an int4 cache: the last tokens of every slot's sequence, in fp16
+  int64_t workspace = 0;
 };
 
 struct StepResult {
@@ -54,7 +56,8 @@ class Executor {
   void Run(std::span<const Work> work, std::span<Sequence* const> slots, std::span<StepResult> results);
 
   // The raw logits of one sequence's positions, ascending. Takes blocks from `cache` for as long as it runs; they do
-  // not enter its index. kResourceExhausted when they do not suffice.
+  // not enter its index. kResourceExhausted when they do not suffice. REQUIRES: no slot is live (it uses the first's
+  // tail)
   Status Score(std::span<const int32_t> token_ids, const ScoreOptions& options, kv::Cache& cache, LogitsFn on_logits);
 
   // What the bookkeeping of the cache has to be like.
@@ -69,7 +72,7 @@ class Executor {
   Executor(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool, ops::Scratch scratch);
   Status AllocateCache();
   void BeginBatch();
-  void AppendTokens(std::span<const int32_t> token_ids, int64_t begin, const kv::Holding& blocks);
+  void AppendTokens(std::span<const int32_t> token_ids, int64_t begin, const kv::Holding& blocks, int32_t slot);
   void EndBatchAndForward(float* logits, const models::LayerTap* tap);
 
   const models::Model& model_;
@@ -79,7 +82,7 @@ class Executor {
   // One group of layers: its part of the cache, and where the batch under way lies in it.
   struct Group {
     int window = 0;
-    Buffer bytes;
+    Buffer bytes, tails;
     std::vector<int32_t> block_tables;  // [max_batch_size, block_table_stride_]
     std::vector<int32_t> slots;         // [T]
   };
@@ -89,7 +92,7 @@ class Executor {
   Tensor logits_;                                    // [max_batch_size, vocab_size]
   int64_t block_table_stride_;
   // The batch under way; capacity for the largest step.
-  std::vector<int32_t> token_ids_, positions_, cu_seqlens_, logits_rows_;
+  std::vector<int32_t> token_ids_, positions_, cu_seqlens_, logits_rows_, tail_slots_;
   int64_t max_context_ = 0;
   std::vector<sampling::Workspace> workspaces_;  // [num_threads]
   std::vector<Sequence*> drawn_;                 // whose logits the step has

@@ -36,22 +36,26 @@ class FakeModel : public models::Model {
   const models::ModelSpec& spec() const override { return spec_; }
   int64_t weight_bytes() const override { return 1000; }
   std::vector<models::WeightInfo> weights() const override { return {}; }
-  int64_t ScratchBytes(const ops::Context&, int64_t, int64_t, int64_t) const override { return 64; }
+  int64_t ScratchBytes(const ops::Context&, const models::ForwardLimits&) const override { return 64; }
 
   void Forward(const ops::Context&, const models::StepBatch& batch, std::span<const ops::KvView> kv, float* logits,
                const models::LayerTap* tap) const override {
     if (on_forward) on_forward(batch);
     INGOT_CHECK(kv.size() == spec_.layers.size() && batch.groups.size() == kv.size());
-    for (size_t g = 0; g < kv.size(); ++g) Write(batch, batch.groups[g], kv[g]);
+    const bool has_tails = kv[0].layout.format == ops::KvFormat::kI4;
+    for (size_t g = 0; g < kv.size() && !has_tails; ++g) Write(batch, batch.groups[g], kv[g]);
     int64_t row = 0;
     for (int64_t seq = 0; seq < batch.num_seqs(); ++seq) {
       for (int32_t t = At(batch.cu_seqlens, seq); t < At(batch.cu_seqlens, seq + 1); ++t) {
+        for (size_t g = 0; g < kv.size() && has_tails; ++g) {
+          WriteToTail(TextOf(batch, g, seq, kv[g]), {At(batch.token_ids, t), At(batch.positions, t)},
+                      At(batch.groups[g].slots, t));
+        }
         if (row == std::ssize(batch.logits_rows) || At(batch.logits_rows, row) != t) continue;
         uint64_t hash = salt + 1;
         for (size_t g = 0; g < kv.size() && hash != 0; ++g) {
-          const models::KvGroupBatch& group = batch.groups[g];
-          const int32_t* table = group.block_tables.data() + seq * group.block_table_stride;
-          hash = HashOfSeen(hash, table, {At(batch.positions, t), spec_.layers[g].window}, kv[g]);
+          const Query query{At(batch.positions, t), spec_.layers[g].window};
+          hash = HashOfSeen(hash, TextOf(batch, g, seq, kv[g]), query);
         }
         FillRow(hash, logits + row++ * spec_.vocab_size);
       }
@@ -76,6 +80,23 @@ class FakeModel : public models::Model {
   struct Cell {
     int32_t token, position;
   };
+  // What a sequence has written to the cache of a group: in its blocks, but with an int4 cache what comes after the
+  // last multiple of 32 in its tail.
+  struct Text {
+    const int32_t* table;
+    const ops::KvView& kv;
+    std::byte* tail;  // null but for int4
+
+    std::byte* TailCell(int64_t position) const {
+      return tail + position % ops::kKvTile * static_cast<int64_t>(sizeof(Cell));
+    }
+  };
+  static Text TextOf(const models::StepBatch& batch, size_t group, int64_t seq, const ops::KvView& kv) {
+    const models::KvGroupBatch& where = batch.groups[group];
+    const bool has_tail = kv.layout.format == ops::KvFormat::kI4;
+    return {where.block_tables.data() + seq * where.block_table_stride, kv,
+            has_tail ? kv.tails + At(batch.tail_slots, seq) * kv.layout.tail_bytes() : nullptr};
+  }
   static std::byte* CellAt(const ops::KvView& kv, int64_t slot) {
     INGOT_CHECK(slot >= 0 && slot < int64_t{kv.num_blocks} * kv.layout.block_len);
     return kv.data + slot / kv.layout.block_len * kv.layout.block_bytes() +
@@ -92,6 +113,15 @@ class FakeModel : public models::Model {
     INGOT_CHECK(batch.max_context == furthest + 1);
   }
 
+  // A full tail goes into the cache.
+  static void WriteToTail(const Text& text, Cell cell, int64_t slot) {
+    std::memcpy(text.TailCell(cell.position), &cell, sizeof(cell));
+    if (cell.position % ops::kKvTile != ops::kKvTile - 1) return;
+    for (int64_t i = 0; i < ops::kKvTile; ++i) {
+      std::memcpy(CellAt(text.kv, slot - ops::kKvTile + 1 + i), text.TailCell(i), sizeof(cell));
+    }
+  }
+
   static uint64_t Mix(uint64_t x) {
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
@@ -102,15 +132,16 @@ class FakeModel : public models::Model {
     int32_t position;
     int window;  // 0: it sees all before it
   };
-  static uint64_t HashOfSeen(uint64_t hash, const int32_t* table, Query query, const ops::KvView& kv) {
+  static uint64_t HashOfSeen(uint64_t hash, const Text& text, Query query) {
     hash = Mix(hash);
+    const int block_len = text.kv.layout.block_len;
     bool poisoned = false;
     const int32_t first = query.window > 0 ? std::max(0, query.position - query.window + 1) : 0;
     for (int32_t position = first; position <= query.position; ++position) {
       Cell cell;
-      const int64_t slot =
-          int64_t{table[position / kv.layout.block_len]} * kv.layout.block_len + position % kv.layout.block_len;
-      std::memcpy(&cell, CellAt(kv, slot), sizeof(cell));
+      const int64_t slot = int64_t{text.table[position / block_len]} * block_len + position % block_len;
+      const bool in_tail = text.tail != nullptr && position / ops::kKvTile == query.position / ops::kKvTile;
+      std::memcpy(&cell, in_tail ? text.TailCell(position) : CellAt(text.kv, slot), sizeof(cell));
       INGOT_CHECK(cell.position == position);
       poisoned = poisoned || cell.token == kNanToken;
       hash = Mix(hash + static_cast<uint64_t>(cell.token) + 0x9E3779B97F4A7C15u);

@@ -121,6 +121,7 @@ void Cache::Commit(Holding* holding, std::string_view salt, std::span<const int3
 
 void Cache::Release(Holding* holding, std::string_view salt, std::span<const int32_t> tokens, int64_t num_computed) {
   Commit(holding, salt, tokens, num_computed);
+  num_computed -= num_computed % options_.granularity;
   const int64_t whole = holding->num_indexed * options_.block_len;
   if (index_ && !holding->detached && num_computed > whole) {
     const NodeId parent = holding->num_indexed == 0 ? index_->Root(salt) : holding->node;

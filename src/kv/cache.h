@@ -37,7 +37,7 @@ struct CacheOptions {
   int block_len = 64;
   std::vector<GroupOptions> groups;
   bool prefix_caching = true;
-  int granularity = 1;  // hits end on multiples of it
+  int granularity = 1;  // hits end on multiples of it, and what is not a whole one is not kept
 };
 
 struct CacheStats {

@@ -49,6 +49,10 @@ Status CheckLoadOptions(const LoadOptions& options) {
   if (options.cache_block_seq_len % 32 != 0) {
     return InvalidArgument("cache-block-seq-len {} is not a multiple of 32", options.cache_block_seq_len);
   }
+  if (options.quant_policy != 0 && options.quant_policy != 4 && options.quant_policy != 8) {
+    return InvalidArgument("quant-policy {}: a KV cache is kept in fp16 (0), int8 (8) or int4 (4)",
+                           options.quant_policy);
+  }
   return {};
 }
 

@@ -22,6 +22,10 @@ LoadOptions WithDefaults(LoadOptions options) {
   return options;
 }
 
+ops::KvFormat KvFormatOf(int quant_policy) {
+  return quant_policy == 8 ? ops::KvFormat::kI8 : quant_policy == 4 ? ops::KvFormat::kI4 : ops::KvFormat::kF16;
+}
+
 // What the weights take as packed, before any is read: a matrix in its layout, the rest as it is.
 int64_t EstimateWeights(const formats::Checkpoint& checkpoint) {
   int64_t bytes = 0;
@@ -76,17 +80,21 @@ Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options,
   executor.max_prefill_tokens = options.max_prefill_token_num;
   executor.block_len = options.cache_block_seq_len;
   executor.prefix_caching = options.enable_prefix_caching;
+  executor.kv_format = KvFormatOf(options.quant_policy);
   executor.compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast;
 
   const models::Model& model = *parts.model;
   std::vector<CacheGroup> groups;
+  int64_t kv_tails = 0;
   for (const models::KvGroup& group : model.kv_groups()) {
     const ops::KvLayout layout = model.KvLayoutFor(group, executor.block_len, executor.kv_format);
     groups.push_back({group.window, layout.block_bytes()});
+    kv_tails += executor.max_batch_size * layout.tail_bytes();
   }
   executor.num_blocks.assign(groups.size(), 1);
   const MemoryNeeds needs{.weights = model.weight_bytes(),
                           .groups = groups,
+                          .kv_tails = kv_tails,
                           .max_position = model.spec().max_position,
                           .workspace = [&](int64_t session_len) {
                             engine::ExecutorOptions trial = executor;

@@ -76,8 +76,8 @@ Status NoRoom(const MemoryPlan& plan, const LoadOptions& options, const CacheSha
   return ResourceExhausted(
       "no room for a KV cache: weights take {}, workspace {}, and {} are available beside the weights; a block of "
       "{} tokens takes {}. A smaller --max-prefill-token-num or --max-batch-size needs less workspace",
-      FormatBytes(plan.weights), FormatBytes(plan.workspace), FormatBytes(available), options.cache_block_seq_len,
-      FormatBytes(shape.Bytes(1)));
+      FormatBytes(plan.weights), FormatBytes(plan.workspace + plan.kv_tails), FormatBytes(available),
+      options.cache_block_seq_len, FormatBytes(shape.Bytes(1)));
 }
 
 }  // namespace
@@ -86,12 +86,15 @@ Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& nee
   INGOT_CHECK(options.max_batch_size >= 1 && !needs.groups.empty());
   const bool fixed = options.session_len > 0;
   int64_t session_len = fixed ? options.session_len : std::max<int64_t>(needs.max_position, 1);
-  MemoryPlan plan{.weights = needs.weights, .groups = needs.groups, .max_batch_size = options.max_batch_size};
+  MemoryPlan plan{.weights = needs.weights,
+                  .kv_tails = needs.kv_tails,
+                  .groups = needs.groups,
+                  .max_batch_size = options.max_batch_size};
   // A shorter session needs a smaller workspace, so the second round fits when the first one shortened it.
   for (;;) {
     plan.workspace = needs.workspace(session_len);
     const CacheShape shape(options, needs, session_len);
-    INGOT_ASSIGN_OR_RETURN(const int64_t bytes, CacheBytes(options, available - plan.workspace));
+    INGOT_ASSIGN_OR_RETURN(const int64_t bytes, CacheBytes(options, available - plan.workspace - plan.kv_tails));
     int64_t blocks = shape.Fitting(bytes);
     if (blocks < 1) return Error(NoRoom(plan, options, shape, available));
     const int64_t session_blocks = shape.OfSession();
@@ -129,13 +132,17 @@ std::string FormatLedger(const MemoryPlan& plan, const LoadOptions& options, con
   std::string text = fmt::format("memory      {} available of {}{}\n", FormatBytes(memory.available_bytes),
                                  FormatBytes(memory.total_bytes), memory.cgroup_limit ? " (cgroup limit)" : "");
   text += fmt::format("weights     {}\n", FormatBytes(plan.weights));
-  text += fmt::format("KV cache    {}; reserved, touched as it fills\n", FormatBytes(plan.kv));
+  const char* format = options.quant_policy == 8 ? "int8" : options.quant_policy == 4 ? "int4" : "fp16";
+  text += fmt::format("KV cache    {} in {}; reserved, touched as it fills\n", FormatBytes(plan.kv), format);
   for (size_t g = 0; g < plan.groups.size(); ++g) {
     const int64_t blocks = plan.num_blocks[g];
     text += fmt::format("  {:<9} {} blocks of {} tokens = {} tokens, {}\n",
                         plan.groups[g].window == 0 ? "whole" : fmt::format("last {}", plan.groups[g].window), blocks,
                         options.cache_block_seq_len, blocks * options.cache_block_seq_len,
                         FormatBytes(blocks * plan.groups[g].block_bytes));
+  }
+  if (plan.kv_tails > 0) {
+    text += fmt::format("KV tails    {}: each session's last 1 to 32 tokens, in fp16\n", FormatBytes(plan.kv_tails));
   }
   text += fmt::format("workspace   {}\n", FormatBytes(plan.workspace));
   text += fmt::format("sessions    {} at once of up to {} tokens\n", plan.max_batch_size, plan.session_len);

@@ -63,13 +63,14 @@ int64_t Decoder::LinearScratch(int64_t max_tokens, int64_t max_logits) const {
   return most;
 }
 
-int64_t Decoder::ScratchBytes(const ops::Context& context, int64_t max_tokens, int64_t max_logits,
-                              int64_t max_context) const {
+int64_t Decoder::ScratchBytes(const ops::Context& context, const ForwardLimits& limits) const {
   ScratchCount count;
-  TakeActivations(spec_, max_tokens, max_logits, count);
+  TakeActivations(spec_, limits.max_tokens, limits.max_logits, count);
+  const ops::KvLayout layout = KvLayoutFor({}, ops::kKvTile, limits.kv_format);  // tiles are alike in all layers
+  const int64_t tiles = ops::StepTilesScratchBytes(layout, limits.max_tokens, limits.max_seqs);
   const int64_t attention =
-      ops::AttentionScratchBytes(context, max_tokens, spec_.num_heads, spec_.head_dim, max_context);
-  return count.bytes() + std::max(attention, LinearScratch(max_tokens, max_logits)) + 64;
+      ops::AttentionScratchBytes(context, limits.max_tokens, spec_.num_heads, spec_.head_dim, limits.max_context);
+  return count.bytes() + tiles + std::max(attention, LinearScratch(limits.max_tokens, limits.max_logits)) + 64;
 }
 
 void Decoder::CheckBatch(const StepBatch& batch, std::span<const ops::KvView> kv) const {
@@ -85,7 +86,11 @@ void Decoder::CheckBatch(const StepBatch& batch, std::span<const ops::KvView> kv
     INGOT_CHECK(group.slots.size() == tokens);
     INGOT_CHECK(static_cast<int64_t>(group.block_tables.size()) >= batch.num_seqs() * group.block_table_stride);
     INGOT_CHECK(kv[g].layout.num_kv_heads == spec_.num_kv_heads && kv[g].layout.head_dim == spec_.head_dim);
+    INGOT_CHECK(kv[g].layout.format == kv[0].layout.format);
     layers += kv[g].layout.num_layers;
+    if (kv[g].layout.format != ops::KvFormat::kI4) continue;
+    INGOT_CHECK(std::ssize(batch.tail_slots) == batch.num_seqs());
+    for (const int32_t slot : batch.tail_slots) INGOT_CHECK(slot >= 0 && slot < kv[g].num_tails);
   }
   INGOT_CHECK(layers == spec_.num_layers);
 }
@@ -97,7 +102,13 @@ void Decoder::Forward(const ops::Context& context, const StepBatch& batch, std::
   if (num_tokens == 0) return;
   const ops::Scratch::Mark mark(*context.scratch);
   const auto num_logits = static_cast<int64_t>(batch.logits_rows.size());
-  const Step step{context, batch, kv, TakeActivations(spec_, num_tokens, num_logits, *context.scratch), num_tokens};
+  const ops::StepTilesParams tiles{batch.positions, batch.cu_seqlens, batch.tail_slots};
+  const Step step{.context = context,
+                  .batch = batch,
+                  .kv = kv,
+                  .a = TakeActivations(spec_, num_tokens, num_logits, *context.scratch),
+                  .tiles = ops::PlanStepTiles(*context.scratch, kv[0].layout, tiles),
+                  .num_tokens = num_tokens};
   const Activations& a = step.a;
   const TensorView hidden = View(a.hidden, num_tokens, spec_.hidden_size);
 
@@ -171,7 +182,8 @@ void Decoder::SelfAttention(const Step& step, int layer) const {
                                   .norm_eps = spec_.norm_eps,
                                   .slots = where.slots.data(),
                                   .kv = kv,
-                                  .layer = place.layer});
+                                  .layer = place.layer,
+                                  .tiles = &step.tiles});
   ops::Attention(step.context, {.q = a.wide,
                                 .q_stride = QkvDim(spec_),
                                 .out = a.narrow,
@@ -185,7 +197,8 @@ void Decoder::SelfAttention(const Step& step, int layer) const {
                                 .layer = place.layer,
                                 .scale = spec_.attention_scale,
                                 .softcap = spec_.attention_softcap,
-                                .window = s.window});
+                                .window = s.window,
+                                .tiles = &step.tiles});
   w.o.Apply(step.context, a.narrow, step.num_tokens, a.branch);
 }
 

@@ -9,6 +9,7 @@
 #include "models/model.h"
 #include "models/rope.h"
 #include "models/weights.h"
+#include "ops/step_tiles.h"
 
 namespace ingot::models {
 
@@ -20,8 +21,7 @@ class Decoder : public Model {
   const ModelSpec& spec() const override { return spec_; }
   int64_t weight_bytes() const override;
   std::vector<WeightInfo> weights() const override { return infos_; }
-  int64_t ScratchBytes(const ops::Context& context, int64_t max_tokens, int64_t max_logits,
-                       int64_t max_context) const override;
+  int64_t ScratchBytes(const ops::Context& context, const ForwardLimits& limits) const override;
   void Forward(const ops::Context& context, const StepBatch& batch, std::span<const ops::KvView> kv, float* logits,
                const LayerTap* tap) const override;
 
@@ -32,6 +32,7 @@ class Decoder : public Model {
     const StepBatch& batch;
     std::span<const ops::KvView> kv;  // one a group
     Activations a;
+    ops::StepTiles tiles;
     int64_t num_tokens;
   };
 

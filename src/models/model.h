@@ -50,6 +50,15 @@ Result<ModelSpec> ReadModelSpec(const formats::Checkpoint& checkpoint);
 // Whether every tensor that the spec asks for is there, in its shape, and nothing else. Reads no matrix.
 Status CheckWeights(const formats::Checkpoint& checkpoint, const ModelSpec& spec);
 
+// The largest batch that a model's scratch memory is to serve.
+struct ForwardLimits {
+  int64_t max_tokens = 1;
+  int64_t max_seqs = 1;
+  int64_t max_logits = 1;   // rows of logits
+  int64_t max_context = 1;  // largest position + 1
+  ops::KvFormat kv_format = ops::KvFormat::kF16;
+};
+
 // Thread safety: Forward from one thread at a time; const methods from any.
 class Model {
  public:
@@ -64,9 +73,7 @@ class Model {
   std::vector<KvGroup> kv_groups() const { return KvGroupsOf(spec()); }
   // The layout of the cache of a group's layers.
   ops::KvLayout KvLayoutFor(const KvGroup& group, int block_len, ops::KvFormat format) const;
-  // Scratch for batches of up to max_tokens with max_logits rows of logits, contexts up to max_context.
-  virtual int64_t ScratchBytes(const ops::Context& context, int64_t max_tokens, int64_t max_logits,
-                               int64_t max_context) const = 0;
+  virtual int64_t ScratchBytes(const ops::Context& context, const ForwardLimits& limits) const = 0;
 
   // Runs the batch: writes its K and V to the caches of its groups and the wanted logits to `logits`: [L, vocab_size].
   // Allocates nothing but from context.scratch. The batch was checked by its maker (INGOT_CHECK).

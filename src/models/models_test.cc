@@ -196,7 +196,7 @@ TEST(LayerTap, SeesTheEmbeddingEachLayerAndTheFinalNorm) {
   ASSERT_TRUE(model);
   ThreadPool pool(1);
   ops::Context context{.pool = &pool, .scratch = nullptr, .compute = ops::Compute::kExact};
-  auto scratch = ops::Scratch::Allocate(model->ScratchBytes(context, 2, 1, 2)).value();
+  auto scratch = ops::Scratch::Allocate(model->ScratchBytes(context, {.max_tokens = 2, .max_context = 2})).value();
   context.scratch = &scratch;
   ops::KvView kv{.layout = model->KvLayoutFor(model->kv_groups()[0], 32, ops::KvFormat::kF32), .num_blocks = 1};
   std::vector<std::byte> cache(static_cast<size_t>(kv.layout.block_bytes()));

@@ -18,6 +18,7 @@ struct StepBatch {
   std::span<const int32_t> positions;    // [T]
   std::span<const int32_t> cu_seqlens;   // [S + 1]: tokens of sequence s are [cu_seqlens[s], cu_seqlens[s + 1])
   std::span<const KvGroupBatch> groups;  // one a group of layers
+  std::span<const int32_t> tail_slots;   // [S] running slot of each sequence: with an int4 cache, which tail is its own
   std::span<const int32_t> logits_rows;  // [L] tokens (in [0, T)) whose logits are wanted, ascending
   int64_t max_context = 0;               // largest position + 1
 

@@ -53,18 +53,28 @@ class TestRunner {
       const ops::KvLayout layout = model_.KvLayoutFor(group, kBlockLen, options_.kv);
       // What was never written is NaN: reading it shows.
       kv_.emplace_back(static_cast<size_t>(layout.block_bytes() * num_blocks), std::byte{0xFF});
-      views_.push_back({.layout = layout, .data = kv_.back().data(), .num_blocks = num_blocks});
+      tails_.emplace_back(static_cast<size_t>(layout.tail_bytes() * num_seqs), std::byte{0xFF});
+      views_.push_back({.layout = layout,
+                        .data = kv_.back().data(),
+                        .num_blocks = num_blocks,
+                        .tails = tails_.back().data(),
+                        .num_tails = static_cast<int32_t>(num_seqs)});
     }
     for (int32_t i = 0; i < num_blocks; ++i) tables_.push_back(num_blocks - 1 - i);
     context_.pool = &pool_;
     context_.kernels = &kernels::TableFor(options_.isa);
     context_.compute = options_.compute;
-    scratch_ = *ops::Scratch::Allocate(model_.ScratchBytes(context_, most_tokens, most_tokens, longest));
+    const ForwardLimits limits{.max_tokens = most_tokens,
+                               .max_seqs = num_seqs,
+                               .max_logits = most_tokens,
+                               .max_context = longest,
+                               .kv_format = options_.kv};
+    scratch_ = *ops::Scratch::Allocate(model_.ScratchBytes(context_, limits));
     context_.scratch = &scratch_;
   }
 
   bool Step(std::vector<Sequence>* sequences) {
-    std::vector<int32_t> ids, positions, slots, rows, tables, cu_seqlens = {0};
+    std::vector<int32_t> ids, positions, slots, rows, tables, tail_slots, cu_seqlens = {0};
     std::vector<Sequence*> live;
     int64_t max_context = 0;
     for (size_t s = 0; s < sequences->size(); ++s) {
@@ -80,6 +90,7 @@ class TestRunner {
         slots.push_back(table[p / kBlockLen] * kBlockLen + static_cast<int32_t>(p % kBlockLen));
       }
       tables.insert(tables.end(), table, table + stride_);
+      tail_slots.push_back(static_cast<int32_t>(sequences->size() - 1 - s));
       cu_seqlens.push_back(static_cast<int32_t>(ids.size()));
       sequence.done += count;
       max_context = std::max(max_context, sequence.done);
@@ -93,6 +104,7 @@ class TestRunner {
                           .positions = positions,
                           .cu_seqlens = cu_seqlens,
                           .groups = groups,
+                          .tail_slots = tail_slots,
                           .logits_rows = rows,
                           .max_context = max_context};
     model_.Forward(context_, batch, views_, logits.data());
@@ -109,9 +121,9 @@ class TestRunner {
   ThreadPool pool_;
   ops::Context context_{};
   ops::Scratch scratch_;
-  std::vector<std::vector<std::byte>> kv_;  // one a group
-  std::vector<ops::KvView> views_;          // one a group
-  std::vector<int32_t> tables_;             // [sequences, stride_], the same in every group
+  std::vector<std::vector<std::byte>> kv_, tails_;  // one a group
+  std::vector<ops::KvView> views_;                  // one a group
+  std::vector<int32_t> tables_;                     // [sequences, stride_], the same in every group
   int64_t stride_ = 0;
 };
 
