@@ -77,6 +77,17 @@ double Distance(const std::vector<float>& logits, const std::vector<float>& refe
   return worst / std::sqrt(squares / static_cast<double>(reference.size()));
 }
 
+// rms(Δ) / rms(reference); NaN if either holds one.
+double MeanDistance(const std::vector<float>& logits, const std::vector<float>& reference) {
+  double differences = 0.0, squares = 0.0;
+  for (size_t i = 0; i < reference.size(); ++i) {
+    const double difference = double{logits[i]} - double{reference[i]};
+    differences += difference * difference;
+    squares += double{reference[i]} * double{reference[i]};
+  }
+  return std::sqrt(differences / squares);
+}
+
 bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
@@ -150,6 +161,36 @@ TEST_P(Golden, BitsDependOnTheSequenceAlone) {
         TestRunner(*model, options).Run(&batch);
         EXPECT_TRUE(SameBits(batch[1].logits, alone)) << threads << " threads, in a batch";
       }
+    }
+  }
+}
+
+// Over more than two tiles of 32 positions, each query of which but for its own tile's reads what was quantized.
+TEST_P(Golden, QuantizedCachesAreCloseAndTheirBitsDependOnTheSequenceAlone) {
+  const Case c = ReadCases(folder())[0];
+  const auto model = LoadGolden(folder(), c.session_len, ops::Compute::kExact);
+  ASSERT_TRUE(model);
+  std::vector<int32_t> text;
+  while (text.size() < 75) text.insert(text.end(), c.prompt.begin(), c.prompt.end());
+  text.resize(75);
+  const std::vector<int32_t> other(text.rbegin(), text.rend());
+  for (kernels::Isa isa : kernels::AvailableIsas()) {
+    const std::vector<float> f16 = LogitsOf(*model, text, {.isa = isa, .kv = ops::KvFormat::kF16});
+    for (const auto [format, tolerance] : {std::pair(ops::KvFormat::kI8, 0.012), std::pair(ops::KvFormat::kI4, 0.12)}) {
+      SCOPED_TRACE(kernels::IsaName(isa) + std::string(format == ops::KvFormat::kI8 ? " int8" : " int4"));
+      RunOptions options{.isa = isa, .kv = format};
+      const std::vector<float> alone = LogitsOf(*model, text, options);
+      const double distance = MeanDistance(alone, f16);
+      EXPECT_TRUE(distance <= tolerance && distance > 0) << distance;
+      for (int64_t chunk : ChunksFor(isa)) {
+        options.chunk = chunk;
+        options.threads = chunk == 7 ? 2 : 1;
+        EXPECT_TRUE(SameBits(LogitsOf(*model, text, options), alone)) << "chunk " << chunk;
+      }
+      options.chunk = 20;
+      std::vector<Sequence> batch = {{.tokens = other}, {.tokens = text}, {.tokens = {5, 4, 3}}};
+      TestRunner(*model, options).Run(&batch);
+      EXPECT_TRUE(SameBits(batch[1].logits, alone)) << "in a batch";
     }
   }
 }

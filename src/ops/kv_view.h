@@ -9,8 +9,8 @@
 
 namespace ingot::ops {
 
+using kernels::kKvTile;   // 32 tokens; what a kI4 cache holds, shares and is rewound to ends on multiples of it
 using kernels::KvFormat;  // kF16, kF32 (for tests), kI8, kI4
-using kernels::kKvTile;   // 32 tokens; with kI4 what the cache holds, is shared and is rewound to ends on multiples of it
 
 // One block holds all layers: [num_layers][num_kv_heads][tiles of keys, then of values]; kernels/attention.h says what
 // a tile of 32 tokens looks like.
