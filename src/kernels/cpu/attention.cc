@@ -88,24 +88,20 @@ TilePair TilesAt(const Work& w, int position) {
 }
 KvFormat FormatAt(const Work& w, int position) { return position == w.own_begin ? KvFormat::kF16 : w.args.kv.format; }
 
-// The tile of keys that begins at `position`, as floats: [dim, kKvTile]. Meanwhile what lies at `next` is fetched.
-const float* LoadKeys(const Work& w, int position, int next) {
+// Calls body with a reader of the keys that begin at `position`.
+template <typename Body>
+void VisitKeys(const Work& w, int position, const Body& body) {
   const std::byte* tile = TilesAt(w, position).keys;
-  const NextTile fetch{TilesAt(w, next).keys, w.args.kv.key_tile_bytes};
   switch (FormatAt(w, position)) {
     case KvFormat::kF32:
-      return reinterpret_cast<const float*>(tile);
+      return body(FloatKeys{reinterpret_cast<const float*>(tile)});
     case KvFormat::kF16:
-      ConvertHalves(tile, w.dim, fetch, w.keys);
-      break;
+      return body(HalfKeys{Halves(tile)});
     case KvFormat::kI8:
-      ConvertKeys8(tile, w.dim, fetch, w.keys);
-      break;
+      return body(ByteKeys{tile, w.dim});
     case KvFormat::kI4:
-      ConvertKeys4(tile, w.dim, fetch, w.keys);
-      break;
+      return body(CodeKeys(tile, w.dim, w.values));  // values are read later
   }
-  return w.keys;
 }
 
 // Values whose rows are not whole vectors: filled up with zeros.
@@ -121,62 +117,88 @@ void LoadRaggedValues(const Work& w, const std::byte* tile, bool is_f16) {
   }
 }
 
-// The values of 32 positions from `position` on, as floats: [kKvTile, PaddedDim(dim)].
-void LoadValues(const Work& w, int position, int next) {
+// The same for values.
+template <typename Body>
+void VisitValues(const Work& w, int position, const Body& body) {
   const std::byte* tile = TilesAt(w, position).values;
-  const NextTile fetch{TilesAt(w, next).values, w.args.kv.value_tile_bytes};
-  switch (FormatAt(w, position)) {
+  const KvFormat format = FormatAt(w, position);
+  switch (format) {
     case KvFormat::kF32:
-      return LoadRaggedValues(w, tile, false);
+      break;
     case KvFormat::kF16:
-      return w.dim % 16 == 0 ? ConvertHalves(tile, w.dim, fetch, w.values) : LoadRaggedValues(w, tile, true);
+      if (w.dim % 16 != 0) break;
+      return body(HalfValues{Halves(tile), w.dim});
     case KvFormat::kI8:
-      return ConvertValues8(tile, w.dim, PaddedDim(w.dim), fetch, w.values);
+      return body(ByteValues{tile, w.dim});
     case KvFormat::kI4:
-      return ConvertValues4(tile, w.dim, PaddedDim(w.dim), fetch, w.values);
+      return body(CodeValues(tile, w.dim, w.keys));  // keys have been read
   }
+  LoadRaggedValues(w, tile, format == KvFormat::kF16);
+  return body(FloatValues{w.values, PaddedDim(w.dim)});
 }
 
+// Rows of an item, at most kRows of them, that work on the tile at a column of the split.
+struct Rows {
+  int begin, count;
+  int column;
+  NextTile next;  // fetched meanwhile
+};
+
 // scores[r][j] = Σ_d q[r][d] · keys[d][j], d ascending, for R rows and the 32 positions of a tile.
-template <int R>
-void ScoreRows(const Work& w, int row, const float* keys, int column) {
-  const float* q = w.q + row * w.row_floats;
-  float* scores = w.scores + int64_t{row} * kScoreStride + column;
-  for (int j = 0; j < kKvTile; j += 2 * kLanes) {
+template <typename Keys, int R>
+void ScoreRows(const Work& w, const Keys& keys, const Rows& rows) {
+  const float* q = w.q + rows.begin * w.row_floats;
+  float* scores = w.scores + int64_t{rows.begin} * kScoreStride + rows.column;
+  constexpr int kFetchDims = Keys::kFetchDims > 0 ? Keys::kFetchDims : 1 << 20;
+  const int parts = (kHalfTile / kLanes) * ((w.dim + kFetchDims - 1) / kFetchDims);
+  Prefetcher prefetcher(Keys::kFetchDims > 0 ? rows.next : NextTile{}, parts);
+  for (int j = 0; j < kHalfTile; j += kLanes) {
+    const auto columns = keys.At(j);
     F32 sum[R][2];
     for (int r = 0; r < R; ++r) sum[r][0] = sum[r][1] = Set(0);
-    for (int d = 0; d < w.dim; ++d) {
-      const F32 k0 = Load(keys + d * kKvTile + j), k1 = Load(keys + d * kKvTile + j + kLanes);
-      for (int r = 0; r < R; ++r) {
-        const F32 x = Set(q[r * w.row_floats + d]);
-        sum[r][0] = Fma(x, k0, sum[r][0]);
-        sum[r][1] = Fma(x, k1, sum[r][1]);
+    for (int begin = 0; begin < w.dim; begin += kFetchDims) {
+      prefetcher.FetchPart();
+      const int end = Min(begin + kFetchDims, w.dim);
+      for (int d = begin; d < end; ++d) {
+        F32 k0, k1;
+        columns.Load(d, &k0, &k1);
+        for (int r = 0; r < R; ++r) {
+          const F32 x = Set(q[r * w.row_floats + d]);
+          sum[r][0] = Fma(x, k0, sum[r][0]);
+          sum[r][1] = Fma(x, k1, sum[r][1]);
+        }
       }
     }
     for (int r = 0; r < R; ++r) {
       Store(scores + int64_t{r} * kScoreStride + j, sum[r][0]);
-      Store(scores + int64_t{r} * kScoreStride + j + kLanes, sum[r][1]);
+      Store(scores + int64_t{r} * kScoreStride + j + kHalfTile, sum[r][1]);
     }
   }
 }
 
 // part[r][d] += Σ_j p[r][j] · values[j][d] for R rows, V vectors from d on and the positions [begin, end) of a tile, in
 // order.
-template <int R, int V>
-void AddValues(const Work& w, int row, int d, int column, Range positions) {
-  const float* p = w.scores + int64_t{row} * kScoreStride + column;
-  const int64_t stride = PaddedDim(w.dim);
-  float* out = w.part + row * w.row_floats + d;
+template <typename Values, int R, int V>
+void AddValues(const Work& w, const Values& values, const Rows& rows, int d, Range positions) {
+  constexpr int kFetchPositions = Values::kFetchPositions > 0 ? Values::kFetchPositions : kKvTile;
+  Prefetcher prefetcher(Values::kFetchPositions > 0 && d == 0 ? rows.next : NextTile{}, kKvTile / kFetchPositions);
+  const float* p = w.scores + int64_t{rows.begin} * kScoreStride + rows.column;
+  float* out = w.part + rows.begin * w.row_floats + d;
   F32 sum[R][V];
   for (int r = 0; r < R; ++r) {
     for (int v = 0; v < V; ++v) sum[r][v] = Load(out + r * w.row_floats + v * kLanes);
   }
-  for (int j = positions.begin; j < positions.end; ++j) {
-    F32 value[V];
-    for (int v = 0; v < V; ++v) value[v] = Load(w.values + j * stride + d + v * kLanes);
-    for (int r = 0; r < R; ++r) {
-      const F32 x = Set(p[int64_t{r} * kScoreStride + j]);
-      for (int v = 0; v < V; ++v) sum[r][v] = Fma(x, value[v], sum[r][v]);
+  for (int begin = positions.begin; begin < positions.end; begin += kFetchPositions) {
+    prefetcher.FetchPart();
+    const int end = Min(begin + kFetchPositions, positions.end);
+    for (int j = begin; j < end; ++j) {
+      const auto row = values.At(j);
+      F32 value[V];
+      row.template Load<V>(d, value);
+      for (int r = 0; r < R; ++r) {
+        const F32 x = Set(p[int64_t{r} * kScoreStride + j]);
+        for (int v = 0; v < V; ++v) sum[r][v] = Fma(x, value[v], sum[r][v]);
+      }
     }
   }
   for (int r = 0; r < R; ++r) {
@@ -184,33 +206,47 @@ void AddValues(const Work& w, int row, int d, int column, Range positions) {
   }
 }
 
-template <int R>
-void AddValueRows(const Work& w, int row, int column, Range positions) {
+template <typename Values, int R>
+void AddValueRows(const Work& w, const Values& values, const Rows& rows, Range positions) {
   if (positions.empty()) return;
   int d = 0;
   for (; d + kDimVectors * kLanes <= w.dim; d += kDimVectors * kLanes) {
-    AddValues<R, kDimVectors>(w, row, d, column, positions);
+    AddValues<Values, R, kDimVectors>(w, values, rows, d, positions);
   }
   switch ((w.dim - d + kLanes - 1) / kLanes) {
     case 1:
-      return AddValues<R, 1>(w, row, d, column, positions);
+      return AddValues<Values, R, 1>(w, values, rows, d, positions);
     case 2:
-      return AddValues<R, 2>(w, row, d, column, positions);
+      return AddValues<Values, R, 2>(w, values, rows, d, positions);
     case 3:
-      return AddValues<R, Min(3, kDimVectors)>(w, row, d, column, positions);
+      return AddValues<Values, R, Min(3, kDimVectors)>(w, values, rows, d, positions);
     case 4:
-      return AddValues<R, kDimVectors>(w, row, d, column, positions);
+      return AddValues<Values, R, kDimVectors>(w, values, rows, d, positions);
     default:
       return;
   }
 }
 
-using ScoreFunction = void (*)(const Work&, int row, const float* keys, int column);
-using ValueFunction = void (*)(const Work&, int row, int column, Range positions);
-constexpr ScoreFunction kScoreRows[kRows + 1] = {nullptr,      ScoreRows<1>, ScoreRows<2>, ScoreRows<3>,
-                                                 ScoreRows<4>, ScoreRows<5>, ScoreRows<6>};
-constexpr ValueFunction kAddValueRows[kRows + 1] = {nullptr,         AddValueRows<1>, AddValueRows<2>, AddValueRows<3>,
-                                                    AddValueRows<4>, AddValueRows<5>, AddValueRows<6>};
+template <typename Keys>
+using ScoreFunction = void (*)(const Work&, const Keys&, const Rows&);
+template <typename Values>
+using ValueFunction = void (*)(const Work&, const Values&, const Rows&, Range positions);
+template <typename Keys>
+constexpr ScoreFunction<Keys> kScoreRows[kRows + 1] = {nullptr,
+                                                       ScoreRows<Keys, 1>,
+                                                       ScoreRows<Keys, 2>,
+                                                       ScoreRows<Keys, 3>,
+                                                       ScoreRows<Keys, 4>,
+                                                       ScoreRows<Keys, 5>,
+                                                       ScoreRows<Keys, 6>};
+template <typename Values>
+constexpr ValueFunction<Values> kAddValueRows[kRows + 1] = {nullptr,
+                                                            AddValueRows<Values, 1>,
+                                                            AddValueRows<Values, 2>,
+                                                            AddValueRows<Values, 3>,
+                                                            AddValueRows<Values, 4>,
+                                                            AddValueRows<Values, 5>,
+                                                            AddValueRows<Values, 6>};
 
 // Caps the scores that the row sees, selects away the others, and returns the maximum.
 float CapAndMask(const Work& w, float* scores, Range visible) {
@@ -242,45 +278,102 @@ void SoftmaxRow(const Work& w, int row) {
   *w.L(w.part, row) = ReduceAdd(sum);
 }
 
-// Rows of a tile of positions: those that every row sees go together, the ragged ends row by row; for each row in
-// order.
-void AddTile(const Work& w, int row, int count, int column) {
+// The positions of a tile that every row sees go together, the ragged ends row by row; for each row in order.
+template <typename Values>
+void AddTile(const Work& w, const Values& values, const Rows& rows) {
   Range common = {0, kKvTile};
   Range seen[kRows];
-  for (int r = 0; r < count; ++r) {
-    const Range visible = w.visible[row + r];
-    seen[r] = Intersect({visible.begin - column, visible.end - column}, {0, kKvTile});
+  for (int r = 0; r < rows.count; ++r) {
+    const Range visible = w.visible[rows.begin + r];
+    seen[r] = Intersect({visible.begin - rows.column, visible.end - rows.column}, {0, kKvTile});
     common = Intersect(common, seen[r]);
   }
+  const auto add_one = [&](int r, Range positions) {
+    AddValueRows<Values, 1>(w, values, {rows.begin + r, 1, rows.column, {}}, positions);
+  };
   if (common.empty()) {
-    for (int r = 0; r < count; ++r) AddValueRows<1>(w, row + r, column, seen[r]);
+    for (int r = 0; r < rows.count; ++r) add_one(r, seen[r]);
     return;
   }
-  for (int r = 0; r < count; ++r) AddValueRows<1>(w, row + r, column, {seen[r].begin, common.begin});
-  kAddValueRows[count](w, row, column, common);
-  for (int r = 0; r < count; ++r) AddValueRows<1>(w, row + r, column, {common.end, seen[r].end});
+  for (int r = 0; r < rows.count; ++r) add_one(r, {seen[r].begin, common.begin});
+  kAddValueRows<Values>[rows.count](w, values, rows, common);
+  for (int r = 0; r < rows.count; ++r) add_one(r, {common.end, seen[r].end});
+}
+
+template <typename Keys>
+void ScoreTile(const Work& w, const Keys& keys, int column, NextTile next) {
+  for (int row = 0; row < w.rows; row += kRows) {
+    const int count = Min(kRows, w.rows - row);
+    const Range seen = w.VisibleToAny(row, row + count - 1);
+    if (Intersect(seen, {column, column + kKvTile}).empty()) continue;
+    kScoreRows<Keys>[count](w, keys, {row, count, column, next});
+    next = {};
+  }
+}
+
+// The columns of a split that are read: first all of its keys, then all of its values.
+struct Columns {
+  int split, first, last;  // tiles begin at first … last
+};
+
+// How many tiles ahead memory is asked for: as many as take as long to compute as the first of them to come.
+int TilesAhead(KvFormat format) { return format == KvFormat::kI4 ? 4 : format == KvFormat::kI8 ? 3 : 1; }
+
+// What is fetched while the tile of keys or values at `column` is worked on.
+NextTile TileAhead(const Work& w, const Columns& columns, bool values, int column) {
+  const int ahead = TilesAhead(w.args.kv.format) * kKvTile;
+  int position = columns.split * kSplit + column + ahead;
+  const int past = column + ahead - columns.last - kKvTile;  // columns past the last one
+  if (past >= 0 && values) {
+    if (columns.split + 1 == w.item.split_end) return {};
+    position = (columns.split + 1) * kSplit + past;
+    values = false;
+  } else if (past >= 0) {
+    position = columns.split * kSplit + Min(columns.first + past, columns.last);
+    values = true;
+  }
+  if (position > w.args.positions[w.item.token_begin + w.item.num_tokens - 1]) return {};
+  const TilePair tiles = TilesAt(w, position);
+  return values ? NextTile{tiles.values, w.args.kv.value_tile_bytes} : NextTile{tiles.keys, w.args.kv.key_tile_bytes};
+}
+
+// The first keys of an item, for which nobody has asked ahead.
+void FetchFirstKeys(const Work& w) {
+  const Range seen = w.Visible(0, w.item.split_begin);
+  const int first = w.item.split_begin * kSplit + seen.begin / kKvTile * kKvTile;
+  const int last = w.item.split_begin * kSplit + seen.end - 1;
+  for (int i = 0; i < TilesAhead(w.args.kv.format) && first + i * kKvTile <= last; ++i) {
+    Prefetcher({TilesAt(w, first + i * kKvTile).keys, w.args.kv.key_tile_bytes}, 1).FetchPart();
+  }
 }
 
 // m, l and the sum of values of one split for every row, into w.part.
 void AttendSplit(Work& w, int split) {
   for (int row = 0; row < w.rows; ++row) w.visible[row] = w.Visible(row, split);
   const Range all = w.VisibleToAny(0, w.rows - 1);
-  const int first = all.begin / kKvTile * kKvTile, last = (all.end - 1) / kKvTile * kKvTile, base = split * kSplit;
-  for (int column = first; column < all.end; column += kKvTile) {
-    const float* keys = LoadKeys(w, base + column, base + Min(column + kKvTile, last));
-    for (int row = 0; row < w.rows; row += kRows) {
-      const int count = Min(kRows, w.rows - row);
-      const Range seen = w.VisibleToAny(row, row + count - 1);
-      if (!Intersect(seen, {column, column + kKvTile}).empty()) kScoreRows[count](w, row, keys, column);
-    }
+  const Columns columns{split, all.begin / kKvTile * kKvTile, (all.end - 1) / kKvTile * kKvTile};
+  // Few rows read a tile as it is. Many would convert it again and again: for them it becomes floats first.
+  const bool once = w.rows <= kRows;
+  for (int column = columns.first; column < all.end; column += kKvTile) {
+    const NextTile next = TileAhead(w, columns, false, column);
+    VisitKeys(w, split * kSplit + column, [&](const auto& keys) {
+      if (once) return ScoreTile(w, keys, column, next);
+      ConvertKeys(keys, w.dim, next, w.keys);
+      ScoreTile(w, FloatKeys{w.keys}, column, {});
+    });
   }
   for (int row = 0; row < w.rows; ++row) {
     if (!w.visible[row].empty()) SoftmaxRow(w, row);
     for (int d = 0; d < w.dim; d += kLanes) Store(w.part + row * w.row_floats + d, Set(0));
   }
-  for (int column = first; column < all.end; column += kKvTile) {
-    LoadValues(w, base + column, base + Min(column + kKvTile, last));
-    for (int row = 0; row < w.rows; row += kRows) AddTile(w, row, Min(kRows, w.rows - row), column);
+  for (int column = columns.first; column < all.end; column += kKvTile) {
+    const NextTile next = TileAhead(w, columns, true, column);
+    VisitValues(w, split * kSplit + column, [&](const auto& values) {
+      if (once) return AddTile(w, values, {0, w.rows, column, next});
+      ConvertValues(values, w.dim, next, w.values);
+      const FloatValues floats{w.values, PaddedDim(w.dim)};
+      for (int row = 0; row < w.rows; row += kRows) AddTile(w, floats, {row, Min(kRows, w.rows - row), column, {}});
+    });
   }
 }
 
@@ -322,6 +415,7 @@ void WriteOut(const Work& w) {
 
 void Attend(const AttentionArgs& args, const AttentionItem& item, float* workspace) {
   Work w(args, item, workspace);
+  FetchFirstKeys(w);
   LoadQueries(w);
   for (int split = item.split_begin; split < item.split_end; ++split) {
     if (item.partial != nullptr) w.part = item.partial + (split - item.split_begin) * w.rows * w.row_floats;

@@ -1,4 +1,4 @@
-// Where the tiles of the KV cache lie, and their contents as floats. Every format becomes the same floats on every
+// Where the tiles of the KV cache lie, and their contents as floats. A format's numbers are the same floats on every
 // instruction set: code · scale + minimum is rounded once.
 #pragma once
 
@@ -28,10 +28,10 @@ inline TilePair OwnTiles(const OpenTiles& open, int64_t token, int num_kv_heads,
   return {keys, keys + tile_bytes};
 }
 
-// The tile that will be wanted next: fetched in as many parts as the present one is converted in.
+// A tile that will be wanted soon: fetched in as many parts as the present one is converted in.
 struct NextTile {
-  const std::byte* begin;
-  int64_t bytes;
+  const std::byte* begin = nullptr;
+  int64_t bytes = 0;
 };
 class Prefetcher {
  public:
@@ -46,108 +46,230 @@ class Prefetcher {
   const int64_t part_;
 };
 
-// The 16 numbers that codes of 4 bits stand for, and eight or sixteen codes at a time as numbers: the low halves of
-// bytes by one such set, the high halves by another.
+// A vector of bytes, one a lane, and the numbers that the codes of 4 bits in their low or high halves stand for.
 #if defined(__AVX512F__)
+using Codes = __m512i;
+inline Codes LoadCodes(const std::byte* p) {
+  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
 struct Levels {
-  __m512 v;
+  __m512 v;  // of code 0…15
   Levels(F32 scale, F32 min)
       : v(Fma({_mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)}, scale, min).v) {}
+  F32 OfLow(Codes codes) const { return {_mm512_permutexvar_ps(codes, v)}; }  // looks at 4 bits only
+  F32 OfHigh(Codes codes) const { return {_mm512_permutexvar_ps(_mm512_srli_epi32(codes, 4), v)}; }
 };
-inline void LoadCodes(const std::byte* p, Levels low, Levels high, float* low_out, float* high_out) {
-  const __m512i codes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  Store(low_out, {_mm512_permutexvar_ps(codes, low.v)});  // looks at 4 bits of a lane only
-  Store(high_out, {_mm512_permutexvar_ps(_mm512_srli_epi32(codes, 4), high.v)});
-}
 #else
+using Codes = __m256i;
+inline Codes LoadCodes(const std::byte* p) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
 struct Levels {
   F32 scale, min;
   Levels(F32 scale_of, F32 min_of) : scale(scale_of), min(min_of) {}
+  F32 OfLow(Codes codes) const {
+    return Fma({_mm256_cvtepi32_ps(_mm256_and_si256(codes, _mm256_set1_epi32(15)))}, scale, min);
+  }
+  F32 OfHigh(Codes codes) const { return Fma({_mm256_cvtepi32_ps(_mm256_srli_epi32(codes, 4))}, scale, min); }
 };
-inline void LoadCodes(const std::byte* p, Levels low, Levels high, float* low_out, float* high_out) {
-  const __m256i codes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-  const __m256i low_codes = _mm256_and_si256(codes, _mm256_set1_epi32(15));
-  Store(low_out, Fma({_mm256_cvtepi32_ps(low_codes)}, low.scale, low.min));
-  Store(high_out, Fma({_mm256_cvtepi32_ps(_mm256_srli_epi32(codes, 4))}, high.scale, high.min));
-}
 #endif
 
 inline const uint8_t* Bytes(const std::byte* p) { return reinterpret_cast<const uint8_t*>(p); }
 inline const uint16_t* Halves(const std::byte* p) { return reinterpret_cast<const uint16_t*>(p); }
 
-// Every tile of 32 · dim halves whose rows are whole vectors.   out: as the tile
-inline void ConvertHalves(const std::byte* tile, int dim, NextTile next, float* out) {
-  const uint16_t* half = Halves(tile);
-  Prefetcher prefetcher(next, dim);
-  for (int i = 0; i < dim * kKvTile; i += kKvTile) {
-    prefetcher.FetchPart();
-    for (int v = 0; v < kKvTile; v += kLanes) Store(out + i + v, LoadHalf(half + i + v));
-  }
+// out: [n up to whole vectors]
+inline void ConvertScales(const uint16_t* halves, int n, float* out) {
+  for (int i = 0; i < n; i += kLanes) Store(out + i, LoadHalfFirst(halves + i, n - i < kLanes ? n - i : kLanes));
 }
 
-// out: [dim, 32]
-inline void ConvertKeys8(const std::byte* tile, int dim, NextTile next, float* out) {
-  const uint16_t* scales = Halves(tile + int64_t{kKvTile} * dim);
-  F32 scale[kKvTile / kLanes], min[kKvTile / kLanes];
-  for (int v = 0; v < kKvTile / kLanes; ++v) {
-    scale[v] = LoadHalf(scales + v * kLanes);
-    min[v] = LoadHalf(scales + kKvTile + v * kLanes);
+constexpr int kHalfTile = kKvTile / 2;
+
+// Readers of tiles of keys. At(j), j < 16, reads the positions j, j + 1… of a vector and those 16 further; Load(d)
+// gives both, of dim d.
+
+struct FloatKeys {
+  static constexpr int kFetchDims = 0;
+  const float* tile;
+  struct Columns {
+    const float* at;
+    void Load(int d, F32* first, F32* second) const {
+      *first = INGOT_ISA_NAMESPACE::Load(at + d * kKvTile);
+      *second = INGOT_ISA_NAMESPACE::Load(at + d * kKvTile + kHalfTile);
+    }
+  };
+  Columns At(int j) const { return {tile + j}; }
+};
+
+struct HalfKeys {
+  static constexpr int kFetchDims = 16;
+  const uint16_t* tile;
+  struct Columns {
+    const uint16_t* at;
+    void Load(int d, F32* first, F32* second) const {
+      *first = LoadHalf(at + d * kKvTile);
+      *second = LoadHalf(at + d * kKvTile + kHalfTile);
+    }
+  };
+  Columns At(int j) const { return {tile + j}; }
+};
+
+struct ByteKeys {
+  static constexpr int kFetchDims = 16;
+  const std::byte* tile;
+  int dim;
+  struct Columns {
+    const uint8_t* at;
+    F32 scale[2], min[2];
+    void Load(int d, F32* first, F32* second) const {
+      *first = Fma(LoadBytes(at + d * kKvTile), scale[0], min[0]);
+      *second = Fma(LoadBytes(at + d * kKvTile + kHalfTile), scale[1], min[1]);
+    }
+  };
+  Columns At(int j) const {
+    const uint16_t* scales = Halves(tile + int64_t{kKvTile} * dim) + j;
+    const uint16_t* mins = scales + kKvTile;
+    return {Bytes(tile) + j,
+            {LoadHalf(scales), LoadHalf(scales + kHalfTile)},
+            {LoadHalf(mins), LoadHalf(mins + kHalfTile)}};
   }
+};
+
+struct CodeKeys {
+  static constexpr int kFetchDims = 16;
+  const std::byte* tile;
+  const float* scales;  // [dim]
+  const float* mins;    // [dim]
+
+  // scratch: [2 · dim up to whole vectors]
+  CodeKeys(const std::byte* at, int dim, float* scratch) : tile(at), scales(scratch), mins(scratch + PaddedDim(dim)) {
+    const uint16_t* halves = Halves(at + int64_t{kHalfTile} * dim);
+    ConvertScales(halves, dim, scratch);
+    ConvertScales(halves + dim, dim, scratch + PaddedDim(dim));
+  }
+  struct Columns {
+    const std::byte* at;
+    const float* scales;
+    const float* mins;
+    void Load(int d, F32* first, F32* second) const {
+      const Levels levels(Set(scales[d]), Set(mins[d]));
+      const Codes codes = LoadCodes(at + d * kHalfTile);
+      *first = levels.OfLow(codes);
+      *second = levels.OfHigh(codes);
+    }
+  };
+  Columns At(int j) const { return {tile + j, scales, mins}; }
+};
+
+// Readers of tiles of values. At(j) reads position j; Load gives V vectors of dims from d on, a multiple of V vectors
+// (or of 32). What it gives beyond the last dim is not to be looked at.
+
+struct FloatValues {
+  static constexpr int kFetchPositions = 0;
+  const float* tile;
+  int64_t stride;  // dim up to whole vectors
+  struct Row {
+    const float* at;
+    template <int V>
+    void Load(int d, F32* out) const {
+      for (int v = 0; v < V; ++v) out[v] = INGOT_ISA_NAMESPACE::Load(at + d + v * kLanes);
+    }
+  };
+  Row At(int j) const { return {tile + j * stride}; }
+};
+
+struct HalfValues {
+  static constexpr int kFetchPositions = 8;
+  const uint16_t* tile;
+  int dim;  // whole vectors: what follows the last tile may not be readable
+  struct Row {
+    const uint16_t* at;
+    template <int V>
+    void Load(int d, F32* out) const {
+      for (int v = 0; v < V; ++v) out[v] = LoadHalf(at + d + v * kLanes);
+    }
+  };
+  Row At(int j) const { return {tile + int64_t{j} * dim}; }
+};
+
+struct ByteValues {
+  static constexpr int kFetchPositions = 8;
+  const std::byte* tile;
+  int dim;
+  struct Row {
+    const uint8_t* at;
+    F32 scale, min;
+    template <int V>
+    void Load(int d, F32* out) const {
+      for (int v = 0; v < V; ++v) out[v] = Fma(LoadBytes(at + d + v * kLanes), scale, min);
+    }
+  };
+  Row At(int j) const {
+    const uint16_t* scales = Halves(tile + int64_t{kKvTile} * dim);
+    return {Bytes(tile) + int64_t{j} * dim, SetHalf(scales[j]), SetHalf(scales[kKvTile + j])};
+  }
+};
+
+struct CodeValues {
+  static constexpr int kFetchPositions = 8;
+  const std::byte* tile;
+  int dim;
+  const float* scales;  // [groups, 32]
+  const float* mins;    // [groups, 32]
+
+  // scratch: [2 · groups · 32]
+  CodeValues(const std::byte* at, int head_dim, float* scratch) : tile(at), dim(head_dim), scales(scratch) {
+    const int count = (dim + kValueGroup - 1) / kValueGroup * kKvTile;
+    mins = scratch + count;
+    ConvertScales(Halves(at + int64_t{kHalfTile} * dim), 2 * count, scratch);
+  }
+  struct Row {
+    const std::byte* at;
+    const float* scales;
+    const float* mins;
+    bool high;
+    template <int V>
+    void Load(int d, F32* out) const {
+      constexpr int kOfGroup = kValueGroup / kLanes < V ? kValueGroup / kLanes : V;  // vectors
+      for (int v = 0; v < V; v += kOfGroup) {
+        const int begin = d + v * kLanes, group = begin / kValueGroup * kKvTile;
+        const Levels levels(Set(scales[group]), Set(mins[group]));
+        for (int i = 0; i < kOfGroup && v + i < V; ++i) {
+          const Codes codes = LoadCodes(at + begin + i * kLanes);
+          out[v + i] = high ? levels.OfHigh(codes) : levels.OfLow(codes);
+        }
+      }
+    }
+  };
+  Row At(int j) const { return {tile + int64_t{j % kHalfTile} * dim, scales + j, mins + j, j >= kHalfTile}; }
+};
+
+// out: [dim, 32]
+template <typename Keys>
+inline void ConvertKeys(const Keys& keys, int dim, NextTile next, float* out) {
   Prefetcher prefetcher(next, dim);
-  for (int i = 0; i < dim * kKvTile; i += kKvTile) {
-    prefetcher.FetchPart();
-    for (int v = 0; v < kKvTile / kLanes; ++v) {
-      Store(out + i + v * kLanes, Fma(LoadBytes(Bytes(tile) + i + v * kLanes), scale[v], min[v]));
+  for (int j = 0; j < kHalfTile; j += kLanes) {
+    const auto columns = keys.At(j);
+    for (int d = 0; d < dim; ++d) {
+      if (j == 0) prefetcher.FetchPart();
+      F32 first, second;
+      columns.Load(d, &first, &second);
+      Store(out + d * kKvTile + j, first);
+      Store(out + d * kKvTile + j + kHalfTile, second);
     }
   }
 }
 
-// out: [32, stride >= dim up to whole vectors]; what lies beyond dim is not to be looked at
-inline void ConvertValues8(const std::byte* tile, int dim, int64_t stride, NextTile next, float* out) {
-  const uint16_t* scales = Halves(tile + int64_t{kKvTile} * dim);
+// out: [32, PaddedDim(dim)]
+template <typename Values>
+inline void ConvertValues(const Values& values, int dim, NextTile next, float* out) {
   Prefetcher prefetcher(next, kKvTile);
   for (int j = 0; j < kKvTile; ++j) {
     prefetcher.FetchPart();
-    const F32 scale = SetHalf(scales[j]), min = SetHalf(scales[kKvTile + j]);
+    const auto row = values.At(j);
     for (int d = 0; d < dim; d += kLanes) {
-      Store(out + j * stride + d, Fma(LoadBytes(Bytes(tile) + int64_t{j} * dim + d), scale, min));
-    }
-  }
-}
-
-// out: [dim, 32]
-inline void ConvertKeys4(const std::byte* tile, int dim, NextTile next, float* out) {
-  constexpr int kHalf = kKvTile / 2;
-  const uint16_t* scales = Halves(tile + int64_t{kHalf} * dim);
-  Prefetcher prefetcher(next, dim);
-  for (int d = 0; d < dim; ++d) {
-    prefetcher.FetchPart();
-    const Levels levels(SetHalf(scales[d]), SetHalf(scales[dim + d]));
-    for (int j = 0; j < kHalf; j += kLanes) {
-      float* to = out + d * kKvTile + j;
-      LoadCodes(tile + d * kHalf + j, levels, levels, to, to + kHalf);
-    }
-  }
-}
-
-// out: as for ConvertValues8
-inline void ConvertValues4(const std::byte* tile, int dim, int64_t stride, NextTile next, float* out) {
-  constexpr int kHalf = kKvTile / 2;
-  const int groups = (dim + kValueGroup - 1) / kValueGroup;
-  const uint16_t* scales = Halves(tile + int64_t{kHalf} * dim);
-  const uint16_t* mins = scales + groups * kKvTile;
-  Prefetcher prefetcher(next, kHalf);
-  for (int j = 0; j < kHalf; ++j) {
-    prefetcher.FetchPart();
-    for (int group = 0; group < groups; ++group) {
-      const int g = group * kKvTile + j, begin = group * kValueGroup;
-      const int end = begin + kValueGroup < dim ? begin + kValueGroup : dim;
-      const Levels low(SetHalf(scales[g]), SetHalf(mins[g]));
-      const Levels high(SetHalf(scales[g + kHalf]), SetHalf(mins[g + kHalf]));
-      for (int d = begin; d < end; d += kLanes) {
-        float* to = out + j * stride + d;
-        LoadCodes(tile + int64_t{j} * dim + d, low, high, to, to + kHalf * stride);
-      }
+      F32 value;
+      row.template Load<1>(d, &value);
+      Store(out + j * PaddedDim(dim) + d, value);
     }
   }
 }
