@@ -1,7 +1,11 @@
 // ingot serve api_server MODEL
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 
 #include "base/json.h"
@@ -15,9 +19,12 @@ namespace {
 
 struct ServeFlags {
   ModelFlags model;
-  std::string model_name, server_name = "127.0.0.1";
+  std::string model_name, metrics_compat, log_format = "text";
   int server_port = 23333, tp = 1;
+  int64_t max_body_bytes = int64_t{16} << 20;
   double drain_timeout = 30;
+  bool disable_docs = false;
+  server::ApiServerOptions api;
 };
 
 Status CheckFlags(const ServeFlags& flags) {
@@ -25,6 +32,16 @@ Status CheckFlags(const ServeFlags& flags) {
     return InvalidArgument("--server-port {} is outside 0…65535", flags.server_port);
   if (!(flags.drain_timeout >= 0 && flags.drain_timeout <= 86400))
     return InvalidArgument("--drain-timeout {} is outside 0…86400 seconds", flags.drain_timeout);
+  if (flags.max_body_bytes < 1024 || flags.max_body_bytes > int64_t{1} << 32)
+    return InvalidArgument("--max-body-size {} is outside 1 KiB…4 GiB", flags.max_body_bytes);
+  if (flags.api.max_output_len < 0 || flags.api.max_output_len > int64_t{1} << 30)
+    return InvalidArgument("--max-output-len {} is outside 0…2^30", flags.api.max_output_len);
+  if (flags.api.http.max_connections < 1 || flags.api.http.max_connections > 1 << 20)
+    return InvalidArgument("--max-connections {} is outside 1…1048576", flags.api.http.max_connections);
+  if (flags.api.answers.ping_seconds < 0 || flags.api.answers.ping_seconds > 3600)
+    return InvalidArgument("--sse-keep-alive {} is outside 0…3600 seconds", flags.api.answers.ping_seconds);
+  if (flags.api.text_threads < 1 || flags.api.text_threads > 64)
+    return InvalidArgument("--text-threads {} is outside 1…64", flags.api.text_threads);
   if (flags.tp != 1)
     return InvalidArgument("--tp {}: this build computes on one CPU device; --tp 1 is what it has", flags.tp);
   return {};
@@ -46,49 +63,96 @@ std::string UrlOf(const std::string& address, int port) {
   return fmt::format("http://{}:{}", host, port);
 }
 
-void PrintHowToTry(const std::string& url, const std::string& model_name, bool can_chat) {
-  fmt::print(stderr, "Ingot serves {} on {}\n", model_name, url);
+void PrintHowToTry(const std::string& url, const server::ApiServerOptions& options, bool can_chat) {
+  fmt::print(stderr, "Ingot serves {} on {}\n", options.model_name, url);
   if (!can_chat) {
     fmt::print(stderr,
                "This is a base model without a chat template; name one with --chat-template to chat with it.\n\n");
     return;
   }
   std::string body = R"({"model": )";
-  AppendJsonString(body, model_name);
+  AppendJsonString(body, options.model_name);
   body += R"(, "temperature": 0, "messages": [{"role": "user", "content": "What is the capital of France?"}]})";
   fmt::print(stderr, "Try it:\n\n  curl {}/v1/chat/completions -H 'Content-Type: application/json' \\\n    -d {}\n\n",
              url, ShellQuoted(body));
 }
 
-Status Serve(const ServeFlags& flags) {
-  INGOT_RETURN_IF_ERROR(CheckFlags(flags));
-  // Blocked before any thread starts, so that sigwait below is the one place where they arrive.
+// Blocked before any thread starts, so that sigwait is the one place where they arrive.
+sigset_t BlockSignals() {
   sigset_t signals;
   sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, number);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
 
-  const std::string name = flags.model_name.empty() ? flags.model.options.model : flags.model_name;
-  server::ApiServerOptions options;
-  options.http.address = flags.server_name;
+// As many descriptors as the connections want, or as many as there may be.
+void RaiseDescriptorLimit(int connections) {
+  rlimit limit{};
+  const auto wanted = static_cast<rlim_t>(connections) + 128;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = std::min(wanted, limit.rlim_max);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < wanted) {
+    fmt::print(
+        stderr,
+        "warning: {} file descriptors are allowed (ulimit -n), which is fewer than --max-connections {} asks for\n",
+        limit.rlim_cur, connections);
+  }
+}
+
+server::ApiServerOptions OptionsOf(const ServeFlags& flags) {
+  server::ApiServerOptions options = flags.api;
   options.http.port = static_cast<uint16_t>(flags.server_port);
-  options.model_name = name;
+  options.http.max_body_bytes = static_cast<size_t>(flags.max_body_bytes);
+  options.model_name = flags.model_name.empty() ? flags.model.options.model : flags.model_name;
+  options.version = INGOT_VERSION;
+  options.docs = !flags.disable_docs;
+  options.vllm_metrics = flags.metrics_compat == "vllm" || flags.metrics_compat == "both";
+  options.lmdeploy_metrics = flags.metrics_compat == "lmdeploy" || flags.metrics_compat == "both";
+  options.on_terminate = [] { kill(getpid(), SIGTERM); };
+  return options;
+}
+
+void WarnOfStrangers(const server::ApiServerOptions& options) {
+  const std::string& address = options.http.address;
+  const bool is_local = address == "localhost" || address.starts_with("127.") || address == "::1";
+  const server::ApiKeyOptions& keys = options.keys;
+  if (is_local || !keys.keys.empty() || !keys.keys_file.empty() || !keys.admin_keys.empty()) return;
+  fmt::print(stderr, "warning: {} is reachable from other machines, and this server asks for no key (--api-keys)\n",
+             address);
+}
+
+// Until it is told to stop: SIGHUP reads keys anew, anything else ends it.
+int WaitForStop(const sigset_t& signals, server::ApiServer& server) {
+  for (;;) {
+    int number = 0;
+    sigwait(&signals, &number);
+    if (number != SIGHUP) return number;
+    const Status status = server.Reload();
+    fmt::print(stderr, "{}\n", status.ok() ? "keys were read again" : "keys stay as they were: " + status.message());
+  }
+}
+
+Status Serve(const ServeFlags& flags) {
+  const auto begin = std::chrono::steady_clock::now();
+  INGOT_RETURN_IF_ERROR(CheckFlags(flags));
+  const sigset_t signals = BlockSignals();
+  SetLogJson(flags.log_format == "json");
+  server::ApiServerOptions options = OptionsOf(flags);
+  RaiseDescriptorLimit(options.http.max_connections);
   INGOT_RETURN_IF_ERROR(server::CheckAddress(options.http));  // before what takes long
   INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(flags.model));
   fmt::print(stderr, "{}\n", llm->MemoryLedger());
+  options.startup_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   INGOT_ASSIGN_OR_RETURN(const auto server, server::ApiServer::Start(*llm, options));
-  if (flags.server_name != "127.0.0.1" && flags.server_name != "localhost" && flags.server_name != "::1") {
-    fmt::print(stderr, "warning: {} is reachable from other machines, and this server asks for no key\n",
-               flags.server_name);
-  }
-  PrintHowToTry(UrlOf(flags.server_name, server->port()), name, llm->chat_template() != nullptr);
+  WarnOfStrangers(options);
+  PrintHowToTry(UrlOf(options.http.address, server->port()), options, llm->chat_template() != nullptr);
 
-  int signal_number = 0;
-  sigwait(&signals, &signal_number);
+  const int number = WaitForStop(signals, *server);
   fmt::print(stderr, "{}: finishing what runs, at most {} s; once more stops at once\n",
-             signal_number == SIGINT ? "interrupted" : "terminated", flags.drain_timeout);
+             number == SIGINT ? "interrupted" : "terminated", flags.drain_timeout);
   signal(SIGINT, SIG_DFL);
   signal(SIGTERM, SIG_DFL);
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
@@ -98,18 +162,51 @@ Status Serve(const ServeFlags& flags) {
 
 }  // namespace
 
-void DeclareServe(Flags& root) {
-  Flags& serve = root.Command("serve", "Serve a model over HTTP");
-  Flags& api = serve.Command("api_server", "OpenAI-compatible REST: /v1/chat/completions, /v1/models, /health");
-  const auto flags = std::make_shared<ServeFlags>();
-  AddModelFlags(api, &flags->model);
-  api.Add("--model-name", &flags->model_name, "the model's name in requests; default: MODEL as it was typed");
-  api.Add("--server-name", &flags->server_name, "address to listen on; 0.0.0.0: every interface");
+// Who may come, and how many.
+void AddAccessFlags(Flags& api, ServeFlags* flags) {
+  server::ApiServerOptions& options = flags->api;
+  api.Add("--server-name", &options.http.address, "address to listen on; 0.0.0.0: every interface");
   api.Add("--server-port", &flags->server_port, "port to listen on; 0: any free one");
+  api.Add("--api-keys", &options.keys.keys, "keys that clients must send one of; may be repeated");
+  api.Add("--api-keys-file", &options.keys.keys_file, "a file of keys, one a line; SIGHUP reads it again");
+  api.Add("--admin-keys", &options.keys.admin_keys, "keys that may also do what administrators do");
+  api.Add("--admin-keys-file", &options.keys.admin_keys_file, "a file of admin keys");
+  api.Add("--allow-origins", &options.allow_origins, "web pages of other origins that may call; *: all");
+  api.Add("--allow-methods", &options.allow_methods, "methods that such pages may use");
+  api.Add("--allow-headers", &options.allow_headers, "headers that such pages may send");
+  api.Add("--allow-credentials", &options.allow_credentials, "let such pages send cookies and credentials");
+  api.Add("--max-connections", &options.http.max_connections, "connections at once; more get 503");
+  api.AddBytes("--max-body-size", &flags->max_body_bytes, "largest request [16MiB]");
+  api.Add("--allow-terminate-by-client", &options.allow_terminate,
+          "POST /terminate stops the server, with an admin key");
+}
+
+void AddAnswerLimits(Flags& api, ServeFlags* flags) {
+  server::ApiServerOptions& options = flags->api;
   api.Add("--max-queue", &flags->model.options.max_queue, "requests that wait for a slot; more get 429");
+  api.Add("--max-output-len", &options.max_output_len,
+          "longest answer a request may ask for; 0: what the context leaves");
+  api.Add("--text-threads", &options.text_threads, "threads for templates and tokenizing");
+  api.Add("--sse-keep-alive", &options.answers.ping_seconds, "seconds between pings of a silent stream; 0: none");
+  api.Add("--always-include-usage", &options.answers.always_include_usage, "tell the usage in every stream");
   api.Add("--tp", &flags->tp, "devices to split a layer over");
   api.Add("--drain-timeout", &flags->drain_timeout,
           "seconds that running requests get when the server is told to stop");
+}
+
+void DeclareServe(Flags& root) {
+  Flags& serve = root.Command("serve", "Serve a model over HTTP");
+  Flags& api = serve.Command("api_server", "An OpenAI-compatible REST server");
+  const auto flags = std::make_shared<ServeFlags>();
+  AddModelFlags(api, &flags->model);
+  api.Add("--model-name", &flags->model_name, "the model's name in requests; default: MODEL as it was typed");
+  AddAccessFlags(api, flags.get());
+  AddAnswerLimits(api, flags.get());
+  api.AddChoice("--metrics-compat", &flags->metrics_compat, {"", "vllm", "lmdeploy", "both"},
+                "names of others beside our own at /metrics");
+  api.AddChoice("--log-format", &flags->log_format, {"text", "json"},
+                "how log lines are written; --log-level info has one a request");
+  api.Add("--disable-docs", &flags->disable_docs, "no /openapi.json and no pages");
   api.Example("ingot serve api_server smollm2");
   api.Example("ingot serve api_server InternLM/internlm-chat-7b --model-name internlm-chat-7b --server-port 8080");
   api.OnRun([flags] { return Serve(*flags); });

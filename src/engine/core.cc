@@ -30,12 +30,15 @@ Timings TimingsOf(const Sequence& sequence, Clock::time_point now) {
 
 void Tell(const Sequence& sequence, const sampling::Sampled* token, std::optional<Finish> finish, Status error) {
   if (!sequence.request.on_event) return;
-  sequence.request.on_event({.id = sequence.id,
-                             .token = token,
-                             .finish = finish,
-                             .error = std::move(error),
-                             .timings = TimingsOf(sequence, Clock::now()),
-                             .cached_tokens = sequence.num_cached});
+  const bool is_first = token != nullptr && sequence.num_answered() == 1;
+  sequence.request.on_event(
+      {.id = sequence.id,
+       .token = token,
+       .finish = finish,
+       .error = std::move(error),
+       .timings = TimingsOf(sequence, Clock::now()),
+       .cached_tokens = sequence.num_cached,
+       .prompt_logprobs = is_first ? std::span(sequence.prompt_logprobs) : std::span<const sampling::Sampled>()});
 }
 
 Status DeadlineStatus() { return {Code::kDeadlineExceeded, "the request's deadline has passed"}; }
@@ -79,6 +82,21 @@ Status Core::Check(const Request& request) const {
       return TooLong("{} tokens of prompt and {} of answer need {} cache blocks of {} tokens; there are {}", length,
                      request.max_tokens, needed, options.block_len, cache_.group(g).num_blocks);
     }
+  }
+  const auto is_token = [&](int32_t id) { return id >= 0 && id < vocab_size; };
+  if (request.logit_bias.size() > sampling::kMaxLogitBiases) {
+    return InvalidArgument("logit_bias has {} entries, at most {} are taken", request.logit_bias.size(),
+                           sampling::kMaxLogitBiases);
+  }
+  for (const sampling::LogitBias& bias : request.logit_bias) {
+    if (!is_token(bias.id)) return InvalidArgument("logit_bias: id {} is outside 0…{}", bias.id, vocab_size - 1);
+  }
+  for (const std::vector<int32_t>& word : request.bad_words) {
+    if (word.empty() || !std::ranges::all_of(word, is_token))
+      return InvalidArgument("a bad word is no list of token ids");
+  }
+  if (request.prompt_logprobs > sampling::kMaxLogprobs) {
+    return InvalidArgument("prompt_logprobs {} is above {}", request.prompt_logprobs, sampling::kMaxLogprobs);
   }
   return sampling::Validate(request.sampling);
 }
@@ -177,7 +195,8 @@ SlotState Core::StateOf(const Sequence& sequence) const {
                   .rank = sequence.rank,
                   .id = static_cast<int64_t>(sequence.id),
                   .num_tokens = sequence.num_tokens(),
-                  .num_computed = sequence.num_computed};
+                  .num_computed = sequence.num_computed,
+                  .wants_rows = sequence.wants_prompt_logprobs()};
   for (int g = 0; g < cache_.num_groups(); ++g) {
     const kv::BlockTable& table = sequence.blocks.tables[static_cast<size_t>(g)];
     const int64_t held = table.size() - table.begin();
@@ -193,11 +212,14 @@ SlotState Core::StateOf(const Sequence& sequence) const {
 WaitingState Core::LookUp(size_t index, bool use_hits) {
   const Sequence& sequence = *queue_[index];
   kv::PrefixMatch match;
-  if (use_hits && sequence.request.uses_cached_blocks) {
+  // Where the prompt's own logits are wanted, it is computed whole.
+  if (use_hits && sequence.request.uses_cached_blocks && !sequence.wants_prompt_logprobs()) {
     // The last token's logits are wanted: it is always computed.
     match = cache_.Find(sequence.request.cache_salt, sequence.tokens, sequence.num_tokens() - 1);
   }
-  WaitingState state{.num_tokens = sequence.num_tokens(), .num_cached = match.num_tokens};
+  WaitingState state{.num_tokens = sequence.num_tokens(),
+                     .num_cached = match.num_tokens,
+                     .wants_rows = sequence.wants_prompt_logprobs()};
   const kv::PerGroup taken = cache_.BlocksOfMatch(match);
   for (int g = 0; g < cache_.num_groups(); ++g) {
     const int64_t most = cache_.MostHeld(g, state.num_tokens, executor_->options().max_prefill_tokens);
@@ -261,6 +283,8 @@ void Core::Admit(size_t slot, const kv::PrefixMatch& match) {
     sequence->tokens.reserve(static_cast<size_t>(sequence->prompt_length + request.max_tokens));
     sequence->blocks = cache_.MakeHolding(sequence->most_cached_tokens());
     sequence->num_cached = match.num_tokens;
+    sequence->masked.reserve(request.end_ids.size() + request.bad_words.size());
+    if (request.prompt_logprobs >= 0) sequence->prompt_logprobs.reserve(static_cast<size_t>(sequence->prompt_length));
     if (request.sampling.penalizes()) sequence->history = sampling::History(sequence->tokens, request.max_tokens);
     Count(stats_.prompt_tokens, sequence->prompt_length);
     Count(stats_.prefix_queries, request.uses_cached_blocks ? sequence->prompt_length : int64_t{0});

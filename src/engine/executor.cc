@@ -27,7 +27,7 @@ int64_t ScratchBytes(const models::Model& model, const ExecutorOptions& options,
 
 ExecutorBytes Executor::BytesFor(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool) {
   const int64_t vocab_size = model.spec().vocab_size;
-  const int64_t logits = options.max_batch_size * vocab_size * static_cast<int64_t>(sizeof(float));
+  const int64_t logits = (options.max_batch_size + kMaxPromptRows) * vocab_size * static_cast<int64_t>(sizeof(float));
   const int64_t sampling = pool.num_threads() * vocab_size * static_cast<int64_t>(sizeof(sampling::Candidate));
   const std::vector<models::KvGroup> groups = model.kv_groups();
   INGOT_CHECK(groups.size() == options.num_blocks.size());
@@ -48,8 +48,8 @@ Result<std::unique_ptr<Executor>> Executor::Create(const models::Model& model, c
   INGOT_ASSIGN_OR_RETURN(ops::Scratch scratch, ops::Scratch::Allocate(ScratchBytes(model, options, pool)));
   std::unique_ptr<Executor> executor(new Executor(model, options, pool, std::move(scratch)));
   INGOT_RETURN_IF_ERROR(executor->AllocateCache());
-  INGOT_ASSIGN_OR_RETURN(executor->logits_,
-                         Tensor::Allocate(DType::kF32, {options.max_batch_size, model.spec().vocab_size}));
+  INGOT_ASSIGN_OR_RETURN(executor->logits_, Tensor::Allocate(DType::kF32, {options.max_batch_size + kMaxPromptRows,
+                                                                           model.spec().vocab_size}));
   return executor;
 }
 
@@ -107,7 +107,7 @@ Executor::Executor(const models::Model& model, const ExecutorOptions& options, T
   logits_rows_.reserve(max_tokens);
   cu_seqlens_.reserve(max_seqs + 1);
   tail_slots_.reserve(max_seqs);
-  drawn_.reserve(max_seqs);
+  rows_.reserve(max_seqs + static_cast<size_t>(kMaxPromptRows));
   for (int i = 0; i < pool.num_threads(); ++i) workspaces_.emplace_back(model.spec().vocab_size);
 }
 
@@ -159,32 +159,57 @@ void Executor::EndBatchAndForward(float* logits, const models::LayerTap* tap) {
 
 void Executor::Run(std::span<const Work> work, std::span<Sequence* const> slots, std::span<StepResult> results) {
   BeginBatch();
-  drawn_.clear();
-  for (const Work& w : work) {
-    Sequence& sequence = *slots[static_cast<size_t>(w.slot)];
-    AppendTokens(std::span(sequence.tokens).subspan(static_cast<size_t>(w.begin), static_cast<size_t>(w.count)),
-                 w.begin, sequence.blocks, w.slot);
-    if (!w.sample) continue;
-    logits_rows_.push_back(static_cast<int32_t>(token_ids_.size()) - 1);
-    drawn_.push_back(&sequence);
-  }
-  INGOT_CHECK(results.size() == drawn_.size());
+  rows_.clear();
+  num_drawn_ = 0;
+  for (const Work& w : work) WantRows(w, *slots[static_cast<size_t>(w.slot)]);
   EndBatchAndForward(logits_.Data<float>(), nullptr);
-
   const auto vocab_size = static_cast<size_t>(model_.spec().vocab_size);
-  pool_.ParallelForWorker(static_cast<int64_t>(drawn_.size()), [&](int64_t index, int worker) {
+  pool_.ParallelForWorker(static_cast<int64_t>(rows_.size()), [&](int64_t index, int worker) {
     const auto row = static_cast<size_t>(index);
-    Sequence& sequence = *drawn_[row];
-    const bool must_go_on = sequence.num_answered() < sequence.request.min_tokens;
-    const sampling::Params& params = sequence.request.sampling;
-    const sampling::SampleInputs inputs{
-        .params = &params,
-        .history = params.penalizes() ? &sequence.history : nullptr,
-        .masked = must_go_on ? std::span<const int32_t>(sequence.request.end_ids) : std::span<const int32_t>(),
-        .position = static_cast<uint64_t>(sequence.num_tokens())};
-    results[row].outcome = sampling::Sample(std::span(logits_.Data<float>() + row * vocab_size, vocab_size), inputs,
-                                            workspaces_[static_cast<size_t>(worker)], &results[row].token);
+    UseRow(rows_[row], std::span(logits_.Data<float>() + row * vocab_size, vocab_size),
+           workspaces_[static_cast<size_t>(worker)], results);
   });
+}
+
+// Adds the work's tokens to the batch, and the rows of logits that are wanted of them.
+void Executor::WantRows(const Work& work, Sequence& sequence) {
+  const auto first_row = static_cast<int64_t>(token_ids_.size());
+  const int64_t end = work.begin + work.count;
+  AppendTokens(std::span(sequence.tokens).subspan(static_cast<size_t>(work.begin), static_cast<size_t>(work.count)),
+               work.begin, sequence.blocks, work.slot);
+  if (sequence.wants_prompt_logprobs()) {
+    const auto known = static_cast<int64_t>(sequence.prompt_logprobs.size());
+    const int64_t last = std::min(end, sequence.prompt_length - 1);
+    for (int64_t position = std::max(work.begin, known); position < last; ++position) {
+      logits_rows_.push_back(static_cast<int32_t>(first_row + position - work.begin));
+      rows_.push_back({.sequence = &sequence, .foretold = position + 1});
+    }
+    sequence.prompt_logprobs.resize(static_cast<size_t>(std::max(known, last)));
+  }
+  if (!work.sample) return;
+  logits_rows_.push_back(static_cast<int32_t>(token_ids_.size()) - 1);
+  rows_.push_back({.sequence = &sequence, .result = num_drawn_++});
+}
+
+void Executor::UseRow(const Row& row, std::span<float> logits, sampling::Workspace& workspace,
+                      std::span<StepResult> results) {
+  Sequence& sequence = *row.sequence;
+  const Request& request = sequence.request;
+  if (row.foretold >= 0) {
+    sampling::Sampled& told = sequence.prompt_logprobs[static_cast<size_t>(row.foretold) - 1];
+    const int32_t id = sequence.tokens[static_cast<size_t>(row.foretold)];
+    if (sampling::Describe(logits, id, request.prompt_logprobs, workspace, &told) != sampling::Outcome::kOk) {
+      told = {.id = id, .logprob = sampling::kLowestLogprob};
+    }
+    return;
+  }
+  const sampling::SampleInputs inputs{.params = &request.sampling,
+                                      .history = request.sampling.penalizes() ? &sequence.history : nullptr,
+                                      .bias = request.logit_bias,
+                                      .masked = sequence.Masked(),
+                                      .position = static_cast<uint64_t>(sequence.num_tokens())};
+  StepResult& result = results[row.result];
+  result.outcome = sampling::Sample(logits, inputs, workspace, &result.token);
 }
 
 Status Executor::Score(std::span<const int32_t> token_ids, const ScoreOptions& options, kv::Cache& cache,

@@ -70,10 +70,19 @@ class Executor {
 
  private:
   Executor(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool, ops::Scratch scratch);
+  // Whose logits a row has: those that a token is drawn from, or those that foretell a token of the prompt.
+  struct Row {
+    Sequence* sequence;
+    int64_t foretold = -1;  // position in the prompt; -1: a token is drawn
+    size_t result = 0;      // where what was drawn goes
+  };
+
   Status AllocateCache();
   void BeginBatch();
   void AppendTokens(std::span<const int32_t> token_ids, int64_t begin, const kv::Holding& blocks, int32_t slot);
   void EndBatchAndForward(float* logits, const models::LayerTap* tap);
+  void WantRows(const Work& work, Sequence& sequence);
+  void UseRow(const Row& row, std::span<float> logits, sampling::Workspace& workspace, std::span<StepResult> results);
 
   const models::Model& model_;
   ExecutorOptions options_;
@@ -89,13 +98,14 @@ class Executor {
   std::vector<Group> groups_;
   std::vector<ops::KvView> views_;                   // of groups_
   std::vector<models::KvGroupBatch> group_batches_;  // of groups_
-  Tensor logits_;                                    // [max_batch_size, vocab_size]
+  Tensor logits_;                                    // [max_batch_size + kMaxPromptRows, vocab_size]
   int64_t block_table_stride_;
   // The batch under way; capacity for the largest step.
   std::vector<int32_t> token_ids_, positions_, cu_seqlens_, logits_rows_, tail_slots_;
   int64_t max_context_ = 0;
   std::vector<sampling::Workspace> workspaces_;  // [num_threads]
-  std::vector<Sequence*> drawn_;                 // whose logits the step has
+  std::vector<Row> rows_;
+  size_t num_drawn_ = 0;
 };
 
 }  // namespace ingot::engine

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,8 @@ struct Event {
   Status error;  // with kError
   Timings timings;
   int64_t cached_tokens = 0;  // of the prompt, found in the cache
+  // With the first token where the request asks for it: one a token of the prompt but the first. Borrowed.
+  std::span<const sampling::Sampled> prompt_logprobs;
 };
 // Called on the engine's thread; must not block, and must not call the engine's Submit or RunExclusive.
 using EventFn = std::function<void(const Event&)>;
@@ -46,10 +49,13 @@ struct Request {
   int64_t min_tokens = 0;        // end tokens are masked before that many
   std::vector<int32_t> end_ids;  // each ends the answer
   sampling::Params sampling;
-  int32_t priority = 0;                       // lower ones first; waiting makes up for it
-  std::optional<Clock::time_point> deadline;  // past it the request ends with kDeadlineExceeded
-  std::string cache_salt;                     // only requests of the same salt share cached blocks
-  bool uses_cached_blocks = true;             // false: its whole prompt is computed
+  std::vector<sampling::LogitBias> logit_bias;  // each id of the model, and once
+  std::vector<std::vector<int32_t>> bad_words;  // sequences that are never completed in the answer; none empty
+  int prompt_logprobs = -1;                     // alternatives for each token of the prompt; -1: none are told
+  int32_t priority = 0;                         // lower ones first; waiting makes up for it
+  std::optional<Clock::time_point> deadline;    // past it the request ends with kDeadlineExceeded
+  std::string cache_salt;                       // only requests of the same salt share cached blocks
+  bool uses_cached_blocks = true;               // false: its whole prompt is computed
   EventFn on_event;
 };
 

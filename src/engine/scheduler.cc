@@ -39,8 +39,11 @@ class Planner {
       } else if (budget_ > 0) {
         // The first takes room from others; who comes later takes what there is.
         if (i == 0 && !MakeRoom(i, 1)) continue;
-        const int64_t count = std::min({budget_, slot.num_tokens - slot.num_computed, RoomFor(i)});
-        if (count > 0) budget_ -= Add(i, count, &plan_.prefills);
+        const int64_t wanted = WithRows(slot.wants_rows, std::min(budget_, slot.num_tokens - slot.num_computed));
+        const int64_t count = std::min(wanted, RoomFor(i));
+        if (count <= 0) continue;
+        if (slot.wants_rows) rows_ -= count;
+        budget_ -= Add(i, count, &plan_.prefills);
       }
     }
     if (plan_.preempted.empty()) Admit();
@@ -48,6 +51,7 @@ class Planner {
   }
 
  private:
+  int64_t WithRows(bool wants_rows, int64_t count) const { return wants_rows ? std::min(count, rows_) : count; }
   const SlotState& Slot(size_t i) const { return state_.slots[static_cast<size_t>(plan_.order[i])]; }
 
   void OrderSlots() {
@@ -110,7 +114,8 @@ class Planner {
         available_[g] -= request.needed[g];
         ++promised[g];
       }
-      const int64_t count = std::min(budget_, request.num_tokens - request.num_cached);
+      const int64_t count = WithRows(request.wants_rows, std::min(budget_, request.num_tokens - request.num_cached));
+      if (request.wants_rows) rows_ -= count;
       plan_.admitted_slots.push_back(static_cast<int32_t>(slot));
       if (count > 0) {
         const bool sample = request.num_cached + count == request.num_tokens;
@@ -125,6 +130,7 @@ class Planner {
   StepPlan& plan_;
   kv::PerGroup available_;
   int64_t budget_;
+  int64_t rows_ = kMaxPromptRows;
 };
 
 }  // namespace

@@ -26,11 +26,15 @@ struct CostTable {
 // is being answered hardly notices that somebody else's prompt is read.
 int64_t PrefillBudget(const CostTable& cost, int64_t decodes, int64_t max_prefill_tokens);
 
+// Logits of a prompt's own tokens that a step computes at most: they are many numbers.
+inline constexpr int64_t kMaxPromptRows = 32;
+
 struct SlotState {
   bool live = false;
   int64_t rank = 0, id = 0;     // lower ranks first, then lower ids
   int64_t num_tokens = 0;       // known: prompt and answer
   int64_t num_computed = 0;     // of them in the cache; less than num_tokens
+  bool wants_rows = false;      // the logits of its prompt\'s tokens are wanted
   kv::PerGroup table_blocks{};  // entries of its block tables
   kv::PerGroup exclusive{};     // blocks that would become available if it gave up its slot
   kv::PerGroup expected{};      // further blocks that its known tokens will take
@@ -38,7 +42,8 @@ struct SlotState {
 struct WaitingState {
   int64_t num_tokens = 0;
   int64_t num_cached = 0;  // a hit in the prefix cache
-  kv::PerGroup needed{};   // blocks that become unavailable when all its known tokens are in the cache
+  bool wants_rows = false;
+  kv::PerGroup needed{};  // blocks that become unavailable when all its known tokens are in the cache
 };
 
 struct SchedulerState {

@@ -24,13 +24,30 @@ struct Sequence {
   int64_t num_cached = 0;     // of the prompt, found there when it was first admitted
   bool was_admitted = false;  // once at least
   kv::Holding blocks;
-  sampling::History history;  // used where the request penalizes
+  sampling::History history;                       // used where the request penalizes
+  std::vector<sampling::Sampled> prompt_logprobs;  // of the prompt's second token on, as far as they are known
+  std::vector<int32_t> masked;                     // scratch: what must not be drawn now
   Clock::time_point submitted, admitted, first_token;
 
   int64_t num_tokens() const { return static_cast<int64_t>(tokens.size()); }
   int64_t num_answered() const { return num_tokens() - prompt_length; }
   // K and V are kept of all tokens but the last one drawn, which no later step reads.
   int64_t most_cached_tokens() const { return prompt_length + request.max_tokens - 1; }
+  bool wants_prompt_logprobs() const {
+    return request.prompt_logprobs >= 0 && static_cast<int64_t>(prompt_logprobs.size()) < prompt_length - 1;
+  }
+  // End tokens while the answer is too short, and the last tokens of bad words whose other tokens have just been drawn.
+  std::span<const int32_t> Masked() {
+    masked.clear();
+    if (num_answered() < request.min_tokens) masked = request.end_ids;
+    for (const std::vector<int32_t>& word : request.bad_words) {
+      const auto before = static_cast<int64_t>(word.size()) - 1;
+      if (before <= num_answered() && std::equal(word.begin(), word.end() - 1, tokens.end() - before)) {
+        masked.push_back(word.back());
+      }
+    }
+    return masked;
+  }
   bool IsEnd(int32_t id_drawn) const {
     return std::find(request.end_ids.begin(), request.end_ids.end(), id_drawn) != request.end_ids.end();
   }

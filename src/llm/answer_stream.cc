@@ -31,16 +31,24 @@ TokenLogprob AnswerStream::LogprobOf(int32_t id, float value) const {
   return {.id = id, .bytes = tokenizer_.TokenBytes(id), .logprob = value};
 }
 
-void AnswerStream::AddToken(const sampling::Sampled& token) {
-  ++num_tokens_;
-  event_.token_ids.push_back(token.id);
-  if (!options_.logprobs) return;
+TokenInfo AnswerStream::InfoOf(const sampling::Sampled& token) const {
   TokenInfo info{.chosen = LogprobOf(token.id, token.logprob), .top = {}};
   for (int i = 0; i < token.num_top; ++i) {
     const sampling::Logprob& top = token.top[static_cast<size_t>(i)];
     info.top.push_back(LogprobOf(top.id, top.value));
   }
-  event_.logprobs.push_back(std::move(info));
+  return info;
+}
+
+void AnswerStream::AddToken(const sampling::Sampled& token) {
+  ++num_tokens_;
+  event_.token_ids.push_back(token.id);
+  if (options_.logprobs) event_.logprobs.push_back(InfoOf(token));
+}
+
+void AnswerStream::AddPromptLogprobs(const std::vector<sampling::Sampled>& tokens) {
+  event_.prompt_logprobs.push_back({.chosen = LogprobOf(options_.first_prompt_token, 0), .top = {}});
+  for (const sampling::Sampled& token : tokens) event_.prompt_logprobs.push_back(InfoOf(token));
 }
 
 // The text that the event sets free, stop strings looked for.
@@ -62,6 +70,7 @@ std::string AnswerStream::Decode(const TokenEvent& event) {
 
 bool AnswerStream::Push(const TokenEvent& event, const EventFn& emit) {
   if (finished_) return false;
+  if (options_.first_prompt_token >= 0 && num_tokens_ == 0 && event.has_token) AddPromptLogprobs(event.prompt_logprobs);
   if (event.has_token) AddToken(event.token);
   event_.text += Decode(event);
   finished_ = event.finish.has_value() || match_.has_value();

@@ -20,6 +20,7 @@ struct AnswerOptions {
   bool include_stop = false;
   bool skip_special_tokens = true;
   bool logprobs = false;
+  int32_t first_prompt_token = -1;  // where the prompt's logprobs are told; else -1
   int64_t prompt_tokens = 0;
 };
 
@@ -32,6 +33,7 @@ struct TokenEvent {
   Status error;
   engine::Timings timings;
   int64_t cached_tokens = 0;
+  std::vector<sampling::Sampled> prompt_logprobs;
 };
 
 // Thread safety: none.
@@ -46,6 +48,8 @@ class AnswerStream {
 
  private:
   void AddToken(const sampling::Sampled& token);
+  void AddPromptLogprobs(const std::vector<sampling::Sampled>& tokens);
+  TokenInfo InfoOf(const sampling::Sampled& token) const;
   std::string Decode(const TokenEvent& event);
   TokenLogprob LogprobOf(int32_t id, float value) const;
 

@@ -1,5 +1,7 @@
 #include "llm/checks.h"
 
+#include <algorithm>
+
 namespace ingot::llm {
 namespace {
 
@@ -28,6 +30,26 @@ Status CheckStops(const Request& request, int64_t vocab_size) {
   }
   for (const int32_t id : request.stop_token_ids) {
     INGOT_RETURN_IF_ERROR(CheckInt("stop_token_ids:", id, 0, vocab_size - 1));
+  }
+  return {};
+}
+
+Status CheckBiases(const Request& request, int64_t vocab_size) {
+  std::vector<int32_t> ids;
+  for (const auto& [id, value] : request.sampling.logit_bias) {
+    INGOT_RETURN_IF_ERROR(CheckInt("logit_bias: id", id, 0, vocab_size - 1));
+    if (!(value >= -100 && value <= 100)) return InvalidArgument("logit_bias of {} is {}, outside -100…100", id, value);
+    ids.push_back(id);
+  }
+  INGOT_RETURN_IF_ERROR(
+      CheckInt("entries of logit_bias:", static_cast<int64_t>(ids.size()), 0, sampling::kMaxLogitBiases));
+  std::ranges::sort(ids);
+  if (const auto twice = std::ranges::adjacent_find(ids); twice != ids.end()) {
+    return InvalidArgument("logit_bias names {} twice", *twice);
+  }
+  INGOT_RETURN_IF_ERROR(CheckInt("bad words:", static_cast<int64_t>(request.bad_words.size()), 0, kMaxBadWords));
+  for (size_t i = 0; i < request.bad_words.size(); ++i) {
+    if (request.bad_words[i].empty()) return InvalidArgument("bad_words[{}] is empty", i);
   }
   return {};
 }
@@ -73,6 +95,10 @@ Status CheckRequest(const Request& request, int64_t vocab_size) {
   if (request.cache_salt.size() > kMaxSaltBytes) {
     return InvalidArgument("cache_salt has {} bytes; at most {} are allowed", request.cache_salt.size(), kMaxSaltBytes);
   }
+  INGOT_RETURN_IF_ERROR(CheckBiases(request, vocab_size));
+  if (request.prompt_logprobs) {
+    INGOT_RETURN_IF_ERROR(CheckInt("prompt_logprobs", *request.prompt_logprobs, 0, sampling::kMaxLogprobs));
+  }
   if (request.logprobs) INGOT_RETURN_IF_ERROR(CheckInt("logprobs", *request.logprobs, 0, sampling::kMaxLogprobs));
   return sampling::Validate(ToEngineParams(request, 0));
 }
@@ -99,7 +125,8 @@ Result<int64_t> AnswerLength(const Request& request, int64_t prompt_tokens, int6
         session_len, prompt_tokens);
   }
   const int64_t room = session_len - prompt_tokens;
-  const int64_t wanted = request.max_tokens.value_or(room);
+  const int64_t most = request.default_max_tokens > 0 ? std::min(room, request.default_max_tokens) : room;
+  const int64_t wanted = request.max_tokens.value_or(std::max(most, std::min(room, request.min_tokens)));
   if (wanted > room) {
     return TooLong(
         "This model's maximum context length is {} tokens. However, you requested {} tokens in the prompt and {} in "

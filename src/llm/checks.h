@@ -11,6 +11,7 @@ namespace ingot::llm {
 
 inline constexpr int kMaxAnswers = 128;  // n
 inline constexpr int kMaxStopStrings = 64;
+inline constexpr int kMaxBadWords = 256;
 inline constexpr size_t kMaxSaltBytes = 256;
 
 // kInvalidArgument names the field, its value and the range.

@@ -1,5 +1,6 @@
 #include "llm/llm.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace ingot::llm {
@@ -28,11 +29,13 @@ Result<Answer> Llm::Generate(const Request& request) {
     choice.text += event.text;
     choice.token_ids.insert(choice.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
     choice.logprobs.insert(choice.logprobs.end(), event.logprobs.begin(), event.logprobs.end());
+    if (!event.prompt_logprobs.empty()) choice.prompt_logprobs = event.prompt_logprobs;
     if (!event.finish) return;
     choice.finish = *event.finish;
     choice.stop_reason = event.stop_reason;
     if (!event.error.ok()) error = event.error;
     answer.usage.prompt_tokens = event.usage.prompt_tokens;
+    answer.usage.cached_tokens = std::max(answer.usage.cached_tokens, event.usage.cached_tokens);
     answer.usage.completion_tokens += event.usage.completion_tokens;
     answer.timings = event.timings;
   };

@@ -69,6 +69,7 @@ struct Request {
 
   SamplingParams sampling;
   std::optional<int64_t> max_tokens;  // nullopt: what the context leaves
+  int64_t default_max_tokens = 0;     // then: at most so many; 0: all that the context leaves
   int64_t min_tokens = 0;
   std::vector<std::string> stop;  // of any length; text is cut before it
   std::vector<int32_t> stop_token_ids;
@@ -139,7 +140,7 @@ class Handle {
 struct Choice {
   std::string text;
   std::vector<int32_t> token_ids;
-  std::vector<TokenInfo> logprobs;
+  std::vector<TokenInfo> logprobs, prompt_logprobs;
   FinishReason finish = FinishReason::kError;
   std::string stop_reason;
 };

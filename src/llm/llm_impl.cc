@@ -39,12 +39,29 @@ Result<std::vector<int32_t>> LlmImpl::Tokenize(const Request& request) const {
   return prompt_maker_.Ids(request);
 }
 
+// Each word as it begins a text and as it follows a space.
+std::vector<std::vector<int32_t>> LlmImpl::BadWordIds(const std::vector<std::string>& words) const {
+  std::vector<std::vector<int32_t>> sequences;
+  for (const std::string& word : words) {
+    for (const char* before : {"", " "}) {
+      std::vector<int32_t> ids =
+          parts_.tokenizer->Encode(MarkedText::Untrusted(before + word), {.add_special_tokens = false});
+      const bool is_new = std::ranges::find(sequences, ids) == sequences.end();
+      if (!ids.empty() && is_new) sequences.push_back(std::move(ids));
+    }
+  }
+  return sequences;
+}
+
 std::vector<engine::Request> LlmImpl::EngineRequests(const Request& request, std::vector<int32_t> prompt,
                                                      int64_t max_tokens) const {
   engine::Request one{.prompt = std::move(prompt),
                       .max_tokens = max_tokens,
                       .min_tokens = request.min_tokens,
                       .end_ids = request.stop_token_ids};
+  for (const auto& [id, value] : request.sampling.logit_bias) one.logit_bias.push_back({id, static_cast<float>(value)});
+  one.bad_words = BadWordIds(request.bad_words);
+  one.prompt_logprobs = request.prompt_logprobs.value_or(-1);
   one.priority = request.priority;
   one.cache_salt = request.cache_salt;
   if (request.deadline_seconds) {
@@ -75,6 +92,7 @@ Result<std::shared_ptr<Handle>> LlmImpl::Submit(const Request& request, EventFn 
                        .include_stop = request.include_stop,
                        .skip_special_tokens = request.skip_special_tokens,
                        .logprobs = request.logprobs.has_value(),
+                       .first_prompt_token = request.prompt_logprobs ? prompt.front() : -1,
                        .prompt_tokens = prompt_tokens});
   }
   const auto stream = std::make_shared<RequestStream>(

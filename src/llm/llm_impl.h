@@ -65,6 +65,7 @@ class LlmImpl : public Llm {
  private:
   Status RunScore(const std::vector<int32_t>& token_ids, const engine::ScoreOptions& options,
                   const std::function<void(int64_t, const float*)>& on_logits);
+  std::vector<std::vector<int32_t>> BadWordIds(const std::vector<std::string>& words) const;
   std::vector<engine::Request> EngineRequests(const Request& request, std::vector<int32_t> prompt,
                                               int64_t max_tokens) const;
 

@@ -198,6 +198,71 @@ TEST(Llm, LogprobsComeWithEveryToken) {
   EXPECT_TRUE(fake.llm->Generate(Completion("p", 20))->choices[0].logprobs.empty());
 }
 
+TEST(Llm, APromptsLogprobsAreThoseThatItsTokensHadWhenDrawn) {
+  const FakeLlm fake = MakeFakeLlm(true, {.max_prefill_token_num = 24});
+  Request request = Completion("hello", 90);
+  request.logprobs = 3;
+  const auto drawn = fake.llm->Generate(request);
+  ASSERT_TRUE(drawn.has_value()) << drawn.error().ToString();
+  Request again{.token_ids = *fake.llm->Tokenize(request), .max_tokens = 1, .prompt_logprobs = 3};
+  const size_t prompt = again.token_ids.size();
+  const auto& ids = drawn->choices[0].token_ids;
+  again.token_ids.insert(again.token_ids.end(), ids.begin(), ids.end());
+  const auto told = fake.llm->Generate(again);
+  ASSERT_TRUE(told.has_value()) << told.error().ToString();
+  EXPECT_EQ(told->usage.cached_tokens, 0);  // a cached prompt has no logits
+  const auto& logprobs = told->choices[0].prompt_logprobs;
+  ASSERT_EQ(logprobs.size(), again.token_ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const TokenInfo &a = drawn->choices[0].logprobs[i], &b = logprobs[prompt + i];
+    EXPECT_EQ(a.chosen.id, b.chosen.id);
+    EXPECT_EQ(a.chosen.logprob, b.chosen.logprob);
+    ASSERT_EQ(b.top.size(), 3u);
+    for (size_t t = 0; t < 3; ++t) EXPECT_EQ(a.top[t].logprob, b.top[t].logprob);
+  }
+}
+
+TEST(Llm, BadWordsNeverComeOut) {
+  const FakeLlm fake = MakeFakeLlm();
+  Request request = Completion("hello", 400);
+  for (char c = 'a'; c <= 'z'; ++c) request.sampling.logit_bias.emplace_back(c, 20.0);
+  const auto free = fake.llm->Generate(request);
+  ASSERT_TRUE(free.has_value()) << free.error().ToString();
+  const std::string pair = free->choices[0].text.substr(10, 2);
+  request.bad_words = {"e", pair};
+  const auto answer = fake.llm->Generate(request);
+  ASSERT_TRUE(answer.has_value()) << answer.error().ToString();
+  const std::string& text = answer->choices[0].text;
+  EXPECT_EQ(text.size(), 400u);  // letters only, as the bias asks
+  EXPECT_EQ(text.find('e'), std::string::npos);
+  EXPECT_EQ(text.find(pair), std::string::npos);
+  EXPECT_NE(text.find(pair[0]), std::string::npos);  // alone it may come
+}
+
+TEST(Llm, BiasesAndBadWordsAreChecked) {
+  const FakeLlm fake = MakeFakeLlm();
+  Request request = Completion("x", 1);
+  request.sampling.logit_bias = {{999, 1.0}};
+  EXPECT_EQ(ErrorOf(*fake.llm, request), "logit_bias: id 999 is outside 0…259");
+  request.sampling.logit_bias = {{5, 101.0}};
+  EXPECT_EQ(ErrorOf(*fake.llm, request), "logit_bias of 5 is 101, outside -100…100");
+  request.sampling.logit_bias = {{5, 1.0}, {5, 2.0}};
+  EXPECT_EQ(ErrorOf(*fake.llm, request), "logit_bias names 5 twice");
+  request.sampling.logit_bias.clear();
+  request.bad_words = {"a", ""};
+  EXPECT_EQ(ErrorOf(*fake.llm, request), "bad_words[1] is empty");
+}
+
+TEST(Llm, ADeadlineIsAnErrorOfItsRequest) {
+  const FakeLlm fake = MakeFakeLlm();
+  Request request = Completion("x", 400);
+  request.deadline_seconds = 1e-6;
+  const auto answer = fake.llm->Generate(request);
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(answer.error().code(), Code::kDeadlineExceeded);
+  EXPECT_TRUE(fake.llm->Generate(Completion("x", 4)).has_value());
+}
+
 TEST(Llm, AFailureEndsItsOwnRequest) {
   const FakeLlm fake = MakeFakeLlm();
   Request request;

@@ -23,7 +23,8 @@ engine::EventFn RequestStream::Feed(size_t index) {
                         .finish = event.finish,
                         .error = event.error,
                         .timings = event.timings,
-                        .cached_tokens = event.cached_tokens}};
+                        .cached_tokens = event.cached_tokens,
+                        .prompt_logprobs = {event.prompt_logprobs.begin(), event.prompt_logprobs.end()}}};
     if (event.token != nullptr) item.event.token = *event.token;
     self->Enqueue(std::move(item));
   };

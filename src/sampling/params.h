@@ -8,6 +8,7 @@
 namespace ingot::sampling {
 
 inline constexpr int kMaxLogprobs = 20;
+inline constexpr size_t kMaxLogitBiases = 1024;
 inline constexpr double kMaxTemperature = 2.0;
 // Beyond these a penalized logit could leave the range of a float.
 inline constexpr double kMinRepetitionPenalty = 0.01, kMaxRepetitionPenalty = 100.0;

@@ -117,7 +117,45 @@ int32_t Draw(std::span<const float> logits, const Params& params, double max, ui
 Workspace::Workspace(int64_t vocab_size) {
   candidates.reserve(static_cast<size_t>(vocab_size));
   block_sums.reserve(static_cast<size_t>(vocab_size) / kBlock + 1);
+  unbiased.reserve(kMaxLogitBiases);
 }
+
+namespace {
+
+void TellTop(std::span<const float> logits, int num_top, double log_sum, Workspace& workspace, Sampled* result) {
+  if (num_top <= 0) return;
+  SelectTop(logits, num_top, &workspace.candidates);
+  for (const Candidate& candidate : workspace.candidates) {
+    result->top[static_cast<size_t>(result->num_top++)] = {candidate.id, FiniteLogprob(candidate.logit - log_sum)};
+  }
+}
+
+// Bias, penalties, mask. False: nothing changed.
+bool ChangeLogits(std::span<float> logits, const SampleInputs& inputs, Workspace& workspace) {
+  workspace.unbiased.clear();
+  for (const LogitBias& bias : inputs.bias) {
+    float& logit = logits[static_cast<size_t>(bias.id)];
+    workspace.unbiased.push_back(logit);
+    logit += bias.value;
+  }
+  if (inputs.history != nullptr) inputs.history->Penalize(*inputs.params, logits);
+  for (const int32_t id : inputs.masked) {
+    if (id >= 0 && static_cast<size_t>(id) < logits.size()) {
+      logits[static_cast<size_t>(id)] = -std::numeric_limits<float>::infinity();
+    }
+  }
+  return !inputs.bias.empty() || inputs.history != nullptr || !inputs.masked.empty();
+}
+
+// What logits[id] was before ChangeLogits.
+float RawLogit(std::span<const float> logits, int32_t id, const SampleInputs& inputs, const Workspace& workspace) {
+  for (size_t i = 0; i < inputs.bias.size(); ++i) {
+    if (inputs.bias[i].id == id) return workspace.unbiased[i];
+  }
+  return inputs.history != nullptr ? inputs.history->RawLogit(id, logits) : logits[static_cast<size_t>(id)];
+}
+
+}  // namespace
 
 Outcome Sample(std::span<float> logits, const SampleInputs& inputs, Workspace& workspace, Sampled* result) {
   const Params& params = *inputs.params;
@@ -126,32 +164,28 @@ Outcome Sample(std::span<float> logits, const SampleInputs& inputs, Workspace& w
   if (max.value == -std::numeric_limits<float>::infinity()) return Outcome::kNoToken;
 
   *result = {};
-  double log_sum = 0.0;
-  if (params.num_logprobs >= 0) log_sum = LogSumExp(logits, max.value);
-  if (params.num_logprobs > 0) {
-    SelectTop(logits, params.num_logprobs, &workspace.candidates);
-    for (const Candidate& candidate : workspace.candidates) {
-      result->top[static_cast<size_t>(result->num_top++)] = {candidate.id, FiniteLogprob(candidate.logit - log_sum)};
-    }
-  }
+  const double log_sum = params.num_logprobs >= 0 ? LogSumExp(logits, max.value) : 0.0;
+  TellTop(logits, params.num_logprobs, log_sum, workspace, result);
 
-  const bool changed = !inputs.masked.empty() || inputs.history != nullptr;
-  if (inputs.history != nullptr) inputs.history->Penalize(params, logits);
-  for (const int32_t id : inputs.masked) {
-    if (id >= 0 && static_cast<size_t>(id) < logits.size()) {
-      logits[static_cast<size_t>(id)] = -std::numeric_limits<float>::infinity();
-    }
-  }
-  if (changed) max = FindMax(logits);
+  if (ChangeLogits(logits, inputs, workspace)) max = FindMax(logits);
   if (max.value == -std::numeric_limits<float>::infinity()) return Outcome::kNoToken;
 
   result->id =
       params.greedy() ? FindFirst(logits, max.value) : Draw(logits, params, max.value, inputs.position, workspace);
   if (params.num_logprobs >= 0) {
-    const float raw = inputs.history != nullptr ? inputs.history->RawLogit(result->id, logits)
-                                                : logits[static_cast<size_t>(result->id)];
-    result->logprob = FiniteLogprob(raw - log_sum);
+    result->logprob = FiniteLogprob(RawLogit(logits, result->id, inputs, workspace) - log_sum);
   }
+  return Outcome::kOk;
+}
+
+Outcome Describe(std::span<const float> logits, int32_t id, int num_top, Workspace& workspace, Sampled* result) {
+  const RowMax max = FindMax(logits);
+  if (max.invalid) return Outcome::kNotANumber;
+  if (max.value == -std::numeric_limits<float>::infinity()) return Outcome::kNoToken;
+  *result = {.id = id};
+  const double log_sum = LogSumExp(logits, max.value);
+  TellTop(logits, num_top, log_sum, workspace, result);
+  result->logprob = FiniteLogprob(logits[static_cast<size_t>(id)] - log_sum);
   return Outcome::kOk;
 }
 

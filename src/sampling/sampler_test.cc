@@ -17,11 +17,12 @@ struct Options {
   History* history = nullptr;
   std::vector<int32_t> masked;
   uint64_t position = 0;
+  std::vector<LogitBias> bias = {};
 };
 
 Outcome RunRow(std::vector<float> logits, const Params& params, Sampled* result, const Options& options = {}) {
   Workspace workspace(static_cast<int64_t>(logits.size()));
-  const SampleInputs inputs{&params, options.history, options.masked, options.position};
+  const SampleInputs inputs{&params, options.history, options.bias, options.masked, options.position};
   return Sample(logits, inputs, workspace, result);
 }
 
@@ -179,6 +180,30 @@ TEST(Sampler, MaskedTokensAreNeverDrawn) {
   for (uint64_t i = 0; i < 50; ++i) EXPECT_EQ(Token(row, {}, {.masked = {2, 0, 77}, .position = i}), 1);
   Sampled result;
   EXPECT_EQ(RunRow(row, {}, &result, {.masked = {0, 1, 2}}), Outcome::kNoToken);
+}
+
+TEST(Sampler, BiasMovesTheChoiceAndNotTheLogprobs) {
+  const std::vector<float> row = {3.0f, 1.0f, 2.0f};
+  const Params params{.temperature = 0, .num_logprobs = 3};
+  Sampled plain, biased;
+  ASSERT_EQ(RunRow(row, params, &plain), Outcome::kOk);
+  ASSERT_EQ(RunRow(row, params, &biased, {.bias = {{1, 100.0f}, {0, -100.0f}}}), Outcome::kOk);
+  EXPECT_EQ(plain.id, 0);
+  EXPECT_EQ(biased.id, 1);
+  EXPECT_EQ(biased.logprob, plain.top[2].value);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(biased.top[i].value, plain.top[i].value);
+  // A mask is stronger than any bias.
+  EXPECT_EQ(Token(row, params, {.masked = {1}, .bias = {{1, 100.0f}}}), 0);
+}
+
+TEST(Sampler, DescribeTellsAGivenTokenWithTheSameBits) {
+  const std::vector<float> row = RandomRow(700, 9);
+  Workspace workspace(700);
+  Sampled drawn, described;
+  ASSERT_EQ(RunRow(row, {.seed = 4, .num_logprobs = 5}, &drawn), Outcome::kOk);
+  ASSERT_EQ(Describe(row, drawn.id, 5, workspace, &described), Outcome::kOk);
+  EXPECT_EQ(described.logprob, drawn.logprob);
+  for (size_t i = 0; i < 5; ++i) EXPECT_EQ(described.top[i].value, drawn.top[i].value);
 }
 
 TEST(Sampler, BadRowsAreOutcomes) {

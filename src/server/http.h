@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/status.h"
+#include "server/schema/route.h"
 
 namespace ingot::server {
 
@@ -23,6 +25,9 @@ struct HttpRequest {
   Headers headers;
   std::string body;
   std::string request_id;  // the client's X-Request-Id where it is sane, else ours
+  std::string client;      // address and port
+  std::string key_id;      // which API key it came with: a hash of it; "" without one
+  bool is_admin = false;   // it came with an admin key
 
   // Case-insensitive; "" when absent.
   std::string_view Header(std::string_view name) const;
@@ -33,6 +38,9 @@ struct HttpResponse {
   std::string content_type = "application/json";
   std::string body;
   Headers headers;
+  // Of a stream: sent when nothing else was for so long, so that nobody on the way thinks it dead. 0: never.
+  int ping_seconds = 0;
+  std::string ping;
 };
 
 // One request and its way back. Thread safety: all methods from any thread; bytes leave in the order of the calls.
@@ -42,6 +50,7 @@ class Exchange {
  public:
   virtual ~Exchange() = default;
   virtual const HttpRequest& request() const = 0;
+  virtual HttpRequest& mutable_request() = 0;  // for the router, before any handler sees it
   virtual void Respond(HttpResponse response) = 0;
   // Sends status and headers (body is ignored) and switches to chunked transfer.
   virtual void StartStream(HttpResponse head) = 0;
@@ -51,6 +60,8 @@ class Exchange {
   virtual void Finish() = 0;
   // Ends a stream that went wrong: the connection is closed, and the client sees that the body is not whole.
   virtual void Abort() = 0;
+  // What the log line of the request is to say beside the rest: "prompt=12 answer=3".
+  virtual void Note(std::string note) = 0;
   // Called once, from an I/O thread, if the client goes away before the answer is complete; at once if it is gone
   // already.
   virtual void OnClose(std::function<void()> on_close) = 0;
@@ -59,21 +70,52 @@ class Exchange {
 // Called on an I/O thread: must not block. Hand work that takes time to a pool.
 using HttpHandler = std::function<void(std::shared_ptr<Exchange>)>;
 
-// Routes: exact paths, or a prefix followed by the rest ("/v1/models/*").
+// What comes before every handler. All of it may be empty.
+struct Guards {
+  // An answer instead of the handler's: no key, draining. Sets key_id and is_admin.
+  std::function<std::optional<HttpResponse>(const RouteInfo&, HttpRequest&)> admit;
+  // Headers for every answer to this request (CORS). A preflight is answered with them alone.
+  std::function<Headers(const HttpRequest&)> headers;
+};
+
+// Routes: exact paths, or one with a parameter: "/v1/sessions/{id}/rewind"; at the end it may contain slashes
+// ("/v1/models/{model}"). The route with the longest fixed part holds.
 class Router {
  public:
-  void Add(std::string method, std::string path, HttpHandler handler);
-  // 404 for an unknown path, 405 with Allow for a known one; HEAD is GET without a body; OPTIONS answers 204.
-  void Dispatch(std::shared_ptr<Exchange> exchange) const;
-
   struct Route {
     std::string method, path;
+    RouteInfo info;
     HttpHandler handler;
+    const std::string& documented_path() const { return path; }
   };
+  void Add(Route route);
+  void Add(std::string method, std::string path, HttpHandler handler);  // a hidden route that needs a key
+  void set_guards(Guards guards) { guards_ = std::move(guards); }
+  // 404 for an unknown path, 405 with Allow for a known one; HEAD is GET without a body; OPTIONS answers 204.
+  void Dispatch(std::shared_ptr<Exchange> exchange) const;
+  Headers HeadersFor(const HttpRequest& request) const;
+
   const std::vector<Route>& routes() const { return routes_; }
 
  private:
   std::vector<Route> routes_;
+  Guards guards_;
+};
+
+// What stands in a path for the parameter of a route's pattern. REQUIRES: the path matches.
+std::string PathParameter(std::string_view pattern, std::string_view path);
+// The first value of a name in a query string, decoded; nullopt without one.
+std::optional<std::string> QueryParameter(std::string_view query, std::string_view name);
+// "%41+b" → "A+b" ("A b" in a query); an invalid escape stays as it is.
+std::string PercentDecode(std::string_view text, bool in_query = false);
+
+// A request that was answered, or whose client left (then `complete` is false).
+struct AnsweredRequest {
+  const HttpRequest& request;
+  int status = 0;
+  double seconds = 0;
+  bool complete = false;
+  std::string note;
 };
 
 struct HttpOptions {
@@ -85,8 +127,9 @@ struct HttpOptions {
   size_t max_buffered_bytes = 256 << 10;  // of a stream that its client does not read
   int header_timeout_seconds = 10;        // to send a whole header
   int body_timeout_seconds = 60;
-  int idle_timeout_seconds = 60;   // between requests of one connection
-  int write_timeout_seconds = 30;  // for the client to take the next bytes
+  int idle_timeout_seconds = 60;                            // between requests of one connection
+  int write_timeout_seconds = 30;                           // for the client to take the next bytes
+  std::function<void(const AnsweredRequest&)> on_answered;  // on the I/O thread; may be empty
 };
 
 // Whether a server could listen there now: asked before what takes long.

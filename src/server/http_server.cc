@@ -39,26 +39,6 @@ using boost::system::error_code;
 using tcp = asio::ip::tcp;
 using std::chrono::seconds;
 
-// "%41+b" → "A+b"; an invalid escape stays as it is.
-std::string PercentDecode(std::string_view text) {
-  const auto hex = [](char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-  };
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && hex(text[i + 1]) >= 0 && hex(text[i + 2]) >= 0) {
-      out += static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2]));
-      i += 2;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
 std::string RequestId(std::string_view from_client) {
   const auto is_sane = [](char c) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
@@ -117,6 +97,9 @@ struct Core {
 // A socket and the request that is being answered on it.
 struct Connection {
   Connection(std::shared_ptr<Core> shared, tcp::socket socket) : core(std::move(shared)), stream(std::move(socket)) {
+    error_code error;
+    const tcp::endpoint peer = stream.socket().remote_endpoint(error);
+    if (!error) client = fmt::format("{}:{}", peer.address().to_string(), peer.port());
     core->connections.insert(this);
     core->Count(1, 0);
   }
@@ -138,6 +121,7 @@ struct Connection {
   beast::tcp_stream stream;
   beast::flat_buffer buffer;
   std::shared_ptr<Outbox> outbox;  // of the request in hand
+  std::string client;              // address and port
 };
 using ConnectionPtr = std::shared_ptr<Connection>;
 
@@ -160,33 +144,35 @@ asio::awaitable<void> WatchForClose(ConnectionPtr connection, std::shared_ptr<Ou
   }
 }
 
-template <typename Body>
-void FillHead(http::response<Body>& message, const HttpResponse& response, const std::string& request_id) {
-  message.set(http::field::server, "ingot");
-  if (!response.content_type.empty()) message.set(http::field::content_type, response.content_type);
-  if (!request_id.empty()) message.set("X-Request-Id", request_id);
-  for (const auto& [name, value] : response.headers) message.set(name, value);
-}
-
 struct ResponseStyle {
   unsigned version = 11;
   bool keep_alive = true;
   bool head_only = false;  // HEAD
   std::string request_id;
+  Headers headers;  // of every answer
 };
+
+template <typename Body>
+void FillHead(http::response<Body>& message, const HttpResponse& response, const ResponseStyle& style) {
+  message.set(http::field::server, "ingot");
+  if (!response.content_type.empty()) message.set(http::field::content_type, response.content_type);
+  if (!style.request_id.empty()) message.set("X-Request-Id", style.request_id);
+  for (const auto& [name, value] : style.headers) message.set(name, value);
+  for (const auto& [name, value] : response.headers) message.set(name, value);
+}
 
 asio::awaitable<bool> WriteWhole(Connection& connection, HttpResponse response, const ResponseStyle& style) {
   connection.stream.expires_after(seconds(connection.core->options.write_timeout_seconds));
   if (style.head_only) {
     http::response<http::empty_body> message{static_cast<http::status>(response.status), style.version};
-    FillHead(message, response, style.request_id);
+    FillHead(message, response, style);
     message.content_length(response.body.size());
     message.keep_alive(style.keep_alive);
     const auto [error, written] = co_await http::async_write(connection.stream, message, kAwait);
     co_return !error;
   }
   http::response<http::string_body> message{static_cast<http::status>(response.status), style.version};
-  FillHead(message, response, style.request_id);
+  FillHead(message, response, style);
   message.body() = std::move(response.body);
   message.keep_alive(style.keep_alive);
   message.prepare_payload();
@@ -199,7 +185,7 @@ asio::awaitable<bool> WriteStream(Connection& connection, HttpResponse head, con
   const seconds timeout(connection.core->options.write_timeout_seconds);
   const bool chunked = style.version >= 11;
   http::response<http::empty_body> message{static_cast<http::status>(head.status), style.version};
-  FillHead(message, head, style.request_id);
+  FillHead(message, head, style);
   message.keep_alive(style.keep_alive && chunked);
   message.chunked(chunked);
   http::response_serializer<http::empty_body> serializer{message};
@@ -208,10 +194,11 @@ asio::awaitable<bool> WriteStream(Connection& connection, HttpResponse head, con
   if (head_error) co_return false;
   for (;;) {
     connection.stream.expires_never();
-    const Outbox::Item item = co_await connection.outbox->Next();
+    const Outbox::Item item = co_await connection.outbox->Next(seconds(head.ping_seconds));
     connection.stream.expires_after(timeout);
-    if (item.kind == Outbox::Item::Kind::kChunk && !style.head_only) {
-      const auto data = asio::buffer(item.chunk);
+    const bool is_data = item.kind == Outbox::Item::Kind::kChunk || item.kind == Outbox::Item::Kind::kPing;
+    if (is_data && !style.head_only) {
+      const auto data = asio::buffer(item.kind == Outbox::Item::Kind::kPing ? head.ping : item.chunk);
       error_code error;
       if (chunked) {
         std::tie(error, std::ignore) = co_await asio::async_write(connection.stream, http::make_chunk(data), kAwait);
@@ -223,7 +210,7 @@ asio::awaitable<bool> WriteStream(Connection& connection, HttpResponse head, con
       if (!chunked || style.head_only) co_return false;
       const auto [error, written] = co_await asio::async_write(connection.stream, http::make_chunk_last(), kAwait);
       co_return !error;
-    } else if (item.kind != Outbox::Item::Kind::kChunk) {
+    } else if (!is_data) {
       co_return false;
     }
   }
@@ -297,12 +284,21 @@ asio::awaitable<error_code> ReadRequest(Connection& connection, Parser& parser) 
 // Hands the request to its route and writes the answer. False: close the connection.
 asio::awaitable<bool> Answer(ConnectionPtr connection, Parser& parser) {
   Core& core = *connection->core;
-  ResponseStyle style{parser.get().version(), parser.get().keep_alive() && !core.draining,
-                      parser.get().method() == http::verb::head, ""};
-  auto exchange = MakeExchange(ToRequest(parser.release()),
-                               connection->outbox = Outbox::Make(core.io, core.options.max_buffered_bytes));
-  style.request_id = exchange->request().request_id;
+  ResponseStyle style{parser.get().version(),
+                      parser.get().keep_alive() && !core.draining,
+                      parser.get().method() == http::verb::head,
+                      "",
+                      {}};
+  HttpRequest request = ToRequest(parser.release());
+  request.client = connection->client;
+  style.headers = core.router.HeadersFor(request);
+  style.request_id = request.request_id;
+  HttpRequest for_log{
+      .method = request.method, .path = request.path, .request_id = request.request_id, .client = request.client};
+  auto exchange =
+      MakeExchange(std::move(request), connection->outbox = Outbox::Make(core.io, core.options.max_buffered_bytes));
   core.Count(0, 1);
+  const auto begin = std::chrono::steady_clock::now();
   core.router.Dispatch(std::move(exchange));
 
   // Lives until the watcher has ended, which is after this coroutine has told it to.
@@ -310,8 +306,9 @@ asio::awaitable<bool> Answer(ConnectionPtr connection, Parser& parser) {
   asio::co_spawn(*core.io, WatchForClose(connection, connection->outbox),
                  asio::bind_cancellation_slot(stop_watching->slot(), [stop_watching](std::exception_ptr) {}));
   connection->stream.expires_never();
-  Outbox::Item first = co_await connection->outbox->Next();
+  Outbox::Item first = co_await connection->outbox->Next(seconds(0));
   bool reusable = false;
+  const int status = first.response.status;
   if (first.kind == Outbox::Item::Kind::kWhole) {
     reusable = co_await WriteWhole(*connection, std::move(first.response), style);
     connection->outbox->Close(reusable);
@@ -321,6 +318,10 @@ asio::awaitable<bool> Answer(ConnectionPtr connection, Parser& parser) {
   }
   connection->outbox->Close(false);
   stop_watching->emit(asio::cancellation_type::all);
+  if (core.options.on_answered) {
+    const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    core.options.on_answered({for_log, status, spent, reusable, connection->outbox->note()});
+  }
   connection->outbox.reset();
   core.Count(0, -1);
   co_return reusable&& style.keep_alive && !core.draining;
@@ -342,6 +343,16 @@ asio::awaitable<void> ServeConnection(ConnectionPtr connection) {
   connection->Close();
 }
 
+// One connection too many, as long as there is room for a word.
+asio::awaitable<void> TurnAway(ConnectionPtr connection) {
+  if (connection->core->connections.size() < 2 * static_cast<size_t>(connection->core->options.max_connections)) {
+    co_await Refuse(*connection, {503, "unavailable_error", "too_many_connections", "",
+                                  fmt::format("{} connections are open, and this server takes no more",
+                                              connection->core->options.max_connections)});
+  }
+  connection->Close();
+}
+
 asio::awaitable<void> Accept(std::shared_ptr<Core> core, tcp::acceptor& acceptor) {
   for (;;) {
     auto [error, socket] = co_await acceptor.async_accept(kAwait);
@@ -353,7 +364,10 @@ asio::awaitable<void> Accept(std::shared_ptr<Core> core, tcp::acceptor& acceptor
       co_await pause.async_wait(kAwait);
       continue;
     }
-    if (core->connections.size() >= static_cast<size_t>(core->options.max_connections)) continue;  // closes it
+    if (core->connections.size() >= static_cast<size_t>(core->options.max_connections)) {
+      asio::co_spawn(*core->io, TurnAway(std::make_shared<Connection>(core, std::move(socket))), asio::detached);
+      continue;
+    }
     asio::co_spawn(*core->io, ServeConnection(std::make_shared<Connection>(core, std::move(socket))), asio::detached);
   }
 }

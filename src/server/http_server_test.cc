@@ -45,7 +45,7 @@ class HttpServerTest : public ::testing::Test {
     router_.Add("POST", "/echo", [](auto exchange) {
       exchange->Respond({.content_type = "text/plain", .body = exchange->request().body});
     });
-    router_.Add("GET", "/items/*", [](auto exchange) { exchange->Respond({.body = exchange->request().path}); });
+    router_.Add("GET", "/items/{id}", [](auto exchange) { exchange->Respond({.body = exchange->request().path}); });
     router_.Add("GET", "/dropped", [](auto) {});
     router_.Add("GET", "/stream", [](auto exchange) {
       exchange->StartStream({.content_type = "text/event-stream"});

@@ -22,6 +22,7 @@ class ExchangeImpl : public Exchange {
   }
 
   const HttpRequest& request() const override { return request_; }
+  HttpRequest& mutable_request() override { return request_; }
   void Respond(HttpResponse response) override {
     stage_ = Stage::kDone;
     outbox_->Push({Outbox::Item::Kind::kWhole, std::move(response), {}});
@@ -41,11 +42,12 @@ class ExchangeImpl : public Exchange {
     stage_ = Stage::kDone;
     outbox_->Push({Outbox::Item::Kind::kAbort, {}, {}});
   }
+  void Note(std::string note) override { outbox_->SetNote(std::move(note)); }
   void OnClose(std::function<void()> on_close) override { outbox_->OnClose(std::move(on_close)); }
 
  private:
   enum class Stage { kNew, kStreaming, kDone };
-  const HttpRequest request_;
+  HttpRequest request_;
   const std::shared_ptr<Outbox> outbox_;
   std::atomic<Stage> stage_ = Stage::kNew;
 };
@@ -92,6 +94,16 @@ void Outbox::OnClose(std::function<void()> on_close) {
   on_close();
 }
 
+void Outbox::SetNote(std::string note) {
+  const std::lock_guard lock(mutex_);
+  note_ = std::move(note);
+}
+
+std::string Outbox::note() {
+  const std::lock_guard lock(mutex_);
+  return note_;
+}
+
 void Outbox::Close(bool complete) {
   std::function<void()> on_close;
   {
@@ -104,16 +116,18 @@ void Outbox::Close(bool complete) {
   timer_.cancel();
 }
 
-asio::awaitable<Outbox::Item> Outbox::Next() {
+asio::awaitable<Outbox::Item> Outbox::Next(std::chrono::seconds patience) {
   for (;;) {
     {
       std::lock_guard lock(mutex_);
       if (!items_.empty()) co_return PopLocked();
       if (closed_) co_return Item{Item::Kind::kAbort, {}, {}};
     }
-    timer_.expires_at(asio::steady_timer::time_point::max());
+    timer_.expires_at(patience.count() > 0 ? std::chrono::steady_clock::now() + patience
+                                           : asio::steady_timer::time_point::max());
     // One I/O thread: a Push after the look above cancels this wait only once it has begun.
-    co_await timer_.async_wait(kAwait);
+    const auto [cancelled] = co_await timer_.async_wait(kAwait);
+    if (!cancelled) co_return Item{Item::Kind::kPing, {}, {}};
   }
 }
 

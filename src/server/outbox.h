@@ -28,7 +28,7 @@ inline constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 class Outbox {
  public:
   struct Item {
-    enum class Kind { kWhole, kHead, kChunk, kEnd, kAbort } kind;
+    enum class Kind { kWhole, kHead, kChunk, kEnd, kAbort, kPing } kind;
     HttpResponse response;  // kWhole, kHead
     std::string chunk;      // kChunk
   };
@@ -39,11 +39,14 @@ class Outbox {
   // Any thread. False: the answer is over, or more waits than max_buffered, which ends it.
   bool Push(Item item);
   void OnClose(std::function<void()> on_close);
+  void SetNote(std::string note);
+  std::string note();
 
   // I/O thread: the answer is over: completely written, or (complete false) the client has gone.
   void Close(bool complete);
-  // I/O thread: the next thing to write; chunks that wait together are joined.
-  asio::awaitable<Item> Next();
+  // I/O thread: the next thing to write; chunks that wait together are joined. kPing when nothing has come for
+  // `patience` (0: it waits on).
+  asio::awaitable<Item> Next(std::chrono::seconds patience);
 
  private:
   std::function<void()> CloseLocked();
@@ -59,6 +62,7 @@ class Outbox {
   size_t buffered_ = 0;
   bool closed_ = false, complete_ = false;
   std::function<void()> on_close_;
+  std::string note_;
 };
 
 // An Exchange whose answer goes to `outbox`.

@@ -12,10 +12,27 @@ bool EqualIgnoringCase(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
 }
 
-bool Matches(const std::string& pattern, const std::string& path) {
-  if (!pattern.ends_with("/*")) return pattern == path;
-  const std::string_view prefix = std::string_view(pattern).substr(0, pattern.size() - 1);
-  return path.size() > prefix.size() && path.starts_with(prefix);
+struct Pattern {
+  std::string_view prefix, suffix;
+  bool has_parameter = false;
+};
+Pattern PatternOf(std::string_view path) {
+  const size_t open = path.find('{'), close = path.find('}');
+  if (open == std::string_view::npos) return {.prefix = path, .suffix = {}};
+  return {path.substr(0, open), path.substr(close + 1), true};
+}
+
+bool Matches(std::string_view pattern_text, std::string_view path) {
+  const Pattern pattern = PatternOf(pattern_text);
+  if (!pattern.has_parameter) return path == pattern.prefix;
+  if (path.size() <= pattern.prefix.size() + pattern.suffix.size()) return false;
+  if (!path.starts_with(pattern.prefix) || !path.ends_with(pattern.suffix)) return false;
+  return pattern.suffix.empty() || PathParameter(pattern_text, path).find('/') == std::string::npos;
+}
+
+size_t FixedLength(std::string_view pattern_text) {
+  const Pattern pattern = PatternOf(pattern_text);
+  return pattern.prefix.size() + pattern.suffix.size() + (pattern.has_parameter ? 0 : 1);
 }
 
 std::string_view RoutedMethod(const std::string& method) { return method == "HEAD" ? std::string_view("GET") : method; }
@@ -29,28 +46,87 @@ std::string_view HttpRequest::Header(std::string_view name) const {
   return {};
 }
 
+void Router::Add(Route route) { routes_.push_back(std::move(route)); }
+
 void Router::Add(std::string method, std::string path, HttpHandler handler) {
-  routes_.push_back({std::move(method), std::move(path), std::move(handler)});
+  Add({std::move(method), std::move(path), {.hidden = true}, std::move(handler)});
+}
+
+Headers Router::HeadersFor(const HttpRequest& request) const {
+  return guards_.headers ? guards_.headers(request) : Headers{};
 }
 
 void Router::Dispatch(std::shared_ptr<Exchange> exchange) const {
-  const HttpRequest& request = exchange->request();
+  HttpRequest& request = exchange->mutable_request();
+  const Route* chosen = nullptr;
+  size_t longest = 0;
   std::string allowed;
   for (const Route& route : routes_) {
-    if (!Matches(route.path, request.path)) continue;
-    if (route.method == RoutedMethod(request.method)) return route.handler(std::move(exchange));
+    if (!Matches(route.path, request.path) || FixedLength(route.path) < longest) continue;
+    if (FixedLength(route.path) > longest) {
+      longest = FixedLength(route.path);
+      chosen = nullptr;
+      allowed.clear();
+    }
+    if (route.method == RoutedMethod(request.method)) chosen = &route;
     allowed += allowed.empty() ? route.method : ", " + route.method;
   }
+  if (request.method == "OPTIONS" && !allowed.empty()) {
+    return exchange->Respond({204, "", "", {{"Allow", allowed + ", OPTIONS"}}});
+  }
+  // Whoever has no key learns nothing of what there is.
+  static const RouteInfo kUnknown;
+  if (guards_.admit) {
+    if (auto refusal = guards_.admit(chosen != nullptr ? chosen->info : kUnknown, request)) {
+      return exchange->Respond(*std::move(refusal));
+    }
+  }
+  if (chosen != nullptr) return chosen->handler(std::move(exchange));
   if (allowed.empty()) {
     return exchange->Respond(ErrorResponse(
         {404, "not_found_error", "route_not_found", "", fmt::format("no route {} {}", request.method, request.path)}));
   }
-  if (request.method == "OPTIONS") return exchange->Respond({204, "", "", {{"Allow", allowed + ", OPTIONS"}}});
   HttpResponse response =
       ErrorResponse({405, "invalid_request_error", "method_not_allowed", "",
                      fmt::format("{} is not for {}; use {}", request.method, request.path, allowed)});
   response.headers.emplace_back("Allow", allowed);
   exchange->Respond(std::move(response));
+}
+
+std::string PathParameter(std::string_view pattern_text, std::string_view path) {
+  const Pattern pattern = PatternOf(pattern_text);
+  return std::string(path.substr(pattern.prefix.size(), path.size() - pattern.prefix.size() - pattern.suffix.size()));
+}
+
+std::optional<std::string> QueryParameter(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const size_t end = std::min(query.find('&'), query.size());
+    const std::string_view pair = query.substr(0, end);
+    query.remove_prefix(std::min(end + 1, query.size()));
+    const size_t equals = std::min(pair.find('='), pair.size());
+    if (PercentDecode(pair.substr(0, equals), true) != name) continue;
+    return PercentDecode(pair.substr(std::min(equals + 1, pair.size())), true);
+  }
+  return std::nullopt;
+}
+
+std::string PercentDecode(std::string_view text, bool in_query) {
+  const auto hex = [](char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+  };
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && hex(text[i + 1]) >= 0 && hex(text[i + 2]) >= 0) {
+      out += static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2]));
+      i += 2;
+    } else {
+      out += in_query && text[i] == '+' ? ' ' : text[i];
+    }
+  }
+  return out;
 }
 
 }  // namespace ingot::server

@@ -1,0 +1,322 @@
+#include "server/api_schemas.h"
+
+#include <limits>
+
+namespace ingot::server {
+namespace {
+
+constexpr int64_t kMaxCount = int64_t{1} << 40;  // of tokens, in answers
+
+template <typename... Lists>
+std::vector<Property> Join(std::vector<Property> first, Lists... rest) {
+  (first.insert(first.end(), rest.begin(), rest.end()), ...);
+  return first;
+}
+
+constexpr int64_t kMaxAnswerTokens = 1 << 24;
+
+// Without a cap of the server's, what is too long for the context is told with the counts when the prompt is known.
+Schema Tokens(const ModelLimits& limits, const char* description) {
+  return Integer(1, limits.max_output_len > 0 ? limits.max_output_len : kMaxAnswerTokens).Describe(description);
+}
+
+Schema ContentPart() {
+  return Object({{"type", OneOf({"text"}).OrUnsupported("only parts of type text are taken"), true},
+                 {"text", String(0, kMaxText), true}});
+}
+
+Schema Content() {
+  return AnyOf({String(0, kMaxText), Array(ContentPart(), 0, 1024)}).Describe("text, or parts of it");
+}
+
+Schema Logprob() {
+  return Object({{"token", String(0, 4096), true},
+                 {"logprob", Number(-9999, 0), true},
+                 {"bytes", Array(Integer(0, 255), 0, 4096).Nullable(), true}})
+      .Named("Logprob");
+}
+
+Schema TokenLogprobs() {
+  const Schema token = Object({{"token", String(0, 4096), true},
+                               {"logprob", Number(-9999, 0), true},
+                               {"bytes", Array(Integer(0, 255), 0, 4096).Nullable(), true},
+                               {"top_logprobs", Array(Logprob(), 0, 20), true}})
+                           .Named("TokenLogprob");
+  return Object({{"content", Array(token, 0, kMaxText).Nullable(), true}}).Named("ChatLogprobs");
+}
+
+Schema Usage() {
+  return Object({{"prompt_tokens", Integer(0, kMaxCount), true},
+                 {"completion_tokens", Integer(0, kMaxCount), true},
+                 {"total_tokens", Integer(0, kMaxCount), true},
+                 {"prompt_tokens_details", Object({{"cached_tokens", Integer(0, kMaxCount), true}}), true},
+                 {"completion_tokens_details", Object({{"reasoning_tokens", Integer(0, kMaxCount), true}}), true}})
+      .Named("Usage");
+}
+
+std::vector<Property> AnswerHead(const char* object) {
+  return {{"id", String(1, 256), true},
+          {"object", OneOf({object}), true},
+          {"created", Integer(0, kMaxCount), true},
+          {"model", String(1, 4096), true},
+          {"system_fingerprint", String(0, 64), true}};
+}
+
+Schema FinishReason() { return OneOf({"stop", "length"}); }
+
+// Named by clients, honoured nowhere: what they say changes nothing in an answer.
+std::vector<Property> IgnoredProperties() {
+  return {{"user", String(0, 1024).Describe("taken and ignored")},
+          {"metadata", Map(Any(), 64).Describe("taken and ignored")},
+          {"store", Boolean().Describe("taken and ignored")},
+          {"service_tier", String(0, 64).Describe("taken and ignored")},
+          {"safety_identifier", String(0, 1024).Describe("taken and ignored")},
+          {"prompt_cache_key", String(0, 1024).Describe("taken and ignored")},
+          {"verbosity", String(0, 64).Describe("taken and ignored")},
+          {"parallel_tool_calls", Boolean().Describe("taken and ignored while there are no tools")},
+          {"request_id", String(0, 128).Describe("taken and ignored; X-Request-Id names a request")}};
+}
+
+// What others can do and this server cannot: a request that asks for it is refused, never answered without it.
+std::vector<Property> UnsupportedProperties() {
+  std::vector<Property> properties = {
+      {"tools", Array(Any(), 0, 0).OrUnsupported("tools are not supported")},
+      {"functions", Array(Any(), 0, 0).OrUnsupported("functions are not supported")},
+      {"tool_choice", OneOf({"none", "auto"}).OrUnsupported("tools are not supported")},
+      {"function_call", OneOf({"none", "auto"}).OrUnsupported("functions are not supported")},
+      {"response_format",
+       Object({{"type", OneOf({"text"}).OrUnsupported("only {\"type\": \"text\"} is supported"), true}})},
+      {"modalities", Array(OneOf({"text"}).OrUnsupported("only text is supported"), 0, 1)}};
+  for (const char* name : {"audio", "web_search_options", "prediction", "guided_json", "guided_regex", "guided_choice",
+                           "guided_grammar", "structured_outputs", "moderation"}) {
+    properties.push_back({name, Null().OrUnsupported("not supported")});
+  }
+  return properties;
+}
+
+std::vector<Property> StreamProperties() {
+  return {
+      {"stream", Boolean().Default(false).Describe("send the answer as server-sent events, as it grows")},
+      {"stream_options",
+       Object({{"include_usage", Boolean().Default(false)}}).Describe("with stream: a last chunk tells the usage")}};
+}
+
+std::vector<Property> AnswerProperties() {
+  return {{"n", Integer(1, kMaxChoices).Default(1).Describe("answers to the prompt; the i-th draws with seed + i")},
+          {"seed", Integer(std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())
+                       .Describe("the same seed gives the same answer, whoever else is served")},
+          {"include_stop_str_in_output", Boolean().Default(false)},
+          {"return_token_ids", Boolean().Default(false).Describe("adds token_ids to every choice")},
+          {"priority", Integer(-1000, 1000).Default(0).Describe("of those that wait, lower ones go first")},
+          {"timeout", Number(0.001, 1e6).Describe("seconds from now after which the request ends with an error")},
+          {"cache_salt", String(0, 256).Describe("only requests of the same salt share cached prompts")}};
+}
+
+Schema ChatRequest(const ModelLimits& limits) {
+  std::vector<Property> own = {
+      {"model", ModelName(limits)},
+      {"messages", Messages(), true},
+      {"max_tokens", Tokens(limits, "longest answer; default: what the context leaves")},
+      {"max_completion_tokens", Tokens(limits, "the newer name of max_tokens, which it overrides")},
+      {"stop", Stop()},
+      {"logprobs", Boolean().Default(false)},
+      {"top_logprobs", Integer(0, 20).Describe("alternatives a token; needs logprobs")},
+      {"add_generation_prompt", Boolean().Default(true)},
+      {"continue_final_message", Boolean().Default(false).Describe("go on writing the last message")},
+      {"chat_template_kwargs", Map(Any(), 64).Describe("variables for the chat template")}};
+  return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), StreamProperties(),
+                     UnsupportedProperties(), IgnoredProperties()))
+      .Named("ChatCompletionRequest");
+}
+
+Schema ChatResponse() {
+  const Schema message = Object({{"role", OneOf({"assistant"}), true}, {"content", String(0, kMaxText), true}});
+  const Schema choice = Object({{"index", Integer(0, kMaxChoices), true},
+                                {"message", message, true},
+                                {"logprobs", TokenLogprobs().Nullable(), true},
+                                {"finish_reason", FinishReason(), true},
+                                {"token_ids", Array(Integer(0, kMaxCount), 0, kMaxText)}});
+  return Object(Join(AnswerHead("chat.completion"),
+                     std::vector<Property>{{"choices", Array(choice, 1, kMaxChoices), true}, {"usage", Usage(), true}}))
+      .Named("ChatCompletion");
+}
+
+Schema ChatChunk() {
+  const Schema delta = Object({{"role", OneOf({"assistant"})}, {"content", String(0, kMaxText)}});
+  const Schema choice = Object({{"index", Integer(0, kMaxChoices), true},
+                                {"delta", delta, true},
+                                {"logprobs", TokenLogprobs().Nullable(), true},
+                                {"finish_reason", FinishReason().Nullable(), true}});
+  return Object(Join(AnswerHead("chat.completion.chunk"),
+                     std::vector<Property>{{"choices", Array(choice, 0, kMaxChoices), true}, {"usage", Usage()}}))
+      .Named("ChatCompletionChunk");
+}
+
+Schema CompletionRequest(const ModelLimits& limits) {
+  const Schema prompt = AnyOf({String(1, kMaxText), Array(String(1, kMaxText), 1, kMaxPrompts), TokenIds(limits, 1),
+                               Array(TokenIds(limits, 1), 1, kMaxPrompts)})
+                            .Describe("text, token ids, or lists of either");
+  std::vector<Property> own = {
+      {"model", ModelName(limits)},
+      {"prompt", prompt, true},
+      {"max_tokens", Tokens(limits, "longest answer").Default(16)},
+      {"stop", Stop()},
+      {"logprobs", Integer(0, 20).Describe("alternatives a token beside the chosen one")},
+      {"echo", Boolean().Default(false).Describe("put the prompt before the answer")},
+      {"prompt_logprobs", Integer(0, 20).Describe("the same as logprobs for the prompt's tokens")},
+      {"suffix", Null().OrUnsupported("filling in before a suffix is not supported")},
+      {"best_of", Integer(1, 1).OrUnsupported("best_of above 1 is not supported; use n")},
+      {"add_special_tokens", Boolean().Default(true).Describe("a BOS before the prompt where the model wants one")}};
+  return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), StreamProperties(),
+                     UnsupportedProperties(), IgnoredProperties()))
+      .Named("CompletionRequest");
+}
+
+Schema CompletionResponse() {
+  const Schema top = Map(Number(-9999, 0), 1024);
+  const Schema logprobs =
+      Object({{"tokens", Array(String(0, 4096), 0, kMaxText), true},
+              {"token_logprobs", Array(Number(-9999, 0).Nullable(), 0, kMaxText), true},
+              {"top_logprobs", Array(Map(Number(-9999, 0), 1024).Nullable(), 0, kMaxText).Nullable(), true},
+              {"text_offset", Array(Integer(0, kMaxCount), 0, kMaxText), true}})
+          .Named("CompletionLogprobs");
+  const Schema choice = Object({{"index", Integer(0, kMaxCount), true},
+                                {"text", String(0, kMaxText), true},
+                                {"logprobs", Schema(logprobs).Nullable(), true},
+                                {"finish_reason", FinishReason().Nullable(), true},
+                                {"prompt_logprobs", Array(top, 0, kMaxText)},
+                                {"token_ids", Array(Integer(0, kMaxCount), 0, kMaxText)}});
+  return Object(Join(AnswerHead("text_completion"),
+                     std::vector<Property>{{"choices", Array(choice, 0, kMaxCount), true}, {"usage", Usage()}}))
+      .Named("Completion");
+}
+
+Schema GenerateRequest(const ModelLimits& limits) {
+  std::vector<Property> own = {
+      {"model", ModelName(limits)},
+      {"prompt", String(1, kMaxText).Describe("text; or give input_ids")},
+      {"input_ids", TokenIds(limits, 1)},
+      {"max_tokens", Tokens(limits, "longest answer").Default(128)},
+      {"stop", Stop()},
+      {"stream", Boolean().Default(false)},
+      {"return_logprob", Boolean().Default(false)},
+      {"include_stop_str_in_output", Boolean().Default(false)},
+      {"seed", Integer(std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())},
+      {"session_id", Integer(-1, -1).OrUnsupported("sessions live at /v1/chat/interactive")},
+      {"image_data", Null().OrUnsupported("images are not supported")}};
+  return Object(Join(std::move(own), SamplingProperties(limits))).Named("GenerateRequest");
+}
+
+Schema GenerateResponse() {
+  const Schema finish = Object({{"type", FinishReason(), true}}).Nullable();
+  const Schema pair = Array(Number(-9999, 1e9), 2, 2).Describe("[logprob, token id]");
+  const Schema meta = Object({{"prompt_tokens", Integer(0, kMaxCount), true},
+                              {"completion_tokens", Integer(0, kMaxCount), true},
+                              {"finish_reason", finish, true},
+                              {"output_token_logprobs", Array(pair, 0, kMaxText)}});
+  return Object({{"text", String(0, kMaxText), true},
+                 {"output_ids", Array(Integer(0, kMaxCount), 0, kMaxText), true},
+                 {"meta_info", meta, true}})
+      .Named("Generation");
+}
+
+}  // namespace
+
+Schema ModelName(const ModelLimits& limits) {
+  return String(0, 4096)
+      .Describe("the served model")
+      .Default(boost::json::string(limits.model_name))
+      .Example(boost::json::string(limits.model_name));
+}
+
+Schema TokenIds(const ModelLimits& limits, size_t min) {
+  return Array(Integer(0, limits.vocab_size - 1), min, static_cast<size_t>(std::max<int64_t>(limits.session_len, 1)));
+}
+
+Schema Stop() {
+  return AnyOf({String(1, kMaxStopLength), Array(String(1, kMaxStopLength), 0, kMaxStops)})
+      .Describe("strings that end the answer, which is cut before them");
+}
+
+Schema Messages() {
+  const Schema message = Object({{"role", OneOf({"system", "developer", "user", "assistant", "tool"}), true},
+                                 {"content", Content().Nullable(), true},
+                                 {"name", String(0, 256)},
+                                 {"tool_call_id", String(0, 256)},
+                                 {"tool_calls", Array(Any(), 0, 128)}})
+                             .Named("Message");
+  return Array(message, 1, kMaxMessages)
+      .Describe("the conversation so far")
+      .Example(boost::json::array{{{"role", "user"}, {"content", "What is the capital of France?"}}});
+}
+
+std::vector<Property> SamplingProperties(const ModelLimits& limits) {
+  const Schema id = Integer(0, limits.vocab_size - 1);
+  return {
+      {"temperature", Number(0, 2).Describe("0: always the likeliest token")},
+      {"top_p", Number(0, 1).Describe("draw from the likeliest that together have this probability")},
+      {"top_k", Integer(-1, 1 << 24).Describe("draw from the k likeliest; 0 and -1: all")},
+      {"min_p", Number(0, 1).Describe("drop tokens less likely than this share of the likeliest")},
+      {"repetition_penalty", Number(0.01, 10).Describe("above 1: disfavour tokens of prompt and answer")},
+      {"presence_penalty", Number(-2, 2).Describe("subtracted once for tokens of the answer")},
+      {"frequency_penalty", Number(-2, 2).Describe("subtracted for each time a token is in the answer")},
+      {"logit_bias", Map(Number(-100, 100), 1024).Describe("token id → what is added to its logit")},
+      {"bad_words", Array(String(1, kMaxStopLength), 0, kMaxBadWords).Describe("never come out")},
+      {"min_tokens", Integer(0, std::max<int64_t>(limits.session_len - 1, 0)).Describe("no end before so many tokens")},
+      {"min_new_tokens",
+       Integer(0, std::max<int64_t>(limits.session_len - 1, 0)).Describe("LMDeploy's name of min_tokens")},
+      {"stop_token_ids", Array(id, 0, kMaxStops).Describe("tokens that end the answer")},
+      {"ignore_eos", Boolean().Default(false).Describe("go on after the model ends its answer")},
+      {"skip_special_tokens", Boolean().Default(true)},
+      {"spaces_between_special_tokens", Boolean().Describe("taken and ignored")}};
+}
+
+ApiSchemas::ApiSchemas(const ModelLimits& limits)
+    : chat_request(ChatRequest(limits)),
+      chat_response(ChatResponse()),
+      chat_chunk(ChatChunk()),
+      completion_request(CompletionRequest(limits)),
+      completion_response(CompletionResponse()),
+      generate_request(GenerateRequest(limits)),
+      generate_response(GenerateResponse()) {
+  const Schema text_or_texts = AnyOf({String(0, kMaxText), Array(String(0, kMaxText), 1, kMaxPrompts)});
+  const Schema ids = Array(Integer(0, kMaxCount), 0, kMaxText);
+  const Schema counts = AnyOf({Integer(0, kMaxCount), Array(Integer(0, kMaxCount), 0, kMaxPrompts)});
+  encode_request = Object({{"model", ModelName(limits)},
+                           {"input", text_or_texts, true},
+                           {"do_preprocess", Boolean().Default(false).Describe("render it as a user's message first")},
+                           {"add_bos", Boolean().Default(true)}})
+                       .Named("EncodeRequest");
+  encode_response = Object({{"input_ids", AnyOf({ids, Array(ids, 0, kMaxPrompts)}), true}, {"length", counts, true}})
+                        .Named("Encoding");
+  tokenize_request = Object({{"model", ModelName(limits)},
+                             {"prompt", String(0, kMaxText).Describe("text; or give messages")},
+                             {"messages", Messages()},
+                             {"add_special_tokens", Boolean().Default(true)},
+                             {"add_generation_prompt", Boolean().Default(true)},
+                             {"return_token_strs", Boolean().Default(false)}})
+                         .Named("TokenizeRequest");
+  tokenize_response = Object({{"count", Integer(0, kMaxCount), true},
+                              {"max_model_len", Integer(0, kMaxCount), true},
+                              {"tokens", ids, true},
+                              {"token_strs", Array(String(0, 4096), 0, kMaxText).Nullable(), true}})
+                          .Named("Tokens");
+  detokenize_request =
+      Object({{"model", ModelName(limits)}, {"tokens", Array(Integer(0, limits.vocab_size - 1), 0, kMaxText), true}})
+          .Named("DetokenizeRequest");
+  detokenize_response = Object({{"prompt", String(0, 0), true}}).Named("Text");
+  model = Object({{"id", String(1, 4096), true},
+                  {"object", OneOf({"model"}), true},
+                  {"created", Integer(0, kMaxCount), true},
+                  {"owned_by", String(1, 64), true},
+                  {"root", String(1, 4096)},
+                  {"max_model_len", Integer(1, kMaxCount)}})
+              .Named("Model");
+  model_list = Object({{"object", OneOf({"list"}), true}, {"data", Array(model, 0, 1024), true}}).Named("ModelList");
+  health = Object({{"status", OneOf({"initializing", "healthy", "unhealthy", "draining"}), true},
+                   {"message", String(0, 1024)}})
+               .Named("Health");
+  version = Object({{"version", String(1, 64), true}}).Named("Version");
+}
+
+}  // namespace ingot::server

@@ -1,0 +1,304 @@
+#include "server/metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <span>
+
+namespace ingot::server {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using prometheus::MetricFamily;
+using Buckets = prometheus::Histogram::BucketBoundaries;
+
+// The bounds of vLLM's dashboards, with small ones first: a CPU answers a short prompt in milliseconds too.
+const Buckets kFirstToken = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
+                             1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
+const Buckets kBetweenTokens = {.001, .005, .01, .025, .05, .075, .1, .15, .2, .3, .4,
+                                .5,   .75,  1,   2.5,  5,   7.5,  10, 20,  40, 80};
+const Buckets kWhole = {.01, .05, .1, .3, .5, .8, 1,   1.5, 2,   2.5, 5,    10,
+                        15,  20,  30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
+const Buckets kTokens = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
+
+double SecondsSince(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+class MetricsImpl;
+
+class ObservedImpl : public Observed {
+ public:
+  explicit ObservedImpl(std::shared_ptr<MetricsImpl> metrics) : owner_(std::move(metrics)), metrics_(*owner_) {}
+  ~ObservedImpl() override;
+  void Tokens(const llm::Event& event) override;
+  void ClientLeft() override { left_ = true; }
+  void Reject(const WireError& error) override;
+  void Fail(const WireError& error) override;
+  void End(const llm::Usage& usage) override;
+
+ private:
+  const std::shared_ptr<MetricsImpl> owner_;
+  MetricsImpl& metrics_;
+  const Clock::time_point begin_ = Clock::now();
+  std::vector<Clock::time_point> last_;  // token of each choice
+  std::atomic<bool> left_ = false;
+  bool over_ = false;
+};
+
+class MetricsImpl : public Metrics, public std::enable_shared_from_this<MetricsImpl> {
+ public:
+  explicit MetricsImpl(const MetricsOptions& options)
+      : options_(options),
+        http(Family("ingot_http_requests_total", "Requests answered, by path and status")),
+        requests(Family("ingot_requests_total", "Requests to the model that ended, by how")),
+        rejected(Family("ingot_rejected_total", "Requests refused before they ran, by why")),
+        cancelled(Family("ingot_cancelled_total", "Requests cut short, by why")),
+        slow(Family("ingot_sse_slow_consumer_total", "Streams ended because their client did not read").Add({})),
+        first_token(
+            Time("ingot_time_to_first_token_seconds", "From a request's arrival to its first token", kFirstToken)),
+        between_tokens(Time("ingot_inter_token_latency_seconds", "Between tokens of an answer", kBetweenTokens)),
+        per_token(
+            Time("ingot_time_per_output_token_seconds", "Decoding time by tokens, of whole answers", kBetweenTokens)),
+        whole(Time("ingot_e2e_request_latency_seconds", "From a request's arrival to its end", kWhole)),
+        queued(Time("ingot_request_queue_time_seconds", "Waiting for a slot", kWhole)),
+        prefill(Time("ingot_request_prefill_time_seconds", "From a slot to the first token", kWhole)),
+        decode(Time("ingot_request_decode_time_seconds", "From the first token to the last", kWhole)),
+        prompt_tokens(Time("ingot_request_prompt_tokens", "Tokens of a prompt", kTokens)),
+        generation_tokens(Time("ingot_request_generation_tokens", "Tokens of an answer", kTokens)) {}
+
+  std::shared_ptr<Observed> Begin(const HttpRequest&) override {
+    return std::make_shared<ObservedImpl>(shared_from_this());
+  }
+  void Answered(const std::string& path, int status) override {
+    http.Add({{"path", path}, {"code", std::to_string(status)}}).Increment();
+  }
+  void SlowConsumer() override { slow.Increment(); }
+  std::string Scrape(const Server& server) override;
+
+ private:
+  prometheus::Family<prometheus::Counter>& Family(const std::string& name, const std::string& help) {
+    return prometheus::BuildCounter().Name(name).Help(help).Register(registry_);
+  }
+  prometheus::Histogram& Time(const std::string& name, const std::string& help, const Buckets& buckets) {
+    return prometheus::BuildHistogram().Name(name).Help(help).Register(registry_).Add(
+        {{"model_name", options_.model_name}}, buckets);
+  }
+  void AddEngine(const llm::Stats& stats, std::vector<MetricFamily>* families) const;
+  void AddProcess(const Server& server, std::vector<MetricFamily>* families) const;
+  void AddAliases(std::vector<MetricFamily>* families) const;
+
+  const MetricsOptions options_;
+  prometheus::Registry registry_;
+
+ public:
+  prometheus::Family<prometheus::Counter>&http, &requests, &rejected, &cancelled;
+  prometheus::Counter& slow;
+  prometheus::Histogram &first_token, &between_tokens, &per_token, &whole, &queued, &prefill, &decode, &prompt_tokens,
+      &generation_tokens;
+};
+
+ObservedImpl::~ObservedImpl() {
+  if (!over_) metrics_.requests.Add({{"outcome", "cancelled"}}).Increment();
+  if (!over_ || left_) metrics_.cancelled.Add({{"cause", left_ ? "disconnect" : "other"}}).Increment();
+}
+
+void ObservedImpl::Tokens(const llm::Event& event) {
+  const auto index = static_cast<size_t>(event.index);
+  if (last_.size() <= index) last_.resize(index + 1, Clock::time_point());
+  const Clock::time_point now = Clock::now();
+  if (!event.token_ids.empty()) {
+    if (last_[index] == Clock::time_point()) {
+      metrics_.first_token.Observe(std::chrono::duration<double>(now - begin_).count());
+    } else {
+      // Tokens that came together, half characters held back, share the time.
+      const double each =
+          std::chrono::duration<double>(now - last_[index]).count() / static_cast<double>(event.token_ids.size());
+      for (size_t i = 0; i < event.token_ids.size(); ++i) metrics_.between_tokens.Observe(each);
+    }
+    last_[index] = now;
+  }
+  if (!event.finish) return;
+  metrics_.queued.Observe(event.timings.queue_seconds);
+  metrics_.prefill.Observe(event.timings.prefill_seconds);
+  metrics_.decode.Observe(event.timings.decode_seconds);
+  if (event.usage.completion_tokens > 1) {
+    metrics_.per_token.Observe(event.timings.decode_seconds / static_cast<double>(event.usage.completion_tokens - 1));
+  }
+  metrics_.generation_tokens.Observe(static_cast<double>(event.usage.completion_tokens));
+  metrics_.requests.Add({{"outcome", llm::FinishReasonName(*event.finish)}}).Increment();
+}
+
+void ObservedImpl::Reject(const WireError& error) {
+  if (std::exchange(over_, true)) return;
+  metrics_.rejected.Add({{"reason", error.code.empty() ? error.type : error.code}}).Increment();
+}
+
+void ObservedImpl::Fail(const WireError& error) {
+  if (std::exchange(over_, true)) return;
+  metrics_.requests.Add({{"outcome", "error"}}).Increment();
+  if (error.code == "deadline_exceeded") metrics_.cancelled.Add({{"cause", "deadline"}}).Increment();
+}
+
+void ObservedImpl::End(const llm::Usage& usage) {
+  if (std::exchange(over_, true)) return;
+  metrics_.prompt_tokens.Observe(static_cast<double>(usage.prompt_tokens));
+  metrics_.whole.Observe(SecondsSince(begin_));
+}
+
+struct Sample {
+  const char *name, *help;
+  prometheus::MetricType type;
+  double value;
+};
+
+void Append(const Sample& sample, const std::vector<prometheus::ClientMetric::Label>& labels,
+            std::vector<MetricFamily>* families) {
+  prometheus::ClientMetric metric;
+  metric.label = labels;
+  metric.gauge.value = metric.counter.value = sample.value;
+  if (!families->empty() && families->back().name == sample.name) {
+    families->back().metric.push_back(metric);
+  } else {
+    families->push_back({sample.name, sample.help, sample.type, {metric}});
+  }
+}
+
+void MetricsImpl::AddEngine(const llm::Stats& stats, std::vector<MetricFamily>* families) const {
+  constexpr auto kGauge = prometheus::MetricType::Gauge;
+  constexpr auto kCounter = prometheus::MetricType::Counter;
+  const auto in_use = static_cast<double>(stats.total_blocks - stats.free_blocks - stats.cached_blocks);
+  const std::vector<prometheus::ClientMetric::Label> model = {{"model_name", options_.model_name}};
+  const auto with_state = [&](const char* state) {
+    return std::vector<prometheus::ClientMetric::Label>{{"model_name", options_.model_name}, {"state", state}};
+  };
+  const char* blocks_help = "Blocks of the KV cache, by what they are: active ones are held by requests";
+  Append({"ingot_kv_blocks", blocks_help, kGauge, static_cast<double>(stats.free_blocks)}, with_state("free"),
+         families);
+  Append({"ingot_kv_blocks", blocks_help, kGauge, static_cast<double>(stats.cached_blocks)}, with_state("cached"),
+         families);
+  Append({"ingot_kv_blocks", blocks_help, kGauge, in_use}, with_state("active"), families);
+  const auto value = [](auto number) { return static_cast<double>(number); };
+  const Sample samples[] = {
+      {"ingot_num_requests_running", "Requests that have a slot", kGauge, value(stats.running)},
+      {"ingot_num_requests_waiting", "Requests that wait for one", kGauge, value(stats.waiting)},
+      {"ingot_max_batch_size", "Slots", kGauge, value(stats.max_batch_size)},
+      {"ingot_max_requests_running", "Most requests that had a slot at once", kGauge, value(stats.max_running)},
+      {"ingot_kv_cache_usage_ratio", "Share of the KV cache that requests hold", kGauge,
+       stats.total_blocks > 0 ? in_use / static_cast<double>(stats.total_blocks) : 0},
+      {"ingot_queue_oldest_age_seconds", "How long the oldest waiting request has waited", kGauge,
+       stats.oldest_waiting_seconds},
+      {"ingot_last_step_age_seconds", "Since the engine's last step while it has work", kGauge, stats.stalled_seconds},
+      {"ingot_engine_steps_total", "Forward passes", kCounter, value(stats.steps)},
+      {"ingot_preemptions_total", "Requests that gave up their slot for lack of blocks", kCounter,
+       value(stats.preemptions)},
+      {"ingot_prompt_tokens_total", "Tokens of prompts", kCounter, value(stats.prompt_tokens)},
+      {"ingot_generation_tokens_total", "Tokens of answers", kCounter, value(stats.generated_tokens)},
+      {"ingot_prefix_cache_queries_total", "Tokens of prompts looked up in the prefix cache", kCounter,
+       value(stats.prefix_queries)},
+      {"ingot_prefix_cache_hits_total", "Tokens of prompts found there", kCounter, value(stats.prefix_hits)}};
+  for (const Sample& sample : samples) Append(sample, model, families);
+}
+
+int64_t OpenDescriptors() {
+  std::error_code error;
+  int64_t count = 0;
+  for (std::filesystem::directory_iterator it("/proc/self/fd", error), end; !error && it != end; it.increment(error))
+    ++count;
+  return std::max<int64_t>(0, count - 1);  // without the one that lists them
+}
+
+void MetricsImpl::AddProcess(const Server& server, std::vector<MetricFamily>* families) const {
+  constexpr auto kGauge = prometheus::MetricType::Gauge;
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const double cpu = static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                     static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
+  int64_t pages = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> pages >> resident;
+  const Sample samples[] = {
+      {"ingot_http_connections", "Open connections", kGauge, static_cast<double>(server.connections)},
+      {"ingot_sessions", "Stored sessions", kGauge, static_cast<double>(server.sessions)},
+      {"ingot_startup_seconds", "From the process's start to the first request that it could take", kGauge,
+       server.startup_seconds},
+      {"process_cpu_seconds_total", "User and system CPU time", prometheus::MetricType::Counter, cpu},
+      {"process_resident_memory_bytes", "Resident memory", kGauge,
+       static_cast<double>(resident * sysconf(_SC_PAGESIZE))},
+      {"process_open_fds", "Open file descriptors", kGauge, static_cast<double>(OpenDescriptors())}};
+  for (const Sample& sample : samples) Append(sample, {}, families);
+  Append({"ingot_build_info", "Always 1", kGauge, 1}, {{"version", options_.version}}, families);
+}
+
+struct Alias {
+  const char *ours, *theirs;
+};
+constexpr Alias kVllm[] = {{"ingot_num_requests_running", "vllm:num_requests_running"},
+                           {"ingot_num_requests_waiting", "vllm:num_requests_waiting"},
+                           {"ingot_kv_cache_usage_ratio", "vllm:kv_cache_usage_perc"},
+                           {"ingot_kv_cache_usage_ratio", "vllm:gpu_cache_usage_perc"},
+                           {"ingot_preemptions_total", "vllm:num_preemptions_total"},
+                           {"ingot_prompt_tokens_total", "vllm:prompt_tokens_total"},
+                           {"ingot_generation_tokens_total", "vllm:generation_tokens_total"},
+                           {"ingot_prefix_cache_queries_total", "vllm:prefix_cache_queries_total"},
+                           {"ingot_prefix_cache_hits_total", "vllm:prefix_cache_hits_total"},
+                           {"ingot_time_to_first_token_seconds", "vllm:time_to_first_token_seconds"},
+                           {"ingot_inter_token_latency_seconds", "vllm:inter_token_latency_seconds"},
+                           {"ingot_time_per_output_token_seconds", "vllm:request_time_per_output_token_seconds"},
+                           {"ingot_e2e_request_latency_seconds", "vllm:e2e_request_latency_seconds"},
+                           {"ingot_request_queue_time_seconds", "vllm:request_queue_time_seconds"},
+                           {"ingot_request_prefill_time_seconds", "vllm:request_prefill_time_seconds"},
+                           {"ingot_request_decode_time_seconds", "vllm:request_decode_time_seconds"},
+                           {"ingot_request_prompt_tokens", "vllm:request_prompt_tokens"},
+                           {"ingot_request_generation_tokens", "vllm:request_generation_tokens"}};
+constexpr Alias kLmdeploy[] = {{"ingot_num_requests_running", "lmdeploy:num_requests_running"},
+                               {"ingot_num_requests_waiting", "lmdeploy:num_requests_waiting"},
+                               {"ingot_kv_cache_usage_ratio", "lmdeploy:gpu_cache_usage_perc"},
+                               {"ingot_prompt_tokens_total", "lmdeploy:prompt_tokens_total"},
+                               {"ingot_generation_tokens_total", "lmdeploy:generation_tokens_total"},
+                               {"ingot_prefix_cache_hits_total", "lmdeploy:cached_tokens_total"},
+                               {"ingot_time_to_first_token_seconds", "lmdeploy:time_to_first_token_seconds"},
+                               {"ingot_time_per_output_token_seconds", "lmdeploy:time_per_output_token_seconds"},
+                               {"ingot_inter_token_latency_seconds", "lmdeploy:iter_token_latency"},
+                               {"ingot_e2e_request_latency_seconds", "lmdeploy:e2e_request_latency_seconds"},
+                               {"ingot_request_queue_time_seconds", "lmdeploy:request_queue_time_seconds"},
+                               {"ingot_request_prefill_time_seconds", "lmdeploy:request_prefill_time_seconds"},
+                               {"ingot_request_decode_time_seconds", "lmdeploy:request_decode_time_seconds"},
+                               {"ingot_request_prompt_tokens", "lmdeploy:request_prompt_tokens"},
+                               {"ingot_request_generation_tokens", "lmdeploy:request_generation_tokens"}};
+
+void MetricsImpl::AddAliases(std::vector<MetricFamily>* families) const {
+  const size_t own = families->size();
+  const auto add = [&](std::span<const Alias> aliases) {
+    for (const Alias& alias : aliases) {
+      for (size_t i = 0; i < own; ++i) {
+        if ((*families)[i].name != alias.ours) continue;
+        MetricFamily copy = (*families)[i];
+        copy.name = alias.theirs;
+        families->push_back(std::move(copy));
+        break;
+      }
+    }
+  };
+  if (options_.vllm_names) add(kVllm);
+  if (options_.lmdeploy_names) add(kLmdeploy);
+}
+
+std::string MetricsImpl::Scrape(const Server& server) {
+  std::vector<MetricFamily> families = registry_.Collect();
+  AddEngine(server.engine, &families);
+  AddProcess(server, &families);
+  AddAliases(&families);
+  return prometheus::TextSerializer().Serialize(families);
+}
+
+}  // namespace
+
+std::shared_ptr<Metrics> Metrics::Make(const MetricsOptions& options) { return std::make_shared<MetricsImpl>(options); }
+
+}  // namespace ingot::server

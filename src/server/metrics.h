@@ -1,0 +1,53 @@
+// What the server counts: requests as they pass, and what the engine says of itself when it is asked.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "llm/llm.h"
+#include "server/errors.h"
+#include "server/http.h"
+
+namespace ingot::server {
+
+struct MetricsOptions {
+  std::string model_name, version;
+  bool vllm_names = false, lmdeploy_names = false;  // --metrics-compat: aliases beside our own names
+};
+
+// One request on its way to an answer. Thread safety: one thread at a time, but for ClientLeft. Ends once: the first of
+// Reject, Fail, End counts.
+class Observed {
+ public:
+  virtual ~Observed() = default;  // neither ended nor rejected: cancelled
+  virtual void Tokens(const llm::Event& event) = 0;
+  virtual void ClientLeft() = 0;  // any thread
+  virtual void Reject(const WireError& error) = 0;
+  virtual void Fail(const WireError& error) = 0;
+  virtual void End(const llm::Usage& usage) = 0;
+};
+
+// Thread safety: all methods from any thread. Lives as long as any Observed: answers may end after their server.
+class Metrics {
+ public:
+  static std::shared_ptr<Metrics> Make(const MetricsOptions& options);
+  virtual ~Metrics() = default;
+
+  virtual std::shared_ptr<Observed> Begin(const HttpRequest& request) = 0;
+  // A request that was answered, whatever it was.
+  virtual void Answered(const std::string& path, int status) = 0;
+  virtual void SlowConsumer() = 0;
+
+  struct Server {  // what only the server knows
+    llm::Stats engine;
+    int connections = 0;
+    int64_t sessions = 0;
+    double startup_seconds = 0;
+  };
+  // Prometheus' text format.
+  virtual std::string Scrape(const Server& server) = 0;
+};
+
+}  // namespace ingot::server

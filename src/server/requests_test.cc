@@ -1,0 +1,193 @@
+// What the routes take: the schemas, and what becomes of a body that fits.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "llm/test_llm.h"
+#include "server/api_server.h"
+#include "server/openai/chat.h"
+#include "server/openai/completions.h"
+#include "server/schema/openapi.h"
+#include "server/test_client.h"
+
+namespace ingot::server {
+namespace {
+
+using ::testing::HasSubstr;
+
+class RequestsTest : public ::testing::Test {
+ protected:
+  tl::expected<llm::Request, FieldError> Chat(const std::string& body) {
+    auto json = ParseBody(body, schemas_.chat_request);
+    if (!json) return tl::unexpected(json.error());
+    return ReadChatRequest(*json, model_);
+  }
+  tl::expected<std::vector<llm::Request>, FieldError> Completion(const std::string& body) {
+    auto json = ParseBody(body, schemas_.completion_request);
+    if (!json) return tl::unexpected(json.error());
+    return ReadCompletionRequests(*json, model_);
+  }
+  const llm::FakeLlm fake_ = llm::MakeFakeLlm();
+  const ModelLimits limits_{"m", fake_.llm->session_len(), llm::ByteTokenizer::kVocab, 0};
+  const ApiSchemas schemas_{limits_};
+  const ServedModel model_{*fake_.llm, "m", 0, limits_};
+};
+
+std::string WithMessages(const std::string& fields) {
+  return R"({"messages":[{"role":"user","content":"hi"}])" + (fields.empty() ? "" : "," + fields) + "}";
+}
+
+TEST_F(RequestsTest, TakeEveryField) {
+  const auto request = Chat(WithMessages(
+      R"("model":"m","temperature":0.5,"top_p":0.9,"top_k":40,"min_p":0.1,"repetition_penalty":1.1,"presence_penalty":-1,
+      "frequency_penalty":2,"seed":-3,"max_tokens":5,"max_completion_tokens":6,"n":2,"stop":["a","bc"],"stop_token_ids":[7],
+      "logprobs":true,"top_logprobs":3,"ignore_eos":true,"min_tokens":1,"stream":true,"stream_options":{"include_usage":true},
+      "user":"u","unknown":{},"chat_template_kwargs":{"enable_thinking":false},"tools":[],"logit_bias":{"7":-2.5},
+      "response_format":{"type":"text"},"tool_choice":null,"bad_words":["x"],"priority":3,"timeout":2.5,"cache_salt":"s")"));
+  ASSERT_TRUE(request) << request.error().status.message();
+  EXPECT_EQ(request->sampling.temperature, 0.5);
+  EXPECT_EQ(request->sampling.top_k, 40);
+  EXPECT_EQ(request->sampling.seed, static_cast<uint64_t>(-3));
+  EXPECT_EQ(request->sampling.logit_bias, (std::vector<std::pair<int32_t, double>>{{7, -2.5}}));
+  EXPECT_EQ(request->max_tokens, 6);
+  EXPECT_EQ(request->n, 2);
+  EXPECT_EQ(request->stop, (std::vector<std::string>{"a", "bc"}));
+  EXPECT_EQ(request->stop_token_ids, std::vector<int32_t>{7});
+  EXPECT_EQ(request->logprobs, 3);
+  EXPECT_EQ(request->bad_words, std::vector<std::string>{"x"});
+  EXPECT_EQ(request->priority, 3);
+  EXPECT_EQ(request->deadline_seconds, 2.5);
+  EXPECT_EQ(request->cache_salt, "s");
+  EXPECT_TRUE(request->ignore_eos);
+  EXPECT_FALSE(request->template_kwargs.at("enable_thinking").as_bool());
+}
+
+TEST_F(RequestsTest, KeepDefaultsForWhatIsAbsentOrNull) {
+  const auto request = Chat(WithMessages(R"("temperature":null,"max_tokens":null,"stop":null,"stream":null)"));
+  ASSERT_TRUE(request) << request.error().status.message();
+  EXPECT_EQ(request->sampling.temperature, fake_.llm->default_sampling().temperature);
+  EXPECT_FALSE(request->max_tokens);
+}
+
+TEST_F(RequestsTest, TakeContentPartsAndTheDeveloperRole) {
+  const auto request = Chat(
+      R"({"messages":[{"role":"developer","content":[{"type":"text","text":"x"}]},{"role":"user","content":null}]})");
+  ASSERT_TRUE(request) << request.error().status.message();
+  EXPECT_EQ(request->messages[0].at("role"), "system");
+  EXPECT_EQ(request->messages[1].at("content"), "");
+}
+
+TEST_F(RequestsTest, PromptsComeInFourForms) {
+  EXPECT_EQ((*Completion(R"({"prompt":"ab"})"))[0].prompt, "ab");
+  EXPECT_EQ(Completion(R"({"prompt":["ab","c"]})")->size(), 2u);
+  EXPECT_EQ((*Completion(R"({"prompt":[1,2]})"))[0].token_ids, (std::vector<int32_t>{1, 2}));
+  EXPECT_EQ((*Completion(R"({"prompt":[[1],[2,3]]})"))[1].token_ids, (std::vector<int32_t>{2, 3}));
+  for (const char* bad : {R"({"prompt":[]})", R"({"prompt":[1,"a"]})", R"({"prompt":""})", R"({"prompt":[[]]})",
+                          R"({"prompt":[260]})", R"({"prompt":[-1]})", R"({"prompt":{}})", "{}"}) {
+    const auto refused = Completion(bad);
+    ASSERT_FALSE(refused) << bad;
+    EXPECT_THAT(refused.error().param, ::testing::StartsWith("prompt"));
+  }
+  EXPECT_FALSE(Completion(R"({"prompt":["a","b","c","d","e"],"n":128})"));
+  const auto echoed = Completion(R"({"prompt":"ab","echo":true,"logprobs":2})");
+  EXPECT_EQ((*echoed)[0].prompt_logprobs, 2);
+}
+
+struct Bad {
+  const char* fields;
+  const char* param;
+  const char* message;
+};
+class BadRequestsTest : public RequestsTest, public ::testing::WithParamInterface<Bad> {};
+TEST_P(BadRequestsTest, NameTheField) {
+  const auto request = Chat(WithMessages(GetParam().fields));
+  ASSERT_FALSE(request);
+  EXPECT_EQ(request.error().param, GetParam().param);
+  EXPECT_THAT(request.error().status.message(), HasSubstr(GetParam().message));
+}
+INSTANTIATE_TEST_SUITE_P(
+    All, BadRequestsTest,
+    ::testing::Values(Bad{R"("messages":[])", "messages", "1…"},
+                      Bad{R"("messages":[{"role":"king","content":"x"}])", "messages[0].role", "king"},
+                      Bad{R"("messages":[{"role":"user"}])", "messages[0].content", "missing"},
+                      Bad{R"("messages":[{"role":"user","content":[{"type":"image_url"}]}])",
+                          "messages[0].content[0].type", "text"},
+                      Bad{R"("temperature":3)", "temperature", "0…2"},
+                      Bad{R"("temperature":"1")", "temperature", "a number"},
+                      Bad{R"("temperature":1e999)", "temperature", "outside"}, Bad{R"("top_p":-0.1)", "top_p", "0…1"},
+                      Bad{R"("n":0)", "n", "1…128"}, Bad{R"("max_tokens":0)", "max_tokens", "1…"},
+                      Bad{R"("max_tokens":1.5)", "max_tokens", "whole"}, Bad{R"("stop":[""])", "stop[0]", "1…256"},
+                      Bad{R"("stop":5)", "stop", "string"}, Bad{R"("top_logprobs":2)", "top_logprobs", "logprobs"},
+                      Bad{R"("logprobs":true,"top_logprobs":21)", "top_logprobs", "0…20"},
+                      Bad{R"("tools":[{"type":"function"}])", "tools", "not supported"},
+                      Bad{R"("tool_choice":"required")", "tool_choice", "not supported"},
+                      Bad{R"("response_format":{"type":"json_object"})", "response_format.type", "text"},
+                      Bad{R"("audio":{"voice":"x"})", "audio", "not supported"},
+                      Bad{R"("logit_bias":{"260":1})", "logit_bias", "0…259"},
+                      Bad{R"("logit_bias":{"1":101})", "logit_bias.1", "100"},
+                      Bad{R"("stream_options":{"include_usage":true})", "stream_options", "stream"},
+                      Bad{R"("min_tokens":9,"max_tokens":3)", "min_tokens", "above"},
+                      Bad{R"("stream":"yes")", "stream", "true or false"}));
+
+TEST_F(RequestsTest, BodiesThatAreNoObjectsAreRefused) {
+  for (const char* body : {"", "{", "[]", "1", "\"x\"", "{\"messages\":\"\xff\"}"}) EXPECT_FALSE(Chat(body)) << body;
+}
+
+// Every route by way of the router: none without a key but those that say so.
+TEST_F(RequestsTest, RoutesAskForTheirKeys) {
+  ApiServerOptions options{.http = {.port = 0}, .model_name = "m", .version = "1"};
+  options.keys = {.keys = {"secret"}, .admin_keys = {"root"}};
+  options.allow_terminate = true;
+  const auto server = ApiServer::Start(*fake_.llm, options);
+  ASSERT_TRUE(server.has_value()) << server.error().ToString();
+  const auto status = [&](const Router::Route& route, const std::string& headers) {
+    TestClient client((*server)->port());
+    std::string path = route.path;
+    if (const size_t open = path.find('{'); open != std::string::npos)
+      path.replace(open, path.find('}') - open + 1, "m");
+    client.Send(route.method + " " + path + " HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n" + headers + "\r\n");
+    return client.ReadUntil("\r\n").substr(9, 3);
+  };
+  int open = 0;
+  for (const Router::Route& route : (*server)->router().routes()) {
+    SCOPED_TRACE(route.method + " " + route.path);
+    if (route.info.access == Access::kOpen) {
+      ++open;
+      EXPECT_EQ(status(route, ""), "200");
+      continue;
+    }
+    EXPECT_EQ(status(route, ""), "401");
+    EXPECT_EQ(status(route, "Authorization: Bearer wrong\r\n"), "401");
+    EXPECT_EQ(status(route, "Authorization: Bearer secretx\r\n"), "401");
+    if (route.info.access == Access::kAdmin) {
+      EXPECT_EQ(status(route, "Authorization: Bearer secret\r\n"), "403");
+      EXPECT_NE(status(route, "Authorization: Bearer root\r\n"), "403");
+      continue;
+    }
+    EXPECT_NE(status(route, "Authorization: Bearer secret\r\n"), "401");
+    EXPECT_NE(status(route, "X-Api-Key: secret\r\n"), "401");
+    EXPECT_NE(status(route, "Authorization: Basic YW55Ym9keTpzZWNyZXQ=\r\n"), "401");
+  }
+  EXPECT_EQ(open, 3);
+}
+
+TEST_F(RequestsTest, TheDocumentHasEveryRouteAndOnlyThose) {
+  const auto server = ApiServer::Start(*fake_.llm, {.http = {.port = 0}, .model_name = "m", .version = "1"});
+  ASSERT_TRUE(server.has_value());
+  const Router& router = (*server)->router();
+  const auto document = ParseJson(OpenApiDocument(router, {"t", "1", "d", false}), "document");
+  ASSERT_TRUE(document.has_value()) << document.error().ToString();
+  size_t operations = 0, routes = 0;
+  for (const auto& path : document->at("paths").get_object()) operations += path.value().get_object().size();
+  for (const Router::Route& route : router.routes()) {
+    if (route.info.hidden) continue;
+    ++routes;
+    std::string method = route.method;
+    for (char& c : method) c = static_cast<char>(std::tolower(c));
+    EXPECT_TRUE(document->at("paths").at(route.path).get_object().contains(method)) << route.path;
+  }
+  EXPECT_EQ(operations, routes);
+  EXPECT_GE(routes, 14u);
+}
+
+}  // namespace
+}  // namespace ingot::server

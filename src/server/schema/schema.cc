@@ -1,0 +1,255 @@
+#include "server/schema/schema.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace ingot::server {
+namespace {
+
+std::string Quoted(const boost::json::value& value) {
+  std::string text;
+  if (value.is_string()) {
+    AppendJsonString(text, std::string_view(value.get_string()).substr(0, 64));
+  } else if (value.is_double()) {
+    AppendJsonNumber(text, value.get_double());
+  } else if (value.is_int64()) {
+    text = std::to_string(value.get_int64());
+  } else if (value.is_uint64()) {
+    text = std::to_string(value.get_uint64());
+  } else if (value.is_bool()) {
+    text = value.get_bool() ? "true" : "false";
+  } else {
+    text = value.is_null() ? "null" : value.is_array() ? "an array" : "an object";
+  }
+  return text;
+}
+
+const char* TypeName(Schema::Type type) {
+  switch (type) {
+    case Schema::Type::kNull:
+      return "null";
+    case Schema::Type::kBoolean:
+      return "true or false";
+    case Schema::Type::kInteger:
+      return "a whole number";
+    case Schema::Type::kNumber:
+      return "a number";
+    case Schema::Type::kString:
+      return "a string";
+    case Schema::Type::kArray:
+      return "an array";
+    case Schema::Type::kObject:
+      return "an object";
+    default:
+      return "something else";
+  }
+}
+
+size_t CharactersOf(std::string_view text) {
+  return static_cast<size_t>(
+      std::ranges::count_if(text, [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; }));
+}
+
+// "body: messages[0].role" → "messages[0].role"
+std::string ParamOf(const JsonView& value) {
+  const size_t colon = value.path().find(": ");
+  return colon == std::string::npos ? "" : value.path().substr(colon + 2);
+}
+
+FieldError Fail(const Schema& schema, const JsonView& value, std::string message) {
+  std::string param = ParamOf(value);
+  if (!schema.unsupported.empty()) return {param, Status(Code::kUnsupported, param + ": " + schema.unsupported)};
+  const std::string subject = param.empty() ? "the body" : param;
+  return {std::move(param), Status(Code::kInvalidArgument, subject + " " + message)};
+}
+
+FieldError WrongType(const Schema& schema, const JsonView& value) {
+  return Fail(schema, value, fmt::format("must be {}, and is {}", TypeName(schema.type), Quoted(value.value())));
+}
+
+using MaybeError = std::optional<FieldError>;
+
+MaybeError CheckInteger(const Schema& schema, const JsonView& value) {
+  const auto number = value.AsInt();
+  const bool is_number = value.value().is_number();
+  if (!number && !is_number) return WrongType(schema, value);
+  if (number && *number >= schema.min_integer && *number <= schema.max_integer) return std::nullopt;
+  if (!number && value.value().is_double() && std::floor(value.value().get_double()) != value.value().get_double()) {
+    return WrongType(schema, value);
+  }
+  return Fail(schema, value,
+              fmt::format("is {}, outside {}…{}", Quoted(value.value()), schema.min_integer, schema.max_integer));
+}
+
+MaybeError CheckNumber(const Schema& schema, const JsonView& value) {
+  if (!value.value().is_number()) return WrongType(schema, value);
+  const double number = value.AsDouble().value_or(NAN);
+  if (number >= schema.minimum && number <= schema.maximum) return std::nullopt;
+  return Fail(schema, value,
+              fmt::format("is {}, outside {}…{}", Quoted(value.value()), schema.minimum, schema.maximum));
+}
+
+MaybeError CheckString(const Schema& schema, const JsonView& value) {
+  if (!value.value().is_string()) return WrongType(schema, value);
+  const std::string_view text = value.value().get_string();
+  if (!schema.values.empty()) {
+    if (std::ranges::find(schema.values, text) != schema.values.end()) return std::nullopt;
+    return Fail(schema, value,
+                fmt::format("is {}; it must be one of {}", Quoted(value.value()), fmt::join(schema.values, ", ")));
+  }
+  const size_t length = CharactersOf(text);
+  if (length >= schema.min_size && length <= schema.max_size) return std::nullopt;
+  return Fail(schema, value, fmt::format("has {} characters, outside {}…{}", length, schema.min_size, schema.max_size));
+}
+
+MaybeError CheckArray(const Schema& schema, const JsonView& value) {
+  const auto array = value.AsArray();
+  if (!array) return WrongType(schema, value);
+  const size_t size = (*array)->size();
+  if (size < schema.min_size || size > schema.max_size) {
+    return Fail(schema, value, fmt::format("has {} entries, outside {}…{}", size, schema.min_size, schema.max_size));
+  }
+  for (size_t i = 0; i < size; ++i) {
+    if (MaybeError error = Check(*schema.items, value.At(i))) return error;
+  }
+  return std::nullopt;
+}
+
+MaybeError CheckObject(const Schema& schema, const JsonView& value) {
+  const auto object = value.AsObject();
+  if (!object) return WrongType(schema, value);
+  for (const Property& property : schema.properties) {
+    const auto member = value.Find(property.name);
+    if (!member) {
+      const boost::json::value* raw = (*object)->if_contains(property.name);
+      const bool is_missing = property.required && !(raw != nullptr && property.schema.nullable);
+      if (!is_missing) continue;
+      const std::string param = ParamOf(value).empty() ? property.name : ParamOf(value) + "." + property.name;
+      return FieldError{param, InvalidArgument("{} is missing", param).value()};
+    }
+    if (MaybeError error = Check(property.schema, *member)) return error;
+  }
+  if (!schema.additional) return std::nullopt;
+  if ((*object)->size() > schema.max_size) {
+    return Fail(schema, value, fmt::format("has {} members, at most {} are taken", (*object)->size(), schema.max_size));
+  }
+  for (const auto& member : **object) {
+    const auto view = value.Get(member.key());
+    if (!view)
+      return WrongType(*schema.additional,
+                       JsonView(member.value(), fmt::format("{}.{}", value.path(), std::string_view(member.key()))));
+    if (MaybeError error = Check(*schema.additional, *view)) return error;
+  }
+  return std::nullopt;
+}
+
+// Of the alternatives, the error of the first whose type fits tells most.
+MaybeError CheckAnyOf(const Schema& schema, const JsonView& value) {
+  MaybeError told;
+  std::string types;
+  for (const Schema& alternative : schema.alternatives) {
+    MaybeError error = Check(alternative, value);
+    if (!error) return std::nullopt;
+    const auto kind = value.value().kind();
+    const bool type_fits = (alternative.type == Schema::Type::kString && kind == boost::json::kind::string) ||
+                           (alternative.type == Schema::Type::kArray && kind == boost::json::kind::array) ||
+                           (alternative.type == Schema::Type::kObject && kind == boost::json::kind::object);
+    if (type_fits && !told) told = std::move(error);
+    types += (types.empty() ? "" : " or ") + std::string(TypeName(alternative.type));
+  }
+  if (told && schema.unsupported.empty()) return told;
+  return Fail(schema, value, fmt::format("must be {}, and is {}", types, Quoted(value.value())));
+}
+
+}  // namespace
+
+Schema Schema::Describe(std::string text) && {
+  description = std::move(text);
+  return std::move(*this);
+}
+Schema Schema::Default(boost::json::value value) && {
+  default_value = std::move(value);
+  return std::move(*this);
+}
+Schema Schema::Example(boost::json::value value) && {
+  example = std::move(value);
+  return std::move(*this);
+}
+Schema Schema::Nullable() && {
+  nullable = true;
+  return std::move(*this);
+}
+Schema Schema::Named(std::string component) && {
+  name = std::move(component);
+  return std::move(*this);
+}
+Schema Schema::OrUnsupported(std::string why) && {
+  unsupported = std::move(why);
+  return std::move(*this);
+}
+
+Schema Any() { return {}; }
+Schema Null() { return {.type = Schema::Type::kNull}; }
+Schema Boolean() { return {.type = Schema::Type::kBoolean}; }
+Schema Integer(int64_t min, int64_t max) {
+  return {.type = Schema::Type::kInteger, .min_integer = min, .max_integer = max};
+}
+Schema Number(double min, double max) { return {.type = Schema::Type::kNumber, .minimum = min, .maximum = max}; }
+Schema String(size_t min_length, size_t max_length) {
+  return {.type = Schema::Type::kString, .min_size = min_length, .max_size = max_length};
+}
+Schema OneOf(std::vector<std::string> values) { return {.type = Schema::Type::kString, .values = std::move(values)}; }
+Schema Array(Schema items, size_t min_items, size_t max_items) {
+  return {.type = Schema::Type::kArray,
+          .min_size = min_items,
+          .max_size = max_items,
+          .items = std::make_shared<const Schema>(std::move(items))};
+}
+Schema Object(std::vector<Property> properties) {
+  return {.type = Schema::Type::kObject, .properties = std::move(properties)};
+}
+Schema Map(Schema values, size_t max_members) {
+  return {.type = Schema::Type::kObject,
+          .max_size = max_members,
+          .additional = std::make_shared<const Schema>(std::move(values))};
+}
+Schema AnyOf(std::vector<Schema> alternatives) {
+  return {.type = Schema::Type::kAnyOf, .alternatives = std::move(alternatives)};
+}
+
+std::optional<FieldError> Check(const Schema& schema, const JsonView& value) {
+  if (value.value().is_null() && schema.nullable) return std::nullopt;
+  switch (schema.type) {
+    case Schema::Type::kAny:
+      return std::nullopt;
+    case Schema::Type::kNull:
+      return value.value().is_null() ? std::nullopt : MaybeError(WrongType(schema, value));
+    case Schema::Type::kBoolean:
+      return value.value().is_bool() ? std::nullopt : MaybeError(WrongType(schema, value));
+    case Schema::Type::kInteger:
+      return CheckInteger(schema, value);
+    case Schema::Type::kNumber:
+      return CheckNumber(schema, value);
+    case Schema::Type::kString:
+      return CheckString(schema, value);
+    case Schema::Type::kArray:
+      return CheckArray(schema, value);
+    case Schema::Type::kObject:
+      return CheckObject(schema, value);
+    case Schema::Type::kAnyOf:
+      return CheckAnyOf(schema, value);
+  }
+  return std::nullopt;
+}
+
+tl::expected<boost::json::value, FieldError> ParseBody(std::string_view body, const Schema& schema) {
+  auto json = ParseJson(body, "body");
+  if (!json) return tl::unexpected(FieldError{"", json.error()});
+  if (!json->is_object()) {
+    return tl::unexpected(FieldError{"", InvalidArgument("the body must be a JSON object").value()});
+  }
+  if (auto error = Check(schema, JsonView(*json, "body"))) return tl::unexpected(*std::move(error));
+  return *std::move(json);
+}
+
+}  // namespace ingot::server

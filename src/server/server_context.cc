@@ -1,0 +1,42 @@
+#include "server/server_context.h"
+
+#include "server/answers/request_fields.h"
+
+namespace ingot::server {
+
+bool AcceptsBody(Exchange& exchange) {
+  const HttpRequest& http = exchange.request();
+  const std::string_view type = http.Header("Content-Type"), encoding = http.Header("Content-Encoding");
+  if (!type.empty() && type.find("json") == std::string_view::npos) {
+    exchange.Respond(ErrorResponse({415, "invalid_request_error", "unsupported_media_type", "",
+                                    fmt::format("Content-Type is '{}'; send application/json", type)}));
+    return false;
+  }
+  if (!encoding.empty() && encoding != "identity") {
+    exchange.Respond(ErrorResponse({415, "invalid_request_error", "unsupported_content_encoding", "",
+                                    fmt::format("Content-Encoding is '{}'; send the body as it is", encoding)}));
+    return false;
+  }
+  return true;
+}
+
+void Refuse(Exchange& exchange, const FieldError& error) {
+  exchange.Respond(ErrorResponse(ToWireError(error.status, error.param)));
+}
+
+std::optional<boost::json::value> ReadBody(Exchange& exchange, const Schema& schema) {
+  if (!AcceptsBody(exchange)) return std::nullopt;
+  auto body = ParseBody(exchange.request().body, schema);
+  if (body) return *std::move(body);
+  Refuse(exchange, body.error());
+  return std::nullopt;
+}
+
+const ServedModel* ModelOf(const ServerContext& context, Exchange& exchange, const boost::json::value& body) {
+  const std::string name = Fields(body).Text("model").value_or("");
+  const ServedModel* model = context.models.Find(name);
+  if (model == nullptr) exchange.Respond(ErrorResponse(context.models.Unknown(name)));
+  return model;
+}
+
+}  // namespace ingot::server
