@@ -75,7 +75,8 @@ inline int64_t InUse(Core& core) {
 }
 
 // What a request answers when nobody else is there, in one prefill.
-inline Told Alone(const models::Model& model, Request request, ThreadPool& pool) {
+inline Told Alone(const models::Model& model, Request request, ThreadPool& pool,
+                  ops::KvFormat format = ops::KvFormat::kF16) {
   const auto length = static_cast<int64_t>(request.prompt.size()) + request.max_tokens;
   auto core =
       MakeCore(model,
@@ -83,7 +84,8 @@ inline Told Alone(const models::Model& model, Request request, ThreadPool& pool)
                 .max_prefill_tokens = length,
                 .max_context = length,
                 .block_len = 64,
-                .num_blocks = std::vector<int32_t>(model.kv_groups().size(), static_cast<int32_t>(length / 64 + 1))},
+                .num_blocks = std::vector<int32_t>(model.kv_groups().size(), static_cast<int32_t>(length / 64 + 1)),
+                .kv_format = format},
                pool);
   Told told;
   request.on_event = Record(&told);
