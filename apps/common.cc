@@ -50,7 +50,7 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
   flags.AddBytes("--kv-cache-memory", &options.kv_cache_bytes, "size of the KV cache, instead of a fraction");
   flags.Add("--cache-block-seq-len", &options.cache_block_seq_len, "tokens of a KV block, a multiple of 32");
   flags.Add("--quant-policy", &options.quant_policy,
-            "bits of the KV cache: 0 (fp16), 8 or 4, which hold twice or thrice the tokens");
+            "KV cache in fp16 (0), int8 (8) or int4 (4, as in LMDeploy today; in 0.2 that was int8)");
   flags.Add("--enable-prefix-caching", &options.enable_prefix_caching,
             "share the cache of common beginnings (on; --enable-prefix-caching=false turns it off)");
   flags.Add("--max-prefill-token-num", &options.max_prefill_token_num, "tokens of one forward pass");

@@ -81,6 +81,20 @@ class Generate(CliTest):
                 }  # fmt: skip
                 self.assertEqual(len(hashes), 1, f"{isa}, {compute}")
 
+    def test_quantized_caches_give_the_same_bits_too(self) -> None:
+        text = ("eval", "logits", "smollm2", "--tokens", "100", "--file", str(ROOT / "LICENSE"))
+        hashes = {
+            policy: {
+                json.loads(self.output(*text, "--quant-policy", policy, "--threads", threads, "--chunk", chunk))[
+                    "logits_hash"
+                ]
+                for threads, chunk in (("1", "0"), ("2", "1"), ("2", "17"))
+            }
+            for policy in ("0", "8", "4")
+        }
+        self.assertEqual([len(of_policy) for of_policy in hashes.values()], [1, 1, 1], hashes)
+        self.assertEqual(len(set.union(*hashes.values())), 3, "the formats differ")
+
     def test_every_instruction_set_answers(self) -> None:
         for isa in json.loads(self.output("check_env", "--json"))["isas"]:
             with self.subTest(isa=isa):
@@ -152,6 +166,14 @@ class Errors(CliTest):
         self.assertIn("CPU", self.error("generate", "smollm2", "-ngl", "99"))
         for flag, value in (("--n", "99999999999"), ("--n", "0"), ("--logprobs", "99"), ("--max-tokens", "0")):
             self.assertIn(flag.strip("-").replace("-", "_"), self.error("generate", "smollm2", "-p", "x", "--json", flag, value).replace("-", "_"))
+
+    def test_formats_of_the_cache_that_there_are(self) -> None:
+        told = self.error("generate", "smollm2", "-p", "x", "--quant-policy", "16")
+        self.assertIn("quant-policy 16: a KV cache is kept in fp16 (0), int8 (8) or int4 (4)", told)
+        ledger = run("generate", "smollm2", "-p", "x", "--max-tokens", "1", "--quant-policy", "4", INGOT_LOG_LEVEL="info")
+        self.assertEqual(ledger.returncode, 0, ledger.stderr)
+        self.assertRegex(ledger.stderr, r"KV cache .* in int4")
+        self.assertRegex(ledger.stderr, r"KV tails ")
 
     def test_without_a_command_the_help_is_shown(self) -> None:
         self.assertIn("serve", self.error())

@@ -355,6 +355,18 @@ TEST(Llm, ScoreGivesEveryPosition) {
   EXPECT_EQ(fake.llm->Score({1}, 100'000, none).code(), Code::kInvalidArgument);
 }
 
+TEST(Llm, AnInt4CacheAnswersTheSameHere) {  // the fake model's logits are exact in every format
+  const FakeLlm fp16 = MakeFakeLlm(), int4 = MakeFakeLlm(true, {.quant_policy = 4});
+  for (const int length : {5, 40, 100}) {
+    const Request request = Completion(std::string(static_cast<size_t>(length), 'x'), 60, 1);
+    EXPECT_EQ(int4.llm->Generate(request)->choices[0].text, fp16.llm->Generate(request)->choices[0].text) << length;
+  }
+  EXPECT_NE(int4.llm->MemoryLedger().find("KV tails"), std::string::npos);
+  const auto refused = Llm::Load({.model = "x", .quant_policy = 16});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().message(), "quant-policy 16: a KV cache is kept in fp16 (0), int8 (8) or int4 (4)");
+}
+
 TEST(Llm, ThePlanIsTold) {
   const FakeLlm fake = MakeFakeLlm();
   EXPECT_NE(fake.llm->MemoryLedger().find("KV cache"), std::string::npos);

@@ -91,6 +91,24 @@ TEST(MemoryPlan, GivesLayersWithAWindowWhatTheWindowNeeds) {
   EXPECT_EQ(PlanMemory(Options(), needs, 40 * kMiB)->session_len, 6400);
 }
 
+TEST(MemoryPlan, TailsOfAnInt4CacheAreTakenAndTold) {
+  MemoryNeeds needs = Needs();
+  needs.kv_tails = 20 * kMiB;
+  const auto plan = PlanMemory(Options(), needs, 231 * kMiB);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->num_blocks[0], 160);  // as many as without tails in 20 MiB less
+  LoadOptions options = Options();
+  options.quant_policy = 4;
+  const std::string ledger = FormatLedger(*plan, options, {});
+  EXPECT_NE(ledger.find("KV cache    160.00 MiB in int4"), std::string::npos) << ledger;
+  EXPECT_NE(ledger.find("KV tails    20.00 MiB"), std::string::npos) << ledger;
+  needs.kv_tails = 0;
+  options.quant_policy = 8;
+  const std::string int8 = FormatLedger(*PlanMemory(options, needs, 231 * kMiB), options, {});
+  EXPECT_NE(int8.find(" in int8"), std::string::npos) << int8;
+  EXPECT_EQ(int8.find("KV tails"), std::string::npos) << int8;
+}
+
 TEST(MemoryPlan, BytesAreReadable) {
   EXPECT_EQ(FormatBytes(0), "0 B");
   EXPECT_EQ(FormatBytes(1023), "1023 B");
