@@ -42,6 +42,10 @@ Status CheckFlags(const ServeFlags& flags) {
     return InvalidArgument("--sse-keep-alive {} is outside 0…3600 seconds", flags.api.answers.ping_seconds);
   if (flags.api.text_threads < 1 || flags.api.text_threads > 64)
     return InvalidArgument("--text-threads {} is outside 1…64", flags.api.text_threads);
+  if (flags.api.sessions.max_sessions < 1 || flags.api.sessions.max_sessions > 1 << 24)
+    return InvalidArgument("--max-sessions {} is outside 1…2^24", flags.api.sessions.max_sessions);
+  if (flags.api.sessions.ttl_seconds < 0)
+    return InvalidArgument("--session-ttl {} is negative", flags.api.sessions.ttl_seconds);
   if (flags.tp != 1)
     return InvalidArgument("--tp {}: this build computes on one CPU device; --tp 1 is what it has", flags.tp);
   return {};
@@ -202,6 +206,11 @@ void DeclareServe(Flags& root) {
   api.Add("--model-name", &flags->model_name, "the model's name in requests; default: MODEL as it was typed");
   AddAccessFlags(api, flags.get());
   AddAnswerLimits(api, flags.get());
+  server::ApiServerOptions& options = flags->api;
+  api.Add("--session-db", &options.sessions.db, "a file that keeps sessions across restarts");
+  api.Add("--max-sessions", &options.sessions.max_sessions, "sessions that are kept; more are refused");
+  api.Add("--session-ttl", &options.sessions.ttl_seconds,
+          "seconds after which an unused session is forgotten; 0: never");
   api.AddChoice("--metrics-compat", &flags->metrics_compat, {"", "vllm", "lmdeploy", "both"},
                 "names of others beside our own at /metrics");
   api.AddChoice("--log-format", &flags->log_format, {"text", "json"},

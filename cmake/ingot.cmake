@@ -43,6 +43,7 @@ find_package(fmt REQUIRED)
 set(Boost_USE_STATIC_LIBS ON)  # tests and benchmarks are carried to machines that have no Boost
 find_package(Boost 1.81 REQUIRED COMPONENTS json system)
 find_package(OpenSSL REQUIRED)
+find_package(SQLite3 REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)

@@ -26,9 +26,11 @@ def require_model() -> str:
 class Server:
     """`ingot serve api_server` on a free port, as a context manager."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, preexec_fn=None) -> None:
         command = [BINARY, "serve", "api_server", *arguments, "--server-port", "0"]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=preexec_fn
+        )
         self.log: list[str] = []
         threading.Thread(target=self._read_log, daemon=True).start()
         self.url = self._wait_for_url()

@@ -220,6 +220,48 @@ Schema GenerateResponse() {
       .Named("Generation");
 }
 
+Schema InteractiveRequest(const ModelLimits& limits) {
+  constexpr int64_t kLow = std::numeric_limits<int64_t>::min(), kHigh = std::numeric_limits<int64_t>::max();
+  std::vector<Property> own = {
+      {"prompt", AnyOf({String(0, kMaxText), Messages()}).Describe("the new turn: text, or messages"), true},
+      {"session_id", Integer(-1, kHigh).Default(-1).Describe("-1: a new session")},
+      {"interactive_mode", Boolean().Default(false).Describe("keep the session after the answer")},
+      {"stream", Boolean().Default(false).Describe("a JSON object a line, as the answer grows")},
+      {"request_output_len",
+       Integer(0, kMaxAnswerTokens)
+           .Describe("longest answer; default: what the context leaves. 0 with an empty prompt forgets the session")},
+      {"cancel", Boolean().Default(false).Describe("stop the session's running answer")},
+      {"when_full", OneOf({"refuse", "renew"})
+                        .Default("refuse")
+                        .Describe("renew: begin anew when the session has no room for the turn")},
+      {"stop", Stop()},
+      {"seed", Integer(kLow, kHigh)},
+      {"image_url", Null().OrUnsupported("images are not supported")},
+      {"adapter_name", Null().OrUnsupported("adapters are not supported")}};
+  return Object(Join(std::move(own), SamplingProperties(limits))).Named("InteractiveRequest");
+}
+
+Schema InteractiveResponse() {
+  return Object({{"text", String(0, kMaxText), true},
+                 {"tokens", Integer(0, kMaxCount), true},
+                 {"input_tokens", Integer(0, kMaxCount), true},
+                 {"history_tokens", Integer(0, kMaxCount), true},
+                 {"finish_reason", FinishReason().Nullable(), true},
+                 {"session_id", Integer(-1, std::numeric_limits<int64_t>::max()), true}})
+      .Named("InteractiveAnswer");
+}
+
+Schema SessionSchema() {
+  return Object({{"session_id", Integer(0, std::numeric_limits<int64_t>::max()), true},
+                 {"tokens", Integer(0, kMaxCount), true},
+                 {"turns", Integer(0, kMaxCount), true},
+                 {"created", Integer(0, kMaxCount), true},
+                 {"last_used", Integer(0, kMaxCount), true},
+                 {"running", Boolean(), true},
+                 {"owner", String(0, 64).Describe("a hash of the API key; for administrators")}})
+      .Named("Session");
+}
+
 }  // namespace
 
 Schema ModelName(const ModelLimits& limits) {
@@ -305,6 +347,11 @@ ApiSchemas::ApiSchemas(const ModelLimits& limits)
       Object({{"model", ModelName(limits)}, {"tokens", Array(Integer(0, limits.vocab_size - 1), 0, kMaxText), true}})
           .Named("DetokenizeRequest");
   detokenize_response = Object({{"prompt", String(0, 0), true}}).Named("Text");
+  interactive_request = InteractiveRequest(limits);
+  interactive_response = InteractiveResponse();
+  session = SessionSchema();
+  session_list = Object({{"data", Array(session, 0, 1000), true}, {"has_more", Boolean(), true}}).Named("SessionList");
+  rewind_request = Object({{"step", Integer(0, kMaxCount).Describe("tokens that stay"), true}}).Named("RewindRequest");
   model = Object({{"id", String(1, 4096), true},
                   {"object", OneOf({"model"}), true},
                   {"created", Integer(0, kMaxCount), true},

@@ -33,6 +33,8 @@ struct ApiSchemas {
   Schema tokenize_request, tokenize_response;
   Schema detokenize_request, detokenize_response;
   Schema model, model_list;
+  Schema interactive_request, interactive_response;
+  Schema session, session_list, rewind_request;
   Schema health, version;
 };
 

@@ -9,6 +9,7 @@
 #include "base/task_pool.h"
 #include "models/model.h"
 #include "server/errors.h"
+#include "server/interactive/session_routes.h"
 #include "server/native/generate.h"
 #include "server/native/tokens.h"
 #include "server/openai/chat.h"
@@ -39,10 +40,12 @@ class ApiServerImpl : public ApiServer {
 
   Status Start() {
     INGOT_ASSIGN_OR_RETURN(keys_, ApiKeys::Load(options_.keys));
+    INGOT_ASSIGN_OR_RETURN(sessions_, llm::Sessions::Open(llm_, options_.sessions));
     AddStatusRoutes();
     AddModelRoutes();
     AddAnswerRoutes();
     AddTokenRoutes();
+    AddSessionRoutes(router_, schemas_, context_, *sessions_);
     if (options_.allow_terminate) AddTerminate();
     if (options_.docs) AddDocument();
     router_.set_guards({.admit = [this](const RouteInfo& route, HttpRequest& request) { return Admit(route, request); },
@@ -156,6 +159,7 @@ class ApiServerImpl : public ApiServer {
     exchange.Respond({.content_type = "text/plain; version=0.0.4; charset=utf-8",
                       .body = metrics_->Scrape({.engine = llm_.stats(),
                                                 .connections = http_->open_connections(),
+                                                .sessions = sessions_->count(),
                                                 .startup_seconds = options_.startup_seconds})});
   }
 
@@ -267,6 +271,7 @@ class ApiServerImpl : public ApiServer {
   std::unique_ptr<ApiKeys> keys_;
   std::atomic<bool> draining_ = false;
   TaskPool text_pool_;
+  std::shared_ptr<llm::Sessions> sessions_;
   const ServerContext context_{models_, *metrics_, text_pool_, options_.answers};
   std::unique_ptr<HttpServer> http_;  // last: stops before what its handlers use is gone
 };

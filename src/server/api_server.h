@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "llm/llm.h"
+#include "llm/sessions.h"
 #include "server/api_keys.h"
 #include "server/http.h"
 #include "server/server_context.h"
@@ -18,6 +19,7 @@ struct ApiServerOptions {
   std::string version;     // of Ingot
   ApiKeyOptions keys;
   AnswerOptions answers;
+  llm::SessionOptions sessions;
   int64_t max_output_len = 0;  // 0: what the context leaves
   int text_threads = 2;        // that render templates and tokenize
   std::vector<std::string> allow_origins, allow_methods = {"GET", "POST", "DELETE", "OPTIONS"},

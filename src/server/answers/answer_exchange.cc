@@ -28,8 +28,9 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
   void Submit(llm::Llm& llm, const AnswerRequest& request) {
     std::unique_lock lock(mutex_);  // events wait until all is submitted
     for (size_t i = 0; i < request.requests.size(); ++i) {
-      auto handle = llm.Submit(request.requests[i],
-                               [self = shared_from_this(), i](const llm::Event& event) { self->OnEvent(i, event); });
+      const auto on_event = [self = shared_from_this(), i](const llm::Event& event) { self->OnEvent(i, event); };
+      auto handle =
+          request.submit ? request.submit(request.requests[i], on_event) : llm.Submit(request.requests[i], on_event);
       if (!handle) {
         failed_ = true;
         const auto handles = handles_;

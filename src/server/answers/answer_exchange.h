@@ -40,7 +40,9 @@ class AnswerFormat {
 
 struct AnswerRequest {
   std::vector<llm::Request> requests;  // one a prompt
-  std::vector<std::string> params;     // the fields they came from, for errors
+  // How a request is sent; empty: llm.Submit.
+  std::function<Result<std::shared_ptr<llm::Handle>>(const llm::Request&, llm::EventFn)> submit;
+  std::vector<std::string> params;  // the fields they came from, for errors
   bool stream = false;
   int ping_seconds = 15;
 };

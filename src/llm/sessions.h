@@ -1,0 +1,109 @@
+// Stateful sessions: a conversation that the server keeps, so that a client sends only what is new.
+//
+// A session is its tokens. A turn appends what the chat template puts between the last answer and the next one, and the
+// answer. The cache of earlier turns is found by the engine's prefix index; what was evicted is computed again.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "llm/llm.h"
+#include "llm/session_store.h"
+
+namespace ingot::llm {
+
+struct SessionOptions {
+  std::string db;                   // a file; "": sessions end with the process
+  int64_t max_sessions = 10'000;    // more are refused
+  int64_t ttl_seconds = 7 * 86400;  // unused for so long, a session is forgotten; 0: never
+};
+
+struct SessionInfo {
+  SessionKey key;
+  int64_t tokens = 0, turns = 0;
+  int64_t created = 0, used = 0;  // seconds since 1970
+  bool running = false;
+};
+
+// What a turn does when the session is full.
+enum class WhenFull : uint8_t {
+  kRefuse,  // kTooLong with the counts
+  kRenew    // the history is dropped, and the turn begins the session anew
+};
+
+struct TurnRequest {
+  Request request;  // messages or a prompt: the new turn alone. n is 1
+  WhenFull when_full = WhenFull::kRefuse;
+  bool keep = true;  // false: the session is forgotten after the answer
+};
+
+struct TurnHandle {
+  std::shared_ptr<Handle> handle;
+  int64_t history_tokens = 0;  // of the turns before
+  int64_t input_tokens = 0;    // that this one adds before the answer
+};
+
+// Thread safety: all methods from any thread at once. One turn of a session runs at a time. Lives until its last turn
+// has ended; `llm` outlives it.
+class Sessions : public std::enable_shared_from_this<Sessions> {
+ public:
+  static Result<std::shared_ptr<Sessions>> Open(Llm& llm, const SessionOptions& options);
+  ~Sessions();
+
+  // Begins the session where there is none. kConflict while another turn of it runs. The final event comes after the
+  // turn has been written; a turn that was cut short is kept as far as it came.
+  Result<TurnHandle> Turn(const SessionKey& key, const TurnRequest& turn, EventFn on_event);
+  // An id that no session of the owner has.
+  int64_t FreeId(const std::string& owner);
+  // Stops the running turn. False: none runs.
+  bool Cancel(const SessionKey& key);
+  // Cuts the session to its first `step` tokens (0: an empty one); beyond its end nothing happens. How many it has
+  // then.
+  Result<int64_t> Rewind(const SessionKey& key, int64_t step);
+  // kConflict while a turn runs; kNotFound.
+  Status Remove(const SessionKey& key);
+  std::optional<SessionInfo> Find(const SessionKey& key);
+  // In the order of ids, after `after`; of all owners where none is given.
+  std::vector<SessionInfo> List(const std::optional<std::string>& owner, std::optional<SessionKey> after, size_t limit);
+  int64_t count();
+  int64_t lost_writes() const { return store_ ? store_->num_failures() : 0; }
+
+ private:
+  struct Session {
+    SessionRecord record;
+    std::shared_ptr<Handle> running;
+    bool busy = false;      // from before `running` is set until its turn has been written
+    int64_t num_ended = 0;  // turns, in this process
+  };
+  Sessions(Llm& llm, const SessionOptions& options) : llm_(llm), options_(options) {}
+  Result<std::vector<int32_t>> NewTokens(const std::vector<int32_t>& history, const Request& request) const;
+  Result<std::vector<int32_t>> NextTurnTokens(const Request& request) const;
+  Status CheckFits(int64_t history, int64_t added, const Request& request) const;
+  Result<std::vector<int32_t>> BeginTurn(const SessionKey& key);
+  struct TurnEnd {
+    int64_t history_tokens;       // that the turn went on from
+    std::vector<int32_t> tokens;  // of the session with the answer
+    bool keep;
+    std::function<void()> told;  // tells the client
+  };
+  void EndTurn(const SessionKey& key, TurnEnd end);
+  void AbandonTurn(const SessionKey& key);
+  int64_t NumEnded(const SessionKey& key);
+  void ExpireLocked(int64_t now);
+
+  Llm& llm_;
+  const SessionOptions options_;
+  std::unique_ptr<SessionStore> store_;  // null without a file
+  std::mutex mutex_;
+  std::map<SessionKey, Session> sessions_;  // guarded by mutex_
+  int64_t next_expiry_ = 0;                 // guarded by mutex_
+};
+
+// Names model, tokenizer and template: tokens of one mean nothing to another.
+std::string FingerprintOf(const Llm& llm);
+
+}  // namespace ingot::llm

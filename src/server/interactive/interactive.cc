@@ -1,0 +1,117 @@
+#include "server/interactive/interactive.h"
+
+#include "base/json.h"
+#include "server/answers/answer_exchange.h"
+#include "server/answers/request_fields.h"
+#include "server/openai/wire.h"
+
+namespace ingot::server {
+namespace {
+
+struct Counts {
+  int64_t session_id = -1, tokens = 0, input_tokens = 0, history_tokens = 0;
+};
+
+std::string Line(const std::string& text, const Counts& counts, std::optional<llm::FinishReason> finish) {
+  std::string out = R"({"text":)";
+  AppendJsonString(out, text);
+  out += fmt::format(R"(,"tokens":{},"input_tokens":{},"history_tokens":{},"finish_reason":{},"session_id":{}}})",
+                     counts.tokens, counts.input_tokens, counts.history_tokens,
+                     finish ? fmt::format("\"{}\"", WireFinish(*finish)) : "null", counts.session_id);
+  return out;
+}
+
+// A JSON object a line. The counts are known once the turn has been submitted, before any event.
+class InteractiveFormat : public AnswerFormat {
+ public:
+  explicit InteractiveFormat(std::shared_ptr<Counts> counts) : counts_(std::move(counts)) {}
+  const char* stream_type() const override { return "application/x-ndjson; charset=utf-8"; }
+  const char* ping() const override { return "\n"; }
+  std::string Piece(const AnswerChoice&, const llm::Event& event) override {
+    counts_->tokens += static_cast<int64_t>(event.token_ids.size());
+    if (event.text.empty() && !event.finish) return "";
+    return Line(event.text, *counts_, event.finish) + "\n";
+  }
+  std::string End(const llm::Usage&) override { return ""; }
+  std::string Failure(const WireError& error) override { return ErrorBody(error) + "\n"; }
+  std::string Whole(const std::vector<AnswerChoice>& choices, const llm::Usage& usage) override {
+    counts_->tokens = usage.completion_tokens;
+    return Line(choices[0].choice.text, *counts_, choices[0].choice.finish);
+  }
+
+ private:
+  const std::shared_ptr<Counts> counts_;
+};
+
+// What is no turn: {cancel}, and forgetting with an empty prompt and no output. True: answered.
+bool AnswerCommand(const Fields& fields, llm::Sessions& sessions, const llm::SessionKey& key, Exchange& exchange) {
+  const bool cancels = fields.Bool("cancel", false);
+  const boost::json::value& prompt = *fields.Find("prompt");
+  const bool forgets = !cancels && !fields.Bool("interactive_mode", false) && prompt.is_string() &&
+                       prompt.get_string().empty() && fields.Int("request_output_len") == 0;
+  if (!cancels && !forgets) return false;
+  if (key.id < 0) {
+    Refuse(exchange, {"session_id", InvalidArgument("session_id -1 names no session").value()});
+    return true;
+  }
+  if (cancels) sessions.Cancel(key);
+  if (forgets) {
+    const Status status = sessions.Remove(key);
+    if (status.code() == Code::kConflict) {
+      Refuse(exchange, {"session_id", status});
+      return true;
+    }
+  }
+  exchange.Respond({.body = Line("", {.session_id = key.id}, llm::FinishReason::kStop)});
+  return true;
+}
+
+}  // namespace
+
+void Interactive(const ServerContext& context, llm::Sessions& sessions, const Schema& schema,
+                 const std::shared_ptr<Exchange>& exchange) {
+  const auto body = ReadBody(*exchange, schema);
+  if (!body) return;
+  const ServedModel& model = *context.models.all().front();
+  const Fields fields(*body);
+  llm::SessionKey key{exchange->request().key_id, fields.Int("session_id").value_or(-1)};
+  if (AnswerCommand(fields, sessions, key, *exchange)) return;
+
+  llm::TurnRequest turn;
+  llm::Request& request = turn.request;
+  if (auto error = ReadCommon(fields, model.llm, &request)) return Refuse(*exchange, *error);
+  if (const auto length = fields.Int("request_output_len")) request.max_tokens = *length;
+  CapOutput(model.limits, &request);
+  if (request.max_tokens == 0) {
+    return Refuse(*exchange,
+                  {"request_output_len", InvalidArgument("request_output_len is 0; at least 1 is answered").value()});
+  }
+  const boost::json::value& prompt = *fields.Find("prompt");
+  if (prompt.is_array()) {
+    request.messages = prompt.get_array();
+  } else if (model.llm.chat_template() != nullptr) {
+    request.messages = {{{"role", "user"}, {"content", prompt}}};
+  } else {
+    request.prompt = std::string(prompt.get_string());
+  }
+  turn.keep = fields.Bool("interactive_mode", false);
+  turn.when_full = fields.Text("when_full") == "renew" ? llm::WhenFull::kRenew : llm::WhenFull::kRefuse;
+  if (key.id < 0) key.id = sessions.FreeId(key.owner);
+
+  const auto counts = std::make_shared<Counts>(Counts{.session_id = key.id});
+  AnswerRequest answer{.requests = {request},
+                       .submit = {},
+                       .params = {"prompt"},
+                       .stream = fields.Bool("stream", false),
+                       .ping_seconds = context.answers.ping_seconds};
+  answer.submit = [&sessions, key, turn, counts](const llm::Request&,
+                                                 llm::EventFn on_event) -> Result<std::shared_ptr<llm::Handle>> {
+    INGOT_ASSIGN_OR_RETURN(const llm::TurnHandle handle, sessions.Turn(key, turn, std::move(on_event)));
+    counts->history_tokens = handle.history_tokens;
+    counts->input_tokens = handle.input_tokens;
+    return handle.handle;
+  };
+  Answer(model.llm, context.metrics, exchange, std::make_unique<InteractiveFormat>(counts), std::move(answer));
+}
+
+}  // namespace ingot::server

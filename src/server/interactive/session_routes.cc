@@ -1,0 +1,138 @@
+#include "server/interactive/session_routes.h"
+
+#include <charconv>
+#include <limits>
+
+#include "server/answers/request_fields.h"
+#include "server/interactive/interactive.h"
+
+namespace ingot::server {
+namespace {
+
+constexpr int64_t kPage = 100, kMaxPage = 1000;
+
+std::optional<int64_t> WholeNumber(std::string_view text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
+  return value;
+}
+
+std::string SessionJson(const llm::SessionInfo& info, bool for_admin) {
+  std::string out = fmt::format(R"({{"session_id":{},"tokens":{},"turns":{},"created":{},"last_used":{},"running":{})",
+                                info.key.id, info.tokens, info.turns, info.created, info.used, info.running);
+  if (for_admin) out += fmt::format(R"(,"owner":"{}")", info.key.owner);
+  return out + "}";
+}
+
+// The session that the path names; answers the exchange where it is none of the key's.
+std::optional<llm::SessionKey> KeyOfPath(Exchange& exchange, std::string_view pattern) {
+  const std::string text = PathParameter(pattern, exchange.request().path);
+  if (const auto id = WholeNumber(text); id && *id >= 0) return llm::SessionKey{exchange.request().key_id, *id};
+  exchange.Respond(ErrorResponse({404, "not_found_error", "not_found", "session_id",
+                                  fmt::format("there is no session '{}'", text.substr(0, 64))}));
+  return std::nullopt;
+}
+
+void List(llm::Sessions& sessions, Exchange& exchange) {
+  const HttpRequest& http = exchange.request();
+  int64_t limit = kPage;
+  if (const auto text = QueryParameter(http.query, "limit")) {
+    const auto value = WholeNumber(*text);
+    if (!value || *value < 1 || *value > kMaxPage) {
+      return Refuse(exchange, {"limit", InvalidArgument("limit must be 1…{}", kMaxPage).value()});
+    }
+    limit = *value;
+  }
+  std::optional<llm::SessionKey> after;
+  if (const auto text = QueryParameter(http.query, "after")) {
+    const auto id = WholeNumber(*text);
+    if (!id) return Refuse(exchange, {"after", InvalidArgument("after must be a session id").value()});
+    after = {QueryParameter(http.query, "after_owner").value_or(http.key_id), *id};
+  }
+  std::optional<std::string> owner;
+  if (!http.is_admin) {
+    owner = http.key_id;
+    if (after) after->owner = http.key_id;
+  }
+  const auto list = sessions.List(owner, after, static_cast<size_t>(limit) + 1);
+  std::string out;
+  const size_t shown = std::min(list.size(), static_cast<size_t>(limit));
+  for (size_t i = 0; i < shown; ++i) out += (i > 0 ? "," : "") + SessionJson(list[i], http.is_admin);
+  exchange.Respond({.body = fmt::format(R"({{"data":[{}],"has_more":{}}})", out, list.size() > shown)});
+}
+
+void Get(llm::Sessions& sessions, Exchange& exchange) {
+  const auto key = KeyOfPath(exchange, "/v1/sessions/{session_id}");
+  if (!key) return;
+  const auto info = sessions.Find(*key);
+  if (!info) return Refuse(exchange, {"session_id", NotFound("there is no session {}", key->id).value()});
+  exchange.Respond({.body = SessionJson(*info, exchange.request().is_admin)});
+}
+
+void Delete(llm::Sessions& sessions, Exchange& exchange) {
+  const auto key = KeyOfPath(exchange, "/v1/sessions/{session_id}");
+  if (!key) return;
+  const auto info = sessions.Find(*key);
+  const Status status = sessions.Remove(*key);
+  if (!status.ok() || !info) return Refuse(exchange, {"session_id", status});
+  exchange.Respond({.body = SessionJson(*info, exchange.request().is_admin)});
+}
+
+void Rewind(llm::Sessions& sessions, const Schema& schema, Exchange& exchange) {
+  const auto body = ReadBody(exchange, schema);
+  if (!body) return;
+  const auto key = KeyOfPath(exchange, "/v1/sessions/{session_id}/rewind");
+  if (!key) return;
+  const auto tokens = sessions.Rewind(*key, *Fields(*body).Int("step"));
+  if (!tokens) return Refuse(exchange, {"session_id", tokens.error()});
+  const auto info = sessions.Find(*key);
+  if (!info) return Refuse(exchange, {"session_id", NotFound("there is no session {}", key->id).value()});
+  exchange.Respond({.body = SessionJson(*info, exchange.request().is_admin)});
+}
+
+}  // namespace
+
+void AddSessionRoutes(Router& router, const ApiSchemas& schemas, const ServerContext& context,
+                      llm::Sessions& sessions) {
+  constexpr int64_t kMaxId = std::numeric_limits<int64_t>::max();
+  const Parameter id{"session_id", true, Integer(0, kMaxId)};
+  const ResponseInfo one{200, "the session", "application/json", &schemas.session};
+  router.Add({"POST",
+              "/v1/chat/interactive",
+              {.summary = "A turn of a session: the server keeps the conversation",
+               .tag = "Sessions",
+               .request = &schemas.interactive_request,
+               .responses = {{200, "the answer", "application/json", &schemas.interactive_response},
+                             {200, "with stream: an object a line", "application/x-ndjson; charset=utf-8"}}},
+              [&](std::shared_ptr<Exchange> exchange) {
+                context.text_pool.Post([&, exchange = std::move(exchange)] {
+                  Interactive(context, sessions, schemas.interactive_request, exchange);
+                });
+              }});
+  router.Add({"GET",
+              "/v1/sessions",
+              {.summary = "The key's sessions; all of them with an admin key",
+               .tag = "Sessions",
+               .parameters = {{"limit", false, Integer(1, kMaxPage)}, {"after", false, Integer(0, kMaxId)}},
+               .responses = {{200, "sessions, by id", "application/json", &schemas.session_list}}},
+              [&](auto exchange) { List(sessions, *exchange); }});
+  router.Add({"GET",
+              "/v1/sessions/{session_id}",
+              {.summary = "A session", .tag = "Sessions", .parameters = {id}, .responses = {one}},
+              [&](auto exchange) { Get(sessions, *exchange); }});
+  router.Add({"DELETE",
+              "/v1/sessions/{session_id}",
+              {.summary = "Forget a session", .tag = "Sessions", .parameters = {id}, .responses = {one}},
+              [&](auto exchange) { Delete(sessions, *exchange); }});
+  router.Add({"POST",
+              "/v1/sessions/{session_id}/rewind",
+              {.summary = "Cut a session to its first tokens",
+               .tag = "Sessions",
+               .request = &schemas.rewind_request,
+               .parameters = {id},
+               .responses = {one}},
+              [&](auto exchange) { Rewind(sessions, schemas.rewind_request, *exchange); }});
+}
+
+}  // namespace ingot::server
