@@ -85,16 +85,14 @@ Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options,
 
   const models::Model& model = *parts.model;
   std::vector<CacheGroup> groups;
-  int64_t kv_tails = 0;
   for (const models::KvGroup& group : model.kv_groups()) {
     const ops::KvLayout layout = model.KvLayoutFor(group, executor.block_len, executor.kv_format);
     groups.push_back({group.window, layout.block_bytes()});
-    kv_tails += executor.max_batch_size * layout.tail_bytes();
   }
   executor.num_blocks.assign(groups.size(), 1);
   const MemoryNeeds needs{.weights = model.weight_bytes(),
                           .groups = groups,
-                          .kv_tails = kv_tails,
+                          .kv_tails = engine::Executor::BytesFor(model, executor, *parts.pool).tails,
                           .max_position = model.spec().max_position,
                           .workspace = [&](int64_t session_len) {
                             engine::ExecutorOptions trial = executor;

@@ -181,7 +181,8 @@ void ScoreRows(const Work& w, const Keys& keys, const Rows& rows) {
 template <typename Values, int R, int V>
 void AddValues(const Work& w, const Values& values, const Rows& rows, int d, Range positions) {
   constexpr int kFetchPositions = Values::kFetchPositions > 0 ? Values::kFetchPositions : kKvTile;
-  Prefetcher prefetcher(Values::kFetchPositions > 0 && d == 0 ? rows.next : NextTile{}, kKvTile / kFetchPositions);
+  const NextTile share{rows.next.begin + rows.next.bytes * d / w.dim, rows.next.bytes * Min(V * kLanes, w.dim) / w.dim};
+  Prefetcher prefetcher(Values::kFetchPositions > 0 ? share : NextTile{}, kKvTile / kFetchPositions);
   const float* p = w.scores + int64_t{rows.begin} * kScoreStride + rows.column;
   float* out = w.part + rows.begin * w.row_floats + d;
   F32 sum[R][V];
@@ -317,7 +318,7 @@ struct Columns {
 };
 
 // How many tiles ahead memory is asked for: as many as take as long to compute as the first of them to come.
-int TilesAhead(KvFormat format) { return format == KvFormat::kI4 ? 4 : format == KvFormat::kI8 ? 3 : 1; }
+int TilesAhead(KvFormat format) { return format == KvFormat::kI4 ? 4 : format == KvFormat::kI8 ? 3 : 2; }
 
 // What is fetched while the tile of keys or values at `column` is worked on.
 NextTile TileAhead(const Work& w, const Columns& columns, bool values, int column) {
