@@ -6,6 +6,7 @@
 #include <deque>
 #include <filesystem>
 
+#include "base/env.h"
 #include "engine/test_support.h"
 #include "formats/checkpoint.h"
 
@@ -53,7 +54,7 @@ TEST_P(KvFormatTest, AnswersInAnyMixAreThoseGivenAlone) {
   ThreadPool pool(2);
   const auto model = Load(pool);
   std::mt19937_64 random(3);
-  const std::vector<Request> requests = Conversations(random, 60);
+  const std::vector<Request> requests = Conversations(random, GetEnv("INGOT_NIGHTLY") ? 1200 : 60);
   std::vector<Told> alone;
   for (const Request& request : requests) alone.push_back(Alone(*model, request, pool, GetParam().format));
   int64_t preemptions = 0, hits = 0;

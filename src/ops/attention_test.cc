@@ -38,7 +38,7 @@ class AttentionTest : public testing::TestWithParam<Isa> {
 
 TEST_P(AttentionTest, EqualsDoublePrecision) {
   for (const Config& config : Configs()) {
-    for (const int length : {1, 2, 33, 65, 511, 512, 513, 1100}) {
+    for (const int length : {1, 2, 31, 32, 33, 65, 511, 512, 513, 1100}) {
       const bool slow = IsReference() || config.head_dim > 80;
       if (slow && length > 65 && (length != 513 || (IsReference() && config.head_dim != 24))) continue;
       const Text text = RandomText(config, length, 1);
@@ -52,7 +52,7 @@ TEST_P(AttentionTest, EqualsDoublePrecision) {
 TEST_P(AttentionTest, ChunksDoNotChangeABit) {
   for (const Config& config : Configs()) {
     const bool wide = config.head_dim > 80;
-    const int length = IsReference() ? (wide ? 40 : 70) : wide ? 520 : 1100;
+    const int length = IsReference() ? (wide ? 40 : 70) : wide ? 520 : config.head_dim > 60 ? 700 : 1100;
     const Text text = RandomText(config, length, 2);
     const std::vector<float> whole = Runner({GetParam(), config, 1, 1, length, 1}).InChunks(text, length);
     for (const int chunk : {1, 5, 48, 333}) {
@@ -80,6 +80,7 @@ TEST_P(AttentionTest, BlockLengthDoesNotChangeABit) {
 TEST_P(AttentionTest, CompanyAndThreadsDoNotChangeABit) {
   for (const Config& config : {Config{.num_heads = 9, .num_kv_heads = 3, .head_dim = 64},
                                Config{.num_heads = 2, .num_kv_heads = 2, .head_dim = 24, .window = 100},
+                               Config{.num_heads = 6, .num_kv_heads = 2, .head_dim = 80, .format = KvFormat::kF32},
                                Config{.num_heads = 6, .num_kv_heads = 2, .head_dim = 80, .format = KvFormat::kI8},
                                Config{.num_heads = 6, .num_kv_heads = 2, .head_dim = 80, .format = KvFormat::kI4}}) {
     const std::vector<int> lengths = IsReference() ? std::vector<int>{40, 3} : std::vector<int>{1030, 1, 77, 520, 900};
