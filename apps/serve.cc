@@ -69,6 +69,7 @@ std::string UrlOf(const std::string& address, int port) {
 
 void PrintHowToTry(const std::string& url, const server::ApiServerOptions& options, bool can_chat) {
   fmt::print(stderr, "Ingot serves {} on {}\n", options.model_name, url);
+  if (options.docs) fmt::print(stderr, "  {}/chat to talk to it, {}/docs for the API\n", url, url);
   if (!can_chat) {
     fmt::print(stderr,
                "This is a base model without a chat template; name one with --chat-template to chat with it.\n\n");

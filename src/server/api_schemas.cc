@@ -7,6 +7,8 @@ namespace {
 
 constexpr int64_t kMaxCount = int64_t{1} << 40;  // of tokens, in answers
 
+boost::json::array ExampleMessages() { return {{{"role", "user"}, {"content", "What is the capital of France?"}}}; }
+
 template <typename... Lists>
 std::vector<Property> Join(std::vector<Property> first, Lists... rest) {
   (first.insert(first.end(), rest.begin(), rest.end()), ...);
@@ -126,7 +128,8 @@ Schema ChatRequest(const ModelLimits& limits) {
       {"chat_template_kwargs", Map(Any(), 64).Describe("variables for the chat template")}};
   return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), StreamProperties(),
                      UnsupportedProperties(), IgnoredProperties()))
-      .Named("ChatCompletionRequest");
+      .Named("ChatCompletionRequest")
+      .Example(boost::json::object{{"messages", ExampleMessages()}, {"max_tokens", 64}, {"temperature", 0}});
 }
 
 Schema ChatResponse() {
@@ -169,7 +172,8 @@ Schema CompletionRequest(const ModelLimits& limits) {
       {"add_special_tokens", Boolean().Default(true).Describe("a BOS before the prompt where the model wants one")}};
   return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), StreamProperties(),
                      UnsupportedProperties(), IgnoredProperties()))
-      .Named("CompletionRequest");
+      .Named("CompletionRequest")
+      .Example(boost::json::object{{"prompt", "The capital of France is"}, {"max_tokens", 16}, {"temperature", 0}});
 }
 
 Schema CompletionResponse() {
@@ -204,7 +208,9 @@ Schema GenerateRequest(const ModelLimits& limits) {
       {"seed", Integer(std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())},
       {"session_id", Integer(-1, -1).OrUnsupported("sessions live at /v1/chat/interactive")},
       {"image_data", Null().OrUnsupported("images are not supported")}};
-  return Object(Join(std::move(own), SamplingProperties(limits))).Named("GenerateRequest");
+  return Object(Join(std::move(own), SamplingProperties(limits)))
+      .Named("GenerateRequest")
+      .Example(boost::json::object{{"prompt", "The capital of France is"}, {"max_tokens", 16}, {"temperature", 0}});
 }
 
 Schema GenerateResponse() {
@@ -238,7 +244,12 @@ Schema InteractiveRequest(const ModelLimits& limits) {
       {"seed", Integer(kLow, kHigh)},
       {"image_url", Null().OrUnsupported("images are not supported")},
       {"adapter_name", Null().OrUnsupported("adapters are not supported")}};
-  return Object(Join(std::move(own), SamplingProperties(limits))).Named("InteractiveRequest");
+  return Object(Join(std::move(own), SamplingProperties(limits)))
+      .Named("InteractiveRequest")
+      .Example(boost::json::object{{"prompt", "What is the capital of France?"},
+                                   {"session_id", 1},
+                                   {"interactive_mode", true},
+                                   {"request_output_len", 64}});
 }
 
 Schema InteractiveResponse() {
@@ -287,9 +298,7 @@ Schema Messages() {
                                  {"tool_call_id", String(0, 256)},
                                  {"tool_calls", Array(Any(), 0, 128)}})
                              .Named("Message");
-  return Array(message, 1, kMaxMessages)
-      .Describe("the conversation so far")
-      .Example(boost::json::array{{{"role", "user"}, {"content", "What is the capital of France?"}}});
+  return Array(message, 1, kMaxMessages).Describe("the conversation so far").Example(ExampleMessages());
 }
 
 std::vector<Property> SamplingProperties(const ModelLimits& limits) {
@@ -328,7 +337,8 @@ ApiSchemas::ApiSchemas(const ModelLimits& limits)
                            {"input", text_or_texts, true},
                            {"do_preprocess", Boolean().Default(false).Describe("render it as a user's message first")},
                            {"add_bos", Boolean().Default(true)}})
-                       .Named("EncodeRequest");
+                       .Named("EncodeRequest")
+                       .Example(boost::json::object{{"input", "Hello"}});
   encode_response = Object({{"input_ids", AnyOf({ids, Array(ids, 0, kMaxPrompts)}), true}, {"length", counts, true}})
                         .Named("Encoding");
   tokenize_request = Object({{"model", ModelName(limits)},
@@ -337,7 +347,8 @@ ApiSchemas::ApiSchemas(const ModelLimits& limits)
                              {"add_special_tokens", Boolean().Default(true)},
                              {"add_generation_prompt", Boolean().Default(true)},
                              {"return_token_strs", Boolean().Default(false)}})
-                         .Named("TokenizeRequest");
+                         .Named("TokenizeRequest")
+                         .Example(boost::json::object{{"prompt", "Hello"}, {"return_token_strs", true}});
   tokenize_response = Object({{"count", Integer(0, kMaxCount), true},
                               {"max_model_len", Integer(0, kMaxCount), true},
                               {"tokens", ids, true},
@@ -345,13 +356,16 @@ ApiSchemas::ApiSchemas(const ModelLimits& limits)
                           .Named("Tokens");
   detokenize_request =
       Object({{"model", ModelName(limits)}, {"tokens", Array(Integer(0, limits.vocab_size - 1), 0, kMaxText), true}})
-          .Named("DetokenizeRequest");
+          .Named("DetokenizeRequest")
+          .Example(boost::json::object{{"tokens", {1, 2, 3}}});
   detokenize_response = Object({{"prompt", String(0, 0), true}}).Named("Text");
   interactive_request = InteractiveRequest(limits);
   interactive_response = InteractiveResponse();
   session = SessionSchema();
   session_list = Object({{"data", Array(session, 0, 1000), true}, {"has_more", Boolean(), true}}).Named("SessionList");
-  rewind_request = Object({{"step", Integer(0, kMaxCount).Describe("tokens that stay"), true}}).Named("RewindRequest");
+  rewind_request = Object({{"step", Integer(0, kMaxCount).Describe("tokens that stay"), true}})
+                       .Named("RewindRequest")
+                       .Example(boost::json::object{{"step", 0}});
   model = Object({{"id", String(1, 4096), true},
                   {"object", OneOf({"model"}), true},
                   {"created", Integer(0, kMaxCount), true},

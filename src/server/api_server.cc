@@ -15,6 +15,7 @@
 #include "server/openai/chat.h"
 #include "server/openai/completions.h"
 #include "server/schema/openapi.h"
+#include "server/ui/pages.h"
 
 namespace ingot::server {
 namespace {
@@ -47,7 +48,10 @@ class ApiServerImpl : public ApiServer {
     AddTokenRoutes();
     AddSessionRoutes(router_, schemas_, context_, *sessions_);
     if (options_.allow_terminate) AddTerminate();
-    if (options_.docs) AddDocument();
+    if (options_.docs) {
+      AddDocument();
+      AddPages(router_);
+    }
     router_.set_guards({.admit = [this](const RouteInfo& route, HttpRequest& request) { return Admit(route, request); },
                         .headers = [this](const HttpRequest& request) { return CorsHeaders(request); }});
     HttpOptions http = options_.http;

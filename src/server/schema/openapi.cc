@@ -38,7 +38,8 @@ class Document {
     AppendJsonString(out_, options_.version);
     out_ += R"(,"description":)";
     AppendJsonString(out_, options_.description);
-    out_ += R"(,"license":{"name":"Apache-2.0","identifier":"Apache-2.0"}},"paths":{)";
+    out_ +=
+        R"(,"license":{"name":"Apache-2.0","identifier":"Apache-2.0"}},"tags":[{"name":"OpenAI"},{"name":"Sessions"},{"name":"LMDeploy"},{"name":"Tokens"},{"name":"Models"},{"name":"Status"}],"paths":{)";
     Paths(router);
     out_ += R"(},"components":{"schemas":{)";
     Components();
