@@ -151,6 +151,11 @@ bool Core::Step(bool admit) {
   for (size_t i = 0; i < plan_.admitted_slots.size(); ++i) {
     Admit(static_cast<size_t>(plan_.admitted_slots[i]), matches_[i]);
   }
+  // Once all hold what they found: a copy may evict.
+  for (const int32_t slot : plan_.admitted_slots) {
+    cache_.CopyPart(&sequences_[static_cast<size_t>(slot)]->blocks,
+                    [this](int group, int32_t from, int32_t to) { executor_->CopyBlock(group, from, to); });
+  }
   queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(plan_.admitted_slots.size()));
   Publish();
   if (plan_.work.empty()) return !plan_.preempted.empty();
@@ -290,8 +295,7 @@ void Core::Admit(size_t slot, const kv::PrefixMatch& match) {
     Count(stats_.prefix_queries, request.uses_cached_blocks ? sequence->prompt_length : int64_t{0});
     Count(stats_.prefix_hits, match.num_tokens);
   }
-  cache_.Take(match, &sequence->blocks,
-              [this](int group, int32_t from, int32_t to) { executor_->CopyBlock(group, from, to); });
+  cache_.Take(match, &sequence->blocks);
   sequence->num_computed = match.num_tokens;
   slots_[slot] = sequence.get();
   sequences_[slot] = std::move(sequence);

@@ -54,27 +54,29 @@ PerGroup Cache::BlocksOfMatch(const PrefixMatch& match) const {
   return blocks;
 }
 
-void Cache::Take(const PrefixMatch& match, Holding* holding, const CopyFn& copy) {
+void Cache::Take(const PrefixMatch& match, Holding* holding) {
   if (match.num_tokens == 0) return;
   const int64_t whole = match.num_tokens / options_.block_len;
-  std::vector<BlockRef> sources;  // so that no eviction takes them before they are copied
   for (int g = 0; match.partial != kNoNode && g < num_groups(); ++g) {
-    sources.push_back(pools_[static_cast<size_t>(g)]->Hold(index_->BlockOf(match.partial, g)));
+    holding->to_copy.push_back(pools_[static_cast<size_t>(g)]->Hold(index_->BlockOf(match.partial, g)));
   }
   for (int g = 0; g < num_groups(); ++g) index_->Share(match, g, &holding->tables[static_cast<size_t>(g)]);
   if (whole > 0) holding->node = match.node;
   holding->num_indexed = whole;
+}
 
+void Cache::CopyPart(Holding* holding, const CopyFn& copy) {
   std::vector<BlockRef> copies;
-  for (size_t g = 0; g < sources.size(); ++g) {
+  for (size_t g = 0; g < holding->to_copy.size(); ++g) {
     auto block = TakeBlock(static_cast<int>(g));
     INGOT_CHECK(block.has_value());
     copies.push_back(*std::move(block));
   }
   for (size_t g = 0; g < copies.size(); ++g) {
-    copy(static_cast<int>(g), sources[g].id(), copies[g].id());
+    copy(static_cast<int>(g), holding->to_copy[g].id(), copies[g].id());
     holding->tables[g].Append(std::move(copies[g]));
   }
+  holding->to_copy.clear();
 }
 
 std::optional<BlockRef> Cache::TakeBlock(int group_index) {

@@ -50,6 +50,7 @@ struct Holding {
   NodeId node = kNoNode;           // of its last whole block in the index
   int64_t num_indexed = 0;         // whole blocks in the index
   bool detached = false;           // the index had no room: nothing more of it is kept
+  std::vector<BlockRef> to_copy;   // [groups] between Take and CopyPart: what its last, partial block begins with
 };
 
 // Thread safety: none; the engine thread owns it. Outlives its Holdings.
@@ -73,10 +74,13 @@ class Cache {
   PrefixMatch Find(std::string_view salt, std::span<const int32_t> tokens, int64_t limit) const;
   // Blocks that taking the match makes unavailable, its copy included.
   PerGroup BlocksOfMatch(const PrefixMatch& match) const;
+  // Lets an empty holding begin with the match, but for the copy of its last, partial block. Takes nothing from others,
+  // so that matches found before it stay what they are. REQUIRES: BlocksOfMatch, of all matches that are taken before
+  // the next CopyPart together, are available.
+  void Take(const PrefixMatch& match, Holding* holding);
   using CopyFn = std::function<void(int group, int32_t from, int32_t to)>;
-  // Lets an empty holding begin with the match, whose last, partial block is copied. REQUIRES: BlocksOfMatch are
-  // available.
-  void Take(const PrefixMatch& match, Holding* holding, const CopyFn& copy);
+  // Makes the copy, in a block of its own, for which an idle one may have to go.
+  void CopyPart(Holding* holding, const CopyFn& copy);
 
   // Takes blocks until num_tokens fit, evicting idle ones; false, with what it got kept, when there are not enough.
   [[nodiscard]] bool Grow(Holding* holding, int64_t num_tokens);

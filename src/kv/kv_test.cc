@@ -122,21 +122,35 @@ class World {
     int64_t computed = 0;
     Holding holding;
   };
-  // False: not enough blocks.
-  bool Start(Sequence* s) {
-    s->holding = cache_.MakeHolding(1000);
-    PrefixMatch match = cache_.Find(s->salt, s->tokens, static_cast<int64_t>(s->tokens.size()) - 1);
-    const PerGroup taken = cache_.BlocksOfMatch(match);
-    for (int g = 0; g < cache_.num_groups(); ++g) {
-      if (taken[static_cast<size_t>(g)] > cache_.Available(g)) return false;
+  // How many of them could start, in the same step: what they find is looked up first.
+  size_t Start(std::span<Sequence> sequences) {
+    std::vector<PrefixMatch> matches;
+    PerGroup taken{};
+    for (const Sequence& s : sequences) {
+      const PrefixMatch match = cache_.Find(s.salt, s.tokens, static_cast<int64_t>(s.tokens.size()) - 1);
+      const PerGroup more = cache_.BlocksOfMatch(match);
+      bool fits = true;
+      for (int g = 0; g < cache_.num_groups(); ++g) {
+        taken[static_cast<size_t>(g)] += more[static_cast<size_t>(g)];
+        fits = fits && taken[static_cast<size_t>(g)] <= cache_.Available(g);
+      }
+      if (!fits) break;
+      matches.push_back(match);
     }
-    hits += match.num_tokens;
-    cache_.Take(match, &s->holding, [&](int g, int32_t from, int32_t to) {
-      auto& group = contents_[static_cast<size_t>(g)];
-      for (int i = 0; i < options_.block_len; ++i) group[At(to, i)] = group[At(from, i)];
-    });
-    s->computed = match.num_tokens;
-    return true;
+    for (size_t i = 0; i < matches.size(); ++i) {
+      Sequence& s = sequences[i];
+      s.holding = cache_.MakeHolding(1000);
+      hits += matches[i].num_tokens;
+      cache_.Take(matches[i], &s.holding);
+      s.computed = matches[i].num_tokens;
+    }
+    for (Sequence& s : sequences.first(matches.size())) {
+      cache_.CopyPart(&s.holding, [&](int g, int32_t from, int32_t to) {
+        auto& group = contents_[static_cast<size_t>(g)];
+        for (int i = 0; i < options_.block_len; ++i) group[At(to, i)] = group[At(from, i)];
+      });
+    }
+    return matches.size();
   }
   bool Compute(Sequence* s, int64_t count) {
     const int64_t end = std::min<int64_t>(std::ssize(s->tokens), s->computed + count);
@@ -188,10 +202,14 @@ TEST(Cache, RandomSequencesAlwaysSeeTheirOwnTokens) {
     std::vector<World::Sequence> live;
     for (int step = 0; step < 3000; ++step) {
       if (random() % 3 == 0 && live.size() < 4) {
-        World::Sequence s{.salt = random() % 4 == 0 ? "x" : ""};
-        // Few tokens and few lengths: beginnings meet.
-        for (uint64_t n = 1 + random() % 60; n > 0; --n) s.tokens.push_back(static_cast<int32_t>(random() % 40 == 0));
-        if (world.Start(&s)) live.push_back(std::move(s));
+        std::vector<World::Sequence> several(1 + random() % 3);
+        for (World::Sequence& s : several) {
+          if (random() % 4 == 0) s.salt = "x";
+          // Few tokens and few lengths: beginnings meet.
+          for (uint64_t n = 1 + random() % 60; n > 0; --n) s.tokens.push_back(static_cast<int32_t>(random() % 40 == 0));
+        }
+        several.resize(world.Start(several));
+        std::ranges::move(several, std::back_inserter(live));
       }
       if (live.empty()) continue;
       World::Sequence& s = live[random() % live.size()];
@@ -216,7 +234,7 @@ TEST(Cache, EvictsTheEndOfWhatWasUnusedLongest) {
   World world({.block_len = 8, .groups = {{0, 6}}});
   const auto run = [&](int32_t token, int64_t length) {
     World::Sequence s{.tokens = std::vector<int32_t>(static_cast<size_t>(length), token)};
-    EXPECT_TRUE(world.Start(&s));
+    EXPECT_EQ(world.Start(std::span(&s, 1)), 1u);
     const int64_t cached = s.computed;
     EXPECT_TRUE(world.Compute(&s, length));
     world.Stop(&s);
@@ -226,6 +244,29 @@ TEST(Cache, EvictsTheEndOfWhatWasUnusedLongest) {
   EXPECT_EQ(run(2, 24), 0);
   EXPECT_EQ(run(1, 24), 23);  // a block is copied for its last token: 2's last block gives way
   EXPECT_EQ(run(2, 24), 16);
+}
+
+TEST(Cache, WhatOneIsToCopyDoesNotTakeWhatAnotherFoundInTheSameStep) {
+  World world({.block_len = 8, .groups = {{0, 6}}});
+  const auto tokens = [](int32_t token, size_t length) { return std::vector<int32_t>(length, token); };
+  for (const auto& [token, length] : {std::pair(2, 8), std::pair(1, 24)}) {
+    World::Sequence s{.tokens = tokens(token, static_cast<size_t>(length))};
+    ASSERT_EQ(world.Start(std::span(&s, 1)), 1u);
+    ASSERT_TRUE(world.Compute(&s, length));
+    world.Stop(&s);
+  }
+  World::Sequence other{.tokens = tokens(3, 16)};  // what was free
+  ASSERT_EQ(world.Start(std::span(&other, 1)), 1u);
+  ASSERT_TRUE(world.Compute(&other, 16));
+  // The first copies a block, for which 2's, unused longest, would have to go; the second has found that one.
+  std::vector<World::Sequence> both(2);
+  both[0].tokens = tokens(1, 5);
+  both[1].tokens = tokens(2, 9);
+  ASSERT_EQ(world.Start(both), 2u);
+  for (World::Sequence& s : both) EXPECT_EQ(s.computed, std::ssize(s.tokens) - 1);
+  EXPECT_TRUE(world.cache().CheckIntegrity());
+  for (World::Sequence& s : both) world.Stop(&s);
+  world.Stop(&other);
 }
 
 }  // namespace
