@@ -77,9 +77,36 @@ class SessionTest(unittest.TestCase):
         self.assertEqual(get(self.url, "/v1/sessions/1")["turns"], 30)
 
     def test_warm_and_cold_answer_with_the_same_bits(self) -> None:
-        with serve("--enable-prefix-caching=false", "--max-prefill-token-num", "48") as cold:
+        with serve("--max-prefill-token-num", "48") as cold:
+            for i, text in enumerate(TURNS):
+                # What was cached under another salt is not found: the whole history is computed.
+                self.assertEqual(turn(self.url, 2, text), turn(cold.url, 2, text, cache_salt=str(i)))
+            self.assertEqual(metric(cold.url, "ingot_prefix_cache_hits_total"), 0)
+
+    def test_without_prefix_caching_a_session_goes_on_from_its_own_cache(self) -> None:
+        with serve("--enable-prefix-caching=false") as server:
+            history = 0
             for text in TURNS:
-                self.assertEqual(turn(self.url, 2, text), turn(cold.url, 2, text))
+                before = metric(server.url, "ingot_prefix_cache_hits_total")
+                answer = turn(server.url, 1, text)
+                self.assertEqual(answer, turn(self.url, 101, text) | {"session_id": 1})
+                self.assertEqual(metric(server.url, "ingot_prefix_cache_hits_total") - before, max(0, history - 1))
+                history += answer["input_tokens"] + answer["tokens"]
+            before = metric(server.url, "ingot_prefix_cache_hits_total")
+            turn(server.url, 2, TURNS[0])  # begins like the other, and shares nothing with it
+            self.assertEqual(metric(server.url, "ingot_prefix_cache_hits_total"), before)
+
+    def test_chosen_ids_are_those_of_nobody(self) -> None:
+        turn(self.url, 1_000_000_000, "Hi")
+        turn(self.url, 2**63 - 1, "Hi")
+        ids: list[int] = []
+        threads = [threading.Thread(target=lambda: ids.append(turn(self.url, -1, "Hi")["session_id"])) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len(set(ids)), 8)
+        self.assertGreater(min(ids), 1_000_000_000)
 
     def test_rewind_and_forget(self) -> None:
         first = turn(self.url, 3, TURNS[0])
@@ -118,6 +145,7 @@ class SessionTest(unittest.TestCase):
         self.assertEqual(self.refused(409, lambda: turn(self.url, 5, "Hello?"))["type"], "conflict_error")
         self.refused(409, lambda: get(self.url, "/v1/sessions/5", method="DELETE"))
         post(self.url, "/v1/chat/interactive", {"prompt": "", "session_id": 5, "cancel": True})
+        self.assertFalse(get(self.url, "/v1/sessions/5")["running"])  # when the cancel is answered, it is over
         thread.join(60)
         self.assertEqual(lines[-1]["finish_reason"], "stop")
         said = get(self.url, "/v1/sessions/5")

@@ -25,6 +25,15 @@ struct MarkedText {
   }
   static MarkedText Untrusted(std::string text) { return {std::move(text), {}}; }
 
+  // What follows the first `begin` bytes.
+  MarkedText From(size_t begin) const {
+    MarkedText rest{text.substr(begin), {}};
+    for (const Span& span : trusted) {
+      if (span.end > begin) rest.trusted.push_back({span.begin > begin ? span.begin - begin : 0, span.end - begin});
+    }
+    return rest;
+  }
+
   void Append(std::string_view piece, bool is_trusted) {
     const size_t begin = text.size();
     text.append(piece);

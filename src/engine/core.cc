@@ -213,12 +213,17 @@ SlotState Core::StateOf(const Sequence& sequence) const {
   return state;
 }
 
+bool Core::SharesBlocks(const Request& request) const {
+  return executor_->options().prefix_caching || request.caches_always;
+}
+
 // What the waiting request at `index` would find in the cache, and what it would need of it.
 WaitingState Core::LookUp(size_t index, bool use_hits) {
   const Sequence& sequence = *queue_[index];
   kv::PrefixMatch match;
   // Where the prompt's own logits are wanted, it is computed whole.
-  if (use_hits && sequence.request.uses_cached_blocks && !sequence.wants_prompt_logprobs()) {
+  const bool looks = SharesBlocks(sequence.request) && sequence.request.uses_cached_blocks;
+  if (use_hits && looks && !sequence.wants_prompt_logprobs()) {
     // The last token's logits are wanted: it is always computed.
     match = cache_.Find(sequence.request.cache_salt, sequence.tokens, sequence.num_tokens() - 1);
   }
@@ -287,12 +292,14 @@ void Core::Admit(size_t slot, const kv::PrefixMatch& match) {
     sequence->admitted = Clock::now();
     sequence->tokens.reserve(static_cast<size_t>(sequence->prompt_length + request.max_tokens));
     sequence->blocks = cache_.MakeHolding(sequence->most_cached_tokens());
+    sequence->blocks.kept = SharesBlocks(request);
     sequence->num_cached = match.num_tokens;
     sequence->masked.reserve(request.end_ids.size() + request.bad_words.size());
     if (request.prompt_logprobs >= 0) sequence->prompt_logprobs.reserve(static_cast<size_t>(sequence->prompt_length));
     if (request.sampling.penalizes()) sequence->history = sampling::History(sequence->tokens, request.max_tokens);
     Count(stats_.prompt_tokens, sequence->prompt_length);
-    Count(stats_.prefix_queries, request.uses_cached_blocks ? sequence->prompt_length : int64_t{0});
+    const bool looked = sequence->blocks.kept && request.uses_cached_blocks;
+    Count(stats_.prefix_queries, looked ? sequence->prompt_length : int64_t{0});
     Count(stats_.prefix_hits, match.num_tokens);
   }
   cache_.Take(match, &sequence->blocks);

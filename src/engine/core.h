@@ -57,6 +57,7 @@ class Core {
   void EndOverdue();
   void MakePlan(bool admit, bool use_hits);
   SlotState StateOf(const Sequence& sequence) const;
+  bool SharesBlocks(const Request& request) const;
   WaitingState LookUp(size_t index, bool use_hits);
   void Preempt(size_t slot);
   void Admit(size_t slot, const kv::PrefixMatch& match);

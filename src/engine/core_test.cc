@@ -54,6 +54,7 @@ std::vector<Request> RequestsWithCommonBeginnings(std::mt19937_64& random, int c
     }
     request.priority = static_cast<int32_t>(random() % 3) - 1;
     request.uses_cached_blocks = random() % 8 != 0;
+    request.caches_always = random() % 4 == 0;
     if (random() % 8 == 0) request.cache_salt = "a salt";
     requests.push_back(std::move(request));
   }
@@ -169,6 +170,39 @@ TEST(Core, WithAnInt4CacheANextTurnComputesWhatIsNewAndAPartOfATile) {
     history = request.prompt;
     history.insert(history.end(), told.tokens.begin(), told.tokens.end());
   }
+}
+
+TEST(Core, WithoutPrefixCachingOnlyThoseThatAskForItFindTheirBlocks) {
+  FakeModel model(kVocab);
+  ThreadPool pool(1);
+  auto core = MakeCore(model,
+                       {.max_batch_size = 2,
+                        .max_prefill_tokens = 64,
+                        .max_context = 256,
+                        .block_len = 32,
+                        .num_blocks = {30},
+                        .prefix_caching = false},
+                       pool);
+  const auto cached = [&](const std::string& salt, bool always) {
+    Request request{.prompt = std::vector<int32_t>(100, 7), .max_tokens = 2};
+    request.cache_salt = salt;
+    request.caches_always = always;
+    int64_t tokens = -1;
+    request.on_event = [&](const Event& event) { tokens = event.cached_tokens; };
+    core->Add(1, request, Clock::now());
+    while (core->Step()) {
+    }
+    return tokens;
+  };
+  EXPECT_EQ(cached("", false), 0);
+  EXPECT_EQ(core->cache().stats().idle, 0);  // nothing was kept
+  EXPECT_EQ(cached("", false), 0);
+  EXPECT_EQ(cached("mine", true), 0);
+  EXPECT_EQ(cached("mine", true), 99);
+  EXPECT_EQ(cached("yours", true), 0);
+  EXPECT_EQ(cached("mine", false), 0);
+  EXPECT_EQ(core->stats().prefix_hits, 99);
+  EXPECT_EQ(core->stats().prefix_queries, 300);
 }
 
 TEST(Core, OnlyTheSameSaltSharesBlocks) {

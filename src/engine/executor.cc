@@ -82,7 +82,6 @@ Status Executor::AllocateCache() {
 kv::CacheOptions Executor::cache_options() const {
   // In an int4 cache are whole tiles only.
   kv::CacheOptions cache{.block_len = options_.block_len,
-                         .prefix_caching = options_.prefix_caching,
                          .granularity = options_.kv_format == ops::KvFormat::kI4 ? ops::kKvTile : 1};
   for (size_t g = 0; g < groups_.size(); ++g) cache.groups.push_back({groups_[g].window, options_.num_blocks[g]});
   return cache;
@@ -220,7 +219,7 @@ Status Executor::Score(std::span<const int32_t> token_ids, const ScoreOptions& o
   const int64_t chunk = std::min(options.chunk > 0 ? options.chunk : suits, options_.max_prefill_tokens);
   INGOT_ASSIGN_OR_RETURN(const Tensor logits, Tensor::Allocate(DType::kF32, {std::min(chunk, length), vocab_size}));
   kv::Holding holding = cache.MakeHolding(length);
-  holding.detached = true;
+  holding.kept = false;
   for (int64_t begin = 0; begin < length; begin += chunk) {
     const int64_t end = std::min(length, begin + chunk);
     if (!cache.Grow(&holding, end)) {

@@ -19,7 +19,7 @@ struct ExecutorOptions {
   int64_t max_context = 1;         // longest sequence
   int block_len = 64;
   std::vector<int32_t> num_blocks = {1};  // of each group of layers (Model::kv_groups)
-  bool prefix_caching = true;
+  bool prefix_caching = true;             // what is computed for one request serves others
   ops::KvFormat kv_format = ops::KvFormat::kF16;
   ops::Compute compute = ops::Compute::kFast;
 };

@@ -56,6 +56,7 @@ struct Request {
   std::optional<Clock::time_point> deadline;    // past it the request ends with kDeadlineExceeded
   std::string cache_salt;                       // only requests of the same salt share cached blocks
   bool uses_cached_blocks = true;               // false: its whole prompt is computed
+  bool caches_always = false;                   // without prefix caching, too: its salt is of its own
   EventFn on_event;
 };
 

@@ -14,7 +14,7 @@ Cache::Cache(const CacheOptions& options) : options_(options) {
     index.windows.push_back(group.window);
     index.pools.push_back(pools_.back().get());
   }
-  if (options.prefix_caching) index_ = std::make_unique<PrefixIndex>(std::move(index));
+  index_ = std::make_unique<PrefixIndex>(std::move(index));
 }
 
 int64_t MostBlocksHeld(int window, const SequenceShape& shape) {
@@ -37,8 +37,7 @@ Holding Cache::MakeHolding(int64_t max_tokens) const {
 }
 
 PrefixMatch Cache::Find(std::string_view salt, std::span<const int32_t> tokens, int64_t limit) const {
-  if (!index_ || limit <= 0) return {};
-  return index_->Find(salt, tokens, limit);
+  return limit <= 0 ? PrefixMatch{} : index_->Find(salt, tokens, limit);
 }
 
 PerGroup Cache::BlocksOfMatch(const PrefixMatch& match) const {
@@ -82,7 +81,7 @@ void Cache::CopyPart(Holding* holding, const CopyFn& copy) {
 std::optional<BlockRef> Cache::TakeBlock(int group_index) {
   BlockPool& pool = *pools_[static_cast<size_t>(group_index)];
   auto block = pool.Allocate();
-  if (!block && index_ && index_->Evict(group_index)) block = pool.Allocate();
+  if (!block && index_->Evict(group_index)) block = pool.Allocate();
   return block;
 }
 
@@ -101,7 +100,7 @@ bool Cache::Grow(Holding* holding, int64_t num_tokens) {
 
 void Cache::Commit(Holding* holding, std::string_view salt, std::span<const int32_t> tokens, int64_t num_computed) {
   const auto block_len = static_cast<size_t>(options_.block_len);
-  while (index_ && !holding->detached && (holding->num_indexed + 1) * options_.block_len <= num_computed) {
+  while (holding->kept && !holding->detached && (holding->num_indexed + 1) * options_.block_len <= num_computed) {
     const NodeId parent = holding->num_indexed == 0 ? index_->Root(salt) : holding->node;
     const auto block = tokens.subspan(static_cast<size_t>(holding->num_indexed) * block_len, block_len);
     const NodeId node =
@@ -116,7 +115,7 @@ void Cache::Commit(Holding* holding, std::string_view salt, std::span<const int3
     if (window == 0) continue;
     int64_t first = std::max<int64_t>(0, num_computed - window + 1) / options_.block_len;
     // The node of the last whole block must not go while more is to come after it.
-    if (index_ && !holding->detached) first = std::min(first, holding->num_indexed - 1);
+    if (holding->kept && !holding->detached) first = std::min(first, holding->num_indexed - 1);
     holding->tables[static_cast<size_t>(g)].ReleaseBefore(first);
   }
 }
@@ -125,7 +124,7 @@ void Cache::Release(Holding* holding, std::string_view salt, std::span<const int
   Commit(holding, salt, tokens, num_computed);
   num_computed -= num_computed % options_.granularity;
   const int64_t whole = holding->num_indexed * options_.block_len;
-  if (index_ && !holding->detached && num_computed > whole) {
+  if (holding->kept && !holding->detached && num_computed > whole) {
     const NodeId parent = holding->num_indexed == 0 ? index_->Root(salt) : holding->node;
     const auto part = tokens.subspan(static_cast<size_t>(whole), static_cast<size_t>(num_computed - whole));
     if (parent != kNoNode) index_->Insert(parent, part, holding->tables, holding->num_indexed);
@@ -150,7 +149,7 @@ bool Cache::CheckIntegrity() const {
   for (const auto& pool : pools_) {
     if (!pool->CheckIntegrity()) return false;
   }
-  return !index_ || index_->CheckIntegrity();
+  return index_->CheckIntegrity();
 }
 
 }  // namespace ingot::kv

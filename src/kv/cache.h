@@ -36,7 +36,6 @@ struct GroupOptions {
 struct CacheOptions {
   int block_len = 64;
   std::vector<GroupOptions> groups;
-  bool prefix_caching = true;
   int granularity = 1;  // hits end on multiples of it, and what is not a whole one is not kept
 };
 
@@ -49,6 +48,7 @@ struct Holding {
   std::vector<BlockTable> tables;  // one a group
   NodeId node = kNoNode;           // of its last whole block in the index
   int64_t num_indexed = 0;         // whole blocks in the index
+  bool kept = true;                // false: nothing of it enters the index
   bool detached = false;           // the index had no room: nothing more of it is kept
   std::vector<BlockRef> to_copy;   // [groups] between Take and CopyPart: what its last, partial block begins with
 };
@@ -97,7 +97,7 @@ class Cache {
 
   CacheOptions options_;
   std::vector<std::unique_ptr<BlockPool>> pools_;
-  std::unique_ptr<PrefixIndex> index_;  // null without prefix caching
+  std::unique_ptr<PrefixIndex> index_;
 };
 
 }  // namespace ingot::kv

@@ -83,6 +83,7 @@ struct Request {
   int priority = 0;                        // of those that wait, lower ones first (as vLLM counts); waiting ages it
   std::optional<double> deadline_seconds;  // from Submit; past it the answer ends with kDeadlineExceeded
   std::string cache_salt;                  // only requests of the same salt share cached blocks
+  bool caches_always = false;              // without enable_prefix_caching, too: for a salt of one's own
   bool add_special_tokens = true;          // for prompt
   bool add_generation_prompt = true;
   bool continue_final_message = false;
@@ -176,6 +177,9 @@ class Llm {
   Result<Answer> Generate(const Request& request);
   // The ids that a request's prompt becomes.
   virtual Result<std::vector<int32_t>> Tokenize(const Request& request) const = 0;
+  // The ids that a request's messages (or prompt) add to a conversation whose last token is an answer's: what the
+  // template puts at that answer's end is among them. kUnsupported where the template does not append turns.
+  virtual Result<std::vector<int32_t>> TokenizeNextTurn(const Request& request) const = 0;
   // Raw logits of every position of one sequence, in prefill chunks of `chunk` tokens (0: max_prefill_token_num).
   // on_logits(position, [vocab_size]). Runs between requests, on the engine's thread.
   virtual Status Score(std::vector<int32_t> token_ids, int chunk,

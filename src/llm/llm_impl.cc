@@ -39,6 +39,11 @@ Result<std::vector<int32_t>> LlmImpl::Tokenize(const Request& request) const {
   return prompt_maker_.Ids(request);
 }
 
+Result<std::vector<int32_t>> LlmImpl::TokenizeNextTurn(const Request& request) const {
+  INGOT_RETURN_IF_ERROR(CheckRequest(request, parts_.model->spec().vocab_size));
+  return prompt_maker_.NextTurnIds(request);
+}
+
 // Each word as it begins a text and as it follows a space.
 std::vector<std::vector<int32_t>> LlmImpl::BadWordIds(const std::vector<std::string>& words) const {
   std::vector<std::vector<int32_t>> sequences;
@@ -64,6 +69,7 @@ std::vector<engine::Request> LlmImpl::EngineRequests(const Request& request, std
   one.prompt_logprobs = request.prompt_logprobs.value_or(-1);
   one.priority = request.priority;
   one.cache_salt = request.cache_salt;
+  one.caches_always = request.caches_always;
   if (request.deadline_seconds) {
     one.deadline = engine::Clock::now() + std::chrono::duration_cast<engine::Clock::duration>(
                                               std::chrono::duration<double>(*request.deadline_seconds));

@@ -106,6 +106,11 @@ Result<std::vector<int32_t>> PromptMaker::Ids(const Request& request) const {
   if (request.prompt) {
     return tokenizer.Encode(MarkedText::Trusted(*request.prompt), {.add_special_tokens = request.add_special_tokens});
   }
+  INGOT_ASSIGN_OR_RETURN(const MarkedText text, Rendered(request));
+  return tokenizer.Encode(text, {.add_special_tokens = false});
+}
+
+Result<MarkedText> PromptMaker::Rendered(const Request& request) const {
   if (chat_template == nullptr) return Error(NoTemplate());
   chat::RenderInputs inputs{.messages = request.messages,
                             .tools = request.tools,
@@ -118,8 +123,52 @@ Result<std::vector<int32_t>> PromptMaker::Ids(const Request& request) const {
     const boost::json::object system = {{"role", "system"}, {"content", meta_instruction}};
     inputs.messages.insert(inputs.messages.begin(), system);
   }
-  INGOT_ASSIGN_OR_RETURN(const MarkedText text, chat_template->Render(inputs));
-  return tokenizer.Encode(text, {.add_special_tokens = false});
+  return chat_template->Render(inputs);
+}
+
+namespace {
+
+// The ids of `text` as it stands behind `before`; nullopt where the two have a token in common.
+std::optional<std::vector<int32_t>> IdsBehind(const tokenizer::Tokenizer& tokenizer, const std::string& before,
+                                              const MarkedText& text) {
+  MarkedText whole = MarkedText::Untrusted(before);
+  const size_t offset = before.size();
+  whole.text += text.text;
+  for (const MarkedText::Span& span : text.trusted) whole.trusted.push_back({span.begin + offset, span.end + offset});
+  const std::vector<int32_t> head = tokenizer.Encode(MarkedText::Untrusted(before), {.add_special_tokens = false});
+  std::vector<int32_t> ids = tokenizer.Encode(whole, {.add_special_tokens = false});
+  if (head.size() > ids.size() || !std::equal(head.begin(), head.end(), ids.begin())) return std::nullopt;
+  ids.erase(ids.begin(), ids.begin() + std::ssize(head));
+  return ids;
+}
+
+// Stands for an answer in a rendered conversation. Ends in a letter, which no tokenizer joins with what templates write
+// after an answer (spaces, line breaks, special tokens).
+constexpr const char* kAnswerMark = "Ingot5answer";
+
+}  // namespace
+
+// What the template puts between two turns does not depend on what was said in them, so it is looked up in a
+// conversation of which nothing but the place of the answer is known.
+Result<std::vector<int32_t>> PromptMaker::NextTurnIds(const Request& request) const {
+  if (!request.token_ids.empty()) return request.token_ids;
+  if (request.prompt) {
+    const MarkedText text = MarkedText::Trusted(*request.prompt);
+    // Behind a line break SentencePiece puts no space before it; tokenizers that join it with one put none anyway.
+    if (auto ids = IdsBehind(tokenizer, "\n", text)) return *std::move(ids);
+    return tokenizer.Encode(text, {.add_special_tokens = false});
+  }
+  Request turns = request;
+  turns.messages = {{{"role", "user"}, {"content", "."}}, {{"role", "assistant"}, {"content", kAnswerMark}}};
+  turns.messages.insert(turns.messages.end(), request.messages.begin(), request.messages.end());
+  INGOT_ASSIGN_OR_RETURN(const MarkedText text, Rendered(turns));
+  const size_t mark = text.text.find(kAnswerMark);
+  if (mark != std::string::npos) {
+    const MarkedText added = text.From(mark + std::string_view(kAnswerMark).size());
+    if (auto ids = IdsBehind(tokenizer, kAnswerMark, added)) return *std::move(ids);
+  }
+  return Unsupported(
+      "the chat template does not simply append turns; send whole conversations to /v1/chat/completions");
 }
 
 }  // namespace ingot::llm

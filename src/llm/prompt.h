@@ -32,6 +32,11 @@ struct PromptMaker {
 
   // A rendered template is encoded as it is: BOS is there only where the template writes it, as in Hugging Face.
   Result<std::vector<int32_t>> Ids(const Request& request) const;
+  // What they add to a conversation that ends in an answer (Llm::TokenizeNextTurn).
+  Result<std::vector<int32_t>> NextTurnIds(const Request& request) const;
+
+ private:
+  Result<MarkedText> Rendered(const Request& request) const;
 };
 
 }  // namespace ingot::llm

@@ -1,12 +1,16 @@
 #include "llm/session_store.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "base/log.h"
@@ -15,10 +19,12 @@ namespace ingot::llm {
 namespace {
 
 constexpr int kSchemaVersion = 1;
+constexpr int kApplicationId = 0x496E676F;  // "Ingo" in SQLite's header
+constexpr std::chrono::seconds kBetweenWarnings{60};
 constexpr const char* kSchema =
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
     "CREATE TABLE IF NOT EXISTS sessions (owner TEXT NOT NULL, id INTEGER NOT NULL, created INTEGER NOT NULL,"
-    " used INTEGER NOT NULL, tokens BLOB NOT NULL, turns BLOB NOT NULL, PRIMARY KEY (owner, id)) WITHOUT ROWID;";
+    " used INTEGER NOT NULL, tokens BLOB NOT NULL, turns BLOB NOT NULL, PRIMARY KEY (owner, id));";
 
 struct Closer {
   void operator()(sqlite3* database) const { sqlite3_close_v2(database); }
@@ -55,7 +61,9 @@ void BindText(const Statement& statement, int index, const std::string& text) {
 }
 template <typename T>
 void BindNumbers(const Statement& statement, int index, const std::vector<T>& numbers) {
-  sqlite3_bind_blob64(statement.get(), index, numbers.data(), numbers.size() * sizeof(T), SQLITE_TRANSIENT);
+  // No numbers are a blob of no bytes; a null pointer would be NULL.
+  const void* data = numbers.empty() ? static_cast<const void*>("") : numbers.data();
+  sqlite3_bind_blob64(statement.get(), index, data, numbers.size() * sizeof(T), SQLITE_TRANSIENT);
 }
 template <typename T>
 std::vector<T> NumbersAt(const Statement& statement, int column) {
@@ -86,10 +94,13 @@ class SqliteStore : public SessionStore {
   Status Begin(const std::string& fingerprint) {
     // Exclusive: a second server is told at once, and no reader needs shared memory.
     INGOT_RETURN_IF_ERROR(Execute(database_.get(), "PRAGMA locking_mode=EXCLUSIVE", path_));
+    INGOT_RETURN_IF_ERROR(CheckOurs());
     INGOT_RETURN_IF_ERROR(Execute(database_.get(), "PRAGMA journal_mode=WAL", path_));
     // A commit survives the process's death; a power cut may take the last ones, never the file.
     INGOT_RETURN_IF_ERROR(Execute(database_.get(), "PRAGMA synchronous=NORMAL", path_));
     INGOT_RETURN_IF_ERROR(Execute(database_.get(), "BEGIN EXCLUSIVE", path_));
+    INGOT_RETURN_IF_ERROR(
+        Execute(database_.get(), fmt::format("PRAGMA application_id={}", kApplicationId).c_str(), path_));
     INGOT_RETURN_IF_ERROR(Execute(database_.get(), kSchema, path_));
     INGOT_RETURN_IF_ERROR(
         CheckMeta("version", std::to_string(kSchemaVersion), "was written by another version of Ingot"));
@@ -105,18 +116,34 @@ class SqliteStore : public SessionStore {
   }
 
   std::vector<SessionRecord> TakeLoaded() override { return std::move(loaded_); }
-  void Write(SessionRecord record, std::function<void(const Status&)> done) override {
+  void Write(SessionRecord record, std::function<void()> done) override {
     Enqueue({std::move(record), false, std::move(done)});
   }
-  void Remove(SessionKey key) override { Enqueue({{.key = std::move(key)}, true, nullptr}); }
+  void Remove(SessionKey key, std::function<void()> done) override {
+    Enqueue({{.key = std::move(key)}, true, std::move(done)});
+  }
   int64_t num_failures() const override { return failures_; }
 
  private:
   struct Change {
     SessionRecord record;
     bool remove;
-    std::function<void(const Status&)> done;
+    std::function<void()> done;
   };
+
+  Result<int64_t> NumberOf(const char* sql) const {
+    INGOT_ASSIGN_OR_RETURN(const Statement read, Prepare(database_.get(), sql, path_));
+    if (sqlite3_step(read.get()) != SQLITE_ROW) return Error(ErrorOf(database_.get(), path_));
+    return sqlite3_column_int64(read.get(), 0);
+  }
+
+  // A new file, or one that we made.
+  Status CheckOurs() const {
+    INGOT_ASSIGN_OR_RETURN(const int64_t num_tables, NumberOf("SELECT count(*) FROM sqlite_master"));
+    INGOT_ASSIGN_OR_RETURN(const int64_t application, NumberOf("PRAGMA application_id"));
+    if (num_tables == 0 || application == kApplicationId) return {};
+    return InvalidArgument("session-db {}: is another program's database; name another file", path_);
+  }
 
   Status CheckMeta(const char* key, const std::string& value, const char* problem) {
     INGOT_ASSIGN_OR_RETURN(const Statement read,
@@ -168,14 +195,20 @@ class SqliteStore : public SessionStore {
         changes.swap(changes_);
       }
       const Status status = Commit(changes);
-      if (!status.ok()) {
-        failures_ += static_cast<int64_t>(changes.size());
-        Log(LogLevel::kWarning, "{}; serving goes on, and these sessions are kept in memory alone", status.message());
-      }
-      for (Change& change : changes) {
-        if (change.done) change.done(status);
+      if (!status.ok()) Warn(status, std::ssize(changes));
+      for (const Change& change : changes) {
+        if (change.done) change.done();
       }
     }
+  }
+
+  void Warn(const Status& status, int64_t num_changes) {
+    failures_ += num_changes;
+    const auto now = std::chrono::steady_clock::now();
+    if (last_warning_ && now - *last_warning_ < kBetweenWarnings) return;
+    last_warning_ = now;
+    Log(LogLevel::kWarning, "{}; serving goes on, and sessions are kept in memory alone until it can be written",
+        status.message());
   }
 
   // What waits goes in one transaction.
@@ -210,6 +243,7 @@ class SqliteStore : public SessionStore {
   Statement write_, remove_;
   std::vector<SessionRecord> loaded_;
   std::atomic<int64_t> failures_ = 0;
+  std::optional<std::chrono::steady_clock::time_point> last_warning_;  // the writer's thread's
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;
@@ -221,6 +255,8 @@ class SqliteStore : public SessionStore {
 }  // namespace
 
 Result<std::unique_ptr<SessionStore>> SessionStore::Open(const std::string& path, const std::string& fingerprint) {
+  // Made by us, so that other users of the machine do not read along; SQLite gives its other files the same rights.
+  if (const int fd = ::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600); fd >= 0) ::close(fd);
   sqlite3* raw = nullptr;
   const int code =
       sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);

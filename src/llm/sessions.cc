@@ -4,11 +4,12 @@
 #include <boost/json/serialize.hpp>
 #include <ctime>
 #include <limits>
+#include <utility>
 
+#include "base/check.h"
 #include "chat/chat_template.h"
 #include "formats/checkpoint.h"
 #include "llm/checks.h"
-#include "llm/prompt.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ingot::llm {
@@ -66,7 +67,9 @@ Result<std::shared_ptr<Sessions>> Sessions::Open(Llm& llm, const SessionOptions&
     const bool sound = std::ranges::all_of(record.tokens, [&](int32_t id) { return id >= 0 && id < vocab_size; });
     if (!sound) return Corrupt("session-db {}: session {} holds ids that the model has not", options.db, record.key.id);
     const SessionKey key = record.key;
-    sessions->sessions_[key].record = std::move(record);
+    // Ids that JavaScript cannot count to are a client's own.
+    if (key.id < int64_t{1} << 53) sessions->next_id_ = std::max(sessions->next_id_, key.id + 1);
+    sessions->sessions_.emplace(key, Session{.record = std::move(record), .stored = true});
   }
   return sessions;
 }
@@ -81,97 +84,91 @@ void Sessions::ExpireLocked(int64_t now) {
   std::erase_if(sessions_, [&](const auto& entry) {
     const Session& session = entry.second;
     if (session.busy || session.record.used + options_.ttl_seconds > now) return false;
-    if (store_) store_->Remove(entry.first);
+    if (session.stored) store_->Remove(entry.first, nullptr);
     return true;
   });
 }
 
+// Ids are not used again while the process runs, so that nobody goes on with a session that is another's by now.
+int64_t Sessions::FreeIdLocked(const std::string& owner) {
+  while (sessions_.contains({owner, next_id_})) ++next_id_;
+  return next_id_++;
+}
+
 // Marks the session as busy; its tokens.
-Result<std::vector<int32_t>> Sessions::BeginTurn(const SessionKey& key) {
+Result<Sessions::Begun> Sessions::BeginTurn(SessionKey key) {
   const std::lock_guard lock(mutex_);
   ExpireLocked(Now());
+  if (key.id < 0) key.id = FreeIdLocked(key.owner);
   auto found = sessions_.find(key);
   if (found == sessions_.end()) {
     if (std::ssize(sessions_) >= options_.max_sessions) {
       return ResourceExhausted("{} sessions are kept, as many as --max-sessions allows; delete one", sessions_.size());
     }
-    found = sessions_.emplace(key, Session{.record = {.key = key, .created = Now(), .used = Now()}}).first;
+    found =
+        sessions_.emplace(key, Session{.record = {.key = key, .created = Now(), .used = Now()}, .is_new = true}).first;
   }
-  if (found->second.busy)
+  Session& session = found->second;
+  if (session.busy) {
     return Error(Status(Code::kConflict, fmt::format("session {} is answering another request", key.id)));
-  found->second.busy = true;
-  return found->second.record.tokens;
+  }
+  session.busy = true;
+  session.cancelled = false;
+  return Begun{key, session.record.tokens, session.num_ended};
 }
 
-// The turn did not come to run.
-void Sessions::AbandonTurn(const SessionKey& key) {
-  const std::lock_guard lock(mutex_);
-  const auto found = sessions_.find(key);
-  if (found == sessions_.end()) return;
-  found->second.busy = false;
-  if (found->second.record.turns.empty()) sessions_.erase(found);
+// The turn is over: the next one may come. Without `keep` the session goes.
+void Sessions::Free(const SessionKey& key, bool keep) {
+  std::vector<std::function<void()>> waiting;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = sessions_.find(key);
+    INGOT_CHECK(found != sessions_.end() && found->second.busy);
+    found->second.busy = false;
+    waiting.swap(found->second.on_free);
+    // One that was begun by a turn that did not happen has not been begun.
+    if (!keep || found->second.is_new) sessions_.erase(found);
+  }
+  for (const auto& done : waiting) done();
 }
 
 void Sessions::EndTurn(const SessionKey& key, TurnEnd end) {
   std::optional<SessionRecord> record;
+  bool remove = false;
   {
     const std::lock_guard lock(mutex_);
-    Session& session = sessions_[key];
-    std::erase_if(session.record.turns, [&](int64_t turn) { return turn > end.history_tokens; });
-    session.record.tokens = std::move(end.tokens);
-    session.record.turns.push_back(std::ssize(session.record.tokens));
-    session.record.used = Now();
+    Session& session = sessions_.at(key);
     session.running = nullptr;
     ++session.num_ended;
-    if (end.keep) record = session.record;
+    if (!end.failed) {
+      std::erase_if(session.record.turns, [&](int64_t turn) { return turn > end.history_tokens; });
+      session.record.tokens = std::move(end.tokens);
+      session.record.turns.push_back(std::ssize(session.record.tokens));
+      session.record.used = Now();
+      session.is_new = false;
+      if (end.keep && store_) record = session.record;
+      remove = !end.keep && session.stored;
+      session.stored = session.stored || record.has_value();
+    }
   }
-  const auto free = [this, key, keep = end.keep] {
-    const std::lock_guard lock(mutex_);
-    const auto found = sessions_.find(key);
-    if (found == sessions_.end()) return;
-    found->second.busy = false;
-    if (keep) return;
-    sessions_.erase(found);
-    if (store_) store_->Remove(key);
-  };
-  if (!end.keep || !store_) {
-    free();
-    return end.told();
-  }
-  store_->Write(*std::move(record), [free, told = std::move(end.told)](const Status&) {
-    free();
+  const auto finish = [this, key, keep = end.keep || end.failed, told = std::move(end.told)] {
+    Free(key, keep);
     told();
-  });
-}
-
-// What the template puts from the end of an answer to the beginning of the next: found with a conversation of
-// placeholders, because it does not depend on what was said.
-Result<std::vector<int32_t>> Sessions::NextTurnTokens(const Request& request) const {
-  Request before = request, after = request;
-  before.messages = {{{"role", "user"}, {"content", "."}}, {{"role", "assistant"}, {"content", "."}}};
-  after.messages = before.messages;
-  after.messages.insert(after.messages.end(), request.messages.begin(), request.messages.end());
-  before.add_generation_prompt = false;
-  before.continue_final_message = true;
-  INGOT_ASSIGN_OR_RETURN(const std::vector<int32_t> head, llm_.Tokenize(before));
-  INGOT_ASSIGN_OR_RETURN(std::vector<int32_t> whole, llm_.Tokenize(after));
-  if (head.size() > whole.size() || !std::equal(head.begin(), head.end(), whole.begin())) {
-    return Unsupported(
-        "the chat template does not simply append turns; send whole conversations to /v1/chat/completions");
-  }
-  whole.erase(whole.begin(), whole.begin() + std::ssize(head));
-  return whole;
+  };
+  if (record) return store_->Write(*std::move(record), finish);
+  if (remove) return store_->Remove(key, finish);
+  finish();
 }
 
 Result<std::vector<int32_t>> Sessions::NewTokens(const std::vector<int32_t>& history, const Request& request) const {
-  if (history.empty() || request.messages.empty()) {
-    Request first = request;
-    if (!history.empty()) first.add_special_tokens = false;
-    return llm_.Tokenize(first);
-  }
-  INGOT_ASSIGN_OR_RETURN(std::vector<int32_t> added, NextTurnTokens(request));
-  // An answer that the model ended itself has its end already.
-  if (!added.empty() && added.front() == history.back() && IsEnd(llm_, added.front())) added.erase(added.begin());
+  if (history.empty()) return llm_.Tokenize(request);
+  INGOT_ASSIGN_OR_RETURN(std::vector<int32_t> added, llm_.TokenizeNextTurn(request));
+  // An answer that the model ended itself has its end already. Some templates put a space before it.
+  const auto is_space = [&](int32_t id) {
+    return llm_.tokenizer().TokenBytes(id).find_first_not_of(' ') == std::string::npos;
+  };
+  const auto end = std::ranges::find_if_not(added, is_space);
+  if (end != added.end() && *end == history.back() && IsEnd(llm_, *end)) added.erase(added.begin(), end + 1);
   return added;
 }
 
@@ -181,95 +178,131 @@ Status Sessions::CheckFits(int64_t history, int64_t added, const Request& reques
   return TooLong("the session has {} tokens, the turn adds {}: {}", history, added, length.error().message());
 }
 
-Result<TurnHandle> Sessions::Turn(const SessionKey& key, const TurnRequest& turn, EventFn on_event) {
-  INGOT_ASSIGN_OR_RETURN(std::vector<int32_t> tokens, BeginTurn(key));
-  const auto fail = [&](const Status& status) -> Result<TurnHandle> {
-    AbandonTurn(key);
-    return Error(status);
-  };
-  auto added = NewTokens(tokens, turn.request);
-  if (!added) return fail(added.error());
-  Status fits = CheckFits(std::ssize(tokens), std::ssize(*added), turn.request);
-  if (!fits.ok() && turn.when_full == WhenFull::kRenew && !tokens.empty()) {
-    tokens.clear();
-    added = NewTokens(tokens, turn.request);
-    if (!added) return fail(added.error());
-    fits = CheckFits(0, std::ssize(*added), turn.request);
+Result<Sessions::Addition> Sessions::Add(std::vector<int32_t> history, const TurnRequest& turn) const {
+  INGOT_ASSIGN_OR_RETURN(std::vector<int32_t> added, NewTokens(history, turn.request));
+  Status fits = CheckFits(std::ssize(history), std::ssize(added), turn.request);
+  if (!fits.ok() && turn.when_full == WhenFull::kRenew && !history.empty()) {
+    history.clear();
+    INGOT_ASSIGN_OR_RETURN(added, NewTokens(history, turn.request));
+    fits = CheckFits(0, std::ssize(added), turn.request);
   }
-  if (!fits.ok()) return fail(fits);
-  TurnHandle result{.history_tokens = std::ssize(tokens), .input_tokens = std::ssize(*added)};
-  tokens.insert(tokens.end(), added->begin(), added->end());
+  INGOT_RETURN_IF_ERROR(fits);
+  const int64_t history_tokens = std::ssize(history);
+  history.insert(history.end(), added.begin(), added.end());
+  if (history.empty()) return InvalidArgument("the prompt is empty");
+  return Addition{std::move(history), history_tokens};
+}
 
+Result<TurnHandle> Sessions::Turn(SessionKey wanted, const TurnRequest& turn, EventFn on_event) {
+  INGOT_ASSIGN_OR_RETURN(Begun begun, BeginTurn(std::move(wanted)));
+  const SessionKey key = begun.key;
+  auto addition = Add(std::move(begun.tokens), turn);
+  if (!addition) {
+    Free(key, true);
+    return Error(addition.error());
+  }
+  const int64_t history = addition->history_tokens;
+  TurnHandle result{
+      .session_id = key.id, .history_tokens = history, .input_tokens = std::ssize(addition->tokens) - history};
   Request request = turn.request;
   request.messages.clear();
   request.prompt.reset();
-  request.token_ids = tokens;
+  request.token_ids = addition->tokens;
+  if (!llm_.options().enable_prefix_caching) {
+    // Requests are to share nothing; a session goes on from its own blocks all the same. An owner has no slash.
+    request.cache_salt = fmt::format("session/{}/{}", key.owner, key.id);
+    request.caches_always = true;
+  }
   // Held by the callback: the answer's tokens, which become the session's with the last event.
-  const auto said = std::make_shared<std::vector<int32_t>>(std::move(tokens));
-  const auto on_answer = [self = shared_from_this(), key, said, keep = turn.keep, history = result.history_tokens,
-                          on_event](const Event& event) {
+  const auto said = std::make_shared<std::vector<int32_t>>(std::move(addition->tokens));
+  const auto on_answer = [self = shared_from_this(), key, said, keep = turn.keep, history,
+                          on_event = std::move(on_event)](const Event& event) {
     said->insert(said->end(), event.token_ids.begin(), event.token_ids.end());
     if (!event.finish) return on_event(event);
-    self->EndTurn(key, {history, std::move(*said), keep, [on_event, event] { on_event(event); }});
+    self->EndTurn(key, {history, std::move(*said), keep, event.finish == FinishReason::kError,
+                        [on_event, event] { on_event(event); }});
   };
-  const int64_t ended_before = NumEnded(key);
   auto handle = llm_.Submit(request, on_answer);
-  if (!handle) return fail(handle.error());
-  result.handle = *handle;
-  const std::lock_guard lock(mutex_);
-  const auto found = sessions_.find(key);
-  // It may be over already.
-  if (found != sessions_.end() && found->second.num_ended == ended_before) found->second.running = *handle;
+  if (!handle) {
+    Free(key, true);
+    return Error(handle.error());
+  }
+  SetRunning(begun, *handle);
+  result.handle = *std::move(handle);
   return result;
 }
 
-int64_t Sessions::NumEnded(const SessionKey& key) {
-  const std::lock_guard lock(mutex_);
-  return sessions_[key].num_ended;
+// From now on Cancel reaches the turn; what was asked before is done now.
+void Sessions::SetRunning(const Begun& begun, const std::shared_ptr<Handle>& handle) {
+  bool cancelled = false;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = sessions_.find(begun.key);
+    // The turn may be over already.
+    if (found == sessions_.end() || !found->second.busy || found->second.num_ended != begun.num_ended) return;
+    found->second.running = handle;
+    cancelled = found->second.cancelled;
+  }
+  if (cancelled) handle->Cancel();
 }
 
-int64_t Sessions::FreeId(const std::string& owner) {
-  const std::lock_guard lock(mutex_);
-  const auto after = sessions_.lower_bound({owner + '\x01', std::numeric_limits<int64_t>::min()});
-  if (after == sessions_.begin()) return 1;
-  const auto last = std::prev(after);
-  return last->first.owner == owner && last->first.id >= 1 ? last->first.id + 1 : 1;
-}
-
-bool Sessions::Cancel(const SessionKey& key) {
+void Sessions::Cancel(const SessionKey& key, std::function<void()> done) {
   std::shared_ptr<Handle> running;
   {
     const std::lock_guard lock(mutex_);
     const auto found = sessions_.find(key);
-    if (found != sessions_.end()) running = found->second.running;
+    if (found != sessions_.end() && found->second.busy) {
+      found->second.cancelled = true;
+      found->second.on_free.push_back(std::exchange(done, nullptr));
+      running = found->second.running;
+    }
   }
   if (running) running->Cancel();
-  return running != nullptr;
+  if (done) done();
 }
 
-Result<int64_t> Sessions::Rewind(const SessionKey& key, int64_t step) {
-  const std::lock_guard lock(mutex_);
+Result<Sessions::SessionMap::iterator> Sessions::FindIdleLocked(const SessionKey& key) {
+  ExpireLocked(Now());
   const auto found = sessions_.find(key);
   if (found == sessions_.end()) return NotFound("there is no session {}", key.id);
-  if (found->second.busy)
-    return Error(Status(Code::kConflict, fmt::format("session {} is answering a request", key.id)));
-  SessionRecord& record = found->second.record;
-  if (step < 0 || step >= std::ssize(record.tokens)) return std::ssize(record.tokens);
-  record.tokens.resize(static_cast<size_t>(step));
-  std::erase_if(record.turns, [&](int64_t end) { return end > step; });
-  record.used = Now();
-  if (store_) store_->Write(record, nullptr);
-  return step;
+  if (!found->second.busy) return found;
+  return Error(Status(Code::kConflict, fmt::format("session {} is answering a request", key.id)));
 }
 
-Status Sessions::Remove(const SessionKey& key) {
-  const std::lock_guard lock(mutex_);
-  const auto found = sessions_.find(key);
-  if (found == sessions_.end()) return NotFound("there is no session {}", key.id);
-  if (found->second.busy)
-    return Error(Status(Code::kConflict, fmt::format("session {} is answering a request", key.id)));
-  sessions_.erase(found);
-  if (store_) store_->Remove(key);
+Result<int64_t> Sessions::Rewind(const SessionKey& key, int64_t step, const std::function<void()>& done) {
+  int64_t length = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    INGOT_ASSIGN_OR_RETURN(const auto found, FindIdleLocked(key));
+    SessionRecord& record = found->second.record;
+    length = std::ssize(record.tokens);
+    if (step >= 0 && step < length) {
+      length = step;
+      record.tokens.resize(static_cast<size_t>(step));
+      std::erase_if(record.turns, [&](int64_t end) { return end > step; });
+    }
+    record.used = Now();
+    if (store_) {
+      store_->Write(record, done);
+      return length;
+    }
+  }
+  done();
+  return length;
+}
+
+Status Sessions::Remove(const SessionKey& key, const std::function<void()>& done) {
+  {
+    const std::lock_guard lock(mutex_);
+    INGOT_ASSIGN_OR_RETURN(const auto found, FindIdleLocked(key));
+    const bool stored = found->second.stored;
+    sessions_.erase(found);
+    if (stored) {
+      store_->Remove(key, done);
+      return {};
+    }
+  }
+  done();
   return {};
 }
 

@@ -4,6 +4,7 @@
 // answer. The cache of earlier turns is found by the engine's prefix index; what was evicted is computed again.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -15,6 +16,9 @@
 #include "llm/session_store.h"
 
 namespace ingot::llm {
+
+// Ids that the server chooses are from here on: clients that choose their own begin lower.
+inline constexpr int64_t kFirstChosenId = 1'000'000'000;
 
 struct SessionOptions {
   std::string db;                   // a file; "": sessions end with the process
@@ -43,6 +47,7 @@ struct TurnRequest {
 
 struct TurnHandle {
   std::shared_ptr<Handle> handle;
+  int64_t session_id = 0;
   int64_t history_tokens = 0;  // of the turns before
   int64_t input_tokens = 0;    // that this one adds before the answer
 };
@@ -54,18 +59,17 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
   static Result<std::shared_ptr<Sessions>> Open(Llm& llm, const SessionOptions& options);
   ~Sessions();
 
-  // Begins the session where there is none. kConflict while another turn of it runs. The final event comes after the
-  // turn has been written; a turn that was cut short is kept as far as it came.
-  Result<TurnHandle> Turn(const SessionKey& key, const TurnRequest& turn, EventFn on_event);
-  // An id that no session of the owner has.
-  int64_t FreeId(const std::string& owner);
-  // Stops the running turn. False: none runs.
-  bool Cancel(const SessionKey& key);
-  // Cuts the session to its first `step` tokens (0: an empty one); beyond its end nothing happens. How many it has
-  // then.
-  Result<int64_t> Rewind(const SessionKey& key, int64_t step);
-  // kConflict while a turn runs; kNotFound.
-  Status Remove(const SessionKey& key);
+  // Begins the session where there is none; key.id -1: one with an id that no session of the owner has. kConflict while
+  // another turn of it runs. The final event comes after the turn has been written, when the next one may come. A turn
+  // that was cancelled is kept as far as it came; one that ends in an error has not happened.
+  Result<TurnHandle> Turn(SessionKey key, const TurnRequest& turn, EventFn on_event);
+  // Stops the running turn. `done` is called once none runs.
+  void Cancel(const SessionKey& key, std::function<void()> done);
+  // Cuts the session to its first `step` tokens (0: an empty one); below 0 and beyond its end nothing happens. How many
+  // it has then. kConflict while a turn runs; kNotFound. Unless it fails, `done` is called after this has been written.
+  Result<int64_t> Rewind(const SessionKey& key, int64_t step, const std::function<void()>& done);
+  // Forgets it. Errors and `done` are as with Rewind.
+  Status Remove(const SessionKey& key, const std::function<void()>& done);
   std::optional<SessionInfo> Find(const SessionKey& key);
   // In the order of ids, after `after`; of all owners where none is given.
   std::vector<SessionInfo> List(const std::optional<std::string>& owner, std::optional<SessionKey> after, size_t limit);
@@ -76,31 +80,48 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
   struct Session {
     SessionRecord record;
     std::shared_ptr<Handle> running;
-    bool busy = false;      // from before `running` is set until its turn has been written
-    int64_t num_ended = 0;  // turns, in this process
+    bool busy = false;                           // from before `running` is set until its turn has been written
+    bool is_new = false;                         // begun by the turn that runs
+    bool stored = false;                         // the store has it, or is about to
+    bool cancelled = false;                      // the turn that runs is to stop
+    std::vector<std::function<void()>> on_free;  // wait until it is not busy
+    int64_t num_ended = 0;                       // turns, in this process
   };
+  using SessionMap = std::map<SessionKey, Session>;
   Sessions(Llm& llm, const SessionOptions& options) : llm_(llm), options_(options) {}
   Result<std::vector<int32_t>> NewTokens(const std::vector<int32_t>& history, const Request& request) const;
-  Result<std::vector<int32_t>> NextTurnTokens(const Request& request) const;
   Status CheckFits(int64_t history, int64_t added, const Request& request) const;
-  Result<std::vector<int32_t>> BeginTurn(const SessionKey& key);
+  struct Addition {
+    std::vector<int32_t> tokens;  // of the session with the turn
+    int64_t history_tokens;       // that it goes on from
+  };
+  Result<Addition> Add(std::vector<int32_t> history, const TurnRequest& turn) const;
+  struct Begun {
+    SessionKey key;
+    std::vector<int32_t> tokens;
+    int64_t num_ended;
+  };
+  Result<Begun> BeginTurn(SessionKey key);
   struct TurnEnd {
     int64_t history_tokens;       // that the turn went on from
     std::vector<int32_t> tokens;  // of the session with the answer
-    bool keep;
+    bool keep, failed;
     std::function<void()> told;  // tells the client
   };
   void EndTurn(const SessionKey& key, TurnEnd end);
-  void AbandonTurn(const SessionKey& key);
-  int64_t NumEnded(const SessionKey& key);
+  void SetRunning(const Begun& begun, const std::shared_ptr<Handle>& handle);
+  void Free(const SessionKey& key, bool keep);
+  int64_t FreeIdLocked(const std::string& owner);
+  Result<SessionMap::iterator> FindIdleLocked(const SessionKey& key);
   void ExpireLocked(int64_t now);
 
   Llm& llm_;
   const SessionOptions options_;
   std::unique_ptr<SessionStore> store_;  // null without a file
   std::mutex mutex_;
-  std::map<SessionKey, Session> sessions_;  // guarded by mutex_
-  int64_t next_expiry_ = 0;                 // guarded by mutex_
+  SessionMap sessions_;               // guarded by mutex_
+  int64_t next_expiry_ = 0;           // guarded by mutex_
+  int64_t next_id_ = kFirstChosenId;  // guarded by mutex_
 };
 
 // Names model, tokenizer and template: tokens of one mean nothing to another.

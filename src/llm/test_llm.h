@@ -88,7 +88,8 @@ struct FakeLlm {
   engine::FakeModel* model;  // llm's
 };
 
-inline FakeLlm MakeFakeLlm(bool with_template = true, LoadOptions options = {}) {
+inline FakeLlm MakeFakeLlm(bool with_template = true, LoadOptions options = {},
+                           std::string_view source = kFakeTemplate) {
   options.model = "fake";
   if (options.num_threads == 0) options.num_threads = 1;
   if (options.session_len == 0) options.session_len = 512;
@@ -97,7 +98,7 @@ inline FakeLlm MakeFakeLlm(bool with_template = true, LoadOptions options = {}) 
   LlmParts parts;
   parts.checkpoint = std::make_shared<EmptyCheckpoint>();
   parts.tokenizer = std::make_unique<ByteTokenizer>();
-  if (with_template) parts.chat_template = chat::ChatTemplate::Compile(kFakeTemplate, "fake").value();
+  if (with_template) parts.chat_template = chat::ChatTemplate::Compile(source, "fake").value();
   auto model = std::make_unique<engine::FakeModel>(ByteTokenizer::kVocab);
   engine::FakeModel* raw = model.get();
   parts.model = std::move(model);

@@ -164,6 +164,7 @@ class ApiServerImpl : public ApiServer {
                       .body = metrics_->Scrape({.engine = llm_.stats(),
                                                 .connections = http_->open_connections(),
                                                 .sessions = sessions_->count(),
+                                                .lost_session_writes = sessions_->lost_writes(),
                                                 .startup_seconds = options_.startup_seconds})});
   }
 
@@ -274,8 +275,8 @@ class ApiServerImpl : public ApiServer {
   Router router_;
   std::unique_ptr<ApiKeys> keys_;
   std::atomic<bool> draining_ = false;
-  TaskPool text_pool_;
   std::shared_ptr<llm::Sessions> sessions_;
+  TaskPool text_pool_;  // after what its tasks use
   const ServerContext context_{models_, *metrics_, text_pool_, options_.answers};
   std::unique_ptr<HttpServer> http_;  // last: stops before what its handlers use is gone
 };

@@ -224,7 +224,9 @@ void MetricsImpl::AddProcess(const Server& server, std::vector<MetricFamily>* fa
   std::ifstream("/proc/self/statm") >> pages >> resident;
   const Sample samples[] = {
       {"ingot_http_connections", "Open connections", kGauge, static_cast<double>(server.connections)},
-      {"ingot_sessions", "Stored sessions", kGauge, static_cast<double>(server.sessions)},
+      {"ingot_sessions", "Sessions that are kept", kGauge, static_cast<double>(server.sessions)},
+      {"ingot_session_writes_lost_total", "Changes of sessions that could not be written to --session-db",
+       prometheus::MetricType::Counter, static_cast<double>(server.lost_session_writes)},
       {"ingot_startup_seconds", "From the process's start to the first request that it could take", kGauge,
        server.startup_seconds},
       {"process_cpu_seconds_total", "User and system CPU time", prometheus::MetricType::Counter, cpu},

@@ -44,25 +44,30 @@ class InteractiveFormat : public AnswerFormat {
 };
 
 // What is no turn: {cancel}, and forgetting with an empty prompt and no output. True: answered.
-bool AnswerCommand(const Fields& fields, llm::Sessions& sessions, const llm::SessionKey& key, Exchange& exchange) {
+bool AnswerCommand(const Fields& fields, llm::Sessions& sessions, const llm::SessionKey& key,
+                   const std::shared_ptr<Exchange>& exchange) {
   const bool cancels = fields.Bool("cancel", false);
   const boost::json::value& prompt = *fields.Find("prompt");
   const bool forgets = !cancels && !fields.Bool("interactive_mode", false) && prompt.is_string() &&
                        prompt.get_string().empty() && fields.Int("request_output_len") == 0;
   if (!cancels && !forgets) return false;
   if (key.id < 0) {
-    Refuse(exchange, {"session_id", InvalidArgument("session_id -1 names no session").value()});
+    Refuse(*exchange, {"session_id", InvalidArgument("session_id -1 names no session").value()});
     return true;
   }
-  if (cancels) sessions.Cancel(key);
-  if (forgets) {
-    const Status status = sessions.Remove(key);
-    if (status.code() == Code::kConflict) {
-      Refuse(exchange, {"session_id", status});
-      return true;
-    }
+  const auto done = [exchange, id = key.id] {
+    exchange->Respond({.body = Line("", {.session_id = id}, llm::FinishReason::kStop)});
+  };
+  if (cancels) {
+    sessions.Cancel(key, done);
+    return true;
   }
-  exchange.Respond({.body = Line("", {.session_id = key.id}, llm::FinishReason::kStop)});
+  const Status status = sessions.Remove(key, done);
+  if (status.code() == Code::kConflict) {
+    Refuse(*exchange, {"session_id", status});
+  } else if (!status.ok()) {
+    done();  // there is none: all the better
+  }
   return true;
 }
 
@@ -74,8 +79,8 @@ void Interactive(const ServerContext& context, llm::Sessions& sessions, const Sc
   if (!body) return;
   const ServedModel& model = *context.models.all().front();
   const Fields fields(*body);
-  llm::SessionKey key{exchange->request().key_id, fields.Int("session_id").value_or(-1)};
-  if (AnswerCommand(fields, sessions, key, *exchange)) return;
+  const llm::SessionKey key{exchange->request().key_id, fields.Int("session_id").value_or(-1)};
+  if (AnswerCommand(fields, sessions, key, exchange)) return;
 
   llm::TurnRequest turn;
   llm::Request& request = turn.request;
@@ -96,9 +101,8 @@ void Interactive(const ServerContext& context, llm::Sessions& sessions, const Sc
   }
   turn.keep = fields.Bool("interactive_mode", false);
   turn.when_full = fields.Text("when_full") == "renew" ? llm::WhenFull::kRenew : llm::WhenFull::kRefuse;
-  if (key.id < 0) key.id = sessions.FreeId(key.owner);
 
-  const auto counts = std::make_shared<Counts>(Counts{.session_id = key.id});
+  const auto counts = std::make_shared<Counts>();
   AnswerRequest answer{.requests = {request},
                        .submit = {},
                        .params = {"prompt"},
@@ -107,6 +111,7 @@ void Interactive(const ServerContext& context, llm::Sessions& sessions, const Sc
   answer.submit = [&sessions, key, turn, counts](const llm::Request&,
                                                  llm::EventFn on_event) -> Result<std::shared_ptr<llm::Handle>> {
     INGOT_ASSIGN_OR_RETURN(const llm::TurnHandle handle, sessions.Turn(key, turn, std::move(on_event)));
+    counts->session_id = handle.session_id;
     counts->history_tokens = handle.history_tokens;
     counts->input_tokens = handle.input_tokens;
     return handle.handle;

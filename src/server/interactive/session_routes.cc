@@ -25,10 +25,16 @@ std::string SessionJson(const llm::SessionInfo& info, bool for_admin) {
   return out + "}";
 }
 
-// The session that the path names; answers the exchange where it is none of the key's.
+// Whose sessions a request means: its key's; for an administrator, any key's.
+std::string OwnerOf(const HttpRequest& http) {
+  if (!http.is_admin) return http.key_id;
+  return QueryParameter(http.query, "owner").value_or(http.key_id);
+}
+
+// The session that the path names; answers the exchange where it can be none.
 std::optional<llm::SessionKey> KeyOfPath(Exchange& exchange, std::string_view pattern) {
   const std::string text = PathParameter(pattern, exchange.request().path);
-  if (const auto id = WholeNumber(text); id && *id >= 0) return llm::SessionKey{exchange.request().key_id, *id};
+  if (const auto id = WholeNumber(text); id && *id >= 0) return llm::SessionKey{OwnerOf(exchange.request()), *id};
   exchange.Respond(ErrorResponse({404, "not_found_error", "not_found", "session_id",
                                   fmt::format("there is no session '{}'", text.substr(0, 64))}));
   return std::nullopt;
@@ -44,18 +50,18 @@ void List(llm::Sessions& sessions, Exchange& exchange) {
     }
     limit = *value;
   }
-  std::optional<llm::SessionKey> after;
+  std::optional<int64_t> after;
   if (const auto text = QueryParameter(http.query, "after")) {
-    const auto id = WholeNumber(*text);
-    if (!id) return Refuse(exchange, {"after", InvalidArgument("after must be a session id").value()});
-    after = {QueryParameter(http.query, "after_owner").value_or(http.key_id), *id};
+    after = WholeNumber(*text);
+    if (!after) return Refuse(exchange, {"after", InvalidArgument("after must be a session id").value()});
   }
-  std::optional<std::string> owner;
-  if (!http.is_admin) {
-    owner = http.key_id;
-    if (after) after->owner = http.key_id;
-  }
-  const auto list = sessions.List(owner, after, static_cast<size_t>(limit) + 1);
+  // An administrator who names no owner goes through all of them; `after` alone then means one's own.
+  const auto after_owner = QueryParameter(http.query, "after_owner");
+  std::optional<std::string> owner = OwnerOf(http);
+  if (http.is_admin && !QueryParameter(http.query, "owner")) owner.reset();
+  std::optional<llm::SessionKey> last;
+  if (after) last = {owner ? *owner : after_owner.value_or(http.key_id), *after};
+  const auto list = sessions.List(owner, last, static_cast<size_t>(limit) + 1);
   std::string out;
   const size_t shown = std::min(list.size(), static_cast<size_t>(limit));
   for (size_t i = 0; i < shown; ++i) out += (i > 0 ? "," : "") + SessionJson(list[i], http.is_admin);
@@ -70,25 +76,26 @@ void Get(llm::Sessions& sessions, Exchange& exchange) {
   exchange.Respond({.body = SessionJson(*info, exchange.request().is_admin)});
 }
 
-void Delete(llm::Sessions& sessions, Exchange& exchange) {
-  const auto key = KeyOfPath(exchange, "/v1/sessions/{session_id}");
+void Delete(llm::Sessions& sessions, const std::shared_ptr<Exchange>& exchange) {
+  const auto key = KeyOfPath(*exchange, "/v1/sessions/{session_id}");
   if (!key) return;
   const auto info = sessions.Find(*key);
-  const Status status = sessions.Remove(*key);
-  if (!status.ok() || !info) return Refuse(exchange, {"session_id", status});
-  exchange.Respond({.body = SessionJson(*info, exchange.request().is_admin)});
+  const Status status = sessions.Remove(
+      *key, [exchange, info] { exchange->Respond({.body = SessionJson(*info, exchange->request().is_admin)}); });
+  if (!status.ok()) Refuse(*exchange, {"session_id", status});
 }
 
-void Rewind(llm::Sessions& sessions, const Schema& schema, Exchange& exchange) {
-  const auto body = ReadBody(exchange, schema);
+void Rewind(llm::Sessions& sessions, const Schema& schema, const std::shared_ptr<Exchange>& exchange) {
+  const auto body = ReadBody(*exchange, schema);
   if (!body) return;
-  const auto key = KeyOfPath(exchange, "/v1/sessions/{session_id}/rewind");
+  const auto key = KeyOfPath(*exchange, "/v1/sessions/{session_id}/rewind");
   if (!key) return;
-  const auto tokens = sessions.Rewind(*key, *Fields(*body).Int("step"));
-  if (!tokens) return Refuse(exchange, {"session_id", tokens.error()});
-  const auto info = sessions.Find(*key);
-  if (!info) return Refuse(exchange, {"session_id", NotFound("there is no session {}", key->id).value()});
-  exchange.Respond({.body = SessionJson(*info, exchange.request().is_admin)});
+  const auto tokens = sessions.Rewind(*key, *Fields(*body).Int("step"), [&sessions, exchange, key = *key] {
+    const auto info = sessions.Find(key);
+    if (!info) return Refuse(*exchange, {"session_id", NotFound("there is no session {}", key.id).value()});
+    exchange->Respond({.body = SessionJson(*info, exchange->request().is_admin)});
+  });
+  if (!tokens) Refuse(*exchange, {"session_id", tokens.error()});
 }
 
 }  // namespace
@@ -97,6 +104,7 @@ void AddSessionRoutes(Router& router, const ApiSchemas& schemas, const ServerCon
                       llm::Sessions& sessions) {
   constexpr int64_t kMaxId = std::numeric_limits<int64_t>::max();
   const Parameter id{"session_id", true, Integer(0, kMaxId)};
+  const Parameter owner{"owner", false, String(0, 64).Describe("whose; for administrators, who see it in lists")};
   const ResponseInfo one{200, "the session", "application/json", &schemas.session};
   router.Add({"POST",
               "/v1/chat/interactive",
@@ -114,25 +122,28 @@ void AddSessionRoutes(Router& router, const ApiSchemas& schemas, const ServerCon
               "/v1/sessions",
               {.summary = "The key's sessions; all of them with an admin key",
                .tag = "Sessions",
-               .parameters = {{"limit", false, Integer(1, kMaxPage)}, {"after", false, Integer(0, kMaxId)}},
+               .parameters = {{"limit", false, Integer(1, kMaxPage)},
+                              {"after", false, Integer(0, kMaxId).Describe("the last id of the page before")},
+                              owner,
+                              {"after_owner", false, String(0, 64).Describe("its owner, where all are listed")}},
                .responses = {{200, "sessions, by id", "application/json", &schemas.session_list}}},
               [&](auto exchange) { List(sessions, *exchange); }});
   router.Add({"GET",
               "/v1/sessions/{session_id}",
-              {.summary = "A session", .tag = "Sessions", .parameters = {id}, .responses = {one}},
+              {.summary = "A session", .tag = "Sessions", .parameters = {id, owner}, .responses = {one}},
               [&](auto exchange) { Get(sessions, *exchange); }});
   router.Add({"DELETE",
               "/v1/sessions/{session_id}",
-              {.summary = "Forget a session", .tag = "Sessions", .parameters = {id}, .responses = {one}},
-              [&](auto exchange) { Delete(sessions, *exchange); }});
+              {.summary = "Forget a session", .tag = "Sessions", .parameters = {id, owner}, .responses = {one}},
+              [&](auto exchange) { Delete(sessions, exchange); }});
   router.Add({"POST",
               "/v1/sessions/{session_id}/rewind",
               {.summary = "Cut a session to its first tokens",
                .tag = "Sessions",
                .request = &schemas.rewind_request,
-               .parameters = {id},
+               .parameters = {id, owner},
                .responses = {one}},
-              [&](auto exchange) { Rewind(sessions, schemas.rewind_request, *exchange); }});
+              [&](auto exchange) { Rewind(sessions, schemas.rewind_request, exchange); }});
 }
 
 }  // namespace ingot::server
