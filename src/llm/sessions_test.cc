@@ -20,6 +20,16 @@ namespace {
 
 using Ids = std::vector<int32_t>;
 
+// Set by one thread and awaited by another. Copies are the same signal, so that it lives until both are done with it.
+class Signal {
+ public:
+  void Set() const { promise_->set_value(); }
+  void Wait() const { promise_->get_future().wait(); }
+
+ private:
+  std::shared_ptr<std::promise<void>> promise_ = std::make_shared<std::promise<void>>();
+};
+
 struct Said {
   TurnHandle turn;
   Choice choice;
@@ -42,18 +52,19 @@ Request Open(const std::string& text, int64_t max_tokens = 8) {
 
 // The turn and its answer; a turn that is refused has its error.
 Result<Said> Say(Sessions& sessions, const SessionKey& key, const TurnRequest& turn) {
-  std::promise<void> ended;
+  const Signal ended;
   Said said;
-  auto handle = sessions.Turn(key, turn, [&](const Event& event) {
+  auto handle = sessions.Turn(key, turn, [&said, ended](const Event& event) {
     said.choice.text += event.text;
     said.choice.token_ids.insert(said.choice.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
     if (!event.finish) return;
     said.choice.finish = *event.finish;
     said.usage = event.usage;
-    ended.set_value();
+    ended.Set();
   });
   if (!handle) return Error(handle.error());
-  ended.get_future().wait();
+  ended.Wait();
+  handle->handle->Wait();  // the callback, which holds the sessions, is gone
   said.turn = *std::move(handle);
   return said;
 }
@@ -197,21 +208,25 @@ TEST(Sessions, ACancelledTurnIsKeptAndAFailedOneHasNotHappened) {
   const FakeLlm fake = MakeFakeLlm();
   const auto sessions = OpenSessions(*fake.llm);
   const SessionKey key{"", 1};
-  std::promise<void> ended, freed;
+  const Signal ended, freed, asked;
+  fake.model->on_forward = [asked, forwards = std::make_shared<int>(0)](const auto&) {
+    if (++*forwards == 20) asked.Wait();
+  };
   std::atomic<int64_t> tokens = 0;
   std::optional<FinishReason> finish;
   // The turn is cancelled while it is answered; asking from within an event is allowed.
-  const auto turn = sessions->Turn(key, {.request = Open("long", 400)}, [&](const Event& event) {
+  const auto turn = sessions->Turn(key, {.request = Open("long", 400)}, [&, ended, freed, asked](const Event& event) {
     if ((tokens += std::ssize(event.token_ids)) == std::ssize(event.token_ids) && !event.finish) {
-      sessions->Cancel(key, [&] { freed.set_value(); });
+      sessions->Cancel(key, [freed] { freed.Set(); });
+      asked.Set();
     }
     if (!event.finish) return;
     finish = event.finish;
-    ended.set_value();
+    ended.Set();
   });
   ASSERT_TRUE(turn.has_value());
-  ended.get_future().wait();
-  freed.get_future().wait();
+  ended.Wait();
+  freed.Wait();
   EXPECT_EQ(finish, FinishReason::kCancelled);
   EXPECT_EQ(sessions->Find(key)->tokens, turn->input_tokens + tokens);
   EXPECT_LT(tokens, 400);
@@ -234,26 +249,26 @@ TEST(Sessions, OneTurnAtATime) {
   const FakeLlm fake = MakeFakeLlm();
   const auto sessions = OpenSessions(*fake.llm);
   const SessionKey key{"", 1};
-  std::promise<void> begun, go_on, ended;
-  fake.model->on_forward = [&, once = std::make_shared<std::once_flag>()](const auto&) {
+  const Signal begun, go_on, ended;
+  fake.model->on_forward = [begun, go_on, once = std::make_shared<std::once_flag>()](const auto&) {
     std::call_once(*once, [&] {
-      begun.set_value();
-      go_on.get_future().wait();
+      begun.Set();
+      go_on.Wait();
     });
   };
   ASSERT_TRUE(sessions
                   ->Turn(key, {.request = Open("one")},
-                         [&](const Event& event) {
-                           if (event.finish) ended.set_value();
+                         [ended](const Event& event) {
+                           if (event.finish) ended.Set();
                          })
                   .has_value());
-  begun.get_future().wait();
+  begun.Wait();
   EXPECT_EQ(Say(*sessions, key, {.request = Open("two")}).error().code(), Code::kConflict);
   EXPECT_EQ(sessions->Rewind(key, 0, kNothing).error().code(), Code::kConflict);
   EXPECT_EQ(sessions->Remove(key, kNothing).code(), Code::kConflict);
   EXPECT_TRUE(sessions->Find(key)->running);
-  go_on.set_value();
-  ended.get_future().wait();
+  go_on.Set();
+  ended.Wait();
   EXPECT_FALSE(sessions->Find(key)->running);
   EXPECT_EQ(sessions->Find(key)->turns, 1);
 }
@@ -376,15 +391,15 @@ TEST(Sessions, OutliveTheProcessAsTheyWere) {
     EXPECT_EQ(said.choice.token_ids, expected.choice.token_ids);
     EXPECT_EQ(said.turn.history_tokens, expected.turn.history_tokens);
     MustSay(*sessions, {"owner", 6}, Open("forgotten"));
-    std::promise<void> removed;
-    EXPECT_TRUE(sessions->Remove({"owner", 6}, [&] { removed.set_value(); }).ok());
-    removed.get_future().wait();
+    const Signal removed;
+    EXPECT_TRUE(sessions->Remove({"owner", 6}, [removed] { removed.Set(); }).ok());
+    removed.Wait();
     EXPECT_TRUE(Say(*sessions, {"owner", 7}, {.request = Open("at once"), .keep = false}).has_value());
     if (i != 3) continue;
     for (const auto& one : {sessions, uninterrupted}) {
-      std::promise<void> rewound;
-      EXPECT_TRUE(one->Rewind(key, 20, [&] { rewound.set_value(); }).has_value());
-      rewound.get_future().wait();
+      const Signal rewound;
+      EXPECT_TRUE(one->Rewind(key, 20, [rewound] { rewound.Set(); }).has_value());
+      rewound.Wait();
     }
   }
   struct stat info{};
