@@ -230,7 +230,8 @@ Schema InteractiveRequest(const ModelLimits& limits) {
   constexpr int64_t kLow = std::numeric_limits<int64_t>::min(), kHigh = std::numeric_limits<int64_t>::max();
   std::vector<Property> own = {
       {"prompt", AnyOf({String(0, kMaxText), Messages()}).Describe("the new turn: text, or messages"), true},
-      {"session_id", Integer(-1, kHigh).Default(-1).Describe("-1: a new session, whose id the server chooses, from 1000000000 on")},
+      {"session_id",
+       Integer(-1, kHigh).Default(-1).Describe("-1: a new session, whose id the server chooses, from 1000000000 on")},
       {"interactive_mode", Boolean().Default(false).Describe("keep the session after the answer")},
       {"stream", Boolean().Default(false).Describe("a JSON object a line, as the answer grows")},
       {"request_output_len",
