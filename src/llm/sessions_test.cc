@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <atomic>
+#include <cctype>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
@@ -176,6 +177,32 @@ TEST(Sessions, TemplatesThatRewriteTheLastAnswerAreAppendedTo) {
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code(), Code::kUnsupported);
   EXPECT_EQ(forgetful->Find({"", 1})->turns, 1);
+}
+
+// First turn, answer and next turn are what the template writes of all of it, but for the space that some put before an
+// answer, which models say themselves.
+TEST(Sessions, TurnsOfEveryBuiltinTemplateAddUpToTheConversation) {
+  for (const std::string& name : chat::BuiltinTemplateNames()) {
+    SCOPED_TRACE(name);
+    const FakeLlm fake = MakeFakeLlm(true, {}, *chat::BuiltinTemplate(name));
+    const boost::json::object question = {{"role", "user"}, {"content", "One?"}};
+    const boost::json::object answer = {{"role", "assistant"}, {"content", "1"}};
+    const boost::json::object next = {{"role", "user"}, {"content", "And </s> two?"}};
+    Request request;
+    request.messages = {question};
+    Ids turns = fake.llm->Tokenize(request).value();
+    const int64_t first = std::ssize(turns);
+    request.messages = {question, answer, next};
+    Ids whole = fake.llm->Tokenize(request).value();
+    ASSERT_GT(std::ssize(whole), first);
+    while (std::isspace(whole[static_cast<size_t>(first)]) != 0) whole.erase(whole.begin() + first);
+    turns.push_back('1');
+    request.messages = {next};
+    const Ids added = fake.llm->TokenizeNextTurn(request).value();
+    turns.insert(turns.end(), added.begin(), added.end());
+    EXPECT_EQ(fake.llm->tokenizer().Decode(turns, false), fake.llm->tokenizer().Decode(whole, false));
+    EXPECT_EQ(turns, whole);
+  }
 }
 
 TEST(Sessions, ABaseModelGoesOnWithItsText) {
