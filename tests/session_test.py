@@ -276,6 +276,19 @@ class StoreTest(unittest.TestCase):
         with sqlite3.connect(self.db) as database:  # what was written before is sound
             self.assertEqual(database.execute("PRAGMA integrity_check").fetchone(), ("ok",))
 
+    def test_stopping_the_server_keeps_what_was_said(self) -> None:
+        with serve("--session-db", self.db, "--drain-timeout", "0.2") as server:
+            body = {"prompt": "Tell me a story.", "session_id": 1, "interactive_mode": True, "stream": True, "ignore_eos": True}
+            request = urllib.request.Request(server.url + "/v1/chat/interactive", json.dumps(body).encode(), {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=60) as response:
+                seen = [json.loads(response.readline()) for _ in range(3)]
+                server.stop()
+        with serve("--session-db", self.db) as server:
+            kept = get(server.url, "/v1/sessions/1")
+            self.assertGreaterEqual(kept["tokens"], seen[-1]["input_tokens"] + seen[-1]["tokens"])
+            self.assertLess(kept["tokens"], 1024)
+            self.assertEqual(turn(server.url, 1, "Go on.")["history_tokens"], kept["tokens"])
+
     def test_unused_sessions_are_forgotten(self) -> None:
         with serve("--session-db", self.db, "--session-ttl", "1") as server:
             turn(server.url, 1, "Hi", request_output_len=1)

@@ -96,13 +96,13 @@ int64_t Sessions::FreeIdLocked(const std::string& owner) {
 }
 
 // Marks the session as busy; its tokens.
-Result<Sessions::Begun> Sessions::BeginTurn(SessionKey key) {
+Result<Sessions::Begun> Sessions::BeginTurn(SessionKey key, bool keep) {
   const std::lock_guard lock(mutex_);
   ExpireLocked(Now());
   if (key.id < 0) key.id = FreeIdLocked(key.owner);
   auto found = sessions_.find(key);
   if (found == sessions_.end()) {
-    if (std::ssize(sessions_) >= options_.max_sessions) {
+    if (keep && std::ssize(sessions_) >= options_.max_sessions) {
       return ResourceExhausted("{} sessions are kept, as many as --max-sessions allows; delete one", sessions_.size());
     }
     found =
@@ -194,7 +194,7 @@ Result<Sessions::Addition> Sessions::Add(std::vector<int32_t> history, const Tur
 }
 
 Result<TurnHandle> Sessions::Turn(SessionKey wanted, const TurnRequest& turn, EventFn on_event) {
-  INGOT_ASSIGN_OR_RETURN(Begun begun, BeginTurn(std::move(wanted)));
+  INGOT_ASSIGN_OR_RETURN(Begun begun, BeginTurn(std::move(wanted), turn.keep));
   const SessionKey key = begun.key;
   auto addition = Add(std::move(begun.tokens), turn);
   if (!addition) {

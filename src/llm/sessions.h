@@ -22,7 +22,7 @@ inline constexpr int64_t kFirstChosenId = 1'000'000'000;
 
 struct SessionOptions {
   std::string db;                   // a file; "": sessions end with the process
-  int64_t max_sessions = 10'000;    // more are refused
+  int64_t max_sessions = 10'000;    // more are refused, but for those that one turn begins and ends
   int64_t ttl_seconds = 7 * 86400;  // unused for so long, a session is forgotten; 0: never
 };
 
@@ -101,7 +101,7 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
     std::vector<int32_t> tokens;
     int64_t num_ended;
   };
-  Result<Begun> BeginTurn(SessionKey key);
+  Result<Begun> BeginTurn(SessionKey key, bool keep);
   struct TurnEnd {
     int64_t history_tokens;       // that the turn went on from
     std::vector<int32_t> tokens;  // of the session with the answer

@@ -366,6 +366,7 @@ TEST(Sessions, ChosenIdsAreOfNobodyAndNumbersAreBounded) {
   EXPECT_EQ(ids.size(), 8u);
   EXPECT_GT(*ids.begin(), kFirstChosenId);
   EXPECT_EQ(Say(*sessions, {"", -1}, {.request = Open("x")}).error().code(), Code::kResourceExhausted);
+  EXPECT_TRUE(Say(*sessions, {"", -1}, {.request = Open("x"), .keep = false}).has_value());
   EXPECT_TRUE(Say(*sessions, {"", *ids.begin()}, {.request = Open("x"), .keep = false}).has_value());
   EXPECT_EQ(sessions->count(), 9);
   // An id is not given twice, also when its session has gone.
