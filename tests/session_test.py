@@ -96,6 +96,20 @@ class SessionTest(unittest.TestCase):
             turn(server.url, 2, TURNS[0])  # begins like the other, and shares nothing with it
             self.assertEqual(metric(server.url, "ingot_prefix_cache_hits_total"), before)
 
+    def test_quantized_caches_answer_with_the_same_bits_and_compute_little_more(self) -> None:
+        for policy, most in (("8", 1), ("4", 32)):  # int4: whole tiles of 32 tokens only
+            with self.subTest(policy=policy), serve("--quant-policy", policy) as server:
+
+                def computed() -> float:
+                    return metric(server.url, "ingot_prompt_tokens_total") - metric(server.url, "ingot_prefix_cache_hits_total")
+
+                for i, text in enumerate(TURNS):
+                    before = computed()
+                    answer = turn(server.url, 1, text)
+                    extra = computed() - before - answer["input_tokens"]
+                    self.assertTrue(i == 0 or 1 <= extra <= most, extra)
+                    self.assertEqual(answer, turn(server.url, 2, text, cache_salt=str(i)) | {"session_id": 1})
+
     def test_chosen_ids_are_those_of_nobody(self) -> None:
         turn(self.url, 1_000_000_000, "Hi")
         turn(self.url, 2**63 - 1, "Hi")
