@@ -39,19 +39,21 @@ class Response:
         return b"".join([chunk async for chunk in self.chunks()]).decode()
 
     async def events(self) -> AsyncIterator[dict]:
-        """Server-sent events; one that is not the last chunk of a stream that says [DONE] is an error."""
+        """Server-sent events. The stream must end with [DONE], or with an error as its last event."""
         held = ""
-        done = False
+        done = failed = False
         async for chunk in self.chunks():
             held += chunk.decode()
             *whole, held = held.split("\n\n")
             for event in whole:
-                if done:
-                    raise AssertionError(f"after [DONE]: {event}")
+                if done or failed:
+                    raise AssertionError(f"after the end: {event}")
                 done = event == "data: [DONE]"
                 if event.startswith("data: ") and not done:
-                    yield json.loads(event.removeprefix("data: "))
-        if not done or held:
+                    told = json.loads(event.removeprefix("data: "))
+                    failed = "error" in told
+                    yield told
+        if not (done or failed) or held:
             raise AssertionError(f"the stream ended without [DONE]: {held!r}")
 
 
