@@ -322,6 +322,11 @@ void Core::Accept(size_t slot, const StepResult& result) {
   if (result.outcome == sampling::Outcome::kNoToken) {
     return Retire(slot, nullptr, Finish::kError, Internal("no token can be drawn: all are masked").value());
   }
+  const std::shared_ptr<sampling::TokenMask>& mask = sequence.request.token_mask;
+  if (mask && !mask->Accept(result.token.id)) {
+    return Retire(slot, nullptr, Finish::kError,
+                  Internal("token {} was drawn, which its mask then refused", result.token.id).value());
+  }
   if (sequence.num_answered() == 0) sequence.first_token = Clock::now();
   sequence.tokens.push_back(result.token.id);
   Count<int64_t>(stats_.generated_tokens, 1);

@@ -206,7 +206,8 @@ void Executor::UseRow(const Row& row, std::span<float> logits, sampling::Workspa
                                       .history = request.sampling.penalizes() ? &sequence.history : nullptr,
                                       .bias = request.logit_bias,
                                       .masked = sequence.Masked(),
-                                      .position = static_cast<uint64_t>(sequence.num_tokens())};
+                                      .position = static_cast<uint64_t>(sequence.num_tokens()),
+                                      .allowed = request.token_mask.get()};
   StepResult& result = results[row.result];
   result.outcome = sampling::Sample(logits, inputs, workspace, &result.token);
 }

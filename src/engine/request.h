@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -49,14 +50,15 @@ struct Request {
   int64_t min_tokens = 0;        // end tokens are masked before that many
   std::vector<int32_t> end_ids;  // each ends the answer
   sampling::Params sampling;
-  std::vector<sampling::LogitBias> logit_bias;  // each id of the model, and once
-  std::vector<std::vector<int32_t>> bad_words;  // sequences that are never completed in the answer; none empty
-  int prompt_logprobs = -1;                     // alternatives for each token of the prompt; -1: none are told
-  int32_t priority = 0;                         // lower ones first; waiting makes up for it
-  std::optional<Clock::time_point> deadline;    // past it the request ends with kDeadlineExceeded
-  std::string cache_salt;                       // only requests of the same salt share cached blocks
-  bool uses_cached_blocks = true;               // false: its whole prompt is computed
-  bool caches_always = false;                   // without prefix caching, too: its salt is of its own
+  std::vector<sampling::LogitBias> logit_bias;      // each id of the model, and once
+  std::vector<std::vector<int32_t>> bad_words;      // sequences that are never completed in the answer; none empty
+  int prompt_logprobs = -1;                         // alternatives for each token of the prompt; -1: none are told
+  int32_t priority = 0;                             // lower ones first; waiting makes up for it
+  std::optional<Clock::time_point> deadline;        // past it the request ends with kDeadlineExceeded
+  std::string cache_salt;                           // only requests of the same salt share cached blocks
+  bool uses_cached_blocks = true;                   // false: its whole prompt is computed
+  bool caches_always = false;                       // without prefix caching, too: its salt is of its own
+  std::shared_ptr<sampling::TokenMask> token_mask;  // what may be drawn; this request's alone; null: all tokens
   EventFn on_event;
 };
 

@@ -118,6 +118,7 @@ Workspace::Workspace(int64_t vocab_size) {
   candidates.reserve(static_cast<size_t>(vocab_size));
   block_sums.reserve(static_cast<size_t>(vocab_size) / kBlock + 1);
   unbiased.reserve(kMaxLogitBiases);
+  allowed.resize(MaskWords(vocab_size));
 }
 
 namespace {
@@ -127,6 +128,13 @@ void TellTop(std::span<const float> logits, int num_top, double log_sum, Workspa
   SelectTop(logits, num_top, &workspace.candidates);
   for (const Candidate& candidate : workspace.candidates) {
     result->top[static_cast<size_t>(result->num_top++)] = {candidate.id, FiniteLogprob(candidate.logit - log_sum)};
+  }
+}
+
+void KeepAllowed(std::span<float> logits, const TokenMask& mask, std::span<uint32_t> allowed) {
+  mask.FillAllowed(allowed);
+  for (size_t id = 0; id < logits.size(); ++id) {
+    if ((allowed[id / 32] >> (id % 32) & 1) == 0) logits[id] = -std::numeric_limits<float>::infinity();
   }
 }
 
@@ -144,7 +152,8 @@ bool ChangeLogits(std::span<float> logits, const SampleInputs& inputs, Workspace
       logits[static_cast<size_t>(id)] = -std::numeric_limits<float>::infinity();
     }
   }
-  return !inputs.bias.empty() || inputs.history != nullptr || !inputs.masked.empty();
+  if (inputs.allowed != nullptr) KeepAllowed(logits, *inputs.allowed, workspace.allowed);
+  return !inputs.bias.empty() || inputs.history != nullptr || !inputs.masked.empty() || inputs.allowed != nullptr;
 }
 
 // What logits[id] was before ChangeLogits.

@@ -9,6 +9,7 @@
 #include "sampling/history.h"
 #include "sampling/params.h"
 #include "sampling/select.h"
+#include "sampling/token_mask.h"
 
 namespace ingot::sampling {
 
@@ -40,6 +41,7 @@ class Workspace {
   std::vector<Candidate> candidates;  // capacity vocab_size
   std::vector<double> block_sums;     // capacity of one a block of the row
   std::vector<float> unbiased;        // capacity kMaxLogitBiases
+  std::vector<uint32_t> allowed;      // [MaskWords(vocab_size)]
 };
 
 // What is added to the logit of a token. REQUIRES: the id is one of the row's.
@@ -49,11 +51,12 @@ struct LogitBias {
 };
 
 struct SampleInputs {
-  const Params* params;             // validated
-  History* history;                 // null where params->penalizes() is false
-  std::span<const LogitBias> bias;  // each id once; at most kMaxLogitBiases
-  std::span<const int32_t> masked;  // ids that must not be drawn now (end tokens before min_tokens, bad words)
-  uint64_t position;                // of the token that is drawn, in its sequence
+  const Params* params;                // validated
+  History* history;                    // null where params->penalizes() is false
+  std::span<const LogitBias> bias;     // each id once; at most kMaxLogitBiases
+  std::span<const int32_t> masked;     // ids that must not be drawn now (end tokens before min_tokens, bad words)
+  uint64_t position;                   // of the token that is drawn, in its sequence
+  const TokenMask* allowed = nullptr;  // null: all tokens
 };
 
 // Logprobs are taken of the raw logits; then, in this order: bias, penalties, mask, temperature, top_k, top_p, min_p,

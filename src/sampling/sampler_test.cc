@@ -18,11 +18,12 @@ struct Options {
   std::vector<int32_t> masked;
   uint64_t position = 0;
   std::vector<LogitBias> bias = {};
+  const TokenMask* allowed = nullptr;
 };
 
 Outcome RunRow(std::vector<float> logits, const Params& params, Sampled* result, const Options& options = {}) {
   Workspace workspace(static_cast<int64_t>(logits.size()));
-  const SampleInputs inputs{&params, options.history, options.bias, options.masked, options.position};
+  const SampleInputs inputs{&params, options.history, options.bias, options.masked, options.position, options.allowed};
   return Sample(logits, inputs, workspace, result);
 }
 
@@ -194,6 +195,69 @@ TEST(Sampler, BiasMovesTheChoiceAndNotTheLogprobs) {
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(biased.top[i].value, plain.top[i].value);
   // A mask is stronger than any bias.
   EXPECT_EQ(Token(row, params, {.masked = {1}, .bias = {{1, 100.0f}}}), 0);
+}
+
+// Tokens of one row of a table at a time, by how many were accepted.
+class InTurn : public TokenMask {
+ public:
+  explicit InTurn(std::vector<std::vector<int32_t>> turns) : turns_(std::move(turns)) {}
+  void FillAllowed(std::span<uint32_t> allowed) const override {
+    std::ranges::fill(allowed, 0u);
+    for (const int32_t id : Now()) allowed[static_cast<size_t>(id) / 32] |= 1u << (id % 32);
+  }
+  bool Accept(int32_t id) override {
+    if (std::ranges::find(Now(), id) == Now().end()) return false;
+    ++num_accepted_;
+    return true;
+  }
+  void Rollback(int count) override { num_accepted_ -= static_cast<size_t>(count); }
+  const std::vector<int32_t>& Now() const { return turns_[num_accepted_ % turns_.size()]; }
+
+ private:
+  std::vector<std::vector<int32_t>> turns_;
+  size_t num_accepted_ = 0;
+};
+
+TEST(Sampler, OnlyWhatAMaskAllowsIsDrawnAndLogprobsStayRaw) {
+  InTurn mask({{7}, {31, 32, 64}, {0, 70}});
+  for (const Params& params : {Params{.temperature = 0, .num_logprobs = 3}, Params{.seed = 5, .num_logprobs = 3},
+                               Params{.top_k = 3, .seed = 6, .num_logprobs = 3}}) {
+    for (uint64_t position = 0; position < 60; ++position) {
+      const std::vector<float> row = RandomRow(71, position);
+      Sampled masked, free;
+      ASSERT_EQ(RunRow(row, params, &masked, {.position = position, .allowed = &mask}), Outcome::kOk);
+      ASSERT_EQ(RunRow(row, params, &free, {.position = position}), Outcome::kOk);
+      Sampled described;
+      Workspace workspace(71);
+      ASSERT_EQ(Describe(row, masked.id, 3, workspace, &described), Outcome::kOk);
+      EXPECT_EQ(masked.logprob, described.logprob);
+      EXPECT_EQ(masked.top[0].id, free.top[0].id);
+      EXPECT_EQ(masked.top[2].value, free.top[2].value);
+      ASSERT_TRUE(mask.Accept(masked.id)) << masked.id;
+      EXPECT_FALSE(mask.Accept(1));
+    }
+  }
+}
+
+TEST(Sampler, AMaskGoesBackToWhatItAllowedBefore) {
+  InTurn mask({{1, 2}, {3}, {4, 5, 6}});
+  const auto draw = [&](int count) {
+    std::vector<int32_t> drawn;
+    for (int i = 0; i < count; ++i) {
+      drawn.push_back(Token(RandomRow(40, 9), {.seed = 2}, {.position = drawn.size(), .allowed = &mask}));
+      EXPECT_TRUE(mask.Accept(drawn.back()));
+    }
+    return drawn;
+  };
+  const std::vector<int32_t> first = draw(8);
+  mask.Rollback(8);
+  EXPECT_EQ(draw(8), first);
+}
+
+TEST(Sampler, AMaskThatAllowsNothingIsAnOutcome) {
+  const InTurn mask({{}});
+  Sampled result;
+  EXPECT_EQ(RunRow(RandomRow(40, 1), {}, &result, {.allowed = &mask}), Outcome::kNoToken);
 }
 
 TEST(Sampler, DescribeTellsAGivenTokenWithTheSameBits) {
