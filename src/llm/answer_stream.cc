@@ -25,7 +25,8 @@ AnswerStream::AnswerStream(const tokenizer::Tokenizer& tokenizer, AnswerOptions 
     : tokenizer_(tokenizer),
       options_(std::move(options)),
       decoder_(tokenizer, options_.skip_special_tokens),
-      matcher_(std::move(options_.stop)) {}
+      matcher_(std::move(options_.stop)),
+      parser_(options_.parser ? options_.parser() : std::make_unique<PlainOutput>()) {}
 
 TokenLogprob AnswerStream::LogprobOf(int32_t id, float value) const {
   return {.id = id, .bytes = tokenizer_.TokenBytes(id), .logprob = value};
@@ -68,13 +69,23 @@ std::string AnswerStream::Decode(const TokenEvent& event) {
   return std::move(result.text);
 }
 
+void AnswerStream::Sort(const std::string& text) {
+  const auto add = [&](const ParsedText& parsed) {
+    event_.text += parsed.content;
+    event_.reasoning += parsed.reasoning;
+  };
+  if (!text.empty()) add(parser_->Push(text));
+  if (finished_) add(parser_->Finish());
+}
+
 bool AnswerStream::Push(const TokenEvent& event, const EventFn& emit) {
   if (finished_) return false;
   if (options_.first_prompt_token >= 0 && num_tokens_ == 0 && event.has_token) AddPromptLogprobs(event.prompt_logprobs);
   if (event.has_token) AddToken(event.token);
-  event_.text += Decode(event);
+  const std::string text = Decode(event);
   finished_ = event.finish.has_value() || match_.has_value();
-  if (event_.text.empty() && !finished_) return false;
+  Sort(text);
+  if (event_.text.empty() && event_.reasoning.empty() && !finished_) return false;
   event_.index = options_.index;
   if (finished_) {
     event_.finish = match_ ? FinishReason::kStop : ReasonOf(*event.finish);

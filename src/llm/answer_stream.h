@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,6 +23,7 @@ struct AnswerOptions {
   bool logprobs = false;
   int32_t first_prompt_token = -1;  // where the prompt's logprobs are told; else -1
   int64_t prompt_tokens = 0;
+  OutputParserMaker parser;  // empty: all text is the answer
 };
 
 // A copy of an engine event that outlives it.
@@ -51,12 +53,14 @@ class AnswerStream {
   void AddPromptLogprobs(const std::vector<sampling::Sampled>& tokens);
   TokenInfo InfoOf(const sampling::Sampled& token) const;
   std::string Decode(const TokenEvent& event);
+  void Sort(const std::string& text);
   TokenLogprob LogprobOf(int32_t id, float value) const;
 
   const tokenizer::Tokenizer& tokenizer_;
   AnswerOptions options_;
   tokenizer::IncrementalDecoder decoder_;
   StopMatcher matcher_;
+  std::unique_ptr<OutputParser> parser_;
   Event event_;  // gathered since the last one went out
   int64_t num_tokens_ = 0;
   std::optional<size_t> match_;

@@ -27,6 +27,7 @@ Result<Answer> Llm::Generate(const Request& request) {
     if (answer.choices.size() <= index) answer.choices.resize(index + 1);
     Choice& choice = answer.choices[index];
     choice.text += event.text;
+    choice.reasoning += event.reasoning;
     choice.token_ids.insert(choice.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
     choice.logprobs.insert(choice.logprobs.end(), event.logprobs.begin(), event.logprobs.end());
     if (!event.prompt_logprobs.empty()) choice.prompt_logprobs = event.prompt_logprobs;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "llm/output_parser.h"
 
 namespace ingot::tokenizer {
 class Tokenizer;
@@ -89,6 +90,7 @@ struct Request {
   bool continue_final_message = false;
   boost::json::array tools;
   boost::json::object template_kwargs;
+  OutputParserMaker output_parser;  // sorts each answer's text; empty: all of it is `text`
 };
 
 struct TokenLogprob {
@@ -115,6 +117,7 @@ struct Timings {
 struct Event {
   int index = 0;                    // which of n
   std::string text;                 // whole UTF-8 characters
+  std::string reasoning;            // the same, where the request's output_parser finds some
   std::vector<int32_t> token_ids;   // tokens since the last event
   std::vector<TokenInfo> logprobs;  // one a token where asked for
   // With the first event of a choice where asked for: one a token of the prompt; the first token's has no number, its
@@ -139,7 +142,7 @@ class Handle {
 };
 
 struct Choice {
-  std::string text;
+  std::string text, reasoning;
   std::vector<int32_t> token_ids;
   std::vector<TokenInfo> logprobs, prompt_logprobs;
   FinishReason finish = FinishReason::kError;

@@ -99,7 +99,8 @@ Result<std::shared_ptr<Handle>> LlmImpl::Submit(const Request& request, EventFn 
                        .skip_special_tokens = request.skip_special_tokens,
                        .logprobs = request.logprobs.has_value(),
                        .first_prompt_token = request.prompt_logprobs ? prompt.front() : -1,
-                       .prompt_tokens = prompt_tokens});
+                       .prompt_tokens = prompt_tokens,
+                       .parser = request.output_parser});
   }
   const auto stream = std::make_shared<RequestStream>(
       RequestStream::Parts{.tokenizer = parts_.tokenizer.get(), .text_pool = &text_pool_, .gate = gate_},
