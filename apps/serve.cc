@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -56,6 +57,13 @@ std::string ShellQuoted(const std::string& text) {
   std::string out = "'";
   for (const char c : text) out += c == '\'' ? std::string("'\"'\"'") : std::string(1, c);
   return out + "'";
+}
+
+// In the folder for temporary files: a name that no other process has now.
+std::string DefaultFlightRecorder() {
+  std::error_code error;
+  const std::filesystem::path folder = std::filesystem::temp_directory_path(error);
+  return error ? "" : (folder / fmt::format("ingot-flight-{}.txt", getpid())).string();
 }
 
 // Where this machine reaches the server.
@@ -148,7 +156,10 @@ Status Serve(const ServeFlags& flags) {
   server::ApiServerOptions options = OptionsOf(flags);
   RaiseDescriptorLimit(options.http.max_connections);
   INGOT_RETURN_IF_ERROR(server::CheckAddress(options.http));  // before what takes long
-  INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(flags.model));
+  ModelFlags model = flags.model;
+  if (model.options.flight_recorder.empty()) model.options.flight_recorder = DefaultFlightRecorder();
+  INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(model));
+  Log(LogLevel::kInfo, "a stall or a crash will be told of in {}", model.options.flight_recorder);
   fmt::print(stderr, "{}\n", llm->MemoryLedger());
   options.startup_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   INGOT_ASSIGN_OR_RETURN(const auto server, server::ApiServer::Start(*llm, options));
@@ -216,6 +227,9 @@ void DeclareServe(Flags& root) {
                 "names of others beside our own at /metrics");
   api.AddChoice("--log-format", &flags->log_format, {"text", "json"},
                 "how log lines are written; --log-level info has one a request");
+  api.Add(
+      "--flight-recorder", &flags->model.options.flight_recorder,
+      "file for what the engine did last, written at a stall or a crash [ingot-flight-PID.txt with temporary files]");
   api.Add("--disable-docs", &flags->disable_docs, "no /openapi.json and no pages");
   api.Example("ingot serve api_server smollm2");
   api.Example("ingot serve api_server InternLM/internlm-chat-7b --model-name internlm-chat-7b --server-port 8080");

@@ -4,6 +4,9 @@
 
 namespace ingot {
 [[noreturn]] void CheckFailed(const char* file, int line, const char* condition);
+// What the check that failed said, while the process dies of it; "" where none did. May be called from a signal's
+// handler.
+const char* FailedCheck();
 }  // namespace ingot
 
 #define INGOT_CHECK(condition)                              \

@@ -51,7 +51,10 @@ void Count(std::atomic<T>& counter, T by) {
 }  // namespace
 
 Core::Core(std::unique_ptr<Executor> executor)
-    : executor_(std::move(executor)), cache_(executor_->cache_options()), plan_(executor_->options().max_batch_size) {
+    : executor_(std::move(executor)),
+      cache_(executor_->cache_options()),
+      recorder_(executor_->options().max_batch_size),
+      plan_(executor_->options().max_batch_size) {
   const auto size = static_cast<size_t>(executor_->options().max_batch_size);
   sequences_.resize(size);
   slots_.resize(size);
@@ -59,6 +62,7 @@ Core::Core(std::unique_ptr<Executor> executor)
   waiting_states_.reserve(size);
   matches_.reserve(size);
   results_.resize(size);
+  slot_ids_.resize(size);
   Publish();
 }
 
@@ -147,6 +151,8 @@ bool Core::Step(bool admit) {
   if (admit && num_live_ == 0 && plan_.work.empty() && plan_.admitted_slots.empty() && !queue_.empty()) {
     MakePlan(admit, false);
   }
+  if (plan_.work.empty() && plan_.preempted.empty() && plan_.admitted_slots.empty()) return false;
+  RecordPlan();
   for (const int32_t slot : plan_.preempted) Preempt(static_cast<size_t>(slot));
   for (size_t i = 0; i < plan_.admitted_slots.size(); ++i) {
     Admit(static_cast<size_t>(plan_.admitted_slots[i]), matches_[i]);
@@ -158,8 +164,12 @@ bool Core::Step(bool admit) {
   }
   queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(plan_.admitted_slots.size()));
   Publish();
-  if (plan_.work.empty()) return !plan_.preempted.empty();
+  if (!plan_.work.empty()) RunWork();
+  recorder_.End();
+  return true;
+}
 
+void Core::RunWork() {
   size_t num_drawn = 0;
   int64_t prefill_tokens = 0, decodes = 0;
   for (const Work& work : plan_.work) {
@@ -180,7 +190,6 @@ bool Core::Step(bool admit) {
   }
   Count<int64_t>(stats_.steps, 1);
   Publish();
-  return true;
 }
 
 void Core::EndOverdue() {
@@ -207,6 +216,7 @@ SlotState Core::StateOf(const Sequence& sequence) const {
     const int64_t held = table.size() - table.begin();
     const int64_t most = cache_.MostHeld(g, state.num_tokens, executor_->options().max_prefill_tokens);
     state.table_blocks[static_cast<size_t>(g)] = table.size();
+    state.held[static_cast<size_t>(g)] = held;
     state.exclusive[static_cast<size_t>(g)] = table.CountExclusive(cache_.pool(g));
     state.expected[static_cast<size_t>(g)] = std::max<int64_t>(0, most - held);
   }
@@ -257,8 +267,27 @@ void Core::MakePlan(bool admit, bool use_hits) {
                        .waiting = waiting_states_,
                        .num_groups = cache_.num_groups(),
                        .block_len = cache_.block_len()};
-  for (int g = 0; g < cache_.num_groups(); ++g) state.available[static_cast<size_t>(g)] = cache_.Available(g);
-  Plan(state, PrefillBudget(cost_, decodes, executor_->options().max_prefill_tokens), &plan_);
+  for (int g = 0; g < cache_.num_groups(); ++g) {
+    state.available[static_cast<size_t>(g)] = cache_.Available(g);
+    state.total[static_cast<size_t>(g)] = cache_.group(g).num_blocks;
+  }
+  prefill_budget_ = PrefillBudget(cost_, decodes, executor_->options().max_prefill_tokens);
+  Plan(state, prefill_budget_, &plan_);
+}
+
+void Core::RecordPlan() {
+  for (size_t slot = 0; slot < sequences_.size(); ++slot) slot_ids_[slot] = sequences_[slot] ? sequences_[slot]->id : 0;
+  for (size_t i = 0; i < plan_.admitted_slots.size(); ++i) {
+    slot_ids_[static_cast<size_t>(plan_.admitted_slots[i])] = queue_[i]->id;
+  }
+  FlightRecorder::Step step{.plan = &plan_,
+                            .ids = slot_ids_,
+                            .running = num_live_,
+                            .waiting = static_cast<int64_t>(queue_.size()),
+                            .prefill_budget = prefill_budget_,
+                            .num_groups = cache_.num_groups()};
+  for (int g = 0; g < step.num_groups; ++g) step.available[static_cast<size_t>(g)] = cache_.Available(g);
+  recorder_.BeginStep(step);
 }
 
 Core::SequencePtr Core::TakeSlot(size_t slot) {
@@ -273,13 +302,6 @@ Core::SequencePtr Core::TakeSlot(size_t slot) {
 void Core::Preempt(size_t slot) {
   Count<int64_t>(stats_.preemptions, 1);
   Enqueue(TakeSlot(slot));
-}
-
-void Core::PreemptAll() {
-  for (size_t slot = 0; slot < sequences_.size(); ++slot) {
-    if (sequences_[slot]) Enqueue(TakeSlot(slot));
-  }
-  Publish();
 }
 
 // The head of the queue that has not been admitted in this step gets the slot; the queue closes up after all have.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/executor.h"
+#include "engine/flight_recorder.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
@@ -41,8 +42,6 @@ class Core {
   // Plans, takes blocks, runs the model and tells what came of it. false: there was nothing to do. Without `admit` the
   // queue waits.
   bool Step(bool admit = true);
-  // Gives up all slots: what ran waits again. Afterwards no block is in use.
-  void PreemptAll();
 
   // From any thread.
   int num_running() const { return stats_.running.load(std::memory_order_relaxed); }
@@ -51,6 +50,7 @@ class Core {
   const StepPlan& last_plan() const { return plan_; }
   Executor& executor() { return *executor_; }
   kv::Cache& cache() { return cache_; }
+  FlightRecorder& flight_recorder() { return recorder_; }
 
  private:
   using SequencePtr = std::unique_ptr<Sequence>;
@@ -59,8 +59,10 @@ class Core {
   SlotState StateOf(const Sequence& sequence) const;
   bool SharesBlocks(const Request& request) const;
   WaitingState LookUp(size_t index, bool use_hits);
+  void RecordPlan();
   void Preempt(size_t slot);
   void Admit(size_t slot, const kv::PrefixMatch& match);
+  void RunWork();
   void Commit(size_t slot, int64_t end);
   void Accept(size_t slot, const StepResult& result);
   void Retire(size_t slot, const sampling::Sampled* token, Finish finish, Status error);
@@ -76,6 +78,7 @@ class Core {
   std::vector<Sequence*> slots_;        // the same, as the executor wants them
   CoreStats stats_;
   CostTable cost_;
+  FlightRecorder recorder_;
   int64_t num_deadlines_ = 0;  // of sequences here
   int num_live_ = 0;           // slots that are taken
   // Rebuilt by every step within their capacity.
@@ -83,6 +86,8 @@ class Core {
   std::vector<WaitingState> waiting_states_;
   std::vector<kv::PrefixMatch> matches_;  // of waiting_states_
   std::vector<StepResult> results_;
+  std::vector<RequestId> slot_ids_;  // [max_batch_size] for the recorder
+  int64_t prefill_budget_ = 0;
   StepPlan plan_;
 };
 

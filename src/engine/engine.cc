@@ -4,12 +4,19 @@
 
 #include <utility>
 
+#include "base/log.h"
+
 namespace ingot::engine {
 
 Result<std::unique_ptr<Engine>> Engine::Create(const models::Model& model, const EngineOptions& options,
                                                ThreadPool& pool) {
   INGOT_ASSIGN_OR_RETURN(auto executor, Executor::Create(model, options.executor, pool));
-  return std::unique_ptr<Engine>(new Engine(std::move(executor), options));
+  std::unique_ptr<Engine> engine(new Engine(std::move(executor), options));
+  if (options.flight_recorder.empty()) return engine;
+  INGOT_ASSIGN_OR_RETURN(engine->flight_report_,
+                         FlightReport::Create(options.flight_recorder, engine->core_.flight_recorder()));
+  engine->watchdog_ = std::thread([engine = engine.get()] { engine->WatchForStalls(); });
+  return engine;
 }
 
 Engine::Engine(std::unique_ptr<Executor> executor, const EngineOptions& options)
@@ -24,7 +31,9 @@ Engine::~Engine() {
     stop_ = true;
   }
   wake_.notify_one();
+  watchdog_wake_.notify_one();
   thread_.join();
+  if (watchdog_.joinable()) watchdog_.join();
 }
 
 Result<std::vector<RequestId>> Engine::Submit(std::vector<Request> requests) {
@@ -103,6 +112,21 @@ double Engine::StalledSeconds() const {
   return busy_ ? std::chrono::duration<double>(Clock::now() - progress_).count() : 0.0;
 }
 
+void Engine::WatchForStalls() {
+  const std::chrono::duration<double> limit(options_.stall_seconds);
+  Clock::time_point reported;  // the progress before the stall that was told of last
+  std::unique_lock lock(mutex_);
+  while (!watchdog_wake_.wait_for(lock, limit / 4, [this] { return stop_; })) {
+    if (!busy_ || progress_ == reported || Clock::now() - progress_ < limit) continue;
+    reported = progress_;
+    lock.unlock();
+    const bool written = flight_report_->Write("the engine makes no progress");
+    Log(LogLevel::kError, "the engine has made no progress for {} s; what it did last {} {}", options_.stall_seconds,
+        written ? "is in" : "could not be written to", flight_report_->path());
+    lock.lock();
+  }
+}
+
 // Moves what other threads left to the core; false: stop.
 bool Engine::TakeCommands() {
   {
@@ -119,10 +143,10 @@ bool Engine::TakeCommands() {
   return true;
 }
 
-void Engine::Publish() {
+void Engine::Publish(bool progressed) {
   const std::lock_guard lock(mutex_);
   busy_ = core_.num_running() + core_.num_waiting() > 0 || !submitted_.empty() || !tasks_.empty();
-  progress_ = Clock::now();
+  if (progressed || !busy_) progress_ = Clock::now();
 }
 
 void Engine::RunTasks() {
@@ -132,13 +156,15 @@ void Engine::RunTasks() {
     tasks.swap(tasks_);
   }
   for (Exclusive* exclusive : tasks) {
+    core_.flight_recorder().BeginTask();
     (*exclusive->task)(core_);
+    core_.flight_recorder().End();
     {
       const std::lock_guard lock(mutex_);
       exclusive->ran = exclusive->done = true;
     }
     task_done_.notify_all();
-    Publish();
+    Publish(true);
   }
 }
 
@@ -150,8 +176,7 @@ void Engine::Loop() {
       has_tasks = !tasks_.empty();
     }
     if (has_tasks && core_.num_running() == 0) RunTasks();
-    core_.Step(/*admit=*/!has_tasks);
-    Publish();
+    Publish(core_.Step(/*admit=*/!has_tasks));
   }
   core_.CancelAll();
   {
@@ -163,7 +188,7 @@ void Engine::Loop() {
   }
   task_done_.notify_all();
   core_.CancelAll();
-  Publish();
+  Publish(true);
 }
 
 }  // namespace ingot::engine

@@ -7,16 +7,22 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "engine/core.h"
+#include "engine/flight_report.h"
 
 namespace ingot::engine {
 
 struct EngineOptions {
   ExecutorOptions executor;
   int max_queue = 1024;  // requests that wait for a slot
+  // Where it is told what the engine did last, when it makes no progress for stall_seconds, and when the process dies
+  // of a fatal signal, whose handlers are then set. "": nowhere.
+  std::string flight_recorder;
+  double stall_seconds = 60;
 };
 
 struct EngineStats {
@@ -63,24 +69,26 @@ class Engine {
   };
   Engine(std::unique_ptr<Executor> executor, const EngineOptions& options);
   void Loop();
+  void WatchForStalls();
   bool TakeCommands();
   void RunTasks();
-  void Publish();
+  void Publish(bool progressed);
 
   EngineOptions options_;
   Core core_;  // the engine thread's, but for Core::Check
 
   mutable std::mutex mutex_;
-  std::condition_variable wake_, task_done_;
-  std::vector<Submitted> submitted_;      // guarded by mutex_
-  std::vector<RequestId> cancelled_;      // guarded by mutex_
-  std::vector<Exclusive*> tasks_;         // guarded by mutex_
-  RequestId next_id_ = 1;                 // guarded by mutex_
-  bool stop_ = false;                     // guarded by mutex_
-  bool busy_ = false;                     // guarded by mutex_
-  Clock::time_point progress_;            // guarded by mutex_
-  std::vector<RequestId> taken_cancels_;  // the engine thread's
-  std::thread thread_;
+  std::condition_variable wake_, task_done_, watchdog_wake_;
+  std::vector<Submitted> submitted_;             // guarded by mutex_
+  std::vector<RequestId> cancelled_;             // guarded by mutex_
+  std::vector<Exclusive*> tasks_;                // guarded by mutex_
+  RequestId next_id_ = 1;                        // guarded by mutex_
+  bool stop_ = false;                            // guarded by mutex_
+  bool busy_ = false;                            // guarded by mutex_
+  Clock::time_point progress_;                   // guarded by mutex_
+  std::vector<RequestId> taken_cancels_;         // the engine thread's
+  std::unique_ptr<FlightReport> flight_report_;  // null where none is wanted
+  std::thread thread_, watchdog_;
 };
 
 }  // namespace ingot::engine

@@ -83,8 +83,17 @@ class Planner {
       plan_.preempted.push_back(plan_.order[last]);
       plan_.order.pop_back();
       if (last == i) return false;
+      if (last == 1) HaveAllButOwn();
     }
     return true;
+  }
+
+  // Only the first is left, before any work is planned. What those that went shared among themselves was nobody's
+  // exclusively, and is available now.
+  void HaveAllButOwn() {
+    for (size_t g = 0; g < static_cast<size_t>(state_.num_groups); ++g) {
+      available_[g] = state_.total[g] - Slot(0).held[g];
+    }
   }
 
   int64_t Add(size_t i, int64_t count, std::vector<Work>* work) {

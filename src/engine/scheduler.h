@@ -36,6 +36,7 @@ struct SlotState {
   int64_t num_computed = 0;     // of them in the cache; less than num_tokens
   bool wants_rows = false;      // the logits of its prompt\'s tokens are wanted
   kv::PerGroup table_blocks{};  // entries of its block tables
+  kv::PerGroup held{};          // blocks that it holds, with others or alone
   kv::PerGroup exclusive{};     // blocks that would become available if it gave up its slot
   kv::PerGroup expected{};      // further blocks that its known tokens will take
 };
@@ -50,6 +51,7 @@ struct SchedulerState {
   std::span<const SlotState> slots;       // [max_batch_size]
   std::span<const WaitingState> waiting;  // the head of the queue, lowest rank first
   kv::PerGroup available{};               // free blocks and idle ones
+  kv::PerGroup total{};                   // all blocks
   int num_groups = 1;
   int block_len = 64;
 };

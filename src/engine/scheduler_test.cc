@@ -15,7 +15,7 @@ constexpr int kBlockLen = 32;
 
 SlotState Live(int64_t rank, int64_t num_tokens, int64_t num_computed) {
   SlotState state{.live = true, .rank = rank, .num_tokens = num_tokens, .num_computed = num_computed};
-  state.table_blocks[0] = state.exclusive[0] = kv::BlocksFor(num_computed, kBlockLen);
+  state.table_blocks[0] = state.held[0] = state.exclusive[0] = kv::BlocksFor(num_computed, kBlockLen);
   state.expected[0] = kv::BlocksFor(num_tokens, kBlockLen) - state.table_blocks[0];
   return state;
 }
@@ -23,7 +23,11 @@ WaitingState Waits(int64_t num_tokens, int64_t num_cached = 0) {
   return {.num_tokens = num_tokens, .num_cached = num_cached, .needed = {kv::BlocksFor(num_tokens, kBlockLen)}};
 }
 SchedulerState State(const std::vector<SlotState>& slots, const std::vector<WaitingState>& waiting, int64_t available) {
-  return {.slots = slots, .waiting = waiting, .available = {available}, .num_groups = 1, .block_len = kBlockLen};
+  SchedulerState state{
+      .slots = slots, .waiting = waiting, .available = {available}, .num_groups = 1, .block_len = kBlockLen};
+  state.total[0] = available;
+  for (const SlotState& slot : slots) state.total[0] += slot.held[0];
+  return state;
 }
 
 TEST(Plan, DecodesComeFirstThenPrefillsByRankWithinTheBudget) {
@@ -87,6 +91,18 @@ TEST(Plan, TheFirstGetsRoomForItsPromptAndOthersTakeWhatThereIs) {
   EXPECT_TRUE(plan.preempted.empty());
   ASSERT_EQ(plan.work.size(), 2u);
   EXPECT_EQ(plan.work[1].count, 24);  // what is left of its own block
+}
+
+TEST(Plan, WhatOthersShareAmongThemselvesIsAvailableOnceTheyAreAllGone) {
+  std::vector<SlotState> slots = {Live(1, 65, 64), Live(2, 97, 96), Live(3, 97, 96)};
+  slots[1].exclusive[0] = slots[2].exclusive[0] = 0;  // three blocks, held by both
+  SchedulerState state = State(slots, {}, 0);
+  state.total[0] = 5;
+  StepPlan plan(3);
+  Plan(state, 64, &plan);
+  EXPECT_EQ(plan.preempted, (std::vector<int32_t>{2, 1}));
+  ASSERT_EQ(plan.work.size(), 1u);
+  EXPECT_EQ(plan.work[0].slot, 0);
 }
 
 TEST(Plan, NothingToDoIsAnEmptyPlan) {
@@ -177,7 +193,7 @@ class Simulation {
     for (size_t i = 0; i < slots_.size(); ++i) {
       const auto& s = slots_[i];
       states_[i] = s ? Live(s->number, s->known, s->computed) : SlotState{};
-      if (s) states_[i].table_blocks[0] = states_[i].exclusive[0] = s->held;
+      if (s) states_[i].table_blocks[0] = states_[i].held[0] = states_[i].exclusive[0] = s->held;
     }
     for (const PlainRequest& r : waiting_) head.push_back(Waits(r.known));
     Plan(State(states_, head, total_ - held_), budget_, &plan_);

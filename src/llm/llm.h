@@ -46,8 +46,11 @@ struct LoadOptions {
   int cache_block_seq_len = 64;        // tokens of a KV block; a multiple of 32
   int max_prefill_token_num = 512;     // tokens of one forward pass
   int quant_policy = 0;  // bits of the KV cache: 0 (fp16), 8 or 4; 4 is int4 as in LMDeploy today, not int8 as in 0.2
-  bool enable_prefix_caching = true;                          // requests share the blocks of a common beginning
-  int max_queue = 1024;                                       // requests that wait for a slot; more are refused
+  bool enable_prefix_caching = true;  // requests share the blocks of a common beginning
+  int max_queue = 1024;               // requests that wait for a slot; more are refused
+  // The file that tells what the engine did last, written when it stalls or the process dies of a fatal signal, whose
+  // handlers are then set; "": none.
+  std::string flight_recorder;
   std::function<void(int64_t done, int64_t total)> progress;  // bytes of weights
 };
 

@@ -74,7 +74,7 @@ Status CheckFits(const formats::Checkpoint& checkpoint, int64_t available) {
 
 Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options, const MemoryAllowance& memory) {
   LlmImpl::Plan plan{.options = WithDefaults(options)};
-  engine::EngineOptions engine_options{.max_queue = options.max_queue};
+  engine::EngineOptions engine_options{.max_queue = options.max_queue, .flight_recorder = options.flight_recorder};
   engine::ExecutorOptions& executor = engine_options.executor;
   executor.max_batch_size = plan.options.max_batch_size;
   executor.max_prefill_tokens = options.max_prefill_token_num;
