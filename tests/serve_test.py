@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -203,6 +204,20 @@ class StopTest(unittest.TestCase):
             self.assertEqual(server.process.wait(timeout=60), -signal.SIGINT)
             self.assertLess(time.monotonic() - begin, 20)
             thread.join()
+
+    def test_a_crash_leaves_what_the_engine_did_last(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "flight.txt")
+            with Server(MODEL, "--flight-recorder", str(path)) as server:
+                thread = self.stream(server, 8000, [])
+                time.sleep(0.5)
+                self.assertFalse(path.exists())
+                server.process.send_signal(signal.SIGSEGV)
+                self.assertEqual(server.process.wait(timeout=60), -signal.SIGSEGV)
+                thread.join()
+            told = path.read_text()
+        self.assertIn("flight recorder: SIGSEGV", told)
+        self.assertRegex(told, r"step \d+ at \d+\.\d{6} s.*: 1 run, 0 wait")
 
 
 if __name__ == "__main__":
