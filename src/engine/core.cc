@@ -304,6 +304,13 @@ void Core::Preempt(size_t slot) {
   Enqueue(TakeSlot(slot));
 }
 
+void Core::PreemptAll() {
+  for (size_t slot = 0; slot < sequences_.size(); ++slot) {
+    if (sequences_[slot]) Enqueue(TakeSlot(slot));
+  }
+  Publish();
+}
+
 // The head of the queue that has not been admitted in this step gets the slot; the queue closes up after all have.
 void Core::Admit(size_t slot, const kv::PrefixMatch& match) {
   const auto at = std::ranges::find_if(queue_, [](const SequencePtr& s) { return s != nullptr; });

@@ -42,6 +42,8 @@ class Core {
   // Plans, takes blocks, runs the model and tells what came of it. false: there was nothing to do. Without `admit` the
   // queue waits.
   bool Step(bool admit = true);
+  // Gives up all slots: what ran waits again. Afterwards no block is in use.
+  void PreemptAll();
 
   // From any thread.
   int num_running() const { return stats_.running.load(std::memory_order_relaxed); }
