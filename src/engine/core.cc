@@ -251,6 +251,25 @@ WaitingState Core::LookUp(size_t index, bool use_hits) {
   return state;
 }
 
+// Whether one that ranks before the waiting request at `index`, and runs or would be admitted with it, is about to
+// compute the next whole block of both. It is worth waiting for: of several answers to one prompt, the first reads it.
+bool Core::IsJustBeingComputed(size_t index, int64_t num_cached) const {
+  const Sequence& sequence = *queue_[index];
+  if (!SharesBlocks(sequence.request) || !sequence.request.uses_cached_blocks) return false;
+  if (sequence.wants_prompt_logprobs()) return false;
+  const auto is_computing = [&](const SequencePtr& other) {
+    if (!other || other->request.cache_salt != sequence.request.cache_salt) return false;
+    if (!SharesBlocks(other->request) || other->wants_prompt_logprobs()) return false;
+    if (std::pair(other->rank, other->id) > std::pair(sequence.rank, sequence.id)) return false;
+    const int64_t known = std::max(num_cached, other->num_computed);
+    const int64_t wanted = (known / cache_.block_len() + 1) * cache_.block_len();
+    return wanted <= std::min(other->num_tokens(), sequence.num_tokens() - 1) &&
+           std::equal(sequence.tokens.begin(), sequence.tokens.begin() + wanted, other->tokens.begin());
+  };
+  return std::ranges::any_of(sequences_, is_computing) ||
+         std::any_of(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(index), is_computing);
+}
+
 void Core::MakePlan(bool admit, bool use_hits) {
   int64_t decodes = 0;
   for (size_t i = 0; i < sequences_.size(); ++i) {
@@ -262,6 +281,10 @@ void Core::MakePlan(bool admit, bool use_hits) {
   const size_t free_slots = sequences_.size() - static_cast<size_t>(num_live_);
   for (size_t i = 0; admit && i < std::min(free_slots, queue_.size()); ++i) {
     waiting_states_.push_back(LookUp(i, use_hits));
+    if (!use_hits || !IsJustBeingComputed(i, waiting_states_.back().num_cached)) continue;
+    // So do those behind it: the budget is not theirs before that prompt has been read.
+    waiting_states_.pop_back();
+    break;
   }
   SchedulerState state{.slots = slot_states_,
                        .waiting = waiting_states_,

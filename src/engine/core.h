@@ -61,6 +61,7 @@ class Core {
   SlotState StateOf(const Sequence& sequence) const;
   bool SharesBlocks(const Request& request) const;
   WaitingState LookUp(size_t index, bool use_hits);
+  bool IsJustBeingComputed(size_t index, int64_t num_cached) const;
   void RecordPlan();
   void Preempt(size_t slot);
   void Admit(size_t slot, const kv::PrefixMatch& match);

@@ -45,6 +45,41 @@ TEST(CoreSharing, TwinsGiveUpWhatTheyShareToWhoIsBeforeThem) {
   EXPECT_GT(preemptions, 100);
 }
 
+TEST(CoreSharing, OneOfSeveralAnswersReadsThePromptForAll) {
+  for (const int window : {0, 50}) {
+    SCOPED_TRACE(window);
+    FakeModel model(kVocab, 4096, window);
+    ThreadPool pool(1);
+    auto core = MakeCore(model,
+                         {.max_batch_size = 8,
+                          .max_prefill_tokens = 100,
+                          .max_context = 1000,
+                          .block_len = 32,
+                          .num_blocks = std::vector<int32_t>(model.kv_groups().size(), 60)},
+                         pool);
+    Request request{.max_tokens = 5};
+    for (int32_t i = 0; i < 700; ++i) request.prompt.push_back(20 + i % 200);
+    std::deque<Told> told(7);
+    std::deque<Request> requests(told.size(), request);
+    requests[5].prompt[400] = 1;  // parts from them in a block in the middle
+    int64_t computed = 0;
+    model.on_forward = [&](const models::StepBatch& batch) { computed += batch.num_tokens(); };
+    for (size_t i = 0; i < told.size(); ++i) {
+      requests[i].sampling.seed = i;
+      Request one = requests[i];
+      one.on_event = Record(&told[i]);
+      core->Add(i, std::move(one), Clock::now());
+    }
+    while (core->Step()) {
+    }
+    model.on_forward = nullptr;
+    for (size_t i = 0; i < told.size(); ++i) EXPECT_TRUE(told[i] == Alone(model, requests[i], pool)) << i;
+    // One whole prompt; of the others what is behind the last whole block they share, and the answers.
+    EXPECT_LE(computed, 700 + 5 * 32 + 300 + 32 + 7 * 4);
+    EXPECT_EQ(InUse(*core), 0);
+  }
+}
+
 // Crowds of few different requests in caches that hardly hold one of them.
 TEST(CoreSharing, CopiesOfFewRequestsInTinyCachesAnswerAsAlone) {
   ThreadPool pool(1);
