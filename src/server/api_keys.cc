@@ -68,6 +68,19 @@ bool StartsWithWord(std::string_view text, std::string_view word) {
   return true;
 }
 
+// Browsers send a password they know with whatever page asks, also somebody else's, which could so act in a person's name.
+// Reading is harmless: that page is not shown the answer.
+bool IsFromAnotherSite(const HttpRequest& request) {
+  if (request.method == "GET" || request.method == "HEAD") return false;
+  if (const std::string_view site = request.Header("Sec-Fetch-Site"); !site.empty()) {
+    return site != "same-origin" && site != "none";
+  }
+  // Browsers send that one only where they trust the way; else where a page comes from.
+  const std::string_view origin = request.Header("Origin");
+  const size_t scheme = origin.find("://");
+  return !origin.empty() && (scheme == std::string_view::npos || origin.substr(scheme + 3) != request.Header("Host"));
+}
+
 class ApiKeysImpl : public ApiKeys {
  public:
   explicit ApiKeysImpl(ApiKeyOptions options) : options_(std::move(options)) {}
@@ -134,7 +147,10 @@ class ApiKeysImpl : public ApiKeys {
 std::optional<std::string> KeyOf(const HttpRequest& request) {
   const std::string_view authorization = request.Header("Authorization");
   if (StartsWithWord(authorization, "Bearer")) return std::string(authorization.substr(7));
-  if (StartsWithWord(authorization, "Basic")) return BasicPassword(authorization.substr(6));
+  if (StartsWithWord(authorization, "Basic")) {
+    if (IsFromAnotherSite(request)) return std::nullopt;
+    return BasicPassword(authorization.substr(6));
+  }
   if (const std::string_view key = request.Header("X-Api-Key"); !key.empty()) return std::string(key);
   return std::nullopt;
 }

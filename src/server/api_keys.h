@@ -29,7 +29,7 @@ class ApiKeys {
   virtual Status Reload() = 0;
   // Sets the request's key_id and is_admin. 401 or 403 where the route asks for more than it brings. A key comes as
   // "Authorization: Bearer KEY", "X-Api-Key: KEY", or as the password of "Authorization: Basic", which browsers ask
-  // for.
+  // for; a password is not taken from a page of another site, but to read.
   virtual std::optional<HttpResponse> Admit(const RouteInfo& route, HttpRequest& request) const = 0;
 };
 

@@ -165,7 +165,14 @@ TEST_F(RequestsTest, RoutesAskForTheirKeys) {
     }
     EXPECT_NE(status(route, "Authorization: Bearer secret\r\n"), "401");
     EXPECT_NE(status(route, "X-Api-Key: secret\r\n"), "401");
-    EXPECT_NE(status(route, "Authorization: Basic YW55Ym9keTpzZWNyZXQ=\r\n"), "401");
+    const std::string basic = "Authorization: Basic YW55Ym9keTpzZWNyZXQ=\r\n";
+    EXPECT_NE(status(route, basic), "401");
+    // A browser sends the password it knows for any page, but another site's may only read (and is not shown what).
+    EXPECT_NE(status(route, basic + "Origin: http://x\r\n"), "401");
+    EXPECT_NE(status(route, basic + "Sec-Fetch-Site: same-origin\r\nOrigin: http://proxy\r\n"), "401");
+    for (const char* other : {"Origin: http://evil\r\n", "Origin: null\r\n", "Sec-Fetch-Site: cross-site\r\n"}) {
+      EXPECT_EQ(status(route, basic + other) == "401", route.method != "GET") << other;
+    }
   }
   EXPECT_EQ(open, 3);
 }

@@ -1,7 +1,5 @@
 #include "server/ui/pages.h"
 
-#include <algorithm>
-
 namespace ingot::server {
 namespace {
 
@@ -23,7 +21,9 @@ HttpResponse Answer(const Asset& asset, const HttpRequest& request, const char* 
                                     {"Content-Security-Policy", policy},
                                     {"X-Content-Type-Options", "nosniff"},
                                     {"Referrer-Policy", "no-referrer"}}};
-  if (request.Header("If-None-Match") == asset.etag) {
+  // One or several tags, which a proxy that compresses marks as weak (W/"…").
+  const std::string_view known = request.Header("If-None-Match");
+  if (known == "*" || known.find(asset.etag) != std::string_view::npos) {
     response.status = 304;
     return response;
   }
@@ -41,12 +41,10 @@ void AddPage(Router& router, const std::string& path, const Asset& asset) {
 }  // namespace
 
 void AddPages(Router& router) {
-  const std::vector<Asset> assets = Assets();
-  const bool has_swagger = std::ranges::find(assets, "/docs/swagger-ui-bundle.js", &Asset::path) != assets.end();
-  for (const Asset& asset : assets) {
+  for (const Asset& asset : Assets()) {
     AddPage(router, std::string(asset.path), asset);
     if (asset.path == "/favicon.svg") AddPage(router, "/favicon.ico", asset);
-    if (asset.path == "/docs" && has_swagger) AddPage(router, "/", asset);
+    if (asset.path == "/docs") AddPage(router, "/", asset);
   }
 }
 

@@ -6,59 +6,86 @@ const element = (tag, properties = {}, ...children) => {
   return made;
 };
 
-// What the browser keeps: conversations of {id, name, messages: [{role, content, note}]}, settings, and the key.
+// What the browser keeps: conversations of {id, name, messages: [{role, content, model, note}]}, settings, and the key. A note says how an
+// answer went: {tokens, rate, first, cut} or {stopped}.
+const isConversation = (c) => c && typeof c.name === "string" && Array.isArray(c.messages) &&
+  c.messages.every((m) => m && typeof m.content === "string" && ["user", "assistant"].includes(m.role));
+const readJson = (text, otherwise) => {
+  try { return JSON.parse(text) ?? otherwise; } catch { return otherwise; }
+};
+const readConversations = (text) => {
+  const read = readJson(text, []);
+  return Array.isArray(read) ? read.filter(isConversation) : [];
+};
 const store = {
-  conversations: JSON.parse(localStorage.getItem("conversations") || "[]"),
-  current: localStorage.getItem("current") || "",
-  settings: JSON.parse(localStorage.getItem("settings") || "{}"),
+  conversations: readConversations(lasting.getItem("conversations")),
+  current: ofTab.getItem("current") || lasting.getItem("current") || "",
+  settings: readJson(lasting.getItem("settings"), {}),
   save() {
-    localStorage.setItem("conversations", JSON.stringify(this.conversations));
-    localStorage.setItem("current", this.current);
-    localStorage.setItem("settings", JSON.stringify(this.settings));
+    try {
+      ofTab.setItem("current", this.current);
+      lasting.setItem("current", this.current);
+      lasting.setItem("settings", JSON.stringify(this.settings));
+      lasting.setItem("conversations", JSON.stringify(this.conversations));
+    } catch { showError(word("efull")); }
   },
-  get key() { return sessionStorage.getItem("key") || localStorage.getItem("key") || ""; },
+  get key() { return ofTab.getItem("key") || lasting.getItem("key") || ""; },
   setKey(key, keep) {
-    sessionStorage.setItem("key", key);
-    if (keep && key) localStorage.setItem("key", key);
-    else localStorage.removeItem("key");
+    ofTab.setItem("key", key);
+    if (keep && key) lasting.setItem("key", key);
+    else lasting.removeItem("key");
   },
 };
 const newId = () => Date.now().toString(36) + Math.random().toString(36).slice(2, 8);
 const conversation = () => store.conversations.find((c) => c.id === store.current);
-let running = null; // {conversation, abort} of the answer under way
+const running = new Map(); // conversation → {message, abort, …} of the answer under way
 
-function begin() {
-  const fresh = store.conversations.find((c) => !c.messages.length) || { id: newId(), name: "", messages: [] };
-  if (!store.conversations.includes(fresh)) store.conversations.unshift(fresh);
-  store.current = fresh.id;
+function open(c) {
+  store.current = c.id;
   store.save();
+  showError("");
+  closeMenu();
   showAll();
+  toEnd();
+}
+function begin(name = "", messages = []) {
+  const fresh = store.conversations.find((c) => !c.messages.length) || { id: newId() };
+  store.conversations = [Object.assign(fresh, { name, messages }), ...store.conversations.filter((c) => c !== fresh)];
+  open(fresh);
   $("input").focus();
+}
+// Another tab has changed the conversations; those that are being answered here are newer here.
+function takeOver(text) {
+  const here = [...running.keys()], others = readConversations(text).filter((c) => !here.some((mine) => mine.id === c.id));
+  store.conversations = [...here, ...others];
+  if (conversation()) showAll();
+  else begin();
 }
 
 // --- the list of conversations
 function showList() {
   $("conversations").replaceChildren(...store.conversations.map((c) => {
-    const name = element("button", { className: "name", textContent: c.name || word("new") });
-    name.addEventListener("click", () => { store.current = c.id; store.save(); document.body.classList.remove("menu"); showAll(); });
+    const name = element("button", { className: "name", textContent: c.name || word("new"), title: c.name });
+    name.addEventListener("click", () => open(c));
     const rename = element("button", { className: "tool", textContent: "✎", title: word("rename") });
-    rename.addEventListener("click", () => { const given = prompt(word("rename_to"), c.name); if (given) { c.name = given; store.save(); showAll(); } });
+    rename.addEventListener("click", () => { const given = prompt(word("rename_to"), c.name); if (given) { c.name = given; store.save(); showList(); } });
     const remove = element("button", { className: "tool", textContent: "✕", title: word("remove") });
     remove.addEventListener("click", () => removeConversation(c));
-    for (const tool of [rename, remove]) tool.setAttribute("aria-label", tool.title);
+    for (const button of [rename, remove]) button.setAttribute("aria-label", button.title + ": " + name.textContent);
     const row = element("div", { className: "conversation" }, name, rename, remove);
-    if (c.id === store.current) row.setAttribute("aria-current", "true");
+    if (c.id === store.current) name.setAttribute("aria-current", "true");
     return row;
   }));
   $("title").textContent = conversation()?.name || "Ingot";
 }
 function removeConversation(c) {
   if (c.messages.length && !confirm(word("really"))) return;
-  if (running?.conversation === c) running.abort.abort();
+  running.get(c)?.abort.abort();
   store.conversations = store.conversations.filter((other) => other !== c);
-  if (store.current === c.id) store.current = store.conversations[0]?.id || "";
   store.save();
-  store.current ? showAll() : begin();
+  if (conversation()) showList();
+  else if (store.conversations.length) open(store.conversations[0]);
+  else begin();
 }
 
 // --- messages
@@ -67,31 +94,42 @@ function tool(label, action) {
   button.addEventListener("click", () => action(button));
   return button;
 }
-function messageNode(message, index) {
-  const body = element("div", { className: "body" });
-  if (message.role === "user") body.textContent = message.content;
+function noteText(note) {
+  if (note.stopped) return word("stopped");
+  return word("stats", note) + (note.cut ? " · " + word("cut") : "");
+}
+function messageNode(message, isLast) {
+  const isUser = message.role === "user", body = element("div", { className: "body" });
+  if (isUser) body.textContent = message.content;
   else body.append(...Markdown.render(message.content));
   const tools = element("div", { className: "tools" }, tool("copy", (button) => copyText(message.content, button)));
-  if (message.role === "user") tools.append(tool("edit", () => edit(index)));
-  else if (index === conversation().messages.length - 1) tools.append(tool("regenerate", regenerate));
-  if (message.note) tools.append(element("span", { className: "note", textContent: message.note }));
-  const who = message.role === "user" ? word("you") : message.model || "Ingot";
-  return element("article", { className: "message " + message.role }, element("div", { className: "who", textContent: who }), body, tools);
+  if (isUser) tools.append(tool("edit", () => edit(message)));
+  if (isLast) tools.append(tool(isUser ? "retry" : "regenerate", regenerate));
+  if (message.note) tools.append(element("span", { className: "note", textContent: noteText(message.note) }));
+  const who = element("div", { className: "who", textContent: isUser ? word("you") : message.model || "Ingot" });
+  return element("article", { className: "message " + message.role }, who, body, tools);
+}
+// Messages are drawn once, and again only when something about them has changed: a long conversation stays quick.
+const drawn = new WeakMap(); // message → {node, as}
+function drawnOnce(message, isLast) {
+  const run = running.get(conversation());
+  if (run?.message === message) return run.node;
+  const as = [language, isLast, JSON.stringify(message.note), message.content].join();
+  if (drawn.get(message)?.as !== as) drawn.set(message, { node: messageNode(message, isLast), as });
+  return drawn.get(message).node;
 }
 function showMessages() {
-  const messages = conversation()?.messages || [];
-  $("messages").replaceChildren(...(messages.length ? messages.map(messageNode) : [element("p", { className: "empty", textContent: word("empty") })]));
-  $("messages").scrollTop = $("messages").scrollHeight;
-}
-// The last message alone: a long conversation is not drawn anew for every token.
-function showLast(waiting) {
   const pane = $("messages"), messages = conversation()?.messages || [];
-  const atEnd = pane.scrollHeight - pane.scrollTop - pane.clientHeight < 60;
-  const made = messageNode(messages[messages.length - 1], messages.length - 1);
-  if (waiting) { made.querySelector(".body").classList.add("waiting"); made.querySelector(".tools").remove(); }
-  pane.lastElementChild.replaceWith(made);
-  if (atEnd) pane.scrollTop = pane.scrollHeight;
+  const nodes = messages.map((message, i) => drawnOnce(message, i === messages.length - 1));
+  if (!nodes.length) nodes.push(element("p", { className: "empty", textContent: word("empty") }));
+  nodes.forEach((node, i) => {
+    if (pane.children[i] !== node) pane.insertBefore(node, pane.children[i] || null);
+  });
+  while (pane.children.length > nodes.length) pane.lastElementChild.remove();
 }
+const isAtEnd = () => $("messages").scrollHeight - $("messages").scrollTop - $("messages").clientHeight < 60;
+function toEnd() { $("messages").scrollTop = $("messages").scrollHeight; }
+
 function showAll() {
   for (const made of document.querySelectorAll("[data-word]")) made.textContent = word(made.dataset.word);
   for (const made of document.querySelectorAll("[data-title]")) { made.title = word(made.dataset.title); made.setAttribute("aria-label", made.title); }
@@ -101,41 +139,60 @@ function showAll() {
   showList();
   showMessages();
   showRunning();
-  showError("");
 }
 function showRunning() {
-  const here = running !== null && running.conversation === conversation();
+  const here = running.has(conversation());
   $("send").hidden = here;
   $("stop").hidden = !here;
+  $("messages").setAttribute("aria-busy", here); // read out once, when it is whole
 }
 function showError(text) {
   $("error").textContent = text;
   $("error").hidden = !text;
 }
 
-function edit(index) {
-  if (running) return;
-  const c = conversation(), area = element("textarea", { value: c.messages[index].content, rows: 4 });
-  const save = tool("save", () => { c.messages.length = index; send(area.value); });
-  const row = element("div", { className: "tools" }, save, tool("cancel", showMessages));
-  $("messages").children[index].replaceChildren(area, row);
+// Asks again from a message on: here, where what follows it goes, or in a conversation of its own.
+function edit(message) {
+  const c = conversation(), at = c.messages.indexOf(message), node = $("messages").children[at];
+  if (running.has(c)) return;
+  const area = element("textarea", { value: message.content, rows: 4 });
+  area.setAttribute("aria-label", word("edit"));
+  const cancel = () => { drawn.delete(message); showMessages(); };
+  const save = () => {
+    if (!area.value.trim()) return;
+    c.messages.length = at;
+    send(area.value);
+  };
+  const fork = () => {
+    if (!area.value.trim()) return;
+    drawn.delete(message);
+    begin(c.name, c.messages.slice(0, at).map((m) => ({ ...m })));
+    send(area.value);
+  };
+  area.addEventListener("keydown", (event) => {
+    if (event.isComposing || event.keyCode === 229) return;
+    if (event.key === "Escape") cancel();
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
+  });
+  node.replaceChildren(area, element("div", { className: "tools" }, tool("save", save), tool("fork", fork), tool("cancel", cancel)));
   area.focus();
 }
 function regenerate() {
   const c = conversation();
-  if (running || !c.messages.length) return;
+  if (running.has(c) || !c.messages.length) return;
   if (c.messages[c.messages.length - 1].role === "assistant") c.messages.pop();
   answer(c);
 }
 
 // --- asking the server
+const NUMBERS = ["temperature", "top_p", "top_k", "max_tokens", "repetition_penalty", "presence_penalty", "frequency_penalty", "seed"];
 function requestBody(c) {
   const s = store.settings;
   const messages = c.messages.filter((m) => m.content).map(({ role, content }) => ({ role, content }));
   if (s.system) messages.unshift({ role: "system", content: s.system });
-  const body = { model: s.model || "", messages, stream: true, stream_options: { include_usage: true } };
-  if (!body.model) delete body.model;
-  for (const name of ["temperature", "top_p", "top_k", "max_tokens", "repetition_penalty", "seed"]) {
+  const body = { messages, stream: true, stream_options: { include_usage: true } };
+  if (s.model) body.model = s.model;
+  for (const name of NUMBERS) {
     if (s[name] !== undefined && s[name] !== "") body[name] = Number(s[name]);
   }
   const stop = (s.stop || "").split("|").filter(Boolean);
@@ -154,12 +211,12 @@ async function explain(response) {
   return (error.code === "context_length_exceeded" ? word("elong") : "") + (error.message || response.statusText);
 }
 
-async function stream(c, message, abort) {
+async function stream(c, run) {
+  const message = run.message, began = performance.now();
   const response = await fetch("/v1/chat/completions", {
-    method: "POST", headers: { "Content-Type": "application/json", ...authorization() }, body: JSON.stringify(requestBody(c)), signal: abort.signal,
+    method: "POST", headers: { "Content-Type": "application/json", ...authorization() }, body: JSON.stringify(requestBody(c)), signal: run.abort.signal,
   });
-  if (!response.ok) throw new Error(await explain(response));
-  const began = performance.now();
+  if (!response.ok) throw Object.assign(new Error(await explain(response)), { status: response.status });
   let first = 0, last = 0, usage = null, finish = "", done = false, failed = "";
   const events = new EventReader((data) => {
     if (data === "[DONE]") { done = true; return; }
@@ -178,49 +235,70 @@ async function stream(c, message, abort) {
   const reader = response.body.getReader();
   for (let piece; !(piece = await reader.read()).done; ) {
     events.push(piece.value);
-    if (c === conversation()) showLast(true);
+    run.frame ||= requestAnimationFrame(() => grow(c, run));
   }
   if (failed || !done) throw new Error(failed || word("ecut"));
   const tokens = usage ? usage.completion_tokens : 0, seconds = (last - first) / 1000;
-  message.note = word("stats", { tokens, rate: seconds > 0 ? ((tokens - 1) / seconds).toFixed(1) : "–", first: ((first - began) / 1000).toFixed(2) });
-  if (finish === "length") message.note += " · " + word("cut");
+  const rate = seconds > 0 ? ((tokens - 1) / seconds).toFixed(1) : "–";
+  message.note = { tokens, rate, first: first ? ((first - began) / 1000).toFixed(2) : "–", cut: finish === "length" };
+}
+// At most once a frame, however fast the words come.
+function grow(c, run) {
+  run.frame = 0;
+  const follow = c === conversation() && isAtEnd();
+  run.who.textContent = run.message.model || "Ingot";
+  run.text.update(run.message.content);
+  if (follow) toEnd();
+}
+function startRun(c) {
+  const message = { role: "assistant", content: "" };
+  const who = element("div", { className: "who", textContent: "Ingot" }), body = element("div", { className: "body waiting" });
+  const node = element("article", { className: "message assistant" }, who, body);
+  const run = { message, who, node, text: new Markdown.Growing(body), abort: new AbortController(), frame: 0 };
+  c.messages.push(message);
+  running.set(c, run);
+  return run;
 }
 
 async function answer(c) {
-  const message = { role: "assistant", content: "" };
-  c.messages.push(message);
-  running = { conversation: c, abort: new AbortController() };
+  const run = startRun(c);
+  let problem = null;
+  showError("");
   showAll();
-  showLast(true);
+  toEnd();
   try {
-    await stream(c, message, running.abort);
+    await stream(c, run);
   } catch (error) {
-    if (error.name === "AbortError") message.note = word("stopped");
-    else showErrorOf(c, error instanceof TypeError ? word("egone") : error.message);
-    if (!message.content) c.messages.pop();
+    if (run.abort.signal.aborted) run.message.note = { stopped: true };
+    else problem = error;
+    if (!run.message.content) c.messages.pop();
   }
-  running = null;
+  cancelAnimationFrame(run.frame);
+  running.delete(c);
   store.save();
   if (c !== conversation()) return;
-  const said = $("error").textContent;
+  const follow = isAtEnd();
   showAll();
-  showError(said);
-  $("input").focus();
+  if (problem) tell(problem);
+  if (follow) toEnd();
+  // Nobody's keyboard springs up on a phone, and nobody is torn away from elsewhere.
+  if (document.activeElement === document.body && matchMedia("(pointer: fine)").matches) $("input").focus();
 }
-function showErrorOf(c, text) {
-  if (c === conversation()) showError(text);
+function tell(error) {
+  showError(error instanceof TypeError ? word("egone") : error.message);
+  if (error.status === 401) openSettings().then(() => $("s-key").focus());
 }
 function send(text) {
-  if (running || !text.trim()) return;
   const c = conversation();
+  if (running.has(c) || !text.trim()) return;
   c.messages.push({ role: "user", content: text });
-  if (!c.name) c.name = text.trim().slice(0, 40);
+  c.name ||= text.trim().replace(/\s+/g, " ").slice(0, 60);
   store.save();
   answer(c);
 }
 
 // --- settings
-const FIELDS = ["model", "system", "temperature", "top_p", "top_k", "max_tokens", "repetition_penalty", "seed", "stop"];
+const FIELDS = ["model", "system", ...NUMBERS, "stop"];
 async function openSettings() {
   try {
     const response = await fetch("/v1/models", { headers: authorization() });
@@ -229,8 +307,8 @@ async function openSettings() {
   } catch { /* the list stays as it was */ }
   for (const field of FIELDS) if (store.settings[field] !== undefined) $("s-" + field).value = store.settings[field];
   $("s-key").value = store.key;
-  $("s-keep-key").checked = localStorage.getItem("key") !== null;
-  $("settings").showModal();
+  $("s-keep-key").checked = lasting.getItem("key") !== null;
+  if (!$("settings").open) $("settings").showModal();
 }
 function closeSettings() {
   for (const field of FIELDS) store.settings[field] = $("s-" + field).value;
@@ -248,16 +326,20 @@ function exportAll() {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
-const isConversation = (c) => c && typeof c.name === "string" && Array.isArray(c.messages) &&
-  c.messages.every((m) => m && typeof m.content === "string" && ["user", "assistant"].includes(m.role));
+const NOTES = { tokens: Number, rate: String, first: String, cut: Boolean, stopped: Boolean };
+const cleanNote = (note) => Object.fromEntries(Object.entries(NOTES).filter(([name]) => name in note).map(([name, as]) => [name, as(note[name])]));
+function cleanMessage({ role, content, model, note }) {
+  const message = { role, content };
+  if (typeof model === "string") message.model = model;
+  if (note && typeof note === "object") message.note = cleanNote(note);
+  return message;
+}
 async function importAll(file) {
   try {
     const read = JSON.parse(await file.text());
     if (!Array.isArray(read.conversations) || !read.conversations.every(isConversation)) throw new Error();
-    store.conversations.unshift(...read.conversations.map((c) => ({ id: newId(), name: c.name, messages: c.messages.map(({ role, content, note }) => ({ role, content, note: note ? String(note) : "" })) })));
-    store.current = store.conversations[0].id;
-    store.save();
-    showAll();
+    store.conversations.unshift(...read.conversations.map((c) => ({ id: newId(), name: c.name, messages: c.messages.map(cleanMessage) })));
+    if (store.conversations.length) open(store.conversations[0]);
   } catch { showError(word("ebad")); }
 }
 
@@ -273,22 +355,31 @@ input.addEventListener("keydown", (event) => {
 });
 $("composer").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (running) return;
+  if (running.has(conversation())) return;
   const text = input.value;
   input.value = "";
   fit();
   send(text);
 });
-$("stop").addEventListener("click", () => running?.abort.abort());
-$("new").addEventListener("click", () => { document.body.classList.remove("menu"); begin(); });
-$("menu").addEventListener("click", () => document.body.classList.toggle("menu"));
-document.querySelector("main").addEventListener("click", (event) => { if (event.target.id !== "menu") document.body.classList.remove("menu"); });
-$("language").addEventListener("click", () => { language = language === "zh" ? "en" : "zh"; localStorage.setItem("language", language); showAll(); });
+$("stop").addEventListener("click", () => running.get(conversation())?.abort.abort());
+function openMenu(isOpen) {
+  document.body.classList.toggle("menu", isOpen);
+  $("menu").setAttribute("aria-expanded", isOpen);
+}
+function closeMenu() { openMenu(false); }
+$("new").addEventListener("click", () => begin());
+$("menu").addEventListener("click", () => openMenu(!document.body.classList.contains("menu")));
+document.querySelector("main").addEventListener("click", (event) => { if (event.target.id !== "menu") closeMenu(); });
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") closeMenu(); });
+$("language").addEventListener("click", () => { language = language === "zh" ? "en" : "zh"; lasting.setItem("language", language); showAll(); });
 $("open-settings").addEventListener("click", openSettings);
 $("settings").addEventListener("close", closeSettings);
 $("reset").addEventListener("click", resetSettings);
 $("export").addEventListener("click", exportAll);
 $("import").addEventListener("click", () => $("import-file").click());
 $("import-file").addEventListener("change", (event) => { if (event.target.files[0]) importAll(event.target.files[0]); event.target.value = ""; });
+window.addEventListener("storage", (event) => { if (event.key === "conversations") takeOver(event.newValue); });
+window.addEventListener("pagehide", () => { if (running.size) store.save(); });
 
-conversation() ? showAll() : begin();
+if (conversation()) open(conversation());
+else begin();
