@@ -82,7 +82,6 @@ class WebTest(unittest.TestCase):
         self.assertRegex(self.texts(".note")[-1], r"\d+ tokens, [\d.–]+ tok/s, first after [\d.]+ s")
         self.assertEqual(self.texts(".message.user .body"), ["What is the capital of France?"])
         self.assertEqual(self.find("#title").text, "What is the capital of France?")
-        self.screenshot("chat")
         self.find(".message.assistant .tools button:nth-of-type(2)").click()  # regenerate
         self.until(lambda: not self.texts(".note"))
         self.assertEqual(self.answered(), "The capital of France is Paris.")
@@ -160,6 +159,22 @@ class WebTest(unittest.TestCase):
         self.ask("Hi")
         self.answered()
         self.assertEqual(len(self.driver.execute_script("return JSON.parse(localStorage.getItem('conversations'))")), 2)
+
+    def test_pictures(self) -> None:
+        if not SCREENSHOTS:
+            self.skipTest("for the documentation: --screenshots FOLDER")
+        self.driver.set_window_size(1200, 900)
+        self.set(temperature=0, max_tokens=300)
+        self.ask("Give me three tips to sleep well.")
+        self.answered()
+        self.find("#new").click()
+        for i, text in enumerate(("What is the capital of France?", "Write a Python function that says hello.")):
+            self.ask(text)
+            self.until(lambda i=i: len(self.texts(".message.assistant .note")) > i)
+        ActionChains(self.driver).move_to_element(self.find("#title")).perform()
+        self.screenshot("chat")
+        self.find("#language").click()
+        self.screenshot("chat-zh")
 
     def test_settings(self) -> None:
         self.find("#open-settings").click()
@@ -301,7 +316,6 @@ class WebTest(unittest.TestCase):
         self.assertEqual(self.driver.execute_script("return document.documentElement.lang"), "zh-CN")
         self.ask("What is the capital of France?")
         self.answered()
-        self.screenshot("chat-zh")
         self.find("#language").click()
         self.assertEqual(self.find("#send").text, "Send")
 
@@ -407,9 +421,9 @@ class KeyTest(unittest.TestCase):
 
     def swagger_with_a_key(self, driver: webdriver.Chrome, url: str) -> None:
         driver.get(url.replace("http://", "http://anybody:secret@") + "/docs")  # it asks anew after a refusal
-        driver.get(url + "/docs#/OpenAI/get_v1_models")
+        driver.get(url + "/docs#/Models/get_v1_models")
         wait = WebDriverWait(driver, PATIENCE)
-        block = "#operations-OpenAI-get_v1_models "
+        block = "#operations-Models-get_v1_models "
 
         def click(selector: str) -> None:
             wait.until(lambda d: d.find_elements(By.CSS_SELECTOR, selector))
@@ -424,7 +438,7 @@ class KeyTest(unittest.TestCase):
             if status == "401":
                 click(block + ".try-out__btn")
             click(block + ".execute")
-            column = block + ".live-responses-table .response-col_status"
+            column = block + ".live-responses-table tbody .response-col_status"
             wait.until(lambda d, status=status: d.execute_script("return document.querySelector(arguments[0])?.innerText || ''", column).startswith(status))
             if status == "401":
                 click(".btn.authorize")
