@@ -68,8 +68,8 @@ bool StartsWithWord(std::string_view text, std::string_view word) {
   return true;
 }
 
-// Browsers send a password they know with whatever page asks, also somebody else's, which could so act in a person's name.
-// Reading is harmless: that page is not shown the answer.
+// Browsers send a password they know with whatever page asks, also somebody else's, which could so act in a person's
+// name. Reading is harmless: that page is not shown the answer.
 bool IsFromAnotherSite(const HttpRequest& request) {
   if (request.method == "GET" || request.method == "HEAD") return false;
   if (const std::string_view site = request.Header("Sec-Fetch-Site"); !site.empty()) {
