@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -103,6 +104,8 @@ void AddSamplingFlags(Flags& flags, SamplingFlags* sampling) {
   flags.Add("--max-tokens", &sampling->max_tokens, "longest answer; default: what the context leaves");
   flags.Add("--min-tokens", &sampling->min_tokens, "no end before so many tokens");
   flags.Add("--stop", &sampling->stop, "end before this string; may be repeated");
+  flags.Add("--logit-bias", &sampling->logit_bias, "ID=VALUE: added to a token's logit, -100…100; may be repeated");
+  flags.Add("--bad-words", &sampling->bad_words, "a text that must not come out; may be repeated");
   flags.Add("--ignore-eos", &sampling->ignore_eos, "go on after the model ends its answer");
   flags.Add("--keep-special-tokens", &sampling->keep_special_tokens, "print special tokens too");
 }
@@ -111,7 +114,32 @@ void AddAnswerFlags(Flags& flags, SamplingFlags* sampling) {
   flags.Add("--n", &sampling->n, "answers to the same prompt");
   flags.Add("--logprobs", &sampling->logprobs,
             "with --json: log probabilities, with so many alternatives a token (0…20)");
+  flags.Add("--prompt-logprobs", &sampling->prompt_logprobs, "with --json: the same for the prompt's tokens");
+  flags.Add("--deadline", &sampling->deadline, "seconds after which the answer ends with an error");
 }
+
+namespace {
+
+// "ID=VALUE" each.
+Status ParseLogitBias(const std::vector<std::string>& texts, llm::SamplingParams* sampling) {
+  for (const std::string& text : texts) {
+    const size_t sign = std::min(text.find('='), text.size());
+    const char* const end = text.data() + text.size();
+    int32_t id = 0;
+    double value = 0;
+    const auto [id_end, id_error] = std::from_chars(text.data(), text.data() + sign, id);
+    const bool has_id = id_error == std::errc() && id_end == text.data() + sign && sign < text.size();
+    const char* const begin = has_id ? text.data() + sign + 1 : end;
+    const auto [value_end, value_error] = std::from_chars(begin, end, value);
+    if (!has_id || value_error != std::errc() || value_end != end) {
+      return InvalidArgument("--logit-bias '{}' is not ID=VALUE, as in 42=-100", text);
+    }
+    sampling->logit_bias.emplace_back(id, value);
+  }
+  return {};
+}
+
+}  // namespace
 
 Status ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request* request) {
   llm::SamplingParams& sampling = request->sampling;
@@ -127,6 +155,12 @@ Status ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Reque
   if (flags.n < 1 || flags.n > 128) return InvalidArgument("--n {} is outside 1…128", flags.n);
   if (flags.logprobs && (*flags.logprobs < 0 || *flags.logprobs > 20))
     return InvalidArgument("--logprobs {} is outside 0…20", *flags.logprobs);
+  if (flags.prompt_logprobs && (*flags.prompt_logprobs < 0 || *flags.prompt_logprobs > 20))
+    return InvalidArgument("--prompt-logprobs {} is outside 0…20", *flags.prompt_logprobs);
+  INGOT_RETURN_IF_ERROR(ParseLogitBias(flags.logit_bias, &sampling));
+  request->bad_words = flags.bad_words;
+  request->deadline_seconds = flags.deadline;
+  if (flags.prompt_logprobs) request->prompt_logprobs = static_cast<int>(*flags.prompt_logprobs);
   request->max_tokens = flags.max_tokens;
   request->min_tokens = flags.min_tokens;
   request->n = static_cast<int>(flags.n);

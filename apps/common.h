@@ -27,12 +27,13 @@ struct SamplingFlags {
   std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   std::optional<int64_t> top_k, seed, max_tokens;
   int64_t min_tokens = 0, n = 1;
-  std::vector<std::string> stop;
-  std::optional<int64_t> logprobs;
+  std::vector<std::string> stop, logit_bias, bad_words;
+  std::optional<int64_t> logprobs, prompt_logprobs;
+  std::optional<double> deadline;
   bool ignore_eos = false, keep_special_tokens = false;
 };
 void AddSamplingFlags(Flags& flags, SamplingFlags* sampling);
-// --n and --logprobs: what makes sense for one prompt and not for a conversation.
+// --n, --logprobs and such: what makes sense for one prompt and not for a conversation.
 void AddAnswerFlags(Flags& flags, SamplingFlags* sampling);
 // Over the model's own defaults.
 Status ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request* request);

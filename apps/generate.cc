@@ -23,7 +23,23 @@ void AppendToken(std::string& out, const llm::TokenLogprob& token) {
   AppendJsonNumber(out, token.logprob);
 }
 
-void AppendChoice(std::string& out, const llm::Choice& choice, bool with_logprobs) {
+void AppendTokens(std::string& out, const char* name, const std::vector<llm::TokenInfo>& tokens) {
+  out += fmt::format(R"(,"{}":[)", name);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (i > 0) out += ',';
+    AppendToken(out, tokens[i].chosen);
+    out += R"(,"top":[)";
+    for (size_t j = 0; j < tokens[i].top.size(); ++j) {
+      if (j > 0) out += ',';
+      AppendToken(out, tokens[i].top[j]);
+      out += '}';
+    }
+    out += "]}";
+  }
+  out += ']';
+}
+
+void AppendChoice(std::string& out, const llm::Choice& choice, const llm::Request& request) {
   out += R"({"text":)";
   AppendJsonString(out, choice.text);
   out += fmt::format(R"(,"token_ids":[{}],"finish_reason":"{}")", fmt::join(choice.token_ids, ","),
@@ -32,29 +48,16 @@ void AppendChoice(std::string& out, const llm::Choice& choice, bool with_logprob
     out += R"(,"stop_reason":)";
     AppendJsonString(out, choice.stop_reason);
   }
-  if (with_logprobs) {
-    out += R"(,"logprobs":[)";
-    for (size_t i = 0; i < choice.logprobs.size(); ++i) {
-      if (i > 0) out += ',';
-      AppendToken(out, choice.logprobs[i].chosen);
-      out += R"(,"top":[)";
-      for (size_t j = 0; j < choice.logprobs[i].top.size(); ++j) {
-        if (j > 0) out += ',';
-        AppendToken(out, choice.logprobs[i].top[j]);
-        out += '}';
-      }
-      out += "]}";
-    }
-    out += ']';
-  }
+  if (request.logprobs) AppendTokens(out, "logprobs", choice.logprobs);
+  if (request.prompt_logprobs) AppendTokens(out, "prompt_logprobs", choice.prompt_logprobs);
   out += '}';
 }
 
-void PrintJson(const llm::Answer& answer, bool with_logprobs) {
+void PrintJson(const llm::Answer& answer, const llm::Request& request) {
   std::string out = R"({"choices":[)";
   for (size_t i = 0; i < answer.choices.size(); ++i) {
     if (i > 0) out += ',';
-    AppendChoice(out, answer.choices[i], with_logprobs);
+    AppendChoice(out, answer.choices[i], request);
   }
   out += fmt::format(
       R"(],"usage":{{"prompt_tokens":{},"completion_tokens":{}}},"timings":{{"prefill_seconds":{:.6f},"decode_seconds":{:.6f}}}}})",
@@ -85,7 +88,7 @@ Status Stream(llm::Llm& llm, const llm::Request& request) {
 Status PrintAnswers(llm::Llm& llm, const llm::Request& request, bool json) {
   INGOT_ASSIGN_OR_RETURN(const auto answer, llm.Generate(request));
   if (json) {
-    PrintJson(answer, request.logprobs.has_value());
+    PrintJson(answer, request);
     return {};
   }
   for (size_t i = 0; i < answer.choices.size(); ++i) fmt::print("[{}] {}\n", i, answer.choices[i].text);
@@ -94,6 +97,8 @@ Status PrintAnswers(llm::Llm& llm, const llm::Request& request, bool json) {
 
 Status Generate(const GenerateFlags& flags) {
   if (flags.sampling.logprobs && !flags.json) return InvalidArgument("--logprobs is shown with --json only");
+  if (flags.sampling.prompt_logprobs && !flags.json)
+    return InvalidArgument("--prompt-logprobs is shown with --json only");
   llm::Request request;
   std::string prompt = flags.prompt.value_or("-");
   if (prompt == "-") {

@@ -54,6 +54,27 @@ class Generate(CliTest):
             self.assertEqual(len(token["top"]), 2)
             self.assertEqual(token["top"][0]["id"], token["id"])  # greedy takes the likeliest
 
+    def test_biases_and_bad_words(self) -> None:
+        first = self.generate(*GREEDY)["choices"][0]["token_ids"][0]
+        self.assertNotEqual(self.generate(*GREEDY, "--logit-bias", f"{first}=-100")["choices"][0]["token_ids"][0], first)
+        self.assertEqual(set(self.generate("--temperature", "0", "--max-tokens", "3", "--logit-bias", "30=100")["choices"][0]["token_ids"]), {30})
+        self.assertNotIn("Paris", self.generate(*GREEDY, "--bad-words", "Paris")["choices"][0]["text"])
+        for value in ("x=1", "30", "30=", "=1", "30=1x", "30=101", "-1=1", "99999999=1"):
+            self.assertRegex(self.error("generate", "smollm2", "-p", "x", f"--logit-bias={value}"), "logit.bias")
+
+    def test_the_prompts_log_probabilities(self) -> None:
+        answer = self.generate(*GREEDY, "--prompt-logprobs", "2")
+        told = answer["choices"][0]["prompt_logprobs"]
+        self.assertEqual(len(told), answer["usage"]["prompt_tokens"])
+        self.assertEqual((told[0]["logprob"], told[0]["top"]), (0, []))
+        self.assertTrue(all(token["logprob"] < 0 and len(token["top"]) == 2 for token in told[1:]))
+        self.assertIn("--json", self.error("generate", "smollm2", "-p", "x", "--prompt-logprobs", "1"))
+
+    def test_a_deadline_is_an_error(self) -> None:
+        done = run("generate", "smollm2", "-p", QUESTION, "--ignore-eos", "--max-tokens", "8000", "--deadline", "0.3")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("deadline", done.stderr)
+
     def test_draws_follow_the_seed(self) -> None:
         options = ("--temperature", "1.5", "--max-tokens", "12")
         first, again, other = (self.generate(*options, "--seed", seed)["choices"] for seed in ("1", "1", "2"))
