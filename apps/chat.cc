@@ -1,17 +1,13 @@
-// ingot chat MODEL
+// ingot chat MODEL, ingot chat http://HOST:PORT
 #include <boost/json/serialize.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <thread>
 
 #include "base/json.h"
 #include "base/mapped_file.h"
-#include "chat/chat_template.h"
-#include "common.h"
+#include "chat_backend.h"
 #include "line_reader.h"
-#include "llm/checks.h"
-#include "tokenizer/tokenizer.h"
 
 namespace ingot::cli {
 namespace {
@@ -32,13 +28,17 @@ constexpr const char* kHelp = R"(Type a message, or
 struct ChatFlags {
   ModelFlags model;
   SamplingFlags sampling;
+  ServerFlags server;
 };
 
 // A conversation at the terminal: messages, settings and the commands that change them.
 class Conversation {
  public:
-  // `request`: what every answer is drawn with.
-  Conversation(llm::Llm& llm, llm::Request request) : llm_(llm), request_(std::move(request)) {}
+  // `settings`: what every answer is drawn with, which `backend` has taken. `system`: a message that comes first.
+  Conversation(ChatBackend& backend, SamplingFlags settings, std::string system)
+      : backend_(backend), settings_(std::move(settings)), system_(std::move(system)) {
+    Clear();
+  }
 
   // False: the user wants to leave.
   bool Handle(std::string line) {
@@ -105,38 +105,30 @@ class Conversation {
   }
 
   Status Set(const std::string& argument) {
-    llm::SamplingParams& sampling = request_.sampling;
     const size_t space = argument.find(' ');
     const std::string name = argument.substr(0, space);
     if (name.empty()) {
-      fmt::print(
-          "temperature {}  top_k {}  top_p {}  min_p {}  repetition_penalty {}  presence_penalty {}  frequency_penalty "
-          "{}  seed {}  max_tokens {}\n",
-          sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p, sampling.repetition_penalty,
-          sampling.presence_penalty, sampling.frequency_penalty,
-          sampling.seed ? std::to_string(*sampling.seed) : "fresh",
-          request_.max_tokens ? std::to_string(*request_.max_tokens) : "all");
+      fmt::print("{}\n", backend_.Settings());
       return {};
     }
     const std::string text = space == std::string::npos ? "" : argument.substr(space + 1);
-    llm::Request changed = request_;
+    SamplingFlags changed = settings_;
     INGOT_RETURN_IF_ERROR(SetNumber(name, text, &changed));
-    changed.messages.clear();
-    changed.prompt = "";  // a request has one or the other
-    INGOT_RETURN_IF_ERROR(llm::CheckRequest(changed, llm_.tokenizer().vocab_size()));
-    changed.prompt.reset();
-    request_ = std::move(changed);
+    INGOT_RETURN_IF_ERROR(backend_.Use(changed));
+    settings_ = std::move(changed);
     return {};
   }
 
-  static Status SetNumber(const std::string& name, const std::string& text, llm::Request* request) {
-    llm::SamplingParams& sampling = request->sampling;
-    const std::pair<const char*, double*> numbers[] = {{"temperature", &sampling.temperature},
-                                                       {"top_p", &sampling.top_p},
-                                                       {"min_p", &sampling.min_p},
-                                                       {"repetition_penalty", &sampling.repetition_penalty},
-                                                       {"presence_penalty", &sampling.presence_penalty},
-                                                       {"frequency_penalty", &sampling.frequency_penalty}};
+  static Status SetNumber(const std::string& name, const std::string& text, SamplingFlags* settings) {
+    const std::pair<const char*, std::optional<double>*> numbers[] = {
+        {"temperature", &settings->temperature},
+        {"top_p", &settings->top_p},
+        {"min_p", &settings->min_p},
+        {"repetition_penalty", &settings->repetition_penalty},
+        {"presence_penalty", &settings->presence_penalty},
+        {"frequency_penalty", &settings->frequency_penalty}};
+    const std::pair<const char*, std::optional<int64_t>*> integers[] = {
+        {"top_k", &settings->top_k}, {"seed", &settings->seed}, {"max_tokens", &settings->max_tokens}};
     char* end = nullptr;
     for (const auto& [known, target] : numbers) {
       if (name != known) continue;
@@ -144,20 +136,15 @@ class Conversation {
       if (text.empty() || *end != '\0') return InvalidArgument("/set {}: '{}' is no number", name, text);
       return {};
     }
-    if (name != "top_k" && name != "seed" && name != "max_tokens")
-      return InvalidArgument("/set {}: no such setting; /help lists them", name);
-    errno = 0;
-    const int64_t value = std::strtoll(text.c_str(), &end, 10);
-    if (text.empty() || *end != '\0' || errno != 0)
-      return InvalidArgument("/set {}: '{}' is no whole number", name, text);
-    if (name == "top_k") {
-      sampling.top_k = value;
-    } else if (name == "seed") {
-      sampling.seed = static_cast<uint64_t>(value);
-    } else {
-      request->max_tokens = value;
+    for (const auto& [known, target] : integers) {
+      if (name != known) continue;
+      errno = 0;
+      *target = std::strtoll(text.c_str(), &end, 10);
+      if (text.empty() || *end != '\0' || errno != 0)
+        return InvalidArgument("/set {}: '{}' is no whole number", name, text);
+      return {};
     }
-    return {};
+    return InvalidArgument("/set {}: no such setting; /help lists them", name);
   }
 
   Status Save(const std::string& path) {
@@ -195,71 +182,61 @@ class Conversation {
 
   // Streams the answer to the messages and keeps it. False: there was none.
   bool Answer() {
-    request_.messages = messages_;
     const InterruptGuard interrupt;
-    std::string text;
-    llm::Event last;
-    std::atomic<bool> done = false;
-    auto handle = llm_.Submit(request_, [&](const llm::Event& event) {
-      std::fwrite(event.text.data(), 1, event.text.size(), stdout);
+    const auto answer = backend_.Answer(messages_, interrupt, [this](std::string_view text, bool is_reasoning) {
+      Dim(is_reasoning);
+      std::fwrite(text.data(), 1, text.size(), stdout);
       std::fflush(stdout);
-      text += event.text;
-      if (event.finish) {
-        last = event;
-        done = true;
-      }
+      wrote_ = true;
     });
-    if (!handle) {
-      const bool is_full = handle.error().code() == Code::kTooLong;
-      fmt::print(stderr, "{}{}\n", handle.error().message(), is_full ? " /clear begins anew." : "");
+    Dim(false);
+    if (std::exchange(wrote_, false) || answer) fmt::print("\n");
+    if (!answer) {
+      const bool is_full = answer.error().code() == Code::kTooLong;
+      fmt::print(stderr, "{}{}\n", answer.error().message(), is_full ? " /clear begins anew." : "");
       return false;
     }
-    while (!done && !interrupt.interrupted())
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));  // a signal handler can only set a flag
-    if (!done) (*handle)->Cancel();
-    (*handle)->Wait();
-    fmt::print("\n");
-    if (last.finish == llm::FinishReason::kError) {
-      fmt::print(stderr, "{}\n", last.error.message());
-      return false;
-    }
-    PrintSpeed(last);
-    messages_.push_back({{"role", "assistant"}, {"content", text}});
+    PrintSpeed(*answer);
+    messages_.push_back({{"role", "assistant"}, {"content", answer->text}});
     return true;
   }
 
-  static void PrintSpeed(const llm::Event& last) {
+  // Reasoning is shown in grey, where there are colours.
+  void Dim(bool dim) {
+    if (std::exchange(dim_, dim) != dim && UseColor()) fmt::print("{}", dim ? "\033[2m" : "\033[0m");
+  }
+
+  void PrintSpeed(const ChatAnswer& answer) {
     const auto rate = [](int64_t tokens, double seconds) {
       return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
     };
-    const char* dim = UseColor() ? "\033[2m" : "";
-    const char* plain = UseColor() ? "\033[0m" : "";
-    fmt::print("{}[prompt {} tokens, {:.1f} tok/s · answer {} tokens, {:.1f} tok/s · {}]{}\n", dim,
-               last.usage.prompt_tokens,
-               rate(last.usage.prompt_tokens - last.usage.cached_tokens, last.timings.prefill_seconds),
-               last.usage.completion_tokens, rate(last.usage.completion_tokens, last.timings.decode_seconds),
-               FinishReasonName(*last.finish), plain);
+    Dim(true);
+    fmt::print("[prompt {} tokens, {:.1f} tok/s · answer {} tokens, {:.1f} tok/s · {}]", answer.usage.prompt_tokens,
+               rate(answer.usage.prompt_tokens - answer.usage.cached_tokens, answer.prefill_seconds),
+               answer.usage.completion_tokens, rate(answer.usage.completion_tokens, answer.decode_seconds),
+               answer.finish);
+    Dim(false);
+    fmt::print("\n");
   }
 
-  llm::Llm& llm_;
-  llm::Request request_;
+  ChatBackend& backend_;
+  SamplingFlags settings_;
   boost::json::array messages_;
   std::string system_;
+  bool dim_ = false;    // what is printed now
+  bool wrote_ = false;  // something of the present answer
 };
 
 Status Chat(const ChatFlags& flags) {
-  INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(flags.model));
-  if (llm->chat_template() == nullptr) {
-    return Unsupported(
-        "{} is a base model without a chat template: complete text with `ingot generate`, or name a template with "
-        "--chat-template",
-        flags.model.options.model);
-  }
-  llm::Request request;
-  INGOT_RETURN_IF_ERROR(ApplySampling(flags.sampling, *llm, &request));
-  Conversation conversation(*llm, std::move(request));
+  const std::string& model = flags.model.options.model;
+  const bool is_remote = client::LooksLikeUrl(model);
+  INGOT_ASSIGN_OR_RETURN(const auto backend,
+                         is_remote ? ConnectChatServer(model, flags.server) : LoadChatModel(flags.model));
+  INGOT_RETURN_IF_ERROR(backend->Use(flags.sampling));
+  // A model that is loaded here puts the meta instruction before conversations itself.
+  Conversation conversation(*backend, flags.sampling, is_remote ? flags.model.options.meta_instruction : "");
   LineReader reader("> ");
-  if (reader.interactive()) fmt::print("{} — /help lists the commands\n", flags.model.options.model);
+  if (reader.interactive()) fmt::print("{} — /help lists the commands\n", backend->name());
   while (const auto message = reader.ReadMessage()) {
     if (!conversation.Handle(*message)) break;
   }
@@ -269,12 +246,16 @@ Status Chat(const ChatFlags& flags) {
 }  // namespace
 
 void DeclareChat(Flags& root) {
-  Flags& command = root.Command("chat", "Talk to a model at the terminal");
+  Flags& command = root.Command("chat", "Talk to a model, or to a server, at the terminal");
   const auto flags = std::make_shared<ChatFlags>();
   AddModelFlags(command, &flags->model);
   AddSamplingFlags(command, &flags->sampling);
+  command.Add("--model-name", &flags->server.model_name,
+              "with a server's address as MODEL: which of its models; default: the first it lists");
+  AddServerFlags(command, &flags->server);
   command.Example("ingot chat smollm2 --temperature 0.7 --seed 1");
   command.Example("ingot chat Qwen/Qwen2.5-0.5B-Instruct --meta-instruction 'Answer in one sentence.'");
+  command.Example("ingot chat http://127.0.0.1:23333");
   command.OnRun([flags] { return Chat(*flags); });
 }
 

@@ -10,8 +10,9 @@ import tempfile
 import termios
 import time
 import unittest
+import urllib.request
 
-from support import BINARY, require_model
+from support import BINARY, Server, require_model
 
 MODEL = require_model()
 SECONDS = 60
@@ -20,14 +21,14 @@ SECONDS = 60
 class Terminal:
     """The program behind a terminal, as a context manager."""
 
-    def __init__(self, home: str, *arguments: str) -> None:
+    def __init__(self, home: str, *arguments: str, model: str = MODEL) -> None:
         self.output = b""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             environment = dict(os.environ, HOME=home, TERM="xterm", LC_ALL="C.UTF-8")
             for name in ("NO_COLOR", "XDG_STATE_HOME", "INGOT_NO_HISTORY"):
                 environment.pop(name, None)
-            os.execve(BINARY, [BINARY, "chat", MODEL, *arguments], environment)
+            os.execve(BINARY, [BINARY, "chat", model, *arguments], environment)
 
     def send(self, text: str) -> None:
         os.write(self.fd, text.encode())
@@ -148,6 +149,83 @@ class Piped(unittest.TestCase):
         self.assertEqual(done.returncode, 0)
         self.assertIn("64 tokens", done.stderr)
         self.assertIn("/clear", done.stderr)
+
+
+class OfAServer(unittest.TestCase):
+    """The same conversation with a model that a server has."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = Server(MODEL, "--model-name", "smollm2", "--compute", "exact", "--api-keys", "key")
+        cls.addClassCleanup(cls.server.__exit__)
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.home = folder.name
+
+    def chat(self, url: str, *arguments: str, lines: str = "Hi\n", **environment: str) -> subprocess.CompletedProcess:
+        return subprocess.run([BINARY, "chat", url, *arguments], text=True, input=lines, capture_output=True, timeout=60,
+                              env=dict(os.environ, **environment))  # fmt: skip
+
+    def metric(self, name: str) -> float:
+        request = urllib.request.Request(self.server.url + "/metrics", headers={"Authorization": "Bearer key"})
+        with urllib.request.urlopen(request, timeout=60) as response:
+            lines = response.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+    def test_conversation_and_ctrl_c(self) -> None:
+        with Terminal(self.home, "--api-key", "key", "--temperature", "0", "--max-tokens", "12", "--ignore-eos", model=self.server.url) as chat:
+            self.assertIn("smollm2 at http://", chat.read_prompt())
+            chat.send("What is the capital of France?\n")
+            answer = chat.read_until("]")
+            self.assertIn("The capital of France is Paris.", answer)
+            self.assertRegex(answer, r"prompt \d+ tokens.*answer \d+ tokens, [1-9][0-9.]* tok/s · length")
+            chat.read_prompt()
+            chat.send("/set max_tokens 8000\n")
+            chat.read_prompt()
+            chat.send("/set temperature 1\n")
+            chat.read_prompt()
+            chat.send("Tell me a long story.\n")
+            chat.read_until("story.\r\n")
+            end = time.monotonic() + SECONDS
+            while not self.metric("ingot_num_requests_running") and time.monotonic() < end:
+                time.sleep(0.05)
+            chat.send("\x03")
+            chat.read_until("cancelled")
+            while self.metric("ingot_num_requests_running") and time.monotonic() < end:
+                time.sleep(0.05)
+            self.assertEqual(self.metric("ingot_num_requests_running"), 0)  # the server has been told
+            chat.read_prompt()
+            chat.send("/exit\n")
+            self.assertEqual(chat.wait(), 0)
+
+    def test_commands(self) -> None:
+        saved = pathlib.Path(self.home, "saved.json")
+        lines = f"/set\nWhat is this?\n/save {saved}\n/regen\n/system\n/clear\n/save {saved}2\n"
+        done = self.chat(self.server.url + "/v1", "--temperature", "0", "--max-tokens", "4", "--meta-instruction", "You are a pirate.",
+                         lines=lines, OPENAI_API_KEY="key")  # fmt: skip
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        messages = json.loads(saved.read_text())["messages"]
+        self.assertEqual([message["role"] for message in messages], ["system", "user", "assistant"])
+        self.assertEqual(done.stdout.count("answer 4 tokens"), 2)
+        self.assertIn("temperature 0  top_k the server's", done.stdout)
+        self.assertEqual(len(json.loads(pathlib.Path(f"{saved}2").read_text())["messages"]), 1)
+
+    def test_what_a_server_refuses_is_said(self) -> None:
+        for arguments, expected in (((), "HTTP 401"), (("--api-key", "no"), "HTTP 401")):
+            done = self.chat(self.server.url, *arguments, OPENAI_API_KEY="")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(expected, done.stderr)
+        done = self.chat(self.server.url, "--api-key", "key", "--model-name", "gpt")
+        self.assertIn("HTTP 404: model 'gpt' is not served here", done.stderr)
+        done = self.chat(self.server.url, "--api-key", "key", lines="/set temperature 9\nHi\n")
+        self.assertIn("temperature", done.stderr)
+        done = self.chat(self.server.url, "--api-key", "key", lines="word " * 9000 + "\n")
+        self.assertIn("/clear", done.stderr)
+        self.assertIn("refused", self.chat("http://127.0.0.1:1").stderr)
+        self.assertIn("no address", self.chat("http://a b").stderr)
+        self.assertIn("--header", self.chat(self.server.url, "--header", "x").stderr)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,13 @@ std::string MessageOf(std::string_view body) {
   return std::string(body.substr(0, body.find_first_of("\r\n")).substr(0, 200));
 }
 
+// Whether it says that the prompt does not fit.
+bool IsTooLong(std::string_view body) {
+  const auto json = ParseJson(body, "answer");
+  const auto error = json ? JsonView(*json, "").Find("error") : std::nullopt;
+  return error && error->String("code", "").value_or("") == "context_length_exceeded";
+}
+
 Status StatusOf(int http_status, const std::string& message) {
   const std::string text =
       message.empty() ? fmt::format("HTTP {}", http_status) : fmt::format("HTTP {}: {}", http_status, message);
@@ -40,6 +47,8 @@ Status StatusOf(int http_status, const std::string& message) {
       return {Code::kConflict, text};
     case 429:
       return {Code::kResourceExhausted, text};
+    case 401:  // who it is for does not let us in
+    case 403:
     case 503:
       return {Code::kUnavailable, text};
     default:
@@ -83,6 +92,7 @@ class AnswerReader {
   void TakeWhole() {
     if (end_.http_status != 200) {
       failure_ = StatusOf(end_.http_status, MessageOf(body_));
+      if (IsTooLong(body_)) failure_ = Status(Code::kTooLong, failure_.message());
     } else if (const auto json = ParseJson(body_, "the server's answer"); !json) {
       failure_ = json.error();
     } else {
