@@ -257,6 +257,7 @@ void DeclareCommands(Flags& root) {
   DeclareServe(root);
   DeclareChat(root);
   DeclareGenerate(root);
+  DeclareBatch(root);
   DeclareTokenize(root);
   DeclareInfo(root);
   DeclareConvert(root);

@@ -53,6 +53,7 @@ int Main(int argc, char** argv);
 void DeclareServe(Flags& root);
 void DeclareChat(Flags& root);
 void DeclareGenerate(Flags& root);
+void DeclareBatch(Flags& root);
 void DeclareTokenize(Flags& root);
 void DeclareInfo(Flags& root);
 void DeclareConvert(Flags& root);

@@ -201,7 +201,7 @@ class Errors(CliTest):
         self.assertIn("api_server", self.error("serve"))
 
     def test_every_help_has_an_example(self) -> None:
-        for command in (["chat"], ["generate"], ["tokenize"], ["info"], ["convert"], ["check_env"], ["eval", "ppl"],
+        for command in (["batch"], ["chat"], ["generate"], ["tokenize"], ["info"], ["convert"], ["check_env"], ["eval", "ppl"],
                         ["eval", "diff"], ["eval", "logits"], ["serve", "api_server"]):  # fmt: skip
             text = self.output(*command, "--help")
             self.assertIn("\n  ingot " + " ".join(command), text)

@@ -1,0 +1,60 @@
+#include "server/local_api.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "llm/test_llm.h"
+
+namespace ingot::server {
+namespace {
+
+using ::testing::HasSubstr;
+
+class LocalApiTest : public ::testing::Test {
+ protected:
+  std::future<HttpResponse> Post(const std::string& path, const std::string& body) {
+    auto answer = std::make_shared<std::promise<HttpResponse>>();
+    api_->Post({path, body, "id"}, [answer](HttpResponse response) { answer->set_value(std::move(response)); });
+    return answer->get_future();
+  }
+  const llm::FakeLlm fake_ = llm::MakeFakeLlm();
+  const std::unique_ptr<LocalApi> api_ = LocalApi::Make(*fake_.llm, {.model_name = "m"});
+};
+
+TEST_F(LocalApiTest, AnswersAsTheServerDoes) {
+  const HttpResponse answer = Post("/v1/completions", R"({"prompt":"abc","max_tokens":3,"ignore_eos":true})").get();
+  EXPECT_EQ(answer.status, 200) << answer.body;
+  EXPECT_THAT(answer.body, HasSubstr(R"("id":"cmpl-id")"));
+  EXPECT_THAT(answer.body, HasSubstr(R"("completion_tokens":3)"));
+  EXPECT_EQ(Post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}],"max_tokens":2})").get().status,
+            200);
+}
+
+TEST_F(LocalApiTest, RefusesAsTheServerDoes) {
+  EXPECT_EQ(Post("/v1/embeddings", "{}").get().status, 404);
+  EXPECT_EQ(Post("/v1/completions", "{").get().status, 400);
+  EXPECT_EQ(Post("/v1/completions", R"({"model":"other","prompt":"a"})").get().status, 404);
+  const HttpResponse streamed = Post("/v1/completions", R"({"prompt":"a","stream":true})").get();
+  EXPECT_EQ(streamed.status, 400);
+  EXPECT_THAT(streamed.body, HasSubstr("stream"));
+}
+
+TEST_F(LocalApiTest, CancelledRequestsAreAnsweredToo) {
+  std::vector<std::future<HttpResponse>> answers;
+  for (int i = 0; i < 40; ++i)
+    answers.push_back(
+        Post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}],"ignore_eos":true,"n":2})"));
+  api_->CancelAll();
+  int cancelled = 0;
+  for (auto& answer : answers) {
+    const int status = answer.get().status;
+    EXPECT_TRUE(status == 499 || status == 200) << status;  // some may have been done before
+    cancelled += status == 499 ? 1 : 0;
+  }
+  EXPECT_GT(cancelled, 0);
+}
+
+}  // namespace
+}  // namespace ingot::server
