@@ -6,6 +6,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/isa.h"
+#include "kernels/matrix_update.h"
 
 namespace ingot::kernels {
 
@@ -14,6 +15,7 @@ struct KernelTable {
   GemmKernels gemm;
   AttentionKernels attention;
   ElementwiseKernels elementwise;
+  MatrixUpdateKernels matrix_update;
 };
 
 // REQUIRES: isa is in AvailableIsas().

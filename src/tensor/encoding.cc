@@ -113,26 +113,6 @@ void DecodeBlockQ6K(const uint8_t* block, int64_t index, WeightRows* out) {
   }
 }
 
-// Sizes the vectors that `out->format` uses and empties the others.
-void Resize(WeightRows* out) {
-  const Format& format = out->format;
-  const bool quantized = format.quantized(), super = quantized && format.scale == Format::Scale::kSuper;
-  const size_t elements = static_cast<size_t>(out->rows * out->cols);
-  const int64_t group_size = format.group_size == 0 ? out->cols : format.group_size;
-  const int64_t groups_per_row = quantized && out->cols > 0 ? (out->cols + group_size - 1) / group_size : 0;
-  const size_t groups = static_cast<size_t>(out->rows * groups_per_row);
-  const size_t supers = static_cast<size_t>(out->rows * ((out->cols + kSuperBlock - 1) / kSuperBlock));
-  const bool min = quantized && format.zero == Format::Zero::kMin;
-  out->dense.resize(quantized ? 0 : elements);
-  out->codes.resize(quantized ? elements : 0);
-  out->scale.resize(groups);
-  out->zero.resize(quantized && format.zero != Format::Zero::kMidpoint ? groups : 0);
-  out->super_scale.resize(super ? supers : 0);
-  out->super_min.resize(super && min ? supers : 0);
-  out->scale_code.resize(super ? groups : 0);
-  out->min_code.resize(super && min ? groups : 0);
-}
-
 void Append16(uint16_t value, std::vector<std::byte>* out) {
   out->push_back(static_cast<std::byte>(value & 0xff));
   out->push_back(static_cast<std::byte>(value >> 8));
@@ -246,6 +226,25 @@ Format FormatOf(Encoding encoding) {
   }
 }
 
+void SizeToFormat(WeightRows* out) {
+  const Format& format = out->format;
+  const bool quantized = format.quantized(), super = quantized && format.scale == Format::Scale::kSuper;
+  const size_t elements = static_cast<size_t>(out->rows * out->cols);
+  const int64_t group_size = format.group_size == 0 ? out->cols : format.group_size;
+  const int64_t groups_per_row = quantized && out->cols > 0 ? (out->cols + group_size - 1) / group_size : 0;
+  const size_t groups = static_cast<size_t>(out->rows * groups_per_row);
+  const size_t supers = static_cast<size_t>(out->rows * ((out->cols + kSuperBlock - 1) / kSuperBlock));
+  const bool min = quantized && format.zero == Format::Zero::kMin;
+  out->dense.resize(quantized ? 0 : elements);
+  out->codes.resize(quantized ? elements : 0);
+  out->scale.resize(groups);
+  out->zero.resize(quantized && format.zero != Format::Zero::kMidpoint ? groups : 0);
+  out->super_scale.resize(super ? supers : 0);
+  out->super_min.resize(super && min ? supers : 0);
+  out->scale_code.resize(super ? groups : 0);
+  out->min_code.resize(super && min ? groups : 0);
+}
+
 void DecodeRows(Encoding encoding, std::span<const std::byte> data, int64_t rows, int64_t cols, WeightRows* out) {
   const EncodingInfo& info = InfoOf(encoding);
   INGOT_CHECK(rows >= 0 && cols >= 0 && cols % info.block_size == 0);
@@ -254,7 +253,7 @@ void DecodeRows(Encoding encoding, std::span<const std::byte> data, int64_t rows
   out->format = FormatOf(encoding);
   out->rows = rows;
   out->cols = cols;
-  Resize(out);
+  SizeToFormat(out);
   const auto* bytes = reinterpret_cast<const uint8_t*>(data.data());
   if (!out->format.quantized()) return DecodeDense(encoding, bytes, rows * cols, out->dense.data());
   // Rows hold whole blocks, so block i of the matrix is block i of the vectors too.

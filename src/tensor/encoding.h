@@ -63,6 +63,9 @@ struct WeightRows {
   std::vector<int16_t> scale_code, min_code;  // [rows, groups]
 };
 
+// Sizes the vectors that format, rows and cols of `out` call for, and empties the others.
+void SizeToFormat(WeightRows* out);
+
 // Decodes `rows` rows of `cols` elements that lie one after another. REQUIRES: data.size() == rows · RowBytes, a weight
 // encoding.
 void DecodeRows(Encoding encoding, std::span<const std::byte> data, int64_t rows, int64_t cols, WeightRows* out);

@@ -1,0 +1,20 @@
+// Updates of dense f32 matrices in place, for what is computed offline: Gram matrices, Cholesky factors, feedback.
+#pragma once
+
+#include "ops/context.h"
+
+namespace ingot::ops {
+
+using MatrixUpdateParams = kernels::MatrixUpdateParams;
+
+// c += alpha · aᵀ · b.   a: [depth, m], b: [depth, n], c: [m, n], each with a row stride. c overlaps neither a nor b.
+// The bits of c do not depend on the number of threads.
+void AddProduct(const Context& context, const MatrixUpdateParams& params);
+
+// The same where the product is symmetric and only c[i][j] with j <= i is wanted (others may or may not change).
+void AddProductLower(const Context& context, const MatrixUpdateParams& params);
+
+// c[j][i] = c[i][j] for j < i.   c: [n, n]
+void MirrorLower(const Context& context, float* c, int64_t n);
+
+}  // namespace ingot::ops
