@@ -4,12 +4,10 @@
 #include <memory>
 #include <vector>
 
-#include "models/activations.h"
 #include "models/bind.h"
+#include "models/decoder_layers.h"
 #include "models/model.h"
-#include "models/rope.h"
 #include "models/weights.h"
-#include "ops/step_tiles.h"
 
 namespace ingot::models {
 
@@ -26,36 +24,15 @@ class Decoder : public Model {
                const LayerTap* tap) const override;
 
  private:
-  // What the parts of one forward pass share.
-  struct Step {
-    const ops::Context& context;
-    const StepBatch& batch;
-    std::span<const ops::KvView> kv;  // one a group
-    Activations a;
-    ops::StepTiles tiles;
-    int64_t num_tokens;
-  };
-
-  // Where a layer's cache is.
-  struct KvPlace {
-    int group = 0, layer = 0;  // among the group's layers
-  };
-  explicit Decoder(ModelSpec spec);
+  Decoder(ModelSpec spec, int64_t session_len);
 
   void CheckBatch(const StepBatch& batch, std::span<const ops::KvView> kv) const;
-  void ComputeAngles(const Step& step) const;
-  void RunLayer(const Step& step, int layer) const;
-  void SelfAttention(const Step& step, int layer) const;  // normed → branch
-  void Mlp(const Step& step, int layer) const;            // normed → branch
-  void Mixture(const Step& step, int layer) const;        // normed → branch
-  void SortByExpert(const Step& step) const;
-  void Logits(const Step& step, float* logits) const;
-  int64_t LinearScratch(int64_t max_tokens, int64_t max_logits) const;
+  int64_t ProductScratch(int64_t max_tokens, int64_t max_logits) const;
 
   const ModelSpec spec_;
-  std::vector<KvPlace> kv_places_;  // [num_layers]
+  const DecoderLayers layers_;
+  std::vector<DecoderLayers::KvPlace> kv_places_;  // [num_layers]
   Weights weights_;
-  std::vector<RopeFrequencies> ropes_;  // as spec_.ropes
   std::vector<WeightInfo> infos_;
 };
 

@@ -1,7 +1,7 @@
 // Mixture of experts: each token goes through the few experts that its router prefers.
 #include <algorithm>
 
-#include "models/decoder.h"
+#include "models/decoder_layers.h"
 #include "ops/transformer.h"
 
 namespace ingot::models {
@@ -15,7 +15,7 @@ TensorView View(float* data, int64_t rows, int64_t cols) {
 
 // A counting sort of (token, rank) by expert: rows of an expert lie together, tokens ascending. What an expert makes of
 // a row does not depend on the rows beside it, so the order serves speed alone.
-void Decoder::SortByExpert(const Step& step) const {
+void DecoderLayers::SortByExpert(const Step& step) const {
   const Activations& a = step.a;
   const int64_t k = spec_.experts_per_token, rows = step.num_tokens * k;
   std::fill_n(a.expert_begin, spec_.num_experts + 1, 0);
@@ -31,12 +31,15 @@ void Decoder::SortByExpert(const Step& step) const {
   a.expert_begin[0] = 0;
 }
 
-void Decoder::Mixture(const Step& step, int layer) const {
+void DecoderLayers::Mixture(const Step& step, const LayerWeights& w) const {
   const Activations& a = step.a;
-  const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
   const int64_t t = step.num_tokens, h = spec_.hidden_size, inner = spec_.moe_intermediate_size;
   const int64_t rows = t * spec_.experts_per_token;
 
+  const auto tap = [&](LinearInput input, int expert, float* x, int64_t count) {
+    if (step.tap) (*step.tap)(input, expert, x, count);
+  };
+  tap(LinearInput::kRouter, -1, a.normed, t);
   w.router.Apply(step.context, a.normed, t, a.router_logits);
   ops::RouteTopK(step.context, View(a.router_logits, t, spec_.num_experts),
                  {spec_.experts_per_token, spec_.normalize_topk}, a.expert_ids, a.expert_weights);
@@ -49,8 +52,10 @@ void Decoder::Mixture(const Step& step, int layer) const {
     const auto expert = static_cast<size_t>(e);
     float* const wide = a.expert_wide + begin * 2 * inner;
     float* const narrow = a.expert_narrow + begin * inner;
+    tap(LinearInput::kGateUp, e, a.expert_in + begin * h, count);
     w.expert_gate_up[expert].Apply(step.context, a.expert_in + begin * h, count, wide);
     ops::ActMul(step.context, View(wide, count, 2 * inner), spec_.activation, View(narrow, count, inner));
+    tap(LinearInput::kDown, e, narrow, count);
     w.expert_down[expert].Apply(step.context, narrow, count, a.expert_out + begin * h);
   }
   ops::CombineExperts(step.context, {.expert_out = a.expert_out,

@@ -1,0 +1,73 @@
+// What the layers of a decoder compute, whoever holds their weights: a whole model (Decoder) or one layer at a time
+// (LayerRunner).
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "models/activations.h"
+#include "models/model_spec.h"
+#include "models/rope.h"
+#include "models/step_batch.h"
+#include "models/weights.h"
+#include "ops/kv_view.h"
+#include "ops/step_tiles.h"
+
+namespace ingot::models {
+
+// What is about to be multiplied by the weights of a layer.
+enum class LinearInput : uint8_t {
+  kQkv,     // [T, hidden_size]
+  kO,       // [T, num_heads · head_dim]
+  kRouter,  // [T, hidden_size] of a mixture: all tokens, before they go to their experts
+  kGateUp,  // [rows, hidden_size] of the dense MLP or of one expert
+  kDown     // [rows, intermediate_size], or moe_intermediate_size
+};
+// Sees the inputs of linears on their way, and may change them. `expert` is -1 outside of experts.
+using LinearTap = std::function<void(LinearInput input, int expert, float* x, int64_t rows)>;
+
+// Immutable once made, hence thread-safe; a step is one thread's.
+class DecoderLayers {
+ public:
+  // session_len fixes dynamic NTK and LongRoPE frequencies; 0: spec.max_position. `spec` outlives it.
+  DecoderLayers(const ModelSpec& spec, int64_t session_len);
+
+  // What the parts of one forward pass share.
+  struct Step {
+    const ops::Context& context;
+    const StepBatch& batch;
+    std::span<const ops::KvView> kv;  // one a group
+    Activations a;
+    ops::StepTiles tiles;
+    int64_t num_tokens;
+    const LinearTap* tap = nullptr;
+  };
+  // Where a layer's cache is.
+  struct KvPlace {
+    int group = 0, layer = 0;  // among the group's layers
+  };
+
+  // Takes the step's memory from context.scratch. `batch` and `kv` outlive the step.
+  Step Begin(const ops::Context& context, const StepBatch& batch, std::span<const ops::KvView> kv) const;
+  // hidden → hidden.
+  void Run(const Step& step, int layer, const LayerWeights& weights, KvPlace place) const;
+  // The logits of the wanted rows: [L, vocab_size].
+  void Logits(const Step& step, const std::vector<float>& final_norm, const ops::PackedWeight& head,
+              float* logits) const;
+
+ private:
+  void ComputeAngles(const Step& step) const;
+  void SelfAttention(const Step& step, int layer, const LayerWeights& w, KvPlace place) const;  // normed → branch
+  void Mlp(const Step& step, const LayerWeights& w) const;                                      // normed → branch
+  void Mixture(const Step& step, const LayerWeights& w) const;                                  // normed → branch
+  void SortByExpert(const Step& step) const;
+
+  const ModelSpec& spec_;
+  std::vector<RopeFrequencies> ropes_;  // as spec_.ropes
+};
+
+// Scratch of the largest product of a layer with `max_tokens` rows.
+int64_t LinearScratchBytes(const LayerWeights& layer, int64_t max_tokens);
+
+}  // namespace ingot::models

@@ -1,0 +1,56 @@
+// A model one layer at a time, over whole sequences: what a quantizer needs, which cannot hold all weights. The layers
+// are those of Decoder, so what is computed is the same, bit for bit.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "models/decoder_layers.h"
+#include "models/model.h"
+
+namespace ingot::models {
+
+// The hidden states of one sequence between layers, from its first position on: [T, hidden_size].
+using HiddenStates = std::vector<float>;
+
+struct RunnerOptions {
+  ops::Compute compute = ops::Compute::kExact;
+  ops::KvFormat kv_format = ops::KvFormat::kF16;
+};
+
+// Thread safety: none.
+class LayerRunner {
+ public:
+  // `spec` and `pool` outlive it.
+  LayerRunner(const ModelSpec& spec, const RunnerOptions& options, ThreadPool& pool);
+
+  // The embedding of a sequence. REQUIRES: ids in [0, vocab_size).
+  HiddenStates Embed(std::span<const int32_t> token_ids, const ops::PackedWeight& table);
+  // hidden → hidden. `tap` sees the inputs of the layer's linears; may be null.
+  Status Run(int layer, const LayerWeights& weights, HiddenStates* hidden, const LinearTap* tap = nullptr);
+  // The logits of positions [first, T): [T - first, vocab_size].
+  struct Head {
+    const std::vector<float>& final_norm;  // [hidden_size]
+    const ops::PackedWeight& weight;       // [vocab_size, hidden_size]
+  };
+  Status Logits(const HiddenStates& hidden, const Head& head, int64_t first, std::vector<float>* logits);
+
+ private:
+  // Memory for sequences of `num_tokens`; products take `product_bytes`.
+  Status Prepare(int64_t num_tokens, int64_t num_logits, int64_t product_bytes);
+  int64_t TokensOf(const HiddenStates& hidden) const;
+
+  const ModelSpec& spec_;
+  const RunnerOptions options_;
+  const DecoderLayers layers_;
+  ops::Context context_;
+  ops::Scratch scratch_;
+  Buffer kv_bytes_, tail_bytes_;
+  ops::KvView kv_;
+  // Of the step under way.
+  std::vector<int32_t> positions_, cu_seqlens_, block_table_, slots_, logits_rows_, tail_slots_;
+  KvGroupBatch group_;
+  StepBatch batch_;
+};
+
+}  // namespace ingot::models
