@@ -1,35 +1,10 @@
 // The search for clipped ranges of groups (awq.h).
-#include <cmath>
-#include <limits>
-
 #include "quant/awq.h"
+#include "quant/range.h"
 #include "quant/row_blocks.h"
 
 namespace ingot::quant {
 namespace {
-
-struct Range {
-  float low, high;
-};
-
-// What is cut off one end of a range, as a share of it. Widening by a little also moves the grid to a better place.
-constexpr float kCuts[] = {-0.025f, 0, 0.025f, 0.05f, 0.075f, 0.1f, 0.125f, 0.15f, 0.2f, 0.25f};
-// Of a symmetric grid, the share of the extreme. -1/7 lets the end of 7 steps reach the extreme.
-constexpr float kSymmetricCuts[] = {-1.0f / 7, -0.07f, 0, 0.05f, 0.1f, 0.15f, 0.2f, 0.25f, 0.3f, 0.4f};
-constexpr int kTries = std::size(kCuts);
-static_assert(std::size(kSymmetricCuts) == kTries);
-
-// Ranges are tried along two lines: cuts from above, then from below; of a symmetric grid, the end with one step more
-// on the side of the extreme, then on the other.
-Range Try(const Format& format, Range whole, Range now, int line, int index) {
-  if (format.zero == Format::Zero::kMidpoint) {
-    const float extreme = std::fabs(whole.high) > std::fabs(whole.low) ? whole.high : whole.low;
-    return {0, (line == 0 ? extreme : -extreme) * (1 - kSymmetricCuts[index])};
-  }
-  if (format.zero == Format::Zero::kInteger) whole = {std::min(whole.low, 0.0f), std::max(whole.high, 0.0f)};
-  const float cut = kCuts[index] * (whole.high - whole.low);
-  return line == 0 ? Range{now.low, whole.high - cut} : Range{whole.low + cut, now.high};
-}
 
 // The search for some rows. With D the errors of their weights, a row's error is dᵀ · G · d; the part that changes with
 // group g is d_g · (G_gg · d_g + 2 · (G · d - G_gg · d_g of now)_g).
@@ -129,7 +104,7 @@ class ClipSearch {
   void TryRanges(int64_t g, const Range* start, int line, int index) {
     std::vector<Range> tried(static_cast<size_t>(rows_));
     for (int64_t r = 0; r < rows_; ++r) {
-      tried[r] = Try(format_, whole_[g * rows_ + r], start[r], line, index);
+      tried[r] = TryRange(format_, whole_[g * rows_ + r], start[r], line, index);
       trial_.Set(r, FitGrid(format_, tried[r].low, tried[r].high));
     }
     const float* w = At(w_, g);
