@@ -6,44 +6,24 @@
 #include "base/check.h"
 #include "quant/output_error.h"
 #include "quant/round_to_nearest.h"
+#include "quant/scale_search.h"
 
 namespace ingot::quant {
 namespace {
 
 constexpr int kExponents = 20;
-constexpr int64_t kSampledRows = 512;  // of a linear: the sum over them ranks exponents as that over all rows does
 
 std::vector<float> ScaleFor(const InputStats& stats, float exponent) {
-  // Inputs that are nearly always zero would stretch the range of the scales for nothing.
-  const float floor = 1e-4f * *std::max_element(stats.abs_sum.begin(), stats.abs_sum.end());
   std::vector<float> scale(stats.abs_sum.size(), 1.0f);
-  if (exponent == 0 || floor == 0) return scale;
+  if (exponent == 0) return scale;
+  const float floor = FloorOf(stats.abs_sum);
   for (size_t c = 0; c < scale.size(); ++c) scale[c] = std::pow(std::max(stats.abs_sum[c], floor), exponent);
-  const auto [min, max] = std::minmax_element(scale.begin(), scale.end());
-  const float middle = std::sqrt(*min) * std::sqrt(*max);
-  for (float& s : scale) s /= middle;
+  Center(scale);
   return scale;
 }
 
-// Some rows of a linear, evenly apart.
-struct Sample {
-  std::vector<float> w;  // [rows, channels]
-  int64_t rows;
-  double weight;  // rows that each stands for
-};
-Sample SampleRows(const LinearWeight& linear, int64_t channels) {
-  Sample sample{.rows = std::min(linear.rows, kSampledRows)};
-  sample.w.resize(static_cast<size_t>(sample.rows * channels));
-  for (int64_t i = 0; i < sample.rows; ++i) {
-    const float* from = linear.w + i * linear.rows / sample.rows * channels;
-    std::copy(from, from + channels, &sample.w[i * channels]);
-  }
-  sample.weight = static_cast<double>(linear.rows) / static_cast<double>(std::max<int64_t>(1, sample.rows));
-  return sample;
-}
-
 // OutputError of rounding W · diag(scale) to nearest.
-double ErrorWith(const ops::Context& context, const Sample& sample, const InputStats& stats,
+double ErrorWith(const ops::Context& context, const RowSample& sample, const InputStats& stats,
                  std::span<const float> scale, const Format& format) {
   const int64_t channels = stats.channels;
   std::vector<float> d(sample.w.size());
@@ -64,14 +44,14 @@ double ErrorWith(const ops::Context& context, const Sample& sample, const InputS
 
 InputScale SearchScale(const ops::Context& context, std::span<const LinearWeight> linears, const InputStats& stats,
                        const Format& format) {
-  std::vector<Sample> samples;
+  std::vector<RowSample> samples;
   for (const LinearWeight& linear : linears) samples.push_back(SampleRows(linear, stats.channels));
   InputScale best;
   for (int i = 0; i < kExponents; ++i) {
     const float exponent = static_cast<float>(i) / kExponents;
     std::vector<float> scale = ScaleFor(stats, exponent);
     double error = 0;
-    for (const Sample& sample : samples) error += ErrorWith(context, sample, stats, scale, format);
+    for (const RowSample& sample : samples) error += ErrorWith(context, sample, stats, scale, format);
     if (i == 0) best.plain_error = error;
     if (i > 0 && !(error < best.error)) continue;
     best.scale = std::move(scale);

@@ -1,0 +1,38 @@
+// SmoothQuant: Xiao et al., "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models",
+// ICML 2023. Weights in int8 with a scale per output, inputs in int8 with a scale per token.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "quant/awq.h"
+#include "quant/input_stats.h"
+
+namespace ingot::quant {
+
+// Weights of W8A8.
+inline constexpr Format kInt8PerOutput{.bits = 8, .scale = Format::Scale::kF32};
+
+// Some tokens' inputs, evenly apart. What rounding a token does depends on its largest input, which no sum over tokens
+// tells; so a few hundred are kept as they are.
+struct TokenSample {
+  int64_t channels = 0, rows = 0;
+  std::vector<float> x;          // [rows, channels]
+  int64_t seen = 0, stride = 1;  // the tokens kept are those of number 0, stride, 2 · stride …
+};
+inline constexpr int64_t kSampledTokens = 256;
+// x: [rows, channels]. Keeps between half of kSampledTokens and all of them, however many come.
+void AddTokens(const float* x, int64_t rows, int64_t channels, TokenSample* sample);
+
+// What int8 makes of inputs: every row to the nearest multiple of its max|x| / 127.   x: [rows, channels]
+void RoundTokens(int64_t rows, int64_t channels, float* x);
+
+// scale = max|x|^alpha / max|w|^(1 - alpha), divided by sqrt(max · min), where alpha (`exponent` of the result) is the
+// one of 0.05, 0.1 … 0.95 that makes the error of the outputs of W8A8 over the tokens of `sample` smallest, each
+// token's taken relative to its outputs; or all ones (exponent 0) if that is better than any. `stats` gives max|x|;
+// max|w| is over all `linears`, which share their input.
+InputScale SearchSmoothing(const ops::Context& context, std::span<const LinearWeight> linears, const InputStats& stats,
+                           const TokenSample& sample);
+
+}  // namespace ingot::quant

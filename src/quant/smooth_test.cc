@@ -1,0 +1,147 @@
+#include "quant/smooth.h"
+
+#include <gtest/gtest.h>
+
+#include "quant/test_layer.h"
+
+namespace ingot::quant {
+namespace {
+
+class SmoothTest : public testing::TestWithParam<kernels::Isa> {
+ protected:
+  ThreadPool one_{1}, pool_{3};
+  ops::Context context_{.pool = &pool_, .scratch = nullptr, .kernels = &kernels::TableFor(GetParam())};
+};
+
+TokenSample SampleOf(const TestLayer& layer) {
+  TokenSample sample;
+  AddTokens(layer.x.data(), layer.tokens, layer.channels, &sample);
+  return sample;
+}
+
+// The nearest of 255 steps, in double, by the definition.
+std::vector<double> Int8(const std::vector<double>& values) {
+  double largest = 0;
+  for (const double value : values) largest = std::max(largest, std::abs(value));
+  std::vector<double> rounded;
+  for (const double value : values)
+    rounded.push_back(largest == 0 ? 0 : std::nearbyint(value / largest * 127) * largest / 127);
+  return rounded;
+}
+
+std::vector<double> PlainScale(const TestLayer& layer, double alpha) {
+  std::vector<double> scale(layer.channels, 1.0);
+  double min = INFINITY, max = 0;
+  for (int64_t c = 0; c < layer.channels && alpha > 0; ++c) {
+    double x = 0, w = 0;
+    for (int64_t t = 0; t < layer.tokens; ++t) x = std::max(x, std::abs(double{layer.x[t * layer.channels + c]}));
+    for (int64_t r = 0; r < layer.rows; ++r) w = std::max(w, std::abs(double{layer.w[r * layer.channels + c]}));
+    scale[c] = std::pow(x, alpha) / std::pow(w, 1 - alpha);
+    min = std::min(min, scale[c]);
+    max = std::max(max, scale[c]);
+  }
+  for (double& s : scale) s /= alpha > 0 ? std::sqrt(min * max) : 1;
+  return scale;
+}
+
+// Σ over tokens of |error|² / |y|², as plain loops.
+double PlainError(const TestLayer& layer, double alpha) {
+  const int64_t channels = layer.channels;
+  const std::vector<double> scale = PlainScale(layer, alpha);
+  std::vector<std::vector<double>> w;
+  for (int64_t r = 0; r < layer.rows; ++r) {
+    std::vector<double> row(channels);
+    for (int64_t c = 0; c < channels; ++c) row[c] = layer.w[r * channels + c] * scale[c];
+    w.push_back(Int8(row));
+  }
+  double sum = 0;
+  for (int64_t t = 0; t < layer.tokens; ++t) {
+    std::vector<double> x(channels);
+    for (int64_t c = 0; c < channels; ++c) x[c] = layer.x[t * channels + c] / scale[c];
+    x = Int8(x);
+    double error = 0, size = 0;
+    for (int64_t r = 0; r < layer.rows; ++r) {
+      double exact = 0, got = 0;
+      for (int64_t c = 0; c < channels; ++c) {
+        exact += double{layer.w[r * channels + c]} * layer.x[t * channels + c];
+        got += w[r][c] * x[c];
+      }
+      error += (got - exact) * (got - exact);
+      size += exact * exact;
+    }
+    sum += error / size;
+  }
+  return sum;
+}
+
+TEST_P(SmoothTest, TakesTheAlphaWithTheLeastError) {
+  for (const int64_t rows : {5, 30}) {
+    const TestLayer layer(context_, rows, 70, 100, 1);
+    const LinearWeight linears[] = {{layer.w.data(), 2}, {layer.w.data() + 2 * 70, rows - 2}};
+    const InputScale found = SearchSmoothing(context_, linears, layer.stats, SampleOf(layer));
+    double least = INFINITY;
+    for (int i = 0; i < 20; ++i) least = std::min(least, PlainError(layer, i / 20.0));
+    const double got = PlainError(layer, double{found.exponent}), plain = PlainError(layer, 0);
+    EXPECT_TRUE(got <= 1.02 * least);
+    EXPECT_TRUE(std::abs(found.error - got) <= 0.02 * got) << found.error << ", " << got;
+    EXPECT_TRUE(std::abs(found.plain_error - plain) <= 0.02 * plain) << found.plain_error << ", " << plain;
+    EXPECT_TRUE(got < 0.5 * plain) << got / plain;  // some channels are twelve times as large as others
+    const std::vector<double> scale = PlainScale(layer, double{found.exponent});
+    for (size_t c = 0; c < scale.size(); ++c) EXPECT_TRUE(std::abs(found.scale[c] - scale[c]) <= 1e-4 * scale[c]);
+  }
+}
+
+TEST_P(SmoothTest, DeadInputsAndDeadTokens) {
+  TestLayer layer(context_, 6, 40, 60, 2);
+  for (size_t i = 0; i < layer.x.size(); ++i) layer.x[i] *= i % 40 < 3 || i / 40 == 7 ? 0.0f : 1.0f;
+  for (size_t i = 0; i < layer.w.size(); ++i) layer.w[i] *= i % 40 == 2 || i % 40 == 9 ? 0.0f : 1.0f;
+  layer.stats = {};
+  Accumulate(context_, layer.x.data(), 60, 40, &layer.stats);
+  const LinearWeight linear[] = {{layer.w.data(), 6}};
+  const InputScale found = SearchSmoothing(context_, linear, layer.stats, SampleOf(layer));
+  EXPECT_TRUE(std::isfinite(found.error) && found.error <= found.plain_error);
+  for (const float s : found.scale) EXPECT_TRUE(s > 1e-5f && s < 1e5f);
+
+  std::fill(layer.x.begin(), layer.x.end(), 0.0f);
+  layer.stats = {};
+  Accumulate(context_, layer.x.data(), 60, 40, &layer.stats);
+  EXPECT_EQ(SearchSmoothing(context_, linear, layer.stats, SampleOf(layer)).scale, std::vector<float>(40, 1.0f));
+}
+
+TEST_P(SmoothTest, ThreadsChangeNothing) {
+  const TestLayer layer(context_, 250, 64, 60, 3);
+  ops::Context alone = context_;
+  alone.pool = &one_;
+  const LinearWeight linear[] = {{layer.w.data(), 250}};
+  const InputScale a = SearchSmoothing(context_, linear, layer.stats, SampleOf(layer));
+  const InputScale b = SearchSmoothing(alone, linear, layer.stats, SampleOf(layer));
+  EXPECT_EQ(a.scale, b.scale);
+  EXPECT_EQ(a.error, b.error);
+}
+
+TEST(TokenSampleTest, KeepsTokensEvenlyApart) {
+  for (const int64_t rows : {1, 255, 256, 257, 512, 513, 5000}) {
+    TokenSample sample;
+    for (int64_t t = 0; t < rows;) {  // token t is (t, -t)
+      const int64_t count = std::min<int64_t>(rows - t, 37);
+      std::vector<float> x;
+      for (int64_t i = t; i < t + count; ++i) x.insert(x.end(), {static_cast<float>(i), -static_cast<float>(i)});
+      AddTokens(x.data(), count, 2, &sample);
+      t += count;
+    }
+    EXPECT_EQ(sample.seen, rows);
+    EXPECT_TRUE(sample.rows <= kSampledTokens && (rows < kSampledTokens ? sample.rows == rows : sample.rows >= 128));
+    EXPECT_EQ(sample.rows, (rows + sample.stride - 1) / sample.stride);
+    ASSERT_EQ(static_cast<int64_t>(sample.x.size()), 2 * sample.rows);
+    for (int64_t i = 0; i < sample.rows; ++i) {
+      EXPECT_EQ(sample.x[2 * i], static_cast<float>(i * sample.stride));
+      EXPECT_EQ(sample.x[2 * i + 1], -static_cast<float>(i * sample.stride));
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isas, SmoothTest, testing::ValuesIn(kernels::AvailableIsas()),
+                         [](const auto& info) { return std::string(kernels::IsaName(info.param)); });
+
+}  // namespace
+}  // namespace ingot::quant
