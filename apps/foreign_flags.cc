@@ -81,7 +81,6 @@ constexpr Foreign kForeign[] = {
     {"--model-format", nullptr, kFormatIsRead},
     {"--enable-prefix-caching", nullptr, kNotYet},
     {"--api-keys", nullptr, kNotYet},
-    {"--ssl", nullptr, kNotYet},
     {"--max-prefill-iters", "--max-prefill-token-num", ""},
     {"--random-seed", "--seed", ""},
     {"--model-path", nullptr, kModelIsArgument},

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 
 #include "base/json.h"
@@ -24,7 +25,7 @@ struct ServeFlags {
   int server_port = 23333, tp = 1;
   int64_t max_body_bytes = int64_t{16} << 20;
   double drain_timeout = 30;
-  bool disable_docs = false;
+  bool disable_docs = false, ssl = false;
   server::ApiServerOptions api;
 };
 
@@ -67,12 +68,13 @@ std::string DefaultFlightRecorder() {
 }
 
 // Where this machine reaches the server.
-std::string UrlOf(const std::string& address, int port) {
+std::string UrlOf(const server::HttpOptions& http, int port) {
+  const std::string& address = http.address;
   std::string host = address;
   if (address == "0.0.0.0") host = "127.0.0.1";
   if (address == "::") host = "::1";
   if (host.find(':') != std::string::npos) host = fmt::format("[{}]", host);
-  return fmt::format("http://{}:{}", host, port);
+  return fmt::format("{}://{}:{}", http.tls.enabled() ? "https" : "http", host, port);
 }
 
 void PrintHowToTry(const std::string& url, const server::ApiServerOptions& options, bool can_chat) {
@@ -115,8 +117,29 @@ void RaiseDescriptorLimit(int connections) {
   }
 }
 
+// LMDeploy's way to name certificate and key.
+void ReadSslVariables(server::TlsOptions* tls) {
+  const auto read = [](const char* name, std::string* value) {
+    const char* text = std::getenv(name);
+    if (value->empty() && text != nullptr) *value = text;
+  };
+  read("SSL_CERTFILE", &tls->cert_file);
+  read("SSL_KEYFILE", &tls->key_file);
+}
+
+Status CheckTls(const ServeFlags& flags, const server::TlsOptions& tls) {
+  if (flags.ssl && !tls.enabled())
+    return InvalidArgument("--ssl takes the files that SSL_CERTFILE and SSL_KEYFILE name, and they are not set");
+  if (tls.cert_file.empty() && tls.enabled())
+    return InvalidArgument("--ssl-keyfile asks for its certificate: --ssl-certfile");
+  if (!tls.client_ca_file.empty() && !tls.enabled())
+    return InvalidArgument("--ssl-ca-certs asks for --ssl-certfile and --ssl-keyfile");
+  return {};
+}
+
 server::ApiServerOptions OptionsOf(const ServeFlags& flags) {
   server::ApiServerOptions options = flags.api;
+  if (flags.ssl) ReadSslVariables(&options.http.tls);
   options.http.port = static_cast<uint16_t>(flags.server_port);
   options.http.max_body_bytes = static_cast<size_t>(flags.max_body_bytes);
   options.model_name = flags.model_name.empty() ? flags.model.options.model : flags.model_name;
@@ -144,7 +167,8 @@ int WaitForStop(const sigset_t& signals, server::ApiServer& server) {
     sigwait(&signals, &number);
     if (number != SIGHUP) return number;
     const Status status = server.Reload();
-    fmt::print(stderr, "{}\n", status.ok() ? "keys were read again" : "keys stay as they were: " + status.message());
+    fmt::print(stderr, "{}\n",
+               status.ok() ? "keys and certificate were read again" : "not read again: " + status.message());
   }
 }
 
@@ -154,6 +178,7 @@ Status Serve(const ServeFlags& flags) {
   const sigset_t signals = BlockSignals();
   SetLogJson(flags.log_format == "json");
   server::ApiServerOptions options = OptionsOf(flags);
+  INGOT_RETURN_IF_ERROR(CheckTls(flags, options.http.tls));
   RaiseDescriptorLimit(options.http.max_connections);
   INGOT_RETURN_IF_ERROR(server::CheckAddress(options.http));  // before what takes long
   ModelFlags model = flags.model;
@@ -164,7 +189,7 @@ Status Serve(const ServeFlags& flags) {
   options.startup_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   INGOT_ASSIGN_OR_RETURN(const auto server, server::ApiServer::Start(*llm, options));
   WarnOfStrangers(options);
-  PrintHowToTry(UrlOf(options.http.address, server->port()), options, llm->chat_template() != nullptr);
+  PrintHowToTry(UrlOf(options.http, server->port()), options, llm->chat_template() != nullptr);
 
   const int number = WaitForStop(signals, *server);
   fmt::print(stderr, "{}: finishing what runs, at most {} s; once more stops at once\n",
@@ -184,9 +209,16 @@ void AddAccessFlags(Flags& api, ServeFlags* flags) {
   api.Add("--server-name", &options.http.address, "address to listen on; 0.0.0.0: every interface");
   api.Add("--server-port", &flags->server_port, "port to listen on; 0: any free one");
   api.Add("--api-keys", &options.keys.keys, "keys that clients must send one of; may be repeated");
-  api.Add("--api-keys-file", &options.keys.keys_file, "a file of keys, one a line; SIGHUP reads it again");
+  api.Add("--api-keys-file", &options.keys.keys_file,
+          "a file of keys, one a line; SIGHUP reads it again, and the certificate");
   api.Add("--admin-keys", &options.keys.admin_keys, "keys that may also do what administrators do");
   api.Add("--admin-keys-file", &options.keys.admin_keys_file, "a file of admin keys");
+  api.Add("--ssl-certfile", &options.http.tls.cert_file, "serve https: the certificate with its chain (PEM)");
+  api.Add("--ssl-keyfile", &options.http.tls.key_file, "its key (PEM)");
+  api.Add("--ssl-keyfile-password", &options.http.tls.key_password, "what the key is encrypted with");
+  api.Add("--ssl-ca-certs", &options.http.tls.client_ca_file,
+          "take only clients with a certificate that one of these authorities signed (PEM)");
+  api.Add("--ssl", &flags->ssl, "serve https with the files that SSL_CERTFILE and SSL_KEYFILE name");
   api.Add("--allow-origins", &options.allow_origins, "web pages of other origins that may call; *: all");
   api.Add("--allow-methods", &options.allow_methods, "methods that such pages may use");
   api.Add("--allow-headers", &options.allow_headers, "headers that such pages may send");

@@ -26,10 +26,10 @@ def require_model() -> str:
 class Server:
     """`ingot serve api_server` on a free port, as a context manager."""
 
-    def __init__(self, *arguments: str, preexec_fn=None) -> None:
+    def __init__(self, *arguments: str, preexec_fn=None, env: dict[str, str] | None = None) -> None:
         command = [BINARY, "serve", "api_server", *arguments, "--server-port", "0"]
         self.process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=preexec_fn
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=preexec_fn, env=env
         )
         self.log: list[str] = []
         threading.Thread(target=self._read_log, daemon=True).start()
@@ -42,7 +42,7 @@ class Server:
     def _wait_for_url(self) -> str:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
-            if match := re.search(r"on (http://[0-9.:\[\]]+:[0-9]+)", "".join(self.log)):
+            if match := re.search(r"on (https?://[0-9.:\[\]]+:[0-9]+)", "".join(self.log)):
                 return match.group(1)
             time.sleep(0.02)
         self.process.kill()

@@ -256,8 +256,8 @@ Result<int64_t> JsonView::AsInt() const {
   if (value_->is_uint64()) return InvalidArgument("{}: {} is above {}", path_, value_->get_uint64(), INT64_MAX);
   const double* value = value_->if_double();
   if (value == nullptr) return WrongKind(*this, "an integer");
-  // Both bounds are exact as doubles: -2^63 and 2^63.
-  if (!(*value >= -0x1p63 && *value < 0x1p63) || std::trunc(*value) != *value) {
+  // -2^63 as a double is what was a little below it in the text, too: the text of -2^63 itself is an int64.
+  if (!(*value > -0x1p63 && *value < 0x1p63) || std::trunc(*value) != *value) {
     return InvalidArgument("{}: must be an integer of 64 bits, is {}", path_, *value);
   }
   return static_cast<int64_t>(*value);

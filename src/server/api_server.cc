@@ -61,7 +61,10 @@ class ApiServerImpl : public ApiServer {
   }
   uint16_t port() const override { return http_->port(); }
   const Router& router() const override { return router_; }
-  Status Reload() override { return keys_->Reload(); }
+  Status Reload() override {
+    INGOT_RETURN_IF_ERROR(keys_->Reload());
+    return http_->ReloadTls();
+  }
   void Stop(double drain_seconds) override {
     draining_ = true;
     http_->Stop(drain_seconds);

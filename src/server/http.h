@@ -118,7 +118,16 @@ struct AnsweredRequest {
   std::string note;
 };
 
+// Files in PEM. Without a certificate bytes are plain.
+struct TlsOptions {
+  std::string cert_file, key_file;  // the certificate with its chain, and its key
+  std::string key_password;
+  std::string client_ca_file;  // not empty: only clients whose certificates these authorities signed
+  bool enabled() const { return !cert_file.empty() || !key_file.empty(); }
+};
+
 struct HttpOptions {
+  TlsOptions tls;
   std::string address = "127.0.0.1";
   uint16_t port = 23333;  // 0: any free one
   size_t max_body_bytes = size_t{16} << 20;
@@ -132,7 +141,7 @@ struct HttpOptions {
   std::function<void(const AnsweredRequest&)> on_answered;  // on the I/O thread; may be empty
 };
 
-// Whether a server could listen there now: asked before what takes long.
+// Whether a server could listen there now, and has its certificate: asked before what takes long.
 Status CheckAddress(const HttpOptions& options);
 
 // Owns its one I/O thread. Start binds and listens, so that errors come at once.
@@ -142,6 +151,8 @@ class HttpServer {
   virtual ~HttpServer() = default;    // Stop(0)
   virtual uint16_t port() const = 0;  // the one it listens on
   virtual int open_connections() const = 0;
+  // Reads certificate and key again, for connections that begin from then on. On an error the old ones hold.
+  virtual Status ReloadTls() = 0;
   // Stops accepting, waits up to `drain_seconds` for running exchanges, then closes what is left. Idempotent.
   virtual void Stop(double drain_seconds) = 0;
 };

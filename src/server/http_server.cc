@@ -14,7 +14,6 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
 #include <condition_variable>
@@ -29,6 +28,8 @@
 #include "server/errors.h"
 #include "server/http.h"
 #include "server/outbox.h"
+#include "server/socket_stream.h"
+#include "server/tls.h"
 
 namespace ingot::server {
 namespace {
@@ -56,8 +57,8 @@ HttpRequest ToRequest(http::request<http::string_body>&& message) {
   request.method = std::string(message.method_string());
   std::string_view target(message.target().data(), message.target().size());
   // A proxy's form, "GET http://host/path": the path is what counts.
-  if (target.starts_with("http://")) {
-    const size_t slash = target.find('/', std::string_view("http://").size());
+  if (target.starts_with("http://") || target.starts_with("https://")) {
+    const size_t slash = target.find('/', target.find("//") + 2);
     target = slash == std::string_view::npos ? "/" : target.substr(slash);
   }
   const size_t question = target.find('?');
@@ -78,6 +79,7 @@ struct Core {
   HttpOptions options;
   Router router;
   std::shared_ptr<asio::io_context> io = std::make_shared<asio::io_context>(1);
+  std::shared_ptr<asio::ssl::context> tls;  // of new connections; null: plain
   std::set<Connection*> connections;
   bool draining = false;
 
@@ -96,7 +98,8 @@ struct Core {
 
 // A socket and the request that is being answered on it.
 struct Connection {
-  Connection(std::shared_ptr<Core> shared, tcp::socket socket) : core(std::move(shared)), stream(std::move(socket)) {
+  Connection(std::shared_ptr<Core> shared, tcp::socket socket)
+      : core(std::move(shared)), stream(std::move(socket), core->tls) {
     error_code error;
     const tcp::endpoint peer = stream.socket().remote_endpoint(error);
     if (!error) client = fmt::format("{}:{}", peer.address().to_string(), peer.port());
@@ -118,7 +121,7 @@ struct Connection {
   }
 
   const std::shared_ptr<Core> core;
-  beast::tcp_stream stream;
+  SocketStream stream;
   beast::flat_buffer buffer;
   std::shared_ptr<Outbox> outbox;  // of the request in hand
   std::string client;              // address and port
@@ -239,7 +242,8 @@ asio::awaitable<void> Refuse(Connection& connection, WireError error) {
 std::optional<WireError> ReadError(const error_code& error, const HttpOptions& options) {
   if (error == http::error::end_of_stream || error == asio::error::connection_reset ||
       error == asio::error::operation_aborted || error == http::error::partial_message ||
-      error == beast::error::timeout || error == asio::error::eof || error == asio::error::bad_descriptor) {
+      error == beast::error::timeout || error == asio::error::eof || error == asio::error::bad_descriptor ||
+      error.category() == asio::error::get_ssl_category() || error == asio::ssl::error::stream_truncated) {
     return std::nullopt;
   }
   if (error == http::error::header_limit) {
@@ -330,6 +334,8 @@ asio::awaitable<bool> Answer(ConnectionPtr connection, Parser& parser) {
 asio::awaitable<void> ServeConnection(ConnectionPtr connection) {
   error_code ignored;
   connection->stream.socket().set_option(tcp::no_delay(true), ignored);
+  connection->stream.expires_after(seconds(connection->core->options.header_timeout_seconds));
+  if (co_await connection->stream.Handshake()) co_return connection->Close();
   for (bool open = true; open && !connection->core->draining;) {
     Parser parser;
     const error_code error = co_await ReadRequest(*connection, parser);
@@ -340,12 +346,16 @@ asio::awaitable<void> ServeConnection(ConnectionPtr connection) {
     }
     open = co_await Answer(connection, parser);
   }
+  connection->stream.expires_after(seconds(1));
+  co_await connection->stream.SayGoodbye();
   connection->Close();
 }
 
 // One connection too many, as long as there is room for a word.
 asio::awaitable<void> TurnAway(ConnectionPtr connection) {
-  if (connection->core->connections.size() < 2 * static_cast<size_t>(connection->core->options.max_connections)) {
+  connection->stream.expires_after(seconds(connection->core->options.header_timeout_seconds));
+  if (connection->core->connections.size() < 2 * static_cast<size_t>(connection->core->options.max_connections) &&
+      !co_await connection->stream.Handshake()) {
     co_await Refuse(*connection, {503, "unavailable_error", "too_many_connections", "",
                                   fmt::format("{} connections are open, and this server takes no more",
                                               connection->core->options.max_connections)});
@@ -391,6 +401,13 @@ class BeastServer : public HttpServer {
   int open_connections() const override {
     std::lock_guard lock(core_->mutex);
     return core_->num_connections;
+  }
+
+  Status ReloadTls() override {
+    if (!core_->options.tls.enabled()) return {};
+    INGOT_ASSIGN_OR_RETURN(auto tls, LoadTls(core_->options.tls));
+    asio::post(*core_->io, [core = core_, tls = std::move(tls)]() mutable { core->tls = std::move(tls); });
+    return {};
   }
 
   void Stop(double drain_seconds) override {
@@ -444,6 +461,9 @@ Result<tcp::acceptor> Listen(asio::io_context& io, const HttpOptions& options) {
 }  // namespace
 
 Status CheckAddress(const HttpOptions& options) {
+  if (options.tls.enabled()) {
+    INGOT_ASSIGN_OR_RETURN(const auto tls, LoadTls(options.tls));
+  }
   asio::io_context io;
   INGOT_ASSIGN_OR_RETURN(const tcp::acceptor acceptor, Listen(io, options));
   return {};
@@ -453,6 +473,9 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options
   auto core = std::make_shared<Core>();
   core->options = options;
   core->router = std::move(router);
+  if (options.tls.enabled()) {
+    INGOT_ASSIGN_OR_RETURN(core->tls, LoadTls(options.tls));
+  }
   INGOT_ASSIGN_OR_RETURN(tcp::acceptor acceptor, Listen(*core->io, options));
   return std::make_unique<BeastServer>(std::move(core), std::move(acceptor));
 }

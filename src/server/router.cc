@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 
 #include "base/json.h"
 #include "server/errors.h"
@@ -33,6 +34,27 @@ bool Matches(std::string_view pattern_text, std::string_view path) {
 size_t FixedLength(std::string_view pattern_text) {
   const Pattern pattern = PatternOf(pattern_text);
   return pattern.prefix.size() + pattern.suffix.size() + (pattern.has_parameter ? 0 : 1);
+}
+
+// A parameter's text as the JSON value that its schema checks: what should be a number and is none stays text.
+boost::json::value ValueOf(const std::string& text, Schema::Type type) {
+  int64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [parsed, error] = std::from_chars(text.data(), end, number);
+  if (type == Schema::Type::kInteger && error == std::errc() && parsed == end) return number;
+  return boost::json::string(text);
+}
+
+// The first parameter of a query that does not fit what the route says of it.
+std::optional<FieldError> CheckQuery(const RouteInfo& route, std::string_view query) {
+  for (const Parameter& parameter : route.parameters) {
+    if (parameter.in_path) continue;
+    const auto text = QueryParameter(query, parameter.name);
+    if (!text) continue;
+    const boost::json::value value = ValueOf(*text, parameter.schema.type);
+    if (auto error = Check(parameter.schema, JsonView(value, "query: " + parameter.name))) return error;
+  }
+  return std::nullopt;
 }
 
 std::string_view RoutedMethod(const std::string& method) { return method == "HEAD" ? std::string_view("GET") : method; }
@@ -81,7 +103,12 @@ void Router::Dispatch(std::shared_ptr<Exchange> exchange) const {
       return exchange->Respond(*std::move(refusal));
     }
   }
-  if (chosen != nullptr) return chosen->handler(std::move(exchange));
+  if (chosen != nullptr) {
+    if (const auto error = CheckQuery(chosen->info, request.query)) {
+      return exchange->Respond(ErrorResponse(ToWireError(error->status, error->param)));
+    }
+    return chosen->handler(std::move(exchange));
+  }
   if (allowed.empty()) {
     return exchange->Respond(ErrorResponse(
         {404, "not_found_error", "route_not_found", "", fmt::format("no route {} {}", request.method, request.path)}));

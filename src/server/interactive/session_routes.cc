@@ -42,19 +42,12 @@ std::optional<llm::SessionKey> KeyOfPath(Exchange& exchange, std::string_view pa
 
 void List(llm::Sessions& sessions, Exchange& exchange) {
   const HttpRequest& http = exchange.request();
-  int64_t limit = kPage;
-  if (const auto text = QueryParameter(http.query, "limit")) {
-    const auto value = WholeNumber(*text);
-    if (!value || *value < 1 || *value > kMaxPage) {
-      return Refuse(exchange, {"limit", InvalidArgument("limit must be 1…{}", kMaxPage).value()});
-    }
-    limit = *value;
-  }
-  std::optional<int64_t> after;
-  if (const auto text = QueryParameter(http.query, "after")) {
-    after = WholeNumber(*text);
-    if (!after) return Refuse(exchange, {"after", InvalidArgument("after must be a session id").value()});
-  }
+  const auto number = [&](const char* name) -> std::optional<int64_t> {
+    const auto text = QueryParameter(http.query, name);
+    return text ? WholeNumber(*text) : std::nullopt;
+  };
+  const int64_t limit = number("limit").value_or(kPage);
+  const std::optional<int64_t> after = number("after");
   // An administrator who names no owner goes through all of them; `after` alone then means one's own.
   const auto after_owner = QueryParameter(http.query, "after_owner");
   std::optional<std::string> owner = OwnerOf(http);

@@ -48,8 +48,8 @@ class Writer {
       Alternatives(schema, nullable);
     } else if (schema.type != Schema::Type::kAny) {
       Key("type");
-      out_ += nullable ? fmt::format(R"(["{}","null"])", JsonType(schema.type))
-                       : fmt::format("\"{}\"", JsonType(schema.type));
+      out_ += nullable && schema.type != Schema::Type::kNull ? fmt::format(R"(["{}","null"])", JsonType(schema.type))
+                                                             : fmt::format("\"{}\"", JsonType(schema.type));
     }
     Bounds(schema, nullable);
     if (!schema.description.empty()) Text("description", schema.description);

@@ -22,6 +22,7 @@ constexpr ErrorInfo kErrors[] = {
     {413, "the body is too large"},
     {415, "the body is not application/json, or is compressed"},
     {429, "the queue is full; Retry-After says when to come back"},
+    {431, "the headers, or the address with them, are too large"},
     {500, "a fault of the server; its log has the cause"},
     {503, "the server is starting, draining or overloaded"},
     {504, "the request's deadline has passed"},
