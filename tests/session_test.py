@@ -209,6 +209,30 @@ class OwnersTest(unittest.TestCase):
                 turn(server.url, 999, "Hi", "b")
             self.assertEqual(caught.exception.code, 429)
 
+    def test_an_administrator_reaches_the_sessions_of_others(self) -> None:
+        with serve("--api-keys", "a", "--api-keys", "b", "--admin-keys", "root") as server:
+            for key in ("a", "b"):
+                turn(server.url, 7, "Hi, I am " + key, key, request_output_len=4)
+            owners = {s["owner"] for s in get(server.url, "/v1/sessions", "root")["data"]}
+            self.assertEqual(len(owners), 2)
+            for owner in sorted(owners):
+                listed = get(server.url, f"/v1/sessions?owner={owner}", "root")["data"]
+                self.assertEqual([(s["session_id"], s["owner"]) for s in listed], [(7, owner)])
+                self.assertEqual(get(server.url, f"/v1/sessions/7?owner={owner}", "root")["owner"], owner)
+                # Whoever is no administrator stays with their own, whatever they ask for, and is not told of owners.
+                self.assertEqual(len(get(server.url, f"/v1/sessions?owner={owner}", "a")["data"]), 1)
+                self.assertNotIn("owner", get(server.url, f"/v1/sessions/7?owner={owner}", "a"))
+            first = get(server.url, "/v1/sessions?limit=1", "root")
+            self.assertTrue(first["has_more"])
+            after = f"after=7&after_owner={first['data'][0]['owner']}"
+            rest = get(server.url, f"/v1/sessions?limit=1&{after}", "root")
+            self.assertEqual({s["owner"] for s in first["data"] + rest["data"]}, owners)
+            gone = first["data"][0]["owner"]
+            self.assertEqual(get(server.url, f"/v1/sessions/7?owner={gone}", "root", "DELETE")["owner"], gone)
+            self.assertEqual([s["owner"] for s in get(server.url, "/v1/sessions", "root")["data"]], [*(owners - {gone})])
+            cut = post(server.url, f"/v1/sessions/7/rewind?owner={(owners - {gone}).pop()}", {"step": 3}, "root")
+            self.assertEqual(cut["tokens"], 3)
+
 
 class StoreTest(unittest.TestCase):
     def setUp(self) -> None:
