@@ -262,6 +262,7 @@ void DeclareCommands(Flags& root) {
   DeclareInfo(root);
   DeclareConvert(root);
   DeclareEval(root);
+  DeclareBench(root);
   DeclareCheckEnv(root);
 }
 

@@ -58,6 +58,7 @@ void DeclareTokenize(Flags& root);
 void DeclareInfo(Flags& root);
 void DeclareConvert(Flags& root);
 void DeclareEval(Flags& root);
+void DeclareBench(Flags& root);
 void DeclareCheckEnv(Flags& root);
 
 }  // namespace ingot::cli

@@ -40,6 +40,10 @@ constexpr Foreign kForeign[] = {
     {"--tokenizer", nullptr, "the tokenizer is the checkpoint's own"},
     {"--enforce-eager", nullptr, "there are no graphs to leave out"},
     {"--uvicorn-log-level", "--log-level", ""},
+    {"--dataset-name", "--dataset-path", ": the file says of what kind it is, and without one prompts are random"},
+    {"--save-result", "--json", ", to standard output"},
+    {"--disable-tqdm", nullptr, "a bar is drawn on a terminal only"},
+    {"--burstiness", "--request-rate", ", whose arrivals are a Poisson process: a burstiness of 1"},
     // llama.cpp
     {"-c", "--session-len", ""},
     {"--ctx-size", "--session-len", ""},
@@ -84,6 +88,9 @@ constexpr Foreign kForeign[] = {
     {"--max-prefill-iters", "--max-prefill-token-num", ""},
     {"--random-seed", "--seed", ""},
     {"--model-path", nullptr, kModelIsArgument},
+    {"--csv", "--json", ", to standard output"},
+    {"--output-file", "--json", ", to standard output"},
+    {"--disable-ignore-eos", "--ignore-eos", ", which is off unless it is given"},
 };
 
 std::string ExplainForeign(const Foreign& foreign, const std::vector<std::string>& known, const std::string& command) {

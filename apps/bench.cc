@@ -1,0 +1,120 @@
+// ingot bench latency | throughput | serve: what the three share.
+#include "bench.h"
+
+#include "base/json.h"
+#include "ops/isa_info.h"
+
+namespace ingot::cli {
+namespace {
+
+constexpr int64_t kMaxPrompts = 10'000'000, kMaxTokens = 100'000'000;
+
+Status CheckRange(const char* name, int64_t value, int64_t low, int64_t high) {
+  if (value < low || value > high) return InvalidArgument("{} {} is outside {}…{}", name, value, low, high);
+  return {};
+}
+
+}  // namespace
+
+void AddPromptFlags(Flags& flags, PromptFlags* prompts) {
+  flags.Add("--dataset-path,--dataset", &prompts->dataset,
+            "a file of prompts: ShareGPT's JSON, OpenAI's batch format, or a prompt a line; default: random prompts");
+  flags.Add("-n,--num-prompts", &prompts->num_prompts, "requests in all");
+  flags.Add("--input-len,--random-input-len", &prompts->input_len, "tokens of a random prompt");
+  flags.Add("--output-len,--random-output-len,--sharegpt-output-len", &prompts->output_len,
+            "tokens of an answer at most; default: what the dataset says, else 128");
+  flags.Add("--random-range-ratio", &prompts->range_ratio,
+            "lengths of random prompts and answers vary by this fraction (0…1) up and down");
+  flags.Add("--random-prefix-len", &prompts->prefix_len,
+            "tokens that all random prompts begin with, beside the others");
+  flags.Add("--seed", &prompts->seed, "the same seed asks the same at the same times");
+}
+
+Status CheckPromptFlags(const PromptFlags& prompts) {
+  INGOT_RETURN_IF_ERROR(CheckRange("--num-prompts", prompts.num_prompts, 1, kMaxPrompts));
+  INGOT_RETURN_IF_ERROR(CheckRange("--input-len", prompts.input_len, 1, kMaxTokens));
+  INGOT_RETURN_IF_ERROR(CheckRange("--random-prefix-len", prompts.prefix_len, 0, kMaxTokens));
+  INGOT_RETURN_IF_ERROR(CheckRange("--output-len", prompts.output_len.value_or(1), 1, kMaxTokens));
+  if (!(prompts.range_ratio >= 0 && prompts.range_ratio <= 1))
+    return InvalidArgument("--random-range-ratio {} is outside 0…1", prompts.range_ratio);
+  return {};
+}
+
+Result<std::vector<bench::DatasetEntry>> ReadPrompts(const PromptFlags& prompts) {
+  const auto count = static_cast<size_t>(prompts.num_prompts);
+  INGOT_ASSIGN_OR_RETURN(auto entries, bench::ReadDataset(prompts.dataset, count));
+  const size_t distinct = entries.size();
+  entries.reserve(count);
+  for (size_t i = 0; entries.size() < count; ++i) entries.push_back(entries[i % distinct]);
+  if (distinct < count) fmt::print(stderr, "{} has {} prompts; they are repeated\n", prompts.dataset, distinct);
+  return entries;
+}
+
+int64_t OutputLength(const PromptFlags& prompts, const bench::DatasetEntry& entry,
+                     const tokenizer::Tokenizer* tokenizer) {
+  if (prompts.output_len) return *prompts.output_len;
+  if (entry.output_len) return *entry.output_len;
+  for (const char* name : {"max_completion_tokens", "max_tokens"}) {
+    const auto* value = entry.body.if_contains(name);
+    if (value != nullptr && value->is_int64()) return value->get_int64();
+  }
+  if (tokenizer == nullptr || entry.reply.empty()) return kOutputLen;
+  return static_cast<int64_t>(tokenizer->Encode(entry.reply, {.add_special_tokens = false}).size());
+}
+
+void AddReportFlags(Flags& flags, ReportFlags* report) {
+  flags.Add("--metric-percentiles,--percentiles", &report->percentiles, "which percentiles are told");
+  flags.Add("--goodput", &report->goodput,
+            "limits in milliseconds that a good answer keeps to: ttft:200 tpot:50 e2el:5000");
+  flags.Add("--json", &report->json, "one JSON object");
+  flags.Add("--save-detailed,--details", &report->details, "with --json: every request's own figures too");
+}
+
+Result<bench::ReportOptions> ToReportOptions(const ReportFlags& report) {
+  if (report.details && !report.json) return InvalidArgument("--save-detailed is shown with --json only");
+  bench::ReportOptions options{.details = report.details};
+  INGOT_ASSIGN_OR_RETURN(options.percents, bench::ParsePercents(report.percentiles));
+  INGOT_ASSIGN_OR_RETURN(options.goodput, bench::ParseGoodput(report.goodput));
+  return options;
+}
+
+void PrintReport(const std::string& head, const std::string& title, const bench::LoadResult& result,
+                 const ReportFlags& flags, const bench::ReportOptions& options) {
+  const bench::Report report = Evaluate(result.records, result.duration, options);
+  if (!flags.json) return fmt::print("{}\n{}", title, ToTable(report, options));
+  std::string out = head;
+  AppendJson(out, report, result.records, options);
+  fmt::print("{}}}\n", out);
+}
+
+Status OutcomeOf(const bench::LoadResult& result, bool interrupted) {
+  int64_t failed = 0;
+  const std::string* message = nullptr;
+  for (const bench::RequestRecord& record : result.records) {
+    if (record.ok()) continue;
+    ++failed;
+    if (message == nullptr) message = &record.message;
+  }
+  if (interrupted) return Cancelled("interrupted; the report is of what was done until then");
+  if (failed > 0)
+    return Unavailable("of {} requests, {} failed; the first: {}", result.records.size(), failed, *message);
+  return {};
+}
+
+std::string EngineJson(const ModelFlags& model, const llm::Llm& llm) {
+  std::string out = R"("model":)";
+  AppendJsonString(out, model.options.model);
+  out += fmt::format(R"(,"compute":"{}","isa":"{}","threads":{},"quant_policy":{},"max_batch_size":{},)", model.compute,
+                     ops::GetIsaInfo().chosen, llm.options().num_threads, llm.options().quant_policy,
+                     llm.options().max_batch_size);
+  return out;
+}
+
+void DeclareBench(Flags& root) {
+  Flags& bench = root.Command("bench", "Measure speed: latency, throughput, serve");
+  DeclareBenchLatency(bench);
+  DeclareBenchThroughput(bench);
+  DeclareBenchServe(bench);
+}
+
+}  // namespace ingot::cli

@@ -1,0 +1,197 @@
+// ingot bench latency MODEL
+#include <charconv>
+
+#include "bench.h"
+#include "progress_bar.h"
+
+namespace ingot::cli {
+namespace {
+
+constexpr int64_t kMaxLength = 1 << 24;
+constexpr int64_t kMaxBatch = 4096;
+
+struct LatencyFlags {
+  ModelFlags model;
+  ReportFlags report;
+  std::vector<std::string> batch_sizes = {"1"}, input_lens = {"128"}, output_lens = {"64"};
+  int64_t warmup = 1, repeats = 5, seed = 0;
+};
+
+struct Shape {
+  int64_t batch_size, input_len, output_len;
+};
+
+// What one shape's repeats gave.
+struct Measured {
+  Shape shape;
+  bench::Report report;                     // over all requests of all repeats
+  bench::Summary prefill, decode, seconds;  // over repeats: tokens a second, tokens a second, seconds of the whole
+};
+
+// "1 8 32" or "1,8,32".
+Result<std::vector<int64_t>> ParseList(const char* name, const std::vector<std::string>& texts, int64_t max) {
+  std::vector<int64_t> values;
+  for (const std::string& text : texts) {
+    const char* at = text.data();
+    const char* const end = at + text.size();
+    for (bool more = true; more;) {
+      int64_t value = 0;
+      const auto [parsed, error] = std::from_chars(at, end, value);
+      if (error != std::errc() || value < 1 || value > max || (parsed != end && *parsed != ','))
+        return InvalidArgument("{} '{}' is no list of numbers of 1…{}", name, text, max);
+      values.push_back(value);
+      more = parsed != end;
+      at = parsed + 1;
+    }
+  }
+  return values;
+}
+
+Result<std::vector<Shape>> Shapes(const LatencyFlags& flags) {
+  INGOT_ASSIGN_OR_RETURN(const auto batch_sizes, ParseList("--batch-size", flags.batch_sizes, kMaxBatch));
+  INGOT_ASSIGN_OR_RETURN(const auto input_lens, ParseList("--input-len", flags.input_lens, kMaxLength));
+  INGOT_ASSIGN_OR_RETURN(const auto output_lens, ParseList("--output-len", flags.output_lens, kMaxLength));
+  std::vector<Shape> shapes;
+  for (const int64_t batch_size : batch_sizes) {
+    for (const int64_t input_len : input_lens) {
+      for (const int64_t output_len : output_lens) shapes.push_back({batch_size, input_len, output_len});
+    }
+  }
+  return shapes;
+}
+
+// Prompts of their own each time: a prompt that was there before would be found in the cache.
+std::vector<llm::Request> MakeBatch(const Shape& shape, const std::vector<int32_t>& ids, bench::RandomPrompts& random) {
+  std::vector<llm::Request> requests(static_cast<size_t>(shape.batch_size));
+  for (llm::Request& request : requests) {
+    request.token_ids = random.Ids(ids, shape.input_len);
+    request.sampling.temperature = 0;
+    request.max_tokens = shape.output_len;
+    request.ignore_eos = true;
+  }
+  return requests;
+}
+
+struct Rates {
+  double prefill, decode;  // tokens a second; decode 0: one token an answer
+};
+
+// Prefill lasts until every answer has begun. From then on it is decoding alone; tokens that came before do not count.
+Rates RatesOf(const bench::LoadResult& result) {
+  double begun = 0, ended = 0, prompts = 0, decoded = 0;
+  for (const auto& record : result.records) {
+    begun = std::max(begun, record.pieces.front());
+    ended = std::max(ended, record.pieces.back());
+    prompts += static_cast<double>(record.prompt_tokens);
+  }
+  for (const auto& record : result.records) {
+    const auto later = std::ranges::count_if(record.pieces, [&](double time) { return time > begun; });
+    decoded += static_cast<double>(record.output_tokens * later) / static_cast<double>(record.pieces.size());
+  }
+  return {prompts / begun, ended > begun ? decoded / (ended - begun) : 0};
+}
+
+Result<Measured> Measure(llm::Llm& llm, const Shape& shape, const LatencyFlags& flags,
+                         const bench::ReportOptions& options) {
+  const auto ids = bench::OrdinaryIds(llm.tokenizer());
+  bench::RandomPrompts random(static_cast<uint64_t>(flags.seed));
+  const InterruptGuard interrupt;
+  std::vector<bench::RequestRecord> records;
+  std::vector<double> prefill, decode, seconds;
+  for (int64_t round = 0; round < flags.warmup + flags.repeats; ++round) {
+    const auto result =
+        RunEngine(llm, MakeBatch(shape, ids, random), {.interrupted = [&] { return interrupt.interrupted(); }});
+    INGOT_RETURN_IF_ERROR(OutcomeOf(result, interrupt.interrupted()));
+    if (round < flags.warmup) continue;
+    const Rates rates = RatesOf(result);
+    prefill.push_back(rates.prefill);
+    decode.push_back(rates.decode);
+    seconds.push_back(result.duration);
+    records.insert(records.end(), result.records.begin(), result.records.end());
+  }
+  double total = 0;
+  for (const double value : seconds) total += value;
+  return Measured{shape, Evaluate(records, total, options), bench::Summarize(prefill, options.percents),
+                  bench::Summarize(decode, options.percents), bench::Summarize(seconds, options.percents)};
+}
+
+void PrintHeader() {
+  fmt::print("{:>6}{:>7}{:>7}{:>10}{:>10}{:>10}{:>10}{:>10}{:>18}{:>10}{:>18}\n", "batch", "in", "out", "TTFT ms",
+             "ITL ms", "p95", "p99", "prefill", "min…max", "decode", "min…max");
+}
+
+std::string Range(const bench::Summary& summary) { return fmt::format("{:.1f}…{:.1f}", summary.min, summary.max); }
+
+void PrintRow(const Measured& measured) {
+  const auto& [shape, report, prefill, decode, seconds] = measured;
+  const auto itl = [&](size_t i) { return report.itl.percentiles[i]; };
+  fmt::print("{:>6}{:>7}{:>7}{:>10.2f}{:>10.2f}{:>10.2f}{:>10.2f}{:>10.1f}{:>18}{:>10.1f}{:>18}\n", shape.batch_size,
+             shape.input_len, shape.output_len, report.ttft.median, report.itl.median, itl(0), itl(1), prefill.median,
+             Range(prefill), decode.median, Range(decode));
+  std::fflush(stdout);
+}
+
+void AppendRun(std::string& out, const Measured& measured, const bench::ReportOptions& options) {
+  const auto& [shape, report, prefill, decode, seconds] = measured;
+  out += fmt::format(R"({{"batch_size":{},"input_len":{},"output_len":{},)", shape.batch_size, shape.input_len,
+                     shape.output_len);
+  AppendJson(out, report, {}, options);
+  AppendSummary(out, prefill, "prefill_throughput", options.percents);
+  AppendSummary(out, decode, "decode_throughput", options.percents);
+  AppendSummary(out, seconds, "batch_seconds", options.percents);
+  out += '}';
+}
+
+Status Latency(const LatencyFlags& flags) {
+  INGOT_ASSIGN_OR_RETURN(const auto shapes, Shapes(flags));
+  INGOT_ASSIGN_OR_RETURN(bench::ReportOptions options, ToReportOptions(flags.report));
+  if (flags.repeats < 1 || flags.repeats > 1'000'000)
+    return InvalidArgument("--num-iters {} is outside 1…1000000", flags.repeats);
+  if (flags.warmup < 0 || flags.warmup > 1'000'000)
+    return InvalidArgument("--num-iters-warmup {} is outside 0…1000000", flags.warmup);
+  ModelFlags model = flags.model;
+  int64_t length = 0;
+  for (const Shape& shape : shapes) {
+    length = std::max(length, shape.input_len + shape.output_len);
+    if (flags.model.options.max_batch_size == 0)
+      model.options.max_batch_size =
+          static_cast<int>(std::max<int64_t>(model.options.max_batch_size, shape.batch_size));
+  }
+  if (model.options.session_len == 0) model.options.session_len = length;
+  if (!flags.report.json) options.percents = {95, 99};  // what the table shows
+  INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(model));
+  std::string out = fmt::format(R"({{"benchmark":"latency",{}"num_iters":{},"num_iters_warmup":{},"runs":[)",
+                                EngineJson(flags.model, *llm), flags.repeats, flags.warmup);
+  if (!flags.report.json) PrintHeader();
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    ProgressBar bar("shapes");
+    bar.UpdateCount(static_cast<int64_t>(i), static_cast<int64_t>(shapes.size()));
+    INGOT_ASSIGN_OR_RETURN(const Measured measured, Measure(*llm, shapes[i], flags, options));
+    bar.Clear();
+    if (!flags.report.json) PrintRow(measured);
+    if (i > 0) out += ',';
+    AppendRun(out, measured, options);
+  }
+  if (flags.report.json) fmt::print("{}]}}\n", out);
+  return {};
+}
+
+}  // namespace
+
+void DeclareBenchLatency(Flags& bench) {
+  Flags& command = bench.Command("latency", "Batches of fixed shapes on an engine in this process");
+  const auto flags = std::make_shared<LatencyFlags>();
+  AddModelFlags(command, &flags->model);
+  command.Add("--batch-size,--concurrency", &flags->batch_sizes, "requests of a batch; several: each is measured [1]");
+  command.Add("--input-len,--prompt-tokens", &flags->input_lens, "tokens of a prompt, as many as wanted [128]");
+  command.Add("--output-len,--completion-tokens", &flags->output_lens, "tokens of an answer, as many as wanted [64]");
+  command.Add("--num-iters,--test-round", &flags->repeats, "batches of each shape that are measured");
+  command.Add("--num-iters-warmup,--warmup-round", &flags->warmup, "batches of each shape before that");
+  command.Add("--seed", &flags->seed, "the same seed draws the same prompts");
+  command.Add("--metric-percentiles,--percentiles", &flags->report.percentiles, "with --json: which percentiles");
+  command.Add("--json", &flags->report.json, "one JSON object");
+  command.Example("ingot bench latency smollm2 --batch-size 1 8 32 --input-len 128,512 --output-len 64");
+  command.OnRun([flags] { return Latency(*flags); });
+}
+
+}  // namespace ingot::cli
