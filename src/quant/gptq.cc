@@ -108,9 +108,9 @@ class Rows {
         RoundColumn(k, &error_[(k - begin) * rows_]);
         FeedBack(k, end, &error_[(k - begin) * rows_]);
       }
-      ops::AddProduct(block_.alone, {.a = &p_.factors.u[begin * p_.channels + end],
+      ops::AddProduct(block_.alone, {.a = p_.factors.u.data() + begin * p_.channels + end,
                                      .b = error_.data(),
-                                     .c = &target_[end * rows_],
+                                     .c = target_.data() + end * rows_,
                                      .a_stride = p_.channels,
                                      .b_stride = rows_,
                                      .c_stride = rows_,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/check.h"
 #include "tensor/dtype.h"
@@ -9,9 +10,9 @@
 namespace ingot::quant {
 namespace {
 
-// The number that is kept for `value`.
+// The number that is kept for `value`; one whose inverse is finite, or 0.
 float Held(const Format& format, float value) {
-  if (format.scale == Format::Scale::kF32) return value;
+  if (format.scale == Format::Scale::kF32) return std::fabs(value) < std::numeric_limits<float>::min() ? 0 : value;
   constexpr float kMaxF16 = 65504;
   return F16ToF32(F32ToF16(std::clamp(value, -kMaxF16, kMaxF16)));
 }

@@ -130,7 +130,7 @@ void RoundTokens(int64_t rows, int64_t channels, float* x) {
   for (int64_t row = 0; row < rows; ++row, x += channels) {
     float largest = 0;
     for (int64_t c = 0; c < channels; ++c) largest = std::max(largest, std::fabs(x[c]));
-    const float step = largest / 127, inverse = step > 0 ? 1 / step : 0;
+    const float step = largest < 1e-30f ? 0 : largest / 127, inverse = step > 0 ? 1 / step : 0;
     for (int64_t c = 0; c < channels; ++c) x[c] = std::nearbyint(x[c] * inverse) * step;
   }
 }

@@ -25,7 +25,8 @@ inline constexpr int64_t kSampledTokens = 256;
 // x: [rows, channels]. Keeps between half of kSampledTokens and all of them, however many come.
 void AddTokens(const float* x, int64_t rows, int64_t channels, TokenSample* sample);
 
-// What int8 makes of inputs: every row to the nearest multiple of its max|x| / 127.   x: [rows, channels]
+// What int8 makes of inputs: every row to the nearest multiple of its max|x| / 127; to 0 where that max is below 1e-30.
+// x: [rows, channels]
 void RoundTokens(int64_t rows, int64_t channels, float* x);
 
 // scale = max|x|^alpha / max|w|^(1 - alpha), divided by sqrt(max · min), where alpha (`exponent` of the result) is the
