@@ -260,6 +260,7 @@ void DeclareCommands(Flags& root) {
   DeclareBatch(root);
   DeclareTokenize(root);
   DeclareInfo(root);
+  DeclarePlan(root);
   DeclareConvert(root);
   DeclareEval(root);
   DeclareBench(root);

@@ -56,6 +56,7 @@ void DeclareGenerate(Flags& root);
 void DeclareBatch(Flags& root);
 void DeclareTokenize(Flags& root);
 void DeclareInfo(Flags& root);
+void DeclarePlan(Flags& root);
 void DeclareConvert(Flags& root);
 void DeclareEval(Flags& root);
 void DeclareBench(Flags& root);

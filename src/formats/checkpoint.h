@@ -64,9 +64,9 @@ class Checkpoint : public std::enable_shared_from_this<Checkpoint> {
   virtual const TensorEntry* Find(const std::string& name) const = 0;  // nullptr if absent
   virtual std::vector<const TensorEntry*> tensors() const = 0;         // in file order
   // A 2-D tensor as a weight matrix (3-D: [experts, rows, cols] flattened to [experts · rows, cols]).
-  Result<WeightSourcePtr> Weight(const std::string& name) const;
+  virtual Result<WeightSourcePtr> Weight(const std::string& name) const;
   // A small tensor as numbers (norms, biases), of `expected` elements (-1: any).
-  Result<std::vector<float>> Floats(const std::string& name, int64_t expected = -1) const;
+  virtual Result<std::vector<float>> Floats(const std::string& name, int64_t expected = -1) const;
   // Lets go of the resident pages of a span of a file.
   virtual void DropPages(const TensorEntry& tensor) const = 0;
 };

@@ -7,24 +7,11 @@
 #include "llm/checks.h"
 #include "llm/llm_impl.h"
 #include "llm/memory_plan.h"
+#include "llm/model_memory.h"
 #include "ops/linear.h"
 
 namespace ingot::llm {
 namespace {
-
-// Slots of the persistent batch on a CPU: beyond, a step's products are bound by arithmetic and more sequences at once
-// only wait for each other.
-constexpr int kDefaultBatchSize = 32;
-
-LoadOptions WithDefaults(LoadOptions options) {
-  if (options.num_threads == 0) options.num_threads = GetCpuAllowance().usable_threads;
-  if (options.max_batch_size == 0) options.max_batch_size = kDefaultBatchSize;
-  return options;
-}
-
-ops::KvFormat KvFormatOf(int quant_policy) {
-  return quant_policy == 8 ? ops::KvFormat::kI8 : quant_policy == 4 ? ops::KvFormat::kI4 : ops::KvFormat::kF16;
-}
 
 // What the weights take as packed, before any is read: a matrix in its layout, the rest as it is.
 int64_t EstimateWeights(const formats::Checkpoint& checkpoint) {
@@ -74,31 +61,12 @@ Status CheckFits(const formats::Checkpoint& checkpoint, int64_t available) {
 
 Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options, const MemoryAllowance& memory) {
   LlmImpl::Plan plan{.options = WithDefaults(options)};
-  engine::EngineOptions engine_options{.max_queue = options.max_queue, .flight_recorder = options.flight_recorder};
+  engine::EngineOptions engine_options{.executor = ExecutorOptionsOf(plan.options),
+                                       .max_queue = options.max_queue,
+                                       .flight_recorder = options.flight_recorder};
   engine::ExecutorOptions& executor = engine_options.executor;
-  executor.max_batch_size = plan.options.max_batch_size;
-  executor.max_prefill_tokens = options.max_prefill_token_num;
-  executor.block_len = options.cache_block_seq_len;
-  executor.prefix_caching = options.enable_prefix_caching;
-  executor.kv_format = KvFormatOf(options.quant_policy);
-  executor.compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast;
-
   const models::Model& model = *parts.model;
-  std::vector<CacheGroup> groups;
-  for (const models::KvGroup& group : model.kv_groups()) {
-    const ops::KvLayout layout = model.KvLayoutFor(group, executor.block_len, executor.kv_format);
-    groups.push_back({group.window, layout.block_bytes()});
-  }
-  executor.num_blocks.assign(groups.size(), 1);
-  const MemoryNeeds needs{.weights = model.weight_bytes(),
-                          .groups = groups,
-                          .kv_tails = engine::Executor::BytesFor(model, executor, *parts.pool).tails,
-                          .max_position = model.spec().max_position,
-                          .workspace = [&](int64_t session_len) {
-                            engine::ExecutorOptions trial = executor;
-                            trial.max_context = session_len;
-                            return engine::Executor::BytesFor(model, trial, *parts.pool).workspace;
-                          }};
+  const MemoryNeeds needs = NeedsOf(model, plan.options, *parts.pool);
   INGOT_ASSIGN_OR_RETURN(plan.memory, PlanMemory(plan.options, needs, memory.available_bytes));
   executor.max_context = plan.options.session_len = plan.memory.session_len;
   executor.num_blocks = plan.memory.num_blocks;

@@ -277,7 +277,7 @@ Status Binder::Pack(const ops::Context& context, const LoadOptions& options, std
   for (const Job& job : jobs_) total += job.stored_bytes;
   for (Job& job : jobs_) {
     if (options.progress) options.progress(done, total);
-    Result<ops::PackedWeight> packed = ops::Prepack(context, *job.source);
+    Result<ops::PackedWeight> packed = options.outline ? ops::Outline(*job.source) : ops::Prepack(context, *job.source);
     if (!packed) return packed.error().Annotate(job.name);
     job.source.reset();
     *job.target = *std::move(packed);

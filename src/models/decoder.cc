@@ -24,9 +24,8 @@ Decoder::Decoder(ModelSpec spec, int64_t session_len)
   }
 }
 
-Result<std::unique_ptr<Model>> Decoder::Load(std::shared_ptr<const formats::Checkpoint> checkpoint,
+Result<std::unique_ptr<Model>> Decoder::Load(std::shared_ptr<const formats::Checkpoint> checkpoint, ModelSpec spec,
                                              const LoadOptions& options, ThreadPool& pool) {
-  INGOT_ASSIGN_OR_RETURN(ModelSpec spec, ReadModelSpec(*checkpoint));
   const Family& family = FamilyNamed(spec.family);
   std::unique_ptr<Decoder> decoder(new Decoder(std::move(spec), options.session_len));
   Binder binder(*checkpoint, decoder->spec_, family);
@@ -61,6 +60,7 @@ int64_t Decoder::ScratchBytes(const ops::Context& context, const ForwardLimits& 
 }
 
 void Decoder::CheckBatch(const StepBatch& batch, std::span<const ops::KvView> kv) const {
+  INGOT_CHECK(weights_.embedding.data() != nullptr);  // no outline
   const auto tokens = static_cast<size_t>(batch.num_tokens());
   INGOT_CHECK(batch.positions.size() == tokens);
   INGOT_CHECK(!batch.cu_seqlens.empty() && batch.cu_seqlens.front() == 0);

@@ -13,7 +13,7 @@ namespace ingot::models {
 
 class Decoder : public Model {
  public:
-  static Result<std::unique_ptr<Model>> Load(std::shared_ptr<const formats::Checkpoint> checkpoint,
+  static Result<std::unique_ptr<Model>> Load(std::shared_ptr<const formats::Checkpoint> checkpoint, ModelSpec spec,
                                              const LoadOptions& options, ThreadPool& pool);
 
   const ModelSpec& spec() const override { return spec_; }

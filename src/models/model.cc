@@ -57,7 +57,13 @@ Result<ModelSpec> ReadModelSpec(const formats::Checkpoint& checkpoint) {
 
 Result<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const formats::Checkpoint> checkpoint,
                                            const LoadOptions& options, ThreadPool& pool) {
-  return Decoder::Load(std::move(checkpoint), options, pool);
+  INGOT_ASSIGN_OR_RETURN(ModelSpec spec, ReadModelSpec(*checkpoint));
+  return Load(std::move(checkpoint), std::move(spec), options, pool);
+}
+
+Result<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const formats::Checkpoint> checkpoint, ModelSpec spec,
+                                           const LoadOptions& options, ThreadPool& pool) {
+  return Decoder::Load(std::move(checkpoint), std::move(spec), options, pool);
 }
 
 Status CheckWeights(const formats::Checkpoint& checkpoint, const ModelSpec& spec) {

@@ -19,6 +19,8 @@ namespace ingot::models {
 struct LoadOptions {
   ops::Compute compute = ops::Compute::kFast;
   int64_t session_len = 0;  // fixes dynamic NTK and LongRoPE frequencies; 0: max_position
+  // Shapes and sizes only: no matrix is read or held, and Forward must not be called.
+  bool outline = false;
   // Called between weights with bytes read and bytes in all; may be empty.
   std::function<void(int64_t done, int64_t total)> progress;
 };
@@ -64,6 +66,9 @@ class Model {
  public:
   // Streams the weights into the packed layout, layer by layer; a tied table is held once.
   static Result<std::unique_ptr<Model>> Load(std::shared_ptr<const formats::Checkpoint> checkpoint,
+                                             const LoadOptions& options, ThreadPool& pool);
+  // The same for a checkpoint whose configuration was read before, or that has none.
+  static Result<std::unique_ptr<Model>> Load(std::shared_ptr<const formats::Checkpoint> checkpoint, ModelSpec spec,
                                              const LoadOptions& options, ThreadPool& pool);
   virtual ~Model() = default;
 

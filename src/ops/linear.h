@@ -20,12 +20,14 @@ class PackedWeight {
   const Format& format() const { return format_; }  // as it is held: the same, or the next wider with a kernel
   // Input j of the packed matrix is x[input_order()[j]]; empty: x[j].
   const InputOrder& input_order() const { return input_order_; }
-  int64_t bytes() const { return buffer_.size() + static_cast<int64_t>(input_order_.size() * sizeof(int32_t)); }
-  const std::byte* data() const { return buffer_.data(); }
+  int64_t bytes() const { return panel_bytes() + static_cast<int64_t>(input_order_.size() * sizeof(int32_t)); }
+  const std::byte* data() const { return buffer_.data(); }  // null: an outline
   const kernels::PanelLayout& layout() const { return layout_; }
 
  private:
+  friend PackedWeight Outline(const WeightSource&);
   friend Result<PackedWeight> Prepack(const Context&, const WeightSource&);
+  int64_t panel_bytes() const;  // of all panels
   int64_t out_features_ = 0, in_features_ = 0;
   Format source_format_, format_;
   kernels::PanelLayout layout_{};
@@ -40,6 +42,8 @@ int64_t PackedBytes(const Format& source, int64_t out_features, int64_t in_featu
 // Streams the rows of `source` into the packed layout, a few panels at a time, in parallel; lets go of the source's
 // pages after. K-groups whose size does not divide in_features end in a short group (filled up with zero codes).
 Result<PackedWeight> Prepack(const Context& context, const WeightSource& source);
+// What Prepack would make of it, without its data: shape, formats and size. Reads nothing.
+PackedWeight Outline(const WeightSource& source);
 
 // y[m][n] = Σ_k x[m][k] · W[n][k] + bias[n].   Row m depends on row m of x alone, bit for bit, whatever M is (design
 // contract 1). x: f32 [M, K], y: f32 [M, N], bias: f32 [N] or null. Scratch: LinearScratchBytes.

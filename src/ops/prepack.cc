@@ -132,7 +132,9 @@ int64_t PackedBytes(const Format& source, int64_t out_features, int64_t in_featu
   return PanelsOf(out_features) * kernels::LayoutOf(PackedFormat(source), in_features).panel_bytes;
 }
 
-Result<PackedWeight> Prepack(const Context& context, const WeightSource& source) {
+int64_t PackedWeight::panel_bytes() const { return PanelsOf(out_features_) * layout_.panel_bytes; }
+
+PackedWeight Outline(const WeightSource& source) {
   PackedWeight weight;
   weight.out_features_ = source.rows();
   weight.in_features_ = source.cols();
@@ -140,9 +142,14 @@ Result<PackedWeight> Prepack(const Context& context, const WeightSource& source)
   weight.format_ = PackedFormat(source.format());
   weight.layout_ = kernels::LayoutOf(weight.format_, source.cols());
   if (const auto order = source.input_order()) weight.input_order_ = *order;
+  return weight;
+}
+
+Result<PackedWeight> Prepack(const Context& context, const WeightSource& source) {
+  PackedWeight weight = Outline(source);
   const PanelLayout& layout = weight.layout_;
   const int64_t panels = PanelsOf(source.rows());
-  INGOT_ASSIGN_OR_RETURN(weight.buffer_, Buffer::Allocate(panels * layout.panel_bytes));
+  INGOT_ASSIGN_OR_RETURN(weight.buffer_, Buffer::Allocate(weight.panel_bytes()));
   std::vector<WeightRows> scratch(static_cast<size_t>(context.pool->num_threads()));
   const int64_t reads = (panels + kPanelsPerRead - 1) / kPanelsPerRead;
   context.pool->ParallelForWorker(reads, [&](int64_t index, int worker) {

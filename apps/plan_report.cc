@@ -1,0 +1,211 @@
+#include "plan_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "base/json.h"
+#include "common.h"
+
+namespace ingot::cli {
+namespace {
+
+const char* KvName(const PlanRow& row) {
+  return row.options.quant_policy == 8 ? "int8" : row.options.quant_policy == 4 ? "int4" : "fp16";
+}
+
+// An integer too long to read, shortened: 131072, 1.3 M.
+std::string Count(int64_t count) {
+  return count < 10'000'000 ? fmt::format("{}", count) : fmt::format("{:.1f} M", static_cast<double>(count) / 1e6);
+}
+
+void PrintShape(const PlanReport& report) {
+  const models::ModelSpec& spec = report.spec;
+  fmt::print("{}\n", report.model);
+  fmt::print("  shape     {} layers, {} heads / {} KV heads of {}, {:.2f} G weights{}\n", spec.num_layers,
+             spec.num_heads, spec.num_kv_heads, spec.head_dim, static_cast<double>(ParametersOf(spec)) / 1e9,
+             spec.num_experts > 0 ? fmt::format(", {:.2f} G of them a token",
+                                                static_cast<double>(plan::ProductsOf(spec).per_token()) / 1e9)
+                                  : "");
+  fmt::print("  memory    {} ({})\n", HumanBytes(report.memory), report.memory_source);
+  fmt::print("  wanted    {} sessions at once of {} tokens{}\n", report.options.max_batch_size,
+             report.options.session_len,
+             report.options.session_len > spec.max_position
+                 ? fmt::format(", beyond the {} that the model was made for", spec.max_position)
+                 : "");
+}
+
+void PrintRows(const PlanReport& report) {
+  fmt::print("\n{:10} {:>10}  {:4} {:>10} {:>10} {:>9} {:>8} {:>9} {:>8}  {}\n", "weights", "", "KV", "a token", "free",
+             "tokens", "at once", "longest", "of free", "--cache-max-entry-count");
+  for (const PlanRow& row : report.rows) {
+    const plan::Capacity& c = row.capacity;
+    const std::string weights = PrecisionName(report, row.weights);
+    if (c.free <= 0) {
+      fmt::print("{:10} {:>10}  {:4} {:>10} {:>10}\n", weights, HumanBytes(c.weights), KvName(row),
+                 HumanBytes(c.kv_bytes_per_token), "none");
+      continue;
+    }
+    fmt::print("{:10} {:>10}  {:4} {:>10} {:>10} {:>9} {:>8} {:>9} {:>8.2f}  {}\n", weights, HumanBytes(c.weights),
+               KvName(row), HumanBytes(c.kv_bytes_per_token), HumanBytes(c.free), Count(c.tokens), c.at_once,
+               c.longest == plan::kLongestSession ? "any" : Count(c.longest), c.share_of_free,
+               c.cache_max_entry_count ? fmt::format("{:.2f}", *c.cache_max_entry_count) : "does not fit");
+  }
+  fmt::print(
+      "free: beside the weights. at once: sessions of {} tokens. longest: of {} sessions. of free: what the cache of "
+      "the sessions wanted takes.\n",
+      report.options.session_len, report.options.max_batch_size);
+}
+
+void PrintDevices(const PlanReport& report) {
+  if (report.devices.empty()) return;
+  fmt::print(
+      "\nDecode is bound by memory below these batch sizes and by arithmetic above (tokens/s of one session):\n");
+  fmt::print("{:10}", "");
+  for (const plan::Scheme scheme : plan::kSchemes) fmt::print(" {:>18}", SchemeName(scheme));
+  fmt::print("   with an fp16 cache never beyond\n");
+  for (const DeviceRow& row : report.devices) {
+    fmt::print("{:10}", row.device->name);
+    for (const plan::Crossover& c : row.crossovers) {
+      fmt::print(" {:>18}", fmt::format("{} ({:.0f})", c.batch, c.tokens_per_second_alone));
+    }
+    const auto& context = row.crossovers[0].hopeless_context;
+    fmt::print("   {}\n", context ? fmt::format("{} tokens of context", *context) : "-");
+  }
+}
+
+void PrintMeasured(const PlanReport& report) {
+  const plan::Measured& m = *report.measured;
+  fmt::print("\nmeasured with random weights in {} under a cap of {}:\n", PrecisionName(report, report.chosen->weights),
+             HumanBytes(report.memory));
+  fmt::print("  planned   {}: program {}, weights {}, workspace {}, cache {} of {} filled\n", HumanBytes(m.predicted),
+             HumanBytes(m.program), HumanBytes(m.plan.weights), HumanBytes(m.plan.workspace + m.plan.kv_tails),
+             HumanBytes(m.kv_touched), HumanBytes(m.plan.kv));
+  fmt::print("  peak      {} ({:.1f} % of the plan); at most {} once the cache is full\n", HumanBytes(m.peak),
+             100.0 * static_cast<double>(m.peak) / static_cast<double>(m.predicted), HumanBytes(m.at_most));
+  fmt::print("  speed     prefill {:.1f} tokens/s, decode {:.1f} tokens/s with {} at once; loaded in {:.1f} s\n",
+             m.prefill_tokens_per_second, m.decode_tokens_per_second, m.plan.max_batch_size, m.load_seconds);
+}
+
+std::string RowJson(const PlanReport& report, const PlanRow& row) {
+  const plan::Capacity& c = row.capacity;
+  std::string out = fmt::format(
+      R"({{"weights":"{}","quant_policy":{},"weight_bytes":{},"kv_bytes_per_token":{},"free_bytes":{},"workspace_bytes":{},"kv_bytes":{},"tokens":{},"at_once":{},"longest":{},"share_of_free":)",
+      WeightsName(row.weights), row.options.quant_policy, c.weights, c.kv_bytes_per_token, c.free, c.workspace, c.kv,
+      c.tokens, c.at_once, c.longest);
+  AppendJsonNumber(out, c.share_of_free);
+  out += fmt::format(R"(,"fits":{})", c.cache_max_entry_count.has_value());
+  if (!c.cache_max_entry_count) return out + "}";
+  out += R"(,"cache_max_entry_count":)";
+  AppendJsonNumber(out, *c.cache_max_entry_count);
+  out += R"(,"command":)";
+  AppendJsonString(out, ServeCommand(report, row));
+  out += R"(,"ledger":)";
+  AppendJsonString(out, FormatLedger(*c.plan, row.options, {.total_bytes = report.memory, .available_bytes = c.free}));
+  return out + "}";
+}
+
+std::string DeviceJson(const DeviceRow& row) {
+  std::string out = fmt::format(
+      R"({{"device":"{}","memory_bytes":{},"bytes_per_second":{:.0f},"fp16_flops":{:.0f},"int8_ops":{:.0f})",
+      row.device->name, row.device->memory, row.device->bandwidth, row.device->fp16_flops, row.device->int8_ops);
+  for (size_t i = 0; i < std::size(plan::kSchemes); ++i) {
+    const plan::Crossover& c = row.crossovers[i];
+    out += fmt::format(
+        R"(,"{}":{{"batch":{},"tokens_per_second_alone":{:.1f},"tokens_per_second":{:.1f},"hopeless_context":{}}})",
+        SchemeName(plan::kSchemes[i]), c.batch, c.tokens_per_second_alone, c.tokens_per_second,
+        c.hopeless_context ? fmt::format("{}", *c.hopeless_context) : "null");
+  }
+  return out + "}";
+}
+
+std::string MeasuredJson(const plan::Measured& m) {
+  return fmt::format(
+      R"({{"planned_bytes":{},"peak_bytes":{},"at_most_bytes":{},"program_bytes":{},"weight_bytes":{},"workspace_bytes":{},"kv_bytes":{},"kv_touched_bytes":{},"load_seconds":{:.3f},"prefill_tokens_per_second":{:.2f},"decode_tokens_per_second":{:.2f}}})",
+      m.predicted, m.peak, m.at_most, m.program, m.plan.weights, m.plan.workspace + m.plan.kv_tails, m.plan.kv,
+      m.kv_touched, m.load_seconds, m.prefill_tokens_per_second, m.decode_tokens_per_second);
+}
+
+}  // namespace
+
+int64_t ParametersOf(const models::ModelSpec& spec) {
+  const plan::Products products = plan::ProductsOf(spec);
+  const int64_t table = spec.tied_embeddings ? 0 : spec.vocab_size * spec.hidden_size;
+  return products.shared + products.expert * products.experts + products.head + table;
+}
+
+std::string PrecisionName(const PlanReport& report, plan::Weights weights) {
+  if (weights == plan::Weights::kW4) return fmt::format("w4 g{}", report.group_size);
+  return weights == plan::Weights::kStored ? "as it is" : plan::WeightsName(weights);
+}
+
+std::string ServeCommand(const PlanReport& report, const PlanRow& row) {
+  const llm::LoadOptions& o = row.options;
+  std::string line =
+      fmt::format("ingot serve api_server {} --session-len {} --max-batch-size {}",
+                  row.weights == plan::Weights::kStored ? report.model : "MODEL", o.session_len, o.max_batch_size);
+  if (o.quant_policy != 0) line += fmt::format(" --quant-policy {}", o.quant_policy);
+  line += fmt::format(" --cache-max-entry-count {:.2f}", row.capacity.cache_max_entry_count.value_or(1.0));
+  const llm::LoadOptions usual;
+  if (o.cache_block_seq_len != usual.cache_block_seq_len)
+    line += fmt::format(" --cache-block-seq-len {}", o.cache_block_seq_len);
+  if (o.max_prefill_token_num != usual.max_prefill_token_num) {
+    line += fmt::format(" --max-prefill-token-num {}", o.max_prefill_token_num);
+  }
+  return line;
+}
+
+void PrintPlan(const PlanReport& report) {
+  PrintShape(report);
+  PrintRows(report);
+  if (report.chosen != nullptr) {
+    fmt::print("\nThe most precise that fits:\n  {}\n", ServeCommand(report, *report.chosen));
+    if (report.chosen->weights != plan::Weights::kStored) {
+      fmt::print("MODEL: the model with its weights in {}.\n", PrecisionName(report, report.chosen->weights));
+    }
+  }
+  PrintDevices(report);
+  if (report.measured) PrintMeasured(report);
+}
+
+void PrintPlanJson(const PlanReport& report) {
+  std::string out = R"({"model":)";
+  AppendJsonString(out, report.model);
+  out += fmt::format(
+      R"(,"family":"{}","parameters":{},"max_position":{},"memory_bytes":{},"session_len":{},"max_batch_size":{},"rows":[)",
+      report.spec.family, ParametersOf(report.spec), report.spec.max_position, report.memory,
+      report.options.session_len, report.options.max_batch_size);
+  for (const PlanRow& row : report.rows) out += (&row == report.rows.data() ? "" : ",") + RowJson(report, row);
+  out += R"(],"chosen":)";
+  out += report.chosen == nullptr ? "null" : fmt::format("{}", report.chosen - report.rows.data());
+  out += R"(,"devices":[)";
+  for (const DeviceRow& row : report.devices) out += (&row == report.devices.data() ? "" : ",") + DeviceJson(row);
+  out += ']';
+  if (report.measured) out += R"(,"measured":)" + MeasuredJson(*report.measured);
+  fmt::print("{}}}\n", out);
+}
+
+Status NothingFits(const PlanReport& report) {
+  const auto needs = [&](const PlanRow& row) {
+    const plan::Capacity& c = row.capacity;
+    return c.weights + c.workspace +
+           static_cast<int64_t>(std::ceil(static_cast<double>(c.kv) / report.options.cache_max_entry_count));
+  };
+  const PlanRow& least = *std::ranges::min_element(report.rows, {}, needs);
+  const plan::Capacity& c = least.capacity;
+  const std::string what = fmt::format("{} sessions of {} tokens do not fit in {}", report.options.max_batch_size,
+                                       report.options.session_len, HumanBytes(report.memory));
+  const std::string with =
+      fmt::format("weights in {} and a cache in {}", PrecisionName(report, least.weights), KvName(least));
+  std::string could = fmt::format("{} with {} would hold them", HumanBytes(needs(least)), with);
+  if (c.at_once > 0) could = fmt::format("--max-batch-size {} fits with {}; ", c.at_once, with) + could;
+  if (c.longest > 0) could = fmt::format("--session-len {} or ", c.longest) + could;
+  if (c.at_once == 0 && c.longest == 0) {
+    could = fmt::format("the weights alone take {} in {}; a smaller model, or fewer bits, may fit; ",
+                        HumanBytes(c.weights), PrecisionName(report, least.weights)) +
+            could;
+  }
+  return ResourceExhausted("{}: {}", what, could);
+}
+
+}  // namespace ingot::cli

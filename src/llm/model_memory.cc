@@ -1,0 +1,52 @@
+#include "llm/model_memory.h"
+
+#include "base/topology.h"
+
+namespace ingot::llm {
+namespace {
+
+// Slots of the persistent batch on a CPU: beyond, a step's products are bound by arithmetic and more sequences at once
+// only wait for each other.
+constexpr int kDefaultBatchSize = 32;
+
+ops::KvFormat KvFormatOf(int quant_policy) {
+  return quant_policy == 8 ? ops::KvFormat::kI8 : quant_policy == 4 ? ops::KvFormat::kI4 : ops::KvFormat::kF16;
+}
+
+}  // namespace
+
+LoadOptions WithDefaults(LoadOptions options) {
+  if (options.num_threads == 0) options.num_threads = GetCpuAllowance().usable_threads;
+  if (options.max_batch_size == 0) options.max_batch_size = kDefaultBatchSize;
+  return options;
+}
+
+engine::ExecutorOptions ExecutorOptionsOf(const LoadOptions& options) {
+  return {.max_batch_size = options.max_batch_size,
+          .max_prefill_tokens = options.max_prefill_token_num,
+          .block_len = options.cache_block_seq_len,
+          .prefix_caching = options.enable_prefix_caching,
+          .kv_format = KvFormatOf(options.quant_policy),
+          .compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast};
+}
+
+MemoryNeeds NeedsOf(const models::Model& model, const LoadOptions& options, ThreadPool& pool) {
+  engine::ExecutorOptions executor = ExecutorOptionsOf(options);
+  std::vector<CacheGroup> groups;
+  for (const models::KvGroup& group : model.kv_groups()) {
+    const ops::KvLayout layout = model.KvLayoutFor(group, executor.block_len, executor.kv_format);
+    groups.push_back({group.window, layout.block_bytes()});
+  }
+  executor.num_blocks.assign(groups.size(), 1);
+  return {.weights = model.weight_bytes(),
+          .groups = std::move(groups),
+          .kv_tails = engine::Executor::BytesFor(model, executor, pool).tails,
+          .max_position = model.spec().max_position,
+          .workspace = [&model, &pool, executor](int64_t session_len) {
+            engine::ExecutorOptions trial = executor;
+            trial.max_context = session_len;
+            return engine::Executor::BytesFor(model, trial, pool).workspace;
+          }};
+}
+
+}  // namespace ingot::llm

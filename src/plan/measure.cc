@@ -1,0 +1,140 @@
+#include "plan/measure.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+
+#include "base/check.h"
+#include "engine/engine.h"
+#include "llm/model_memory.h"
+#include "models/random_checkpoint.h"
+
+namespace ingot::plan {
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+double Since(engine::Clock::time_point begin) { return Seconds(engine::Clock::now() - begin).count(); }
+
+// Threads' stacks are data to the kernel, at their full length.
+Status LimitData(int64_t cap, int threads) {
+  rlimit stack{}, data{};
+  if (getrlimit(RLIMIT_STACK, &stack) != 0 || getrlimit(RLIMIT_DATA, &data) != 0) {
+    return Io("cannot read this process's limits: {}", std::strerror(errno));
+  }
+  constexpr rlim_t kDefaultStack = rlim_t{8} << 20;
+  constexpr rlim_t kOtherThreads = 4;  // the engine's and its watchdog
+  const rlim_t each = stack.rlim_cur == RLIM_INFINITY ? kDefaultStack : stack.rlim_cur;
+  data.rlim_cur =
+      std::min(data.rlim_max, static_cast<rlim_t>(cap) + (static_cast<rlim_t>(threads) + kOtherThreads) * each);
+  if (setrlimit(RLIMIT_DATA, &data) != 0) return Io("cannot cap memory at {}: {}", cap, std::strerror(errno));
+  return {};
+}
+
+// All requests at once; who has told its first token, and who is done.
+class Crowd {
+ public:
+  Crowd(const MeasureParams& params) : params_(params), waiting_(params.options.max_batch_size), running_(waiting_) {}
+
+  Status Run(engine::Engine& engine, Measured* measured) {
+    std::vector<engine::Request> requests;
+    for (int i = 0; i < params_.options.max_batch_size; ++i) requests.push_back(MakeRequest(i));
+    const auto begin = engine::Clock::now();
+    INGOT_ASSIGN_OR_RETURN([[maybe_unused]] const auto ids, engine.Submit(std::move(requests)));
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return waiting_ == 0 || running_ == 0; });
+    const double prefill = Since(begin);
+    const int64_t before = generated_;
+    const auto middle = engine::Clock::now();
+    changed_.wait(lock, [&] { return running_ == 0; });
+    INGOT_RETURN_IF_ERROR(error_);
+    const auto prompts = static_cast<double>(params_.options.max_batch_size * params_.prompt_tokens);
+    measured->prefill_tokens_per_second = prompts / prefill;
+    if (generated_ > before) {
+      measured->decode_tokens_per_second = static_cast<double>(generated_ - before) / Since(middle);
+    }
+    return {};
+  }
+
+ private:
+  engine::Request MakeRequest(int number) {
+    engine::Request request{.max_tokens = params_.answer_tokens};
+    uint64_t state = static_cast<uint64_t>(number) + 1;
+    for (int64_t i = 0; i < params_.prompt_tokens; ++i) {
+      state = state * 6364136223846793005u + 1442695040888963407u;  // Knuth's MMIX
+      request.prompt.push_back(static_cast<int32_t>((state >> 33) % static_cast<uint64_t>(params_.spec.vocab_size)));
+    }
+    request.on_event = [this, told = false](const engine::Event& event) mutable { Hear(event, &told); };
+    return request;
+  }
+  void Hear(const engine::Event& event, bool* told) {
+    const std::lock_guard lock(mutex_);
+    if (event.token != nullptr) {
+      ++generated_;
+      if (!*told) --waiting_;
+      *told = true;
+    }
+    if (event.finish) --running_;
+    if (!event.error.ok()) error_ = event.error;
+    changed_.notify_all();
+  }
+
+  const MeasureParams& params_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int waiting_, running_;  // guarded by mutex_
+  int64_t generated_ = 0;  // guarded by mutex_
+  Status error_;           // guarded by mutex_
+};
+
+// What sequences of so many tokens fill of the cache, at most.
+int64_t KvTouched(const llm::MemoryPlan& plan, const MeasureParams& params) {
+  int64_t bytes = 0;
+  const int64_t tokens = params.prompt_tokens + params.answer_tokens;
+  for (size_t g = 0; g < plan.groups.size(); ++g) {
+    const int64_t blocks = kv::BlocksFor(tokens, params.options.cache_block_seq_len) * plan.max_batch_size;
+    bytes += std::min<int64_t>(blocks, plan.num_blocks[g]) * plan.groups[g].block_bytes;
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Result<Measured> Measure(const MeasureParams& params, ThreadPool& pool) {
+  const llm::LoadOptions& options = params.options;
+  INGOT_CHECK(params.prompt_tokens >= 1 && params.answer_tokens >= 1);
+  INGOT_CHECK(params.prompt_tokens + params.answer_tokens <= options.session_len);
+  Measured measured{.program = ResidentBytes()};
+  INGOT_RETURN_IF_ERROR(LimitData(params.cap, pool.num_threads()));
+  const auto begin = engine::Clock::now();
+  const auto checkpoint = models::MakeRandomCheckpoint(params.spec, params.weights, params.spec.family);
+  INGOT_ASSIGN_OR_RETURN(const auto model,
+                         models::Model::Load(checkpoint, params.spec,
+                                             {.compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast,
+                                              .session_len = options.session_len},
+                                             pool));
+  measured.load_seconds = Since(begin);
+  const int64_t available = std::min(params.cap - ResidentBytes(), GetMemoryAllowance().available_bytes);
+  INGOT_ASSIGN_OR_RETURN(
+      measured.plan, llm::PlanMemory(options, llm::NeedsOf(*model, options, pool), std::max<int64_t>(available, 0)));
+  engine::EngineOptions engine_options{.executor = llm::ExecutorOptionsOf(options)};
+  engine_options.executor.max_context = measured.plan.session_len;
+  engine_options.executor.num_blocks = measured.plan.num_blocks;
+  INGOT_ASSIGN_OR_RETURN(const auto engine, engine::Engine::Create(*model, engine_options, pool));
+  INGOT_RETURN_IF_ERROR(Crowd(params).Run(*engine, &measured));
+
+  const llm::MemoryPlan& plan = measured.plan;
+  const int64_t fixed = measured.program + plan.weights + plan.workspace + plan.kv_tails;
+  measured.kv_touched = KvTouched(plan, params);
+  measured.predicted = fixed + measured.kv_touched;
+  measured.at_most = fixed + plan.kv;
+  measured.peak = PeakResidentBytes();
+  return measured;
+}
+
+}  // namespace ingot::plan
