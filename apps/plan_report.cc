@@ -63,7 +63,7 @@ void PrintDevices(const PlanReport& report) {
       "\nDecode is bound by memory below these batch sizes and by arithmetic above (tokens/s of one session):\n");
   fmt::print("{:10}", "");
   for (const plan::Scheme scheme : plan::kSchemes) fmt::print(" {:>18}", SchemeName(scheme));
-  fmt::print("   with an fp16 cache never beyond\n");
+  fmt::print("   never in FP16 from\n");
   for (const DeviceRow& row : report.devices) {
     fmt::print("{:10}", row.device->name);
     for (const plan::Crossover& c : row.crossovers) {
