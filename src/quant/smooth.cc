@@ -22,13 +22,14 @@ std::vector<float> LargestWeights(std::span<const LinearWeight> linears, int64_t
   return largest;
 }
 
-std::vector<float> SmoothingFor(const InputStats& stats, const std::vector<float>& weights, float alpha) {
+// sizes: of the inputs, [channels]; weights: max|w|, [channels]
+std::vector<float> SmoothingFor(const std::vector<float>& sizes, const std::vector<float>& weights, float alpha) {
   std::vector<float> scale(weights.size(), 1.0f);
   if (alpha == 0) return scale;
-  const float input_floor = FloorOf(stats.abs_max), weight_floor = FloorOf(weights);
+  const float size_floor = FloorOf(sizes), weight_floor = FloorOf(weights);
   for (size_t c = 0; c < scale.size(); ++c) {
-    scale[c] = std::pow(std::max(stats.abs_max[c], input_floor), alpha) /
-               std::pow(std::max(weights[c], weight_floor), 1 - alpha);
+    scale[c] =
+        std::pow(std::max(sizes[c], size_floor), alpha) / std::pow(std::max(weights[c], weight_floor), 1 - alpha);
   }
   Center(scale);
   return scale;
@@ -96,6 +97,14 @@ class Outputs {
   std::vector<float> exact_;  // [sampled rows, tokens]
 };
 
+// A number that looks random (splitmix64 of Steele, Lea and Flood).
+uint64_t Draw(uint64_t number) {
+  uint64_t z = (number + 1) * 0x9e3779b97f4a7c15;
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+  z = (z ^ z >> 27) * 0x94d049bb133111eb;
+  return z ^ z >> 31;
+}
+
 // x / scale in int8, transposed: [channels, tokens].
 std::vector<float> RoundedInputs(const TokenSample& sample, std::span<const float> scale) {
   std::vector<float> x = sample.x, xt(sample.x.size());
@@ -110,19 +119,15 @@ std::vector<float> RoundedInputs(const TokenSample& sample, std::span<const floa
 void AddTokens(const float* x, int64_t rows, int64_t channels, TokenSample* sample) {
   if (sample->channels == 0) sample->channels = channels;
   INGOT_CHECK(sample->channels == channels);
-  for (int64_t row = 0; row < rows; ++row, ++sample->seen) {
-    if (sample->seen % sample->stride != 0) continue;
-    if (sample->rows == kSampledTokens) {  // every other one goes
-      sample->stride *= 2;
-      sample->rows /= 2;
-      for (int64_t i = 1; i < sample->rows; ++i) {
-        std::copy_n(&sample->x[2 * i * channels], channels, &sample->x[i * channels]);
-      }
-      sample->x.resize(static_cast<size_t>(sample->rows * channels));
-      if (sample->seen % sample->stride != 0) continue;
+  for (int64_t row = 0; row < rows; ++row, x += channels) {
+    const int64_t number = sample->seen++;
+    if (sample->rows < kSampledTokens) {
+      sample->x.insert(sample->x.end(), x, x + channels);
+      ++sample->rows;
+      continue;
     }
-    sample->x.insert(sample->x.end(), x + row * channels, x + (row + 1) * channels);
-    ++sample->rows;
+    const int64_t place = static_cast<int64_t>(Draw(static_cast<uint64_t>(number)) % static_cast<uint64_t>(number + 1));
+    if (place < kSampledTokens) std::copy(x, x + channels, &sample->x[place * channels]);
   }
 }
 
@@ -143,17 +148,20 @@ InputScale SearchSmoothing(const ops::Context& context, std::span<const LinearWe
   for (double& weight : weights) weight = weight > 0 ? 1 / weight : 0;
   const std::vector<float> largest = LargestWeights(linears, stats.channels);
   InputScale best;
-  for (int i = 0; i < kAlphas; ++i) {
-    const float alpha = static_cast<float>(i) / kAlphas;
-    std::vector<float> scale = SmoothingFor(stats, largest, alpha);
+  const auto consider = [&](const std::vector<float>& sizes, float alpha) {
+    std::vector<float> scale = SmoothingFor(sizes, largest, alpha);
     const std::vector<float> xt = RoundedInputs(sample, scale);
     double error = 0;
     for (const Outputs& linear : outputs) error += linear.Error(scale, xt, weights);
-    if (i == 0) best.plain_error = error;
-    if (i > 0 && !(error < best.error)) continue;
+    if (alpha == 0) best.plain_error = error;
+    if (alpha > 0 && !(error < best.error)) return;
     best.scale = std::move(scale);
     best.exponent = alpha;
     best.error = error;
+  };
+  consider(stats.abs_max, 0);
+  for (const std::vector<float>* sizes : {&stats.abs_max, &stats.abs_sum}) {  // a common factor changes nothing
+    for (int i = 1; i < kAlphas; ++i) consider(*sizes, static_cast<float>(i) / kAlphas);
   }
   return best;
 }

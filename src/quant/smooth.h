@@ -14,15 +14,16 @@ namespace ingot::quant {
 // Weights of W8A8.
 inline constexpr Format kInt8PerOutput{.bits = 8, .scale = Format::Scale::kF32};
 
-// Some tokens' inputs, evenly apart. What rounding a token does depends on its largest input, which no sum over tokens
-// tells; so a few hundred are kept as they are.
+// Some tokens' inputs. What rounding a token does depends on its largest input, which no sum over tokens tells; so a
+// few hundred are kept as they are.
 struct TokenSample {
   int64_t channels = 0, rows = 0;
-  std::vector<float> x;          // [rows, channels]
-  int64_t seen = 0, stride = 1;  // the tokens kept are those of number 0, stride, 2 · stride …
+  std::vector<float> x;  // [rows, channels]
+  int64_t seen = 0;
 };
 inline constexpr int64_t kSampledTokens = 256;
-// x: [rows, channels]. Keeps between half of kSampledTokens and all of them, however many come.
+// x: [rows, channels]. Of all tokens that come, each has the same chance to be among the kSampledTokens that are kept
+// (a reservoir, with the same draws in every run): at even distances they would be the same positions of all texts.
 void AddTokens(const float* x, int64_t rows, int64_t channels, TokenSample* sample);
 
 // What int8 makes of inputs: every row to the nearest multiple of its max|x| / 127; to 0 where that max is below 1e-30.
