@@ -32,7 +32,8 @@ Result<Factors> Factor(const ops::Context& context, const InputStats& stats, con
     for (int64_t i = 0; i < n; ++i) {
       const float* row = &stats.gram[order[i] * n];
       for (int64_t j = 0; j < i; ++j) u[i * n + j] = row[order[j]];
-      u[i * n + i] = row[order[i]] + (mean > 0 ? static_cast<float>(mean) * damping * more : 1);
+      const float own = row[order[i]];
+      u[i * n + i] = mean > 0 ? own + damping * more * (own + 0.01f * static_cast<float>(mean)) : 1;
     }
     if (!FactorFromTheEnd(context, n, u)) continue;
     ops::MirrorLower(context, u, n);

@@ -8,7 +8,11 @@
 namespace ingot::quant {
 
 struct GptqOptions {
-  float damping = 0.01f;  // added to the diagonal of the Gram matrix, as a share of its mean
+  // Added to each diagonal element of the Gram matrix, as a share of itself and of 1 % of their mean. In the quantized
+  // model the inputs carry the errors of the layers before, about in proportion to their size; the damping stands for
+  // those. (GPTQ's own is 1 % of the mean for all. On SmolLM2, 4 bits, symmetric groups of 32, a perplexity of 17.05 in
+  // f16 becomes 19.03 with that, 18.28 with a share of 0.1 and 18.22 with 0.3.)
+  float damping = 0.3f;
   // Inputs are quantized from the largest to the smallest diagonal element.
   bool act_order = false;
   // Scales and zeros to keep (RoundClipped's), of groups in the order of the inputs, whatever order they are quantized

@@ -78,7 +78,8 @@ std::vector<float> PlainGptq(const TestLayer& layer, const WeightRows& grids, co
     Matrix h(left * left);
     for (int64_t i = 0; i < left; ++i) {
       for (int64_t j = 0; j < left; ++j) {
-        h[i * left + j] = layer.stats.gram[order[k + i] * n + order[k + j]] + (i == j ? 0.01 * mean : 0);
+        h[i * left + j] = layer.stats.gram[order[k + i] * n + order[k + j]];
+        if (i == j) h[i * left + j] += 0.3 * (h[i * left + j] + 0.01 * mean);
       }
     }
     h = Inverse(h, left);
