@@ -185,10 +185,7 @@ Status MeasureChosen(const PlanFlags& flags, ThreadPool& pool, PlanReport* repor
 Status Plan(const PlanFlags& flags) {
   INGOT_RETURN_IF_ERROR(CheckPlanFlags(flags));
   INGOT_ASSIGN_OR_RETURN(const Subject subject, FindSubject(flags.options.model));
-  PlanReport report{.model = flags.options.model,
-                    .spec = subject.spec,
-                    .has_weights = subject.checkpoint != nullptr,
-                    .group_size = flags.group_size};
+  PlanReport report{.model = flags.options.model, .spec = subject.spec, .group_size = flags.group_size};
   INGOT_RETURN_IF_ERROR(FillIn(flags, &report));
   ThreadPool pool(report.options.num_threads);
   INGOT_RETURN_IF_ERROR(AddRows(flags, subject, pool, &report));

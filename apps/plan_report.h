@@ -26,7 +26,6 @@ struct DeviceRow {
 struct PlanReport {
   std::string model;  // as it was typed
   models::ModelSpec spec;
-  bool has_weights = false;  // a checkpoint, not a shape alone
   int group_size = 128;
   int64_t memory = 0;
   std::string memory_source;  // "--memory", "RTX 4090", "free here"
