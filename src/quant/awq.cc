@@ -13,11 +13,11 @@ namespace {
 
 constexpr int kExponents = 20;
 
-std::vector<float> ScaleFor(const InputStats& stats, float exponent) {
-  std::vector<float> scale(stats.abs_sum.size(), 1.0f);
+std::vector<float> ScaleFor(const std::vector<float>& sizes, float exponent) {
+  std::vector<float> scale(sizes.size(), 1.0f);
   if (exponent == 0) return scale;
-  const float floor = FloorOf(stats.abs_sum);
-  for (size_t c = 0; c < scale.size(); ++c) scale[c] = std::pow(std::max(stats.abs_sum[c], floor), exponent);
+  const float floor = FloorOf(sizes);
+  for (size_t c = 0; c < scale.size(); ++c) scale[c] = std::pow(std::max(sizes[c], floor), exponent);
   Center(scale);
   return scale;
 }
@@ -43,13 +43,14 @@ double ErrorWith(const ops::Context& context, const RowSample& sample, const Inp
 }  // namespace
 
 InputScale SearchScale(const ops::Context& context, std::span<const LinearWeight> linears, const InputStats& stats,
-                       const Format& format) {
+                       const Format& format, std::span<const int32_t> pools) {
+  const std::vector<float> sizes = PoolSizes(stats.abs_sum, pools);
   std::vector<RowSample> samples;
   for (const LinearWeight& linear : linears) samples.push_back(SampleRows(linear, stats.channels));
   InputScale best;
   for (int i = 0; i < kExponents; ++i) {
     const float exponent = static_cast<float>(i) / kExponents;
-    std::vector<float> scale = ScaleFor(stats, exponent);
+    std::vector<float> scale = ScaleFor(sizes, exponent);
     double error = 0;
     for (const RowSample& sample : samples) error += ErrorWith(context, sample, stats, scale, format);
     if (i == 0) best.plain_error = error;

@@ -23,8 +23,11 @@ struct InputScale {
 
 // scale = mean|x|^exponent, divided by sqrt(max · min), where the exponent is the one of 0, 1/20 … 19/20 that makes the
 // error of the outputs of all `linears`, which share their input, smallest. Rows beyond 512 of a linear are sampled.
+// pools: [channels] or empty. Inputs c with the same pools[c] in [0, channels) get the same scale, for the largest of
+// their mean|x|: those that are one number of the layer before, as a head of V is for all the query heads that share
+// it.
 InputScale SearchScale(const ops::Context& context, std::span<const LinearWeight> linears, const InputStats& stats,
-                       const Format& format);
+                       const Format& format, std::span<const int32_t> pools = {});
 
 // w[n][c] *= scale[c].   w: [rows, scale.size()]
 void ScaleWeights(std::span<const float> scale, int64_t rows, float* w);

@@ -76,6 +76,20 @@ TEST_P(AwqTest, TakesTheExponentWithTheLeastError) {
   }
 }
 
+// Inputs 2·i and 2·i + 1 are one number of the layer before.
+TEST_P(AwqTest, PooledInputsShareTheirScale) {
+  const TestLayer layer(context_, 24, 128, 120, 12);
+  std::vector<int32_t> pools(128);
+  for (int32_t c = 0; c < 128; ++c) pools[c] = c / 2;
+  const LinearWeight linear[] = {{layer.w.data(), 24}};
+  const InputScale found =
+      SearchScale(context_, linear, layer.stats, {.bits = 4, .group_size = 64, .zero = Zero::kInteger}, pools);
+  EXPECT_GT(found.exponent, 0);
+  EXPECT_TRUE(found.error < found.plain_error);
+  for (size_t c = 0; c < 128; c += 2) EXPECT_EQ(found.scale[c], found.scale[c + 1]);
+  EXPECT_NE(found.scale[4], found.scale[6]);  // 5 is one of the large ones
+}
+
 TEST_P(AwqTest, DeadInputsKeepScalesInBounds) {
   TestLayer layer(context_, 8, 64, 50, 3);
   for (size_t i = 0; i < layer.x.size(); ++i) layer.x[i] *= i % 64 < 3 ? 0.0f : 1.0f;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "quant/awq.h"
@@ -33,6 +34,15 @@ inline RowSample SampleRows(const LinearWeight& linear, int64_t channels) {
 inline float FloorOf(const std::vector<float>& sizes) {
   const float max = *std::max_element(sizes.begin(), sizes.end());
   return max > 0 ? 1e-4f * max : 1.0f;
+}
+
+// For each input the largest size of its pool (see SearchScale); as they are where there are no pools.
+inline std::vector<float> PoolSizes(const std::vector<float>& sizes, std::span<const int32_t> pools) {
+  if (pools.empty()) return sizes;
+  std::vector<float> largest(sizes.size()), pooled(sizes.size());
+  for (size_t c = 0; c < sizes.size(); ++c) largest[pools[c]] = std::max(largest[pools[c]], sizes[c]);
+  for (size_t c = 0; c < sizes.size(); ++c) pooled[c] = largest[pools[c]];
+  return pooled;
 }
 
 // Divides by sqrt(max · min).

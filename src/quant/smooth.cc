@@ -141,15 +141,15 @@ void RoundTokens(int64_t rows, int64_t channels, float* x) {
 }
 
 InputScale SearchSmoothing(const ops::Context& context, std::span<const LinearWeight> linears, const InputStats& stats,
-                           const TokenSample& sample) {
+                           const TokenSample& sample, std::span<const int32_t> pools) {
   std::vector<Outputs> outputs;
   std::vector<double> weights(static_cast<size_t>(sample.rows));  // [tokens]
   for (const LinearWeight& linear : linears) outputs.emplace_back(context, linear, sample).AddSquares(weights.data());
   for (double& weight : weights) weight = weight > 0 ? 1 / weight : 0;
-  const std::vector<float> largest = LargestWeights(linears, stats.channels);
+  const std::vector<float> largest = PoolSizes(LargestWeights(linears, stats.channels), pools);
   InputScale best;
   const auto consider = [&](const std::vector<float>& sizes, float alpha) {
-    std::vector<float> scale = SmoothingFor(sizes, largest, alpha);
+    std::vector<float> scale = SmoothingFor(PoolSizes(sizes, pools), largest, alpha);
     const std::vector<float> xt = RoundedInputs(sample, scale);
     double error = 0;
     for (const Outputs& linear : outputs) error += linear.Error(scale, xt, weights);

@@ -30,11 +30,12 @@ void AddTokens(const float* x, int64_t rows, int64_t channels, TokenSample* samp
 // x: [rows, channels]
 void RoundTokens(int64_t rows, int64_t channels, float* x);
 
-// scale = max|x|^alpha / max|w|^(1 - alpha), divided by sqrt(max · min), where alpha (`exponent` of the result) is the
-// one of 0.05, 0.1 … 0.95 that makes the error of the outputs of W8A8 over the tokens of `sample` smallest, each
-// token's taken relative to its outputs; or all ones (exponent 0) if that is better than any. `stats` gives max|x|;
-// max|w| is over all `linears`, which share their input.
+// scale = size^alpha / max|w|^(1 - alpha), divided by sqrt(max · min), where size is max|x|, as in the paper, or
+// mean|x|, which no single token rules. Which of the two, and alpha (the result's `exponent`: 0.05, 0.1 … 0.95), are
+// those that make the error of the outputs of W8A8 over the tokens of `sample` smallest, each token's taken relative to
+// its outputs; or all ones (exponent 0) if that is better than any. `stats` gives the sizes; max|w| is over all
+// `linears`, which share their input. pools: as for SearchScale; of sizes and max|w| the largest of the pool counts.
 InputScale SearchSmoothing(const ops::Context& context, std::span<const LinearWeight> linears, const InputStats& stats,
-                           const TokenSample& sample);
+                           const TokenSample& sample, std::span<const int32_t> pools = {});
 
 }  // namespace ingot::quant

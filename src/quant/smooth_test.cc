@@ -104,6 +104,19 @@ TEST_P(SmoothTest, TakesTheScaleWithTheLeastError) {
   }
 }
 
+// Inputs 2·i and 2·i + 1 are one number of the layer before.
+TEST_P(SmoothTest, PooledInputsShareTheirScale) {
+  const TestLayer layer(context_, 24, 128, 120, 12);
+  std::vector<int32_t> pools(128);
+  for (int32_t c = 0; c < 128; ++c) pools[c] = c / 2;
+  const LinearWeight linear[] = {{layer.w.data(), 24}};
+  const InputScale found = SearchSmoothing(context_, linear, layer.stats, SampleOf(layer), pools);
+  EXPECT_GT(found.exponent, 0);
+  EXPECT_TRUE(found.error < found.plain_error);
+  for (size_t c = 0; c < 128; c += 2) EXPECT_EQ(found.scale[c], found.scale[c + 1]);
+  EXPECT_NE(found.scale[4], found.scale[6]);  // 5 is one of the large ones
+}
+
 TEST_P(SmoothTest, DeadInputsAndDeadTokens) {
   TestLayer layer(context_, 6, 40, 60, 2);
   for (size_t i = 0; i < layer.x.size(); ++i) layer.x[i] *= i % 40 < 3 || i / 40 == 7 ? 0.0f : 1.0f;
