@@ -46,6 +46,9 @@ bool StderrIsTerminal();
 // A terminal that may be coloured (NO_COLOR is not set).
 bool UseColor();
 
+// As one word of a shell's command line: 'it'"'"'s'; what needs no quotes stays as it is.
+std::string ShellQuoted(const std::string& text);
+
 // "12.3 GiB"
 std::string HumanBytes(int64_t bytes);
 

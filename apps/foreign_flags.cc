@@ -16,7 +16,6 @@ struct Foreign {
 constexpr const char* kCpuOnly = "this build computes on the CPU, and layers are not split between devices";
 constexpr const char* kModelIsArgument = "the model is an argument without a flag, after the command";
 constexpr const char* kFormatIsRead = "how the weights are stored is read from the checkpoint";
-constexpr const char* kNotYet = "this build does not have it";
 
 constexpr Foreign kForeign[] = {
     // vLLM
@@ -31,7 +30,9 @@ constexpr Foreign kForeign[] = {
     {"--served-model-name", "--model-name", ""},
     {"--tensor-parallel-size", "--tp", ""},
     {"--kv-cache-dtype", "--quant-policy", " 8 (int8) or 4 (int4); 0 is fp16"},
-    {"--api-key", nullptr, kNotYet},
+    {"--api-key", "--api-keys", ""},
+    {"--no-enable-prefix-caching", "--enable-prefix-caching", "=false"},
+    {"--ssl-cert-reqs", "--ssl-ca-certs", ", which takes only clients with a certificate"},
     {"--dtype", nullptr, "weights keep the checkpoint's type; --compute exact computes in fp32"},
     {"--quantization", nullptr, kFormatIsRead},
     {"--load-format", nullptr, kFormatIsRead},
@@ -71,6 +72,8 @@ constexpr Foreign kForeign[] = {
     {"--no-mmap", nullptr, "files are always mapped, and let go of once the weights are packed"},
     {"--mlock", nullptr, "weights are packed into memory of Ingot's own at load"},
     {"--alias", "--model-name", ""},
+    {"--ssl-cert-file", "--ssl-certfile", ""},
+    {"--ssl-key-file", "--ssl-keyfile", ""},
     {"--threads-http", nullptr, "one thread does all I/O; it needs no number"},
     {"-ctk", "--quant-policy", " 8 (int8) or 4 (int4), for keys and values alike"},
     {"--cache-type-k", "--quant-policy", " 8 (int8) or 4 (int4), for keys and values alike"},
@@ -83,8 +86,7 @@ constexpr Foreign kForeign[] = {
     {"--device", nullptr, kCpuOnly},
     {"--backend", nullptr, "there is one engine, Ingot's own"},
     {"--model-format", nullptr, kFormatIsRead},
-    {"--enable-prefix-caching", nullptr, kNotYet},
-    {"--api-keys", nullptr, kNotYet},
+    {"--api-keys", "--api-key", ""},
     {"--max-prefill-iters", "--max-prefill-token-num", ""},
     {"--random-seed", "--seed", ""},
     {"--model-path", nullptr, kModelIsArgument},

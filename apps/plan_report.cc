@@ -141,9 +141,9 @@ std::string PrecisionName(const PlanReport& report, plan::Weights weights) {
 
 std::string ServeCommand(const PlanReport& report, const PlanRow& row) {
   const llm::LoadOptions& o = row.options;
-  std::string line =
-      fmt::format("ingot serve api_server {} --session-len {} --max-batch-size {}",
-                  row.weights == plan::Weights::kStored ? report.model : "MODEL", o.session_len, o.max_batch_size);
+  std::string line = fmt::format("ingot serve api_server {} --session-len {} --max-batch-size {}",
+                                 row.weights == plan::Weights::kStored ? ShellQuoted(report.model) : "MODEL",
+                                 o.session_len, o.max_batch_size);
   if (o.quant_policy != 0) line += fmt::format(" --quant-policy {}", o.quant_policy);
   line += fmt::format(" --cache-max-entry-count {:.2f}", row.capacity.cache_max_entry_count.value_or(1.0));
   const llm::LoadOptions usual;

@@ -53,13 +53,6 @@ Status CheckFlags(const ServeFlags& flags) {
   return {};
 }
 
-// 'it'"'"'s': as one word of a shell's command line.
-std::string ShellQuoted(const std::string& text) {
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? std::string("'\"'\"'") : std::string(1, c);
-  return out + "'";
-}
-
 // In the folder for temporary files: a name that no other process has now.
 std::string DefaultFlightRecorder() {
   std::error_code error;
