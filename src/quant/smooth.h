@@ -11,7 +11,8 @@
 
 namespace ingot::quant {
 
-// Weights of W8A8.
+// Weights of W8A8. Gptq takes this format too: smoothing moves errors into the weights, and their feedback takes most
+// of them back.
 inline constexpr Format kInt8PerOutput{.bits = 8, .scale = Format::Scale::kF32};
 
 // Some tokens' inputs. What rounding a token does depends on its largest input, which no sum over tokens tells; so a
