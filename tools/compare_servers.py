@@ -94,7 +94,7 @@ def measure(args: argparse.Namespace, command: list[str], seed: int) -> dict:
             process = subprocess.Popen([*command, str(port)], stdout=out, stderr=subprocess.STDOUT)
         try:
             wait_until_ready(url, process, log)
-            run_bench(args, url, args.concurrency, seed + 1000)  # warms up
+            run_bench(args, url, 2, seed + 1000)  # warms up
             before = cpu_seconds(process.pid)
             report = run_bench(args, url, args.num_prompts, seed)
             report["server_cpu_seconds"] = cpu_seconds(process.pid) - before
