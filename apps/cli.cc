@@ -262,6 +262,7 @@ void DeclareCommands(Flags& root) {
   DeclareInfo(root);
   DeclarePlan(root);
   DeclareConvert(root);
+  DeclareLite(root);
   DeclareEval(root);
   DeclareBench(root);
   DeclareCheckEnv(root);

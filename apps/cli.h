@@ -60,6 +60,7 @@ void DeclarePlan(Flags& root);
 void DeclareConvert(Flags& root);
 void DeclareEval(Flags& root);
 void DeclareBench(Flags& root);
+void DeclareLite(Flags& root);
 void DeclareCheckEnv(Flags& root);
 
 }  // namespace ingot::cli

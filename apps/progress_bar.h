@@ -17,6 +17,8 @@ class ProgressBar {
 
   void Update(int64_t done, int64_t total);       // bytes
   void UpdateCount(int64_t done, int64_t total);  // things
+  // done: in [0, 1]; what is being done; seconds_left: 0 if not known
+  void UpdatePart(double done, const std::string& what, double seconds_left);
   void Clear();
 
  private:

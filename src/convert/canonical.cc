@@ -1,6 +1,5 @@
 #include "convert/canonical.h"
 
-#include "models/checkpoint_names.h"
 #include "models/row_order.h"
 
 namespace ingot::convert {
@@ -22,13 +21,19 @@ class Reader {
   Reader(const formats::Checkpoint& checkpoint, const ModelSpec& spec, models::CheckpointNames names)
       : checkpoint_(checkpoint), spec_(spec), names_(names), table_(*names.table) {}
 
-  Result<std::vector<CanonicalTensor>> Read() {
+  Result<std::vector<CanonicalTensor>> ReadAll() {
     INGOT_RETURN_IF_ERROR(ReadPlain(Slot::kEmbedding, -1));
     for (int layer = 0; layer < spec_.num_layers; ++layer) INGOT_RETURN_IF_ERROR(ReadLayer(layer));
-    INGOT_RETURN_IF_ERROR(ReadPlain(Slot::kFinalNorm, -1));
-    if (!spec_.tied_embeddings) {
-      INGOT_RETURN_IF_ERROR(ReadNamed(names_.prefix.head + std::string(table_.lm_head), Slot::kLmHead, -1, {}));
+    INGOT_RETURN_IF_ERROR(ReadEnd());
+    return std::move(tensors_);
+  }
+  Result<std::vector<CanonicalTensor>> ReadOne(int layer) {
+    if (layer >= 0) {
+      INGOT_RETURN_IF_ERROR(ReadLayer(layer));
+      return std::move(tensors_);
     }
+    INGOT_RETURN_IF_ERROR(ReadPlain(Slot::kEmbedding, -1));
+    INGOT_RETURN_IF_ERROR(ReadEnd());
     return std::move(tensors_);
   }
 
@@ -61,6 +66,12 @@ class Reader {
   Status ReadPlain(Slot slot, int layer, const std::vector<int32_t>& order = {}) {
     const char* pattern = PatternOf(table_, slot);
     return pattern == nullptr ? Status() : ReadNamed(Name(pattern, layer), slot, layer, order);
+  }
+
+  Status ReadEnd() {
+    INGOT_RETURN_IF_ERROR(ReadPlain(Slot::kFinalNorm, -1));
+    if (spec_.tied_embeddings) return {};
+    return ReadNamed(names_.prefix.head + std::string(table_.lm_head), Slot::kLmHead, -1, {});
   }
 
   Status ReadLayer(int layer) {
@@ -230,7 +241,12 @@ const char* PatternOf(const NameTable& table, Slot slot) {
 
 Result<std::vector<CanonicalTensor>> ReadCanonical(const formats::Checkpoint& checkpoint, const ModelSpec& spec) {
   INGOT_ASSIGN_OR_RETURN(const auto names, models::ChooseNames(checkpoint, spec, models::FamilyNamed(spec.family)));
-  return Reader(checkpoint, spec, names).Read();
+  return Reader(checkpoint, spec, names).ReadAll();
+}
+
+Result<std::vector<CanonicalTensor>> ReadCanonicalLayer(const formats::Checkpoint& checkpoint, const ModelSpec& spec,
+                                                        const models::CheckpointNames& names, int layer) {
+  return Reader(checkpoint, spec, names).ReadOne(layer);
 }
 
 }  // namespace ingot::convert

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "formats/checkpoint.h"
+#include "models/checkpoint_names.h"
 #include "models/families.h"
 #include "models/model_spec.h"
 
@@ -54,6 +55,12 @@ bool IsNormSlot(Slot slot);
 // and gate, up stay fused, as both of its forms have them.
 Result<std::vector<CanonicalTensor>> ReadCanonical(const formats::Checkpoint& checkpoint,
                                                    const models::ModelSpec& spec);
+
+// Those of one layer, or (layer -1) those outside of layers, of a checkpoint that may lack all else. `names` says how
+// it names them.
+Result<std::vector<CanonicalTensor>> ReadCanonicalLayer(const formats::Checkpoint& checkpoint,
+                                                        const models::ModelSpec& spec,
+                                                        const models::CheckpointNames& names, int layer);
 
 // The pattern of a slot's name in a table; null where the table has none.
 const char* PatternOf(const models::NameTable& table, Slot slot);

@@ -1,54 +1,19 @@
 #include "convert/convert.h"
 
-#include <boost/json/serialize.hpp>
 #include <filesystem>
 
 #include "base/mapped_file.h"
 #include "convert/model_config.h"
 #include "convert/output_plan.h"
+#include "convert/source.h"
 #include "convert/tokenizer_files.h"
 #include "formats/writers/gguf_writer.h"
 #include "formats/writers/safetensors_writer.h"
-#include "models/model.h"
 
 namespace ingot::convert {
 namespace {
 
 namespace fs = std::filesystem;
-
-// What both directions begin with: a checkpoint that holds together, taken apart.
-struct Source {
-  models::ModelSpec spec;
-  std::unique_ptr<tokenizer::Tokenizer> tokenizer;  // null if the checkpoint has none
-  std::vector<CanonicalTensor> tensors;
-};
-
-bool HasVocabulary(const Vocabulary& vocabulary) {
-  return !vocabulary.tokenizer_json.empty() || !vocabulary.sentencepiece_model.empty() ||
-         (vocabulary.gguf && !vocabulary.gguf->tokens.empty());
-}
-
-Result<Source> ReadSource(const formats::Checkpoint& checkpoint) {
-  Source source;
-  INGOT_ASSIGN_OR_RETURN(source.spec, models::ReadModelSpec(checkpoint));
-  INGOT_RETURN_IF_ERROR(models::CheckWeights(checkpoint, source.spec));
-  if (HasVocabulary(checkpoint.vocabulary())) {
-    INGOT_ASSIGN_OR_RETURN(source.tokenizer, tokenizer::Tokenizer::Create(checkpoint.vocabulary()));
-  }
-  INGOT_ASSIGN_OR_RETURN(source.tensors, ReadCanonical(checkpoint, source.spec));
-  return source;
-}
-
-Status RefuseSource(const formats::Checkpoint& checkpoint, const std::string& output) {
-  std::vector<std::string> sources = checkpoint.files();
-  sources.push_back(checkpoint.path());
-  for (const std::string& source : sources) {
-    std::error_code error;
-    if (fs::equivalent(source, output, error))
-      return InvalidArgument("{} is the model that is to be converted; name another output", output);
-  }
-  return {};
-}
 
 // Weights under other names than the new ones would be read along with them.
 Status RefuseOtherWeights(const fs::path& folder) {
@@ -114,60 +79,6 @@ class OutputFolder {
   std::vector<std::string> written_;
 };
 
-const char* TorchName(Encoding encoding) {
-  if (encoding == Encoding::kBF16) return "bfloat16";
-  return encoding == Encoding::kF32 ? "float32" : "float16";
-}
-
-boost::json::value IdOrNull(int64_t id) { return id < 0 ? boost::json::value(nullptr) : boost::json::value(id); }
-
-// One id as a number, several as a list, as Hugging Face writes them.
-boost::json::value OneOrList(const boost::json::array& ids) {
-  if (ids.empty()) return nullptr;
-  return ids.size() == 1 ? ids.front() : boost::json::value(ids);
-}
-
-// The one that a text ends with comes first.
-boost::json::array EosIds(const Vocabulary& vocabulary, const tokenizer::Tokenizer& tokenizer) {
-  const int32_t main = MainEos(vocabulary, tokenizer);
-  boost::json::array ids;
-  if (main >= 0) ids.push_back(main);
-  for (const int32_t id : tokenizer.eos_ids()) {
-    if (id != main) ids.push_back(id);
-  }
-  return ids;
-}
-
-Status WriteHuggingFaceTexts(const formats::Checkpoint& checkpoint, const tokenizer::Tokenizer* tokenizer,
-                             boost::json::object config, OutputFolder* folder) {
-  const Vocabulary& vocabulary = checkpoint.vocabulary();
-  // All of them are written, null too: else transformers takes the family's, which a smaller vocabulary lacks.
-  boost::json::value bos = IdOrNull(vocabulary.bos_id.value_or(-1)), pad;
-  boost::json::array eos(vocabulary.eos_ids.begin(), vocabulary.eos_ids.end());
-  if (tokenizer != nullptr) {
-    bos = IdOrNull(tokenizer->bos_id());
-    eos = EosIds(vocabulary, *tokenizer);
-    pad = IdOrNull(PadId(vocabulary, *tokenizer));
-    INGOT_ASSIGN_OR_RETURN(const auto files,
-                           HuggingFaceTokenizerFiles(vocabulary, *tokenizer, checkpoint.chat_template()));
-    for (const auto& [name, content] : files) INGOT_RETURN_IF_ERROR(folder->Write(name, content));
-  }
-  boost::json::object generation = checkpoint.generation_config();
-  config["bos_token_id"] = generation["bos_token_id"] = bos;
-  config["eos_token_id"] = generation["eos_token_id"] = OneOrList(eos);
-  config["pad_token_id"] = pad;
-  INGOT_RETURN_IF_ERROR(folder->Write("generation_config.json", boost::json::serialize(generation) + "\n"));
-  return folder->Write("config.json", boost::json::serialize(config) + "\n");
-}
-
-std::vector<std::string> NoticesOf(const formats::Checkpoint& checkpoint, const Source& source) {
-  std::vector<std::string> notices;
-  if (source.tokenizer == nullptr) notices.push_back("the checkpoint has no tokenizer, so neither has the output");
-  if (checkpoint.chat_template().empty())
-    notices.push_back("the checkpoint has no chat template, so neither has the output");
-  return notices;
-}
-
 int64_t PlannedBytes(const Plan& plan) {
   int64_t total = 0;
   for (const PlannedTensor& tensor : plan) total += formats::BytesOf(tensor.out).value_or(0);
@@ -193,7 +104,8 @@ Result<ConvertReport> ToHuggingFace(const formats::Checkpoint& checkpoint, const
     INGOT_ASSIGN_OR_RETURN(const auto writer, formats::SafetensorsWriter::Create(options.output, OutputsOf(plan)));
     const auto write = [&](std::span<const std::byte> bytes) { return writer->Write(bytes); };
     INGOT_RETURN_IF_ERROR(StreamPlan(plan, pool, write, options.progress));
-    INGOT_RETURN_IF_ERROR(WriteHuggingFaceTexts(checkpoint, source.tokenizer.get(), std::move(config), &folder));
+    INGOT_ASSIGN_OR_RETURN(const auto texts, HuggingFaceTexts(checkpoint, source.tokenizer.get(), std::move(config)));
+    for (const auto& [name, content] : texts) INGOT_RETURN_IF_ERROR(folder.Write(name, content));
     INGOT_RETURN_IF_ERROR(writer->Finish());
   }
   report.files = folder.Keep();
@@ -225,7 +137,7 @@ Result<ConvertReport> ToGguf(const formats::Checkpoint& checkpoint, const Conver
                          PlanGguf(std::move(source.tensors), source.spec, family, options.encoding, &report.notices));
   for (auto& [factors_name, factors] : config.rope_factors) {
     const auto size = static_cast<int64_t>(factors.size());
-    plan.push_back({{factors_name, Encoding::kF32, {size}}, nullptr, std::move(factors)});
+    plan.push_back({{factors_name, Encoding::kF32, {size}}, nullptr, std::move(factors), {}});
   }
   INGOT_ASSIGN_OR_RETURN(const auto writer,
                          formats::GgufWriter::Create(options.output, config.metadata, OutputsOf(plan)));

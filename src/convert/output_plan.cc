@@ -21,11 +21,11 @@ bool IsStackedSlot(Slot slot) {
 
 PlannedTensor PlanNumbers(std::string name, Encoding encoding, std::vector<float> numbers) {
   const auto size = static_cast<int64_t>(numbers.size());
-  return {{std::move(name), encoding, {size}}, nullptr, std::move(numbers)};
+  return {{std::move(name), encoding, {size}}, nullptr, std::move(numbers), {}};
 }
 
 PlannedTensor PlanMatrix(std::string name, Encoding encoding, WeightSourcePtr matrix) {
-  return {{std::move(name), encoding, {matrix->rows(), matrix->cols()}}, matrix, {}};
+  return {{std::move(name), encoding, {matrix->rows(), matrix->cols()}}, matrix, {}, {}};
 }
 
 // Row i of the result is the row that stands at i in a stored Q or K of GGUF's Llama: the inverse of SplitHalvesRows.
@@ -102,7 +102,7 @@ class GgufPlanner {
     const WeightSourcePtr all = ConcatRows(std::exchange(stack, {}));
     if (all == nullptr) return Unsupported("{}: its experts are stored in different formats", name);
     plan_.push_back(
-        {{name + ".weight", EncodingFor(tensor.slot, cols, name), {spec_.num_experts, rows, cols}}, all, {}});
+        {{name + ".weight", EncodingFor(tensor.slot, cols, name), {spec_.num_experts, rows, cols}}, all, {}, {}});
     return {};
   }
 
@@ -127,6 +127,12 @@ Status CheckRange(const OutputTensor& tensor, std::span<const float> values) {
 Status EncodeRows(const PlannedTensor& tensor, int64_t row, int64_t count, std::vector<std::byte>* out) {
   const WeightSource& source = *tensor.matrix;
   const auto cols = static_cast<size_t>(source.cols());
+  if (HoldsCodes(tensor.out.encoding, source.format()) && !source.input_order()) {
+    WeightRows rows;
+    source.Read(row, count, &rows);
+    EncodeCodes(tensor.out.encoding, rows, out);
+    return {};
+  }
   std::vector<float> values(static_cast<size_t>(count) * cols);
   ReadDense(source, row, count, values.data());
   INGOT_RETURN_IF_ERROR(CheckRange(tensor.out, values));
@@ -161,17 +167,20 @@ Status StreamMatrix(const PlannedTensor& tensor, ThreadPool& pool,
 
 }  // namespace
 
-Result<Plan> PlanHuggingFace(std::vector<CanonicalTensor> tensors, const models::Family& family, Encoding encoding) {
+Result<std::string> HuggingFaceName(const CanonicalTensor& tensor, const models::Family& family) {
   const models::NameTable& names = *family.names.front();
   const models::NameTable::Prefix& prefix = names.prefixes.front();
+  const char* pattern = PatternOf(names, tensor.slot);
+  if (pattern == nullptr)
+    return Unsupported("the Hugging Face form of {} has no name for one of this model's tensors", family.name);
+  return (tensor.slot == Slot::kLmHead ? prefix.head : prefix.body) + Numbered(pattern, tensor.layer, tensor.expert);
+}
+
+Result<Plan> PlanHuggingFace(std::vector<CanonicalTensor> tensors, const models::Family& family, Encoding encoding) {
   const bool minus_one = family.norm_plus_one;
   Plan plan;
   for (CanonicalTensor& tensor : tensors) {
-    const char* pattern = PatternOf(names, tensor.slot);
-    if (pattern == nullptr)
-      return Unsupported("the Hugging Face form of {} has no name for one of this model's tensors", family.name);
-    const std::string name =
-        (tensor.slot == Slot::kLmHead ? prefix.head : prefix.body) + Numbered(pattern, tensor.layer, tensor.expert);
+    INGOT_ASSIGN_OR_RETURN(const std::string name, HuggingFaceName(tensor, family));
     if (tensor.matrix != nullptr) {
       plan.push_back(PlanMatrix(name + ".weight", encoding, std::move(tensor.matrix)));
       continue;
@@ -207,6 +216,9 @@ Status StreamPlan(const Plan& plan, ThreadPool& pool, const std::function<Status
     if (progress) progress(done, total);
     if (tensor.matrix != nullptr) {
       INGOT_RETURN_IF_ERROR(StreamMatrix(tensor, pool, write));
+    } else if (tensor.raw.owner != nullptr) {
+      INGOT_RETURN_IF_ERROR(write(tensor.raw.bytes));
+      if (tensor.raw.drop) tensor.raw.drop();
     } else {
       INGOT_RETURN_IF_ERROR(CheckRange(tensor.out, tensor.numbers));
       std::vector<std::byte> bytes;

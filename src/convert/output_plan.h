@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,12 +13,24 @@
 
 namespace ingot::convert {
 
+// Bytes as they are to be written.
+struct RawBytes {
+  std::span<const std::byte> bytes;
+  std::shared_ptr<const void> owner;  // of `bytes`
+  std::function<void()> drop;         // called when they were written: lets go of their pages; may be empty
+};
+
 struct PlannedTensor {
   formats::OutputTensor out;
-  WeightSourcePtr matrix;  // or
+  // One of these:
+  WeightSourcePtr matrix;
   std::vector<float> numbers;
+  RawBytes raw;
 };
 using Plan = std::vector<PlannedTensor>;
+
+// The name of a tensor in the Hugging Face form of a family, without ".weight" or ".bias". kUnsupported: it has none.
+Result<std::string> HuggingFaceName(const CanonicalTensor& tensor, const models::Family& family);
 
 // Hugging Face names of the family; experts one by one; norms less Gemma's one.
 Result<Plan> PlanHuggingFace(std::vector<CanonicalTensor> tensors, const models::Family& family, Encoding encoding);

@@ -41,15 +41,18 @@ struct Sums {
   int64_t agreed = 0;
 };
 
-// Logits of both, [vocab_size], and the token that came.
-struct Position {
-  const float* a;
-  const float* b;
-  int32_t next;
-};
+void AddPosition(const PositionDifference& position, Sums* sums, DiffResult* result) {
+  sums->kl += position.kl;
+  result->max_kl = std::max(result->max_kl, position.kl);
+  sums->nll_a += position.nll_a;
+  sums->nll_b += position.nll_b;
+  if (position.agree) ++sums->agreed;
+  ++result->num_scored;
+}
 
-void AddPosition(const Position& position, int64_t vocab_size, Sums* sums, DiffResult* result) {
-  const auto& [a, b, next] = position;
+}  // namespace
+
+PositionDifference Compare(const float* a, const float* b, int64_t vocab_size, int32_t next) {
   const double sum_a = LogSumExp(a, vocab_size), sum_b = LogSumExp(b, vocab_size);
   double kl = 0.0;
   for (int64_t id = 0; id < vocab_size; ++id) {
@@ -57,16 +60,11 @@ void AddPosition(const Position& position, int64_t vocab_size, Sums* sums, DiffR
     const double p = std::exp(log_p);
     if (p > 0.0) kl += p * (log_p - (b[id] - sum_b));
   }
-  kl = kl < 0.0 ? 0.0 : kl;  // rounding
-  sums->kl += kl;
-  result->max_kl = std::max(result->max_kl, kl);
-  sums->nll_a += sum_a - a[next];
-  sums->nll_b += sum_b - b[next];
-  if (std::max_element(a, a + vocab_size) - a == std::max_element(b, b + vocab_size) - b) ++sums->agreed;
-  ++result->num_scored;
+  return {.kl = kl < 0.0 ? 0.0 : kl,  // rounding
+          .nll_a = sum_a - a[next],
+          .nll_b = sum_b - b[next],
+          .agree = std::max_element(a, a + vocab_size) - a == std::max_element(b, b + vocab_size) - b};
 }
-
-}  // namespace
 
 Result<DiffResult> Diff(Llm& a, Llm& b, std::string_view text, const DiffOptions& options) {
   const int64_t vocab_size = a.model().spec().vocab_size;
@@ -94,8 +92,8 @@ Result<DiffResult> Diff(Llm& a, Llm& b, std::string_view text, const DiffOptions
                                         [&](int64_t position, const float* logits) {
                                           if (position + 1 >= options.window) return;
                                           const int32_t next = windows[w][static_cast<size_t>(position) + 1];
-                                          AddPosition({rows.data() + (position - first) * vocab_size, logits, next},
-                                                      vocab_size, &sums, &result);
+                                          const float* row = rows.data() + (position - first) * vocab_size;
+                                          AddPosition(Compare(row, logits, vocab_size, next), &sums, &result);
                                         }));
     if (options.progress) options.progress(static_cast<int64_t>(w) + 1, static_cast<int64_t>(windows.size()));
   }

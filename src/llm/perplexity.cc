@@ -9,11 +9,15 @@
 namespace ingot::llm {
 
 Result<std::vector<std::vector<int32_t>>> WindowsOf(const Llm& llm, std::string_view text, int64_t window) {
-  if (window < 4) return InvalidArgument("window {} is below 4", window);
   if (window > llm.session_len()) {
     return TooLong("window {} exceeds the context of {} (--session-len)", window, llm.session_len());
   }
-  const tokenizer::Tokenizer& tokenizer = llm.tokenizer();
+  return WindowsOf(llm.tokenizer(), text, window);
+}
+
+Result<std::vector<std::vector<int32_t>>> WindowsOf(const tokenizer::Tokenizer& tokenizer, std::string_view text,
+                                                    int64_t window) {
+  if (window < 4) return InvalidArgument("window {} is below 4", window);
   const std::vector<int32_t> ids = tokenizer.Encode(std::string(text), {.add_special_tokens = false});
   const auto size = static_cast<size_t>(window);
   if (ids.size() < size) return InvalidArgument("the text has {} tokens; a window has {}", ids.size(), window);

@@ -32,7 +32,8 @@ int64_t LayerRunner::TokensOf(const HiddenStates& hidden) const {
   return tokens;
 }
 
-Status LayerRunner::Prepare(int64_t num_tokens, int64_t num_logits, int64_t product_bytes) {
+Status LayerRunner::Prepare(int64_t num_tokens, Positions logits, int64_t product_bytes) {
+  const int64_t num_logits = logits.end - logits.begin;
   const auto blocks = static_cast<int32_t>((num_tokens + kBlockLen - 1) / kBlockLen);
   if (blocks > kv_.num_blocks) {
     INGOT_ASSIGN_OR_RETURN(kv_bytes_, Buffer::Allocate(blocks * kv_.layout.block_bytes()));
@@ -58,7 +59,7 @@ Status LayerRunner::Prepare(int64_t num_tokens, int64_t num_logits, int64_t prod
   cu_seqlens_ = {0, static_cast<int32_t>(num_tokens)};
   tail_slots_ = {0};
   logits_rows_.resize(static_cast<size_t>(num_logits));
-  std::iota(logits_rows_.begin(), logits_rows_.end(), static_cast<int32_t>(num_tokens - num_logits));
+  std::iota(logits_rows_.begin(), logits_rows_.end(), static_cast<int32_t>(logits.begin));
   group_ = {.block_tables = block_table_, .block_table_stride = blocks, .slots = slots_};
   // The ids are not looked at: hidden states are given.
   batch_ = {.token_ids = positions_,
@@ -80,7 +81,7 @@ HiddenStates LayerRunner::Embed(std::span<const int32_t> token_ids, const ops::P
 
 Status LayerRunner::Run(int layer, const LayerWeights& weights, HiddenStates* hidden, const LinearTap* tap) {
   const int64_t num_tokens = TokensOf(*hidden);
-  INGOT_RETURN_IF_ERROR(Prepare(num_tokens, 0, LinearScratchBytes(weights, num_tokens)));
+  INGOT_RETURN_IF_ERROR(Prepare(num_tokens, {0, 0}, LinearScratchBytes(weights, num_tokens)));
   const ops::Scratch::Mark mark(scratch_);
   DecoderLayers::Step step = layers_.Begin(context_, batch_, {&kv_, 1});
   step.tap = tap;
@@ -91,10 +92,11 @@ Status LayerRunner::Run(int layer, const LayerWeights& weights, HiddenStates* hi
   return Status();
 }
 
-Status LayerRunner::Logits(const HiddenStates& hidden, const Head& head, int64_t first, std::vector<float>* logits) {
-  const int64_t num_tokens = TokensOf(hidden), rows = num_tokens - first;
-  INGOT_CHECK(first >= 0 && rows > 0);
-  INGOT_RETURN_IF_ERROR(Prepare(num_tokens, rows, ops::LinearScratchBytes(rows, head.weight)));
+Status LayerRunner::Logits(const HiddenStates& hidden, const Head& head, Positions positions,
+                           std::vector<float>* logits) {
+  const int64_t num_tokens = TokensOf(hidden), rows = positions.end - positions.begin;
+  INGOT_CHECK(positions.begin >= 0 && rows > 0 && positions.end <= num_tokens);
+  INGOT_RETURN_IF_ERROR(Prepare(num_tokens, positions, ops::LinearScratchBytes(rows, head.weight)));
   const ops::Scratch::Mark mark(scratch_);
   const DecoderLayers::Step step = layers_.Begin(context_, batch_, {&kv_, 1});
   std::memcpy(step.a.hidden, hidden.data(), hidden.size() * sizeof(float));

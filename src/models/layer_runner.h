@@ -28,16 +28,19 @@ class LayerRunner {
   HiddenStates Embed(std::span<const int32_t> token_ids, const ops::PackedWeight& table);
   // hidden → hidden. `tap` sees the inputs of the layer's linears; may be null.
   Status Run(int layer, const LayerWeights& weights, HiddenStates* hidden, const LinearTap* tap = nullptr);
-  // The logits of positions [first, T): [T - first, vocab_size].
   struct Head {
     const std::vector<float>& final_norm;  // [hidden_size]
     const ops::PackedWeight& weight;       // [vocab_size, hidden_size]
   };
-  Status Logits(const HiddenStates& hidden, const Head& head, int64_t first, std::vector<float>* logits);
+  struct Positions {
+    int64_t begin, end;
+  };
+  // logits: [end - begin, vocab_size]
+  Status Logits(const HiddenStates& hidden, const Head& head, Positions positions, std::vector<float>* logits);
 
  private:
-  // Memory for sequences of `num_tokens`; products take `product_bytes`.
-  Status Prepare(int64_t num_tokens, int64_t num_logits, int64_t product_bytes);
+  // Memory and batch for a sequence of `num_tokens`; products take `product_bytes`.
+  Status Prepare(int64_t num_tokens, Positions logits, int64_t product_bytes);
   int64_t TokensOf(const HiddenStates& hidden) const;
 
   const ModelSpec& spec_;

@@ -332,4 +332,23 @@ Status EncodeRow(Encoding encoding, std::span<const float> row, std::vector<std:
   }
 }
 
+bool HoldsCodes(Encoding encoding, const Format& format) {
+  const bool is_written = encoding == Encoding::kQ8_0 || encoding == Encoding::kQ4_0 || encoding == Encoding::kQ4_1;
+  return is_written && format == FormatOf(encoding);
+}
+
+void EncodeCodes(Encoding encoding, const WeightRows& rows, std::vector<std::byte>* out) {
+  INGOT_CHECK(HoldsCodes(encoding, rows.format));
+  for (size_t block = 0; block < rows.scale.size(); ++block) {
+    const uint8_t* codes = rows.codes.data() + block * 32;
+    Append16(F32ToF16(rows.scale[block]), out);
+    if (encoding == Encoding::kQ4_1) Append16(F32ToF16(rows.zero[block]), out);
+    if (encoding != Encoding::kQ8_0) {
+      AppendNibbles(codes, out);
+      continue;
+    }
+    for (int i = 0; i < 32; ++i) out->push_back(static_cast<std::byte>(codes[i] ^ 0x80u));
+  }
+}
+
 }  // namespace ingot

@@ -74,5 +74,9 @@ void DequantizeRows(const WeightRows& rows, float* out);
 // Encodes one row as GGML's reference does (F32, F16, BF16, Q8_0, Q4_0, Q4_1; others are kUnsupported). Appends to
 // *out.
 Status EncodeRow(Encoding encoding, std::span<const float> row, std::vector<std::byte>* out);
+// Whether codes of `format` can be stored in `encoding` as they are: Q8_0, Q4_0 and Q4_1.
+bool HoldsCodes(Encoding encoding, const Format& format);
+// The inverse of DecodeRows. Appends to *out.   REQUIRES: HoldsCodes(encoding, rows.format)
+void EncodeCodes(Encoding encoding, const WeightRows& rows, std::vector<std::byte>* out);
 
 }  // namespace ingot

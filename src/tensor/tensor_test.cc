@@ -219,5 +219,21 @@ TEST(WeightSource, SelectsSlicesAndConcatenates) {
   EXPECT_EQ(ConcatRows({}), nullptr);
 }
 
+TEST(Encoding, CodesAreStoredAsTheyAre) {
+  std::vector<float> row(96);
+  for (size_t i = 0; i < row.size(); ++i) row[i] = std::sin(static_cast<float>(i * i));
+  for (const Encoding encoding : {Encoding::kQ8_0, Encoding::kQ4_0, Encoding::kQ4_1}) {
+    std::vector<std::byte> bytes, again;
+    ASSERT_TRUE(EncodeRow(encoding, row, &bytes).ok());
+    WeightRows rows;
+    DecodeRows(encoding, bytes, 1, std::ssize(row), &rows);
+    ASSERT_TRUE(HoldsCodes(encoding, rows.format));
+    EncodeCodes(encoding, rows, &again);
+    EXPECT_EQ(again, bytes) << InfoOf(encoding).name;
+  }
+  EXPECT_FALSE(HoldsCodes(Encoding::kQ4_1, FormatOf(Encoding::kQ4_0)));
+  EXPECT_FALSE(HoldsCodes(Encoding::kQ5_0, FormatOf(Encoding::kQ5_0)));
+}
+
 }  // namespace
 }  // namespace ingot

@@ -1,0 +1,39 @@
+// What every conversion begins with: a checkpoint that holds together, taken apart.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "convert/canonical.h"
+#include "models/model_spec.h"
+#include "tokenizer/tokenizer.h"
+
+namespace ingot::convert {
+
+struct Source {
+  models::ModelSpec spec;
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer;  // null if the checkpoint has none
+  std::vector<CanonicalTensor> tensors;
+};
+
+Result<Source> ReadSource(const formats::Checkpoint& checkpoint);
+
+// kInvalidArgument where `output` is the checkpoint itself, or one of its files.
+Status RefuseSource(const formats::Checkpoint& checkpoint, const std::string& output);
+
+// Names and contents of what lies beside the weights of a Hugging Face directory: `config` with the ids of special
+// tokens as config.json, generation_config.json, and the tokenizer's files.   tokenizer: may be null
+Result<std::vector<std::pair<std::string, std::string>>> HuggingFaceTexts(const formats::Checkpoint& checkpoint,
+                                                                          const tokenizer::Tokenizer* tokenizer,
+                                                                          boost::json::object config);
+
+// The value of torch_dtype for weights in this encoding.
+const char* TorchName(Encoding encoding);
+
+// What a user should know of what the source lacks.
+std::vector<std::string> NoticesOf(const formats::Checkpoint& checkpoint, const Source& source);
+
+}  // namespace ingot::convert

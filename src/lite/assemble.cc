@@ -1,0 +1,86 @@
+#include "lite/assemble.h"
+
+#include <filesystem>
+
+#include "base/mapped_file.h"
+#include "convert/model_config.h"
+#include "convert/tokenizer_files.h"
+#include "formats/writers/gguf_writer.h"
+#include "formats/writers/safetensors_writer.h"
+
+namespace ingot::lite {
+namespace {
+
+namespace fs = std::filesystem;
+using convert::Plan;
+
+// Embedding, layers, then what is left, as other tools order them.
+Result<Plan> PlanAll(const OutputForm& form, const WorkFolder& work, int num_layers) {
+  const bool is_gguf = form.kind == OutputKind::kGguf;
+  INGOT_ASSIGN_OR_RETURN(Plan rest, CopyOfPart(form, work.PartPath(-1, is_gguf)));
+  Plan plan;
+  plan.push_back(std::move(rest.front()));
+  for (int layer = 0; layer < num_layers; ++layer) {
+    INGOT_ASSIGN_OR_RETURN(Plan part, CopyOfPart(form, work.PartPath(layer, is_gguf)));
+    plan.insert(plan.end(), std::make_move_iterator(part.begin()), std::make_move_iterator(part.end()));
+  }
+  plan.insert(plan.end(), std::make_move_iterator(rest.begin() + 1), std::make_move_iterator(rest.end()));
+  return plan;
+}
+
+Status WriteFolder(const std::string& path, const Plan& plan,
+                   const std::vector<std::pair<std::string, std::string>>& texts, ThreadPool& pool) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  fs::create_directories(path, error);
+  if (error) return Io("{}: cannot create: {}", path, error.message());
+  INGOT_ASSIGN_OR_RETURN(const auto writer, formats::SafetensorsWriter::Create(path, convert::OutputsOf(plan)));
+  const auto write = [&](std::span<const std::byte> bytes) { return writer->Write(bytes); };
+  INGOT_RETURN_IF_ERROR(convert::StreamPlan(plan, pool, write, nullptr));
+  INGOT_RETURN_IF_ERROR(writer->Finish());
+  for (const auto& [name, content] : texts) INGOT_RETURN_IF_ERROR(WriteFile(path + "/" + name, content));
+  return {};
+}
+
+Result<formats::GgufMetadata> Metadata(const formats::Checkpoint& checkpoint, const convert::Source& source,
+                                       const OutputForm& form, Plan* plan) {
+  const std::string name = fs::path(checkpoint.path()).lexically_normal().filename().string();
+  INGOT_ASSIGN_OR_RETURN(convert::GgufConfig config,
+                         convert::MakeGgufConfig(source.spec, form.gguf_architecture, name, form.gguf_encoding));
+  INGOT_ASSIGN_OR_RETURN(const auto tokenizer,
+                         convert::GgufTokenizerMetadata(checkpoint.vocabulary(), *source.tokenizer,
+                                                        checkpoint.chat_template(), source.spec.vocab_size));
+  config.metadata.insert(config.metadata.end(), tokenizer.begin(), tokenizer.end());
+  for (auto& [factors_name, factors] : config.rope_factors) {
+    const auto size = static_cast<int64_t>(factors.size());
+    plan->push_back({{factors_name, Encoding::kF32, {size}}, nullptr, std::move(factors), {}});
+  }
+  return config.metadata;
+}
+
+}  // namespace
+
+Result<int64_t> Assemble(const formats::Checkpoint& checkpoint, const convert::Source& source, const OutputForm& form,
+                         const WorkFolder& work, ThreadPool& pool) {
+  INGOT_ASSIGN_OR_RETURN(Plan plan, PlanAll(form, work, source.spec.num_layers));
+  if (form.kind == OutputKind::kGguf) {
+    INGOT_ASSIGN_OR_RETURN(const auto metadata, Metadata(checkpoint, source, form, &plan));
+    INGOT_ASSIGN_OR_RETURN(const auto writer,
+                           formats::GgufWriter::Create(work.result_path(true), metadata, convert::OutputsOf(plan)));
+    const auto write = [&](std::span<const std::byte> bytes) { return writer->Write(bytes); };
+    INGOT_RETURN_IF_ERROR(convert::StreamPlan(plan, pool, write, nullptr));
+    INGOT_RETURN_IF_ERROR(writer->Finish());
+  } else {
+    INGOT_ASSIGN_OR_RETURN(boost::json::object config,
+                           convert::HuggingFaceConfig(source.spec, *form.family, convert::TorchName(Encoding::kF16)));
+    config["quantization_config"] = form.quantization;
+    INGOT_ASSIGN_OR_RETURN(const auto texts,
+                           convert::HuggingFaceTexts(checkpoint, source.tokenizer.get(), std::move(config)));
+    INGOT_RETURN_IF_ERROR(WriteFolder(work.result_path(false), plan, texts, pool));
+  }
+  int64_t bytes = 0;
+  for (const convert::PlannedTensor& tensor : plan) bytes += formats::BytesOf(tensor.out).value_or(0);
+  return bytes;
+}
+
+}  // namespace ingot::lite

@@ -1,0 +1,55 @@
+// A layer's tensors as a quantizer sees them: matrices in groups that share an input, and who makes that input.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "convert/canonical.h"
+#include "models/decoder_layers.h"
+#include "models/model_spec.h"
+
+namespace ingot::lite {
+
+// Matrices that multiply the same input, so that one scale of that input serves them all.
+struct Group {
+  models::LinearInput input;
+  int expert = -1;
+  std::vector<size_t> matrices;  // indices into tensors()
+  // What produces the input: dividing these numbers, and rows [first_row, first_row + channels) of this matrix, divides
+  // the input. None: nothing linear does.
+  std::optional<size_t> norm;    // index into tensors()
+  std::optional<size_t> matrix;  // index into tensors()
+  int64_t first_row = 0;
+
+  bool can_merge() const { return norm || matrix; }
+};
+
+// Whether the matrices of a slot are quantized. Embedding, head and routers are not.
+bool IsQuantizedSlot(convert::Slot slot);
+
+class Layer {
+ public:
+  Layer(std::vector<convert::CanonicalTensor> tensors, const models::ModelSpec& spec);
+
+  const std::vector<convert::CanonicalTensor>& tensors() const { return tensors_; }
+  // In the order of the forward pass.
+  const std::vector<Group>& groups() const { return groups_; }
+  int64_t ChannelsOf(const Group& group) const { return tensors_[group.matrices[0]].matrix->cols(); }
+
+  // The input of the group becomes x / scale and its matrices W · diag(scale): the layer computes what it did.
+  // scale: [channels].   REQUIRES: group.can_merge()
+  void Merge(const Group& group, std::span<const float> scale);
+
+ private:
+  void AddGroup(Group group, std::span<const convert::Slot> slots);
+  std::optional<size_t> Find(convert::Slot slot, int expert = -1) const;
+  void AddAttention(const models::ModelSpec& spec);
+  void AddMlp(const models::ModelSpec& spec);
+  void AddMixture(const models::ModelSpec& spec);
+
+  std::vector<convert::CanonicalTensor> tensors_;
+  std::vector<Group> groups_;
+};
+
+}  // namespace ingot::lite

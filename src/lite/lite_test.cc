@@ -1,0 +1,132 @@
+// Every family: scales that are merged change nothing, and what is written is read again as a model that answers alike.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <random>
+
+#include "lite/layer.h"
+#include "lite/layer_weights.h"
+#include "lite/matrices.h"
+#include "lite/preparation.h"
+#include "lite/quantize.h"
+#include "models/test_runner.h"
+
+namespace ingot::lite {
+namespace {
+
+namespace fs = std::filesystem;
+using models::HiddenStates;
+using testing::HasSubstr;
+
+const fs::path kGoldens = fs::path(INGOT_SOURCE_DIR) / "tests/goldens";
+
+std::shared_ptr<const formats::Checkpoint> OpenGolden(const std::string& name) {
+  const fs::path gguf = kGoldens / name / "model.gguf";
+  return formats::Checkpoint::Open(fs::exists(gguf) ? gguf.string() : (kGoldens / name).string()).value();
+}
+
+// rms(a - b) / rms(b); NaN if either holds one.
+double Distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < b.size(); ++i) {
+    difference += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
+    norm += double{b[i]} * b[i];
+  }
+  return a.size() == b.size() ? std::sqrt(difference / norm) : NAN;
+}
+
+std::vector<std::string> Families() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(kGoldens)) {
+    if (fs::is_directory(entry.path())) names.push_back(entry.path().filename());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+class LiteFamily : public testing::TestWithParam<std::string> {
+ protected:
+  ThreadPool pool_{2};
+  ops::Context context_{.pool = &pool_, .scratch = nullptr};
+};
+
+TEST_P(LiteFamily, MergedScalesChangeNothing) {
+  const auto checkpoint = OpenGolden(GetParam());
+  const convert::Source source = convert::ReadSource(*checkpoint).value();
+  std::vector<convert::CanonicalTensor> tensors;
+  for (const auto& tensor : source.tensors) {
+    if (tensor.layer == 0) tensors.push_back(tensor);
+  }
+  Layer layer(std::move(tensors), source.spec);
+  std::mt19937 random(11);
+  HiddenStates hidden(static_cast<size_t>(20 * source.spec.hidden_size));
+  for (float& value : hidden) value = std::normal_distribution<float>()(random);
+  models::LayerRunner runner(source.spec, {.kv_format = ops::KvFormat::kF32}, pool_);
+  HiddenStates plain = hidden, merged = hidden;
+  ASSERT_TRUE(runner.Run(0, PackLayer(context_, layer.tensors()).value(), &plain).ok());
+  int merges = 0;
+  for (const Group& group : layer.groups()) {
+    if (!group.can_merge()) continue;
+    std::vector<float> scale(static_cast<size_t>(layer.ChannelsOf(group)));
+    for (float& s : scale) s = std::uniform_real_distribution<float>(0.4f, 2.5f)(random);
+    layer.Merge(group, scale);
+    ++merges;
+  }
+  EXPECT_GE(merges, 3);  // before Q, K, V; before gate and up; before down
+  ASSERT_TRUE(runner.Run(0, PackLayer(context_, layer.tensors()).value(), &merged).ok());
+  for (size_t i = 0; i < plain.size(); ++i) {
+    plain[i] -= hidden[i];
+    merged[i] -= hidden[i];
+  }
+  EXPECT_TRUE(Distance(merged, plain) <= 1e-5) << Distance(merged, plain);
+}
+
+std::vector<float> LogitsOf(const std::shared_ptr<const formats::Checkpoint>& checkpoint, ThreadPool& pool) {
+  const auto model = models::Model::Load(checkpoint, {.compute = ops::Compute::kExact}, pool).value();
+  models::Sequence sequence;
+  for (int i = 0; i < 40; ++i) sequence.tokens.push_back(static_cast<int32_t>((i * 31 + 7) % model->spec().vocab_size));
+  std::vector<models::Sequence> sequences = {sequence};
+  models::TestRunner(*model, {}).Run(&sequences);
+  return sequences[0].logits;
+}
+
+TEST_P(LiteFamily, Int8IsReadAgainAndAnswersAlike) {
+  const auto checkpoint = OpenGolden(GetParam());
+  const std::string output = testing::TempDir() + fmt::format("ingot_lite_{}_{}", GetParam(), getpid());
+  QuantizeOptions options{.output = output, .kind = OutputKind::kInt8};
+  options.recipe = {.format = quant::kInt8PerOutput};
+  options.calibration.samples = 0;
+  options.held_out_windows = 0;
+  const auto report = Quantize(*checkpoint, options, pool_);
+  ASSERT_TRUE(report) << report.error().ToString();
+  EXPECT_FALSE(fs::exists(output + ".partial"));
+  const auto written = formats::Checkpoint::Open(output);
+  ASSERT_TRUE(written) << written.error().ToString();
+  const double distance = Distance(LogitsOf(*written, pool_), LogitsOf(checkpoint, pool_));
+  EXPECT_TRUE(distance <= 0.05) << distance;
+  EXPECT_THAT(RefuseQuantized(**written).message(), HasSubstr("quantized already"));
+  fs::remove_all(output);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LiteFamily, testing::ValuesIn(Families()), [](const auto& test) { return test.param; });
+
+// The permutation of act-order and the places of codes survive the way through memory.
+TEST(CodesMatrix, ReadsSlicesAsTheWhole) {
+  WeightRows rows{.format = {.bits = 4, .group_size = 32, .zero = Format::Zero::kInteger}, .rows = 3, .cols = 64};
+  for (int i = 0; i < 3 * 64; ++i) rows.codes.push_back(static_cast<uint8_t>(i * 7 % 16));
+  for (int i = 0; i < 6; ++i) {
+    rows.scale.push_back(0.5f + static_cast<float>(i));
+    rows.zero.push_back(static_cast<float>(i));
+  }
+  std::vector<float> whole(3 * 64), slice(64);
+  DequantizeRows(rows, whole.data());
+  const WeightSourcePtr matrix = CodesMatrix(rows, nullptr);
+  ReadDense(*matrix, 1, 1, slice.data());
+  EXPECT_EQ(slice, std::vector<float>(whole.begin() + 64, whole.begin() + 128));
+}
+
+}  // namespace
+}  // namespace ingot::lite

@@ -1,0 +1,211 @@
+#include "lite/preparation.h"
+
+#include <algorithm>
+#include <boost/json/array.hpp>
+#include <filesystem>
+#include <numeric>
+
+#include "convert/model_config.h"
+#include "formats/writers/pack_quantized.h"
+
+namespace ingot::lite {
+namespace {
+
+namespace fs = std::filesystem;
+using convert::CanonicalTensor;
+using convert::Source;
+
+bool IsGguf(const QuantizeOptions& options) { return options.kind == OutputKind::kGguf; }
+
+// The largest of the usual groups that divides every matrix's inputs; 0: none does.
+int64_t LargestGroup(const Source& source) {
+  int64_t common = 0;
+  for (const CanonicalTensor& tensor : source.tensors) {
+    if (tensor.matrix && IsQuantizedSlot(tensor.slot)) common = std::gcd(common, tensor.matrix->cols());
+  }
+  for (const int64_t group : {128, 64, 32}) {
+    if (common % group == 0) return group;
+  }
+  return 0;
+}
+
+std::string NameOf(const CanonicalTensor& tensor, const models::Family& family) {
+  return convert::HuggingFaceName(tensor, family).value_or("a matrix");
+}
+
+// What does not become codes, as quantization_config names it.
+boost::json::array DenseModules(const Source& source, const models::Family& family) {
+  boost::json::array names = {"lm_head"};
+  for (const CanonicalTensor& tensor : source.tensors) {
+    if (tensor.slot != convert::Slot::kRouter) continue;
+    // "model.layers.3.mlp.gate" → "mlp.gate", which holds for all layers
+    const std::string name = NameOf(tensor, family), layer = fmt::format(".{}.", tensor.layer);
+    names.push_back(boost::json::string(name.substr(name.find(layer) + layer.size())));
+    break;
+  }
+  return names;
+}
+
+int64_t GroupSizeForConfig(const Format& format) { return format.group_size == 0 ? -1 : format.group_size; }
+
+boost::json::object AwqConfig(const Source& source, const models::Family& family, const Format& format) {
+  return {{"quant_method", "awq"},
+          {"version", "gemm"},
+          {"bits", format.bits},
+          {"group_size", GroupSizeForConfig(format)},
+          {"zero_point", format.zero == Format::Zero::kInteger},
+          {"modules_to_not_convert", DenseModules(source, family)}};
+}
+
+boost::json::object GptqConfig(const Recipe& recipe) {
+  return {{"quant_method", "gptq"},
+          {"bits", recipe.format.bits},
+          {"group_size", GroupSizeForConfig(recipe.format)},
+          {"sym", recipe.format.zero == Format::Zero::kMidpoint},
+          {"desc_act", recipe.act_order},
+          {"static_groups", false},
+          {"true_sequential", false},
+          {"lm_head", false},
+          {"damp_percent", 0.01},
+          {"checkpoint_format", "gptq"}};
+}
+
+boost::json::object Int8Config(const Source& source, const models::Family& family) {
+  boost::json::array ignore = DenseModules(source, family);
+  for (size_t i = 1; i < ignore.size(); ++i) ignore[i] = "re:.*" + std::string(ignore[i].as_string()) + "$";
+  const boost::json::object weights = {{"num_bits", 8},         {"type", "int"},         {"symmetric", true},
+                                       {"group_size", nullptr}, {"strategy", "channel"}, {"dynamic", false}};
+  const boost::json::object activations = {{"num_bits", 8},         {"type", "int"},       {"symmetric", true},
+                                           {"group_size", nullptr}, {"strategy", "token"}, {"dynamic", true}};
+  return {{"quant_method", "compressed-tensors"},
+          {"format", "int-quantized"},
+          {"quantization_status", "compressed"},
+          {"ignore", std::move(ignore)},
+          {"kv_cache_scheme", nullptr},
+          {"config_groups",
+           {{"group_0",
+             {{"targets", boost::json::array{"Linear"}},
+              {"weights", weights},
+              {"input_activations", activations},
+              {"output_activations", nullptr}}}}}};
+}
+
+// About what the result takes.
+int64_t OutputBytes(const Source& source, const QuantizeOptions& options) {
+  const Format& format = options.recipe.format;
+  const double bits = format.bits + (format.group_size > 0 ? 32.0 / format.group_size : 0.5);
+  double bytes = 0;
+  for (const CanonicalTensor& tensor : source.tensors) {
+    if (!tensor.matrix) continue;
+    const auto weights = static_cast<double>(tensor.matrix->rows() * tensor.matrix->cols());
+    bytes += weights * (IsQuantizedSlot(tensor.slot) ? bits / 8 : 2);
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+Status CheckRoom(const Source& source, const QuantizeOptions& options) {
+  const fs::path parent = fs::absolute(options.output).parent_path();
+  std::error_code error;
+  const fs::space_info space = fs::space(parent, error);
+  if (error) return {};                                     // the parent may have to be created yet
+  const int64_t needed = 2 * OutputBytes(source, options);  // parts, then the whole
+  if (static_cast<int64_t>(space.available) >= needed) return {};
+  return ResourceExhausted("{}: {} MB are free, and {} MB are needed while quantizing (half of them stay)",
+                           parent.string(), space.available / 1'000'000, needed / 1'000'000);
+}
+
+}  // namespace
+
+Status RefuseQuantized(const formats::Checkpoint& checkpoint) {
+  for (const formats::TensorEntry* tensor : checkpoint.tensors()) {
+    if (!tensor->quantized) continue;
+    return InvalidArgument(
+        "{} is quantized already ({}), and a second rounding would add its error to the first's: take the original "
+        "checkpoint, or, if there is none, dequantize this one (ingot convert {} --to hf -o DENSE) and take that",
+        checkpoint.path(), formats::StoredAs(*tensor), checkpoint.path());
+  }
+  return {};
+}
+
+Status CheckMatrices(const Source& source, const QuantizeOptions& options) {
+  const models::Family& family = convert::HuggingFaceFamily(source.spec);
+  const Format& format = options.recipe.format;
+  for (const CanonicalTensor& tensor : source.tensors) {
+    if (!tensor.matrix || !IsQuantizedSlot(tensor.slot)) continue;
+    const int64_t cols = tensor.matrix->cols();
+    if (format.group_size > 0 && cols % format.group_size != 0) {
+      const int64_t largest = LargestGroup(source);
+      return InvalidArgument("{} has {} inputs, which groups of {} do not divide{}", NameOf(tensor, family), cols,
+                             format.group_size,
+                             largest > 0 && !IsGguf(options)
+                                 ? fmt::format("; the largest group that divides all of this model's matrices is {} "
+                                               "(--w-group-size {})",
+                                               largest, largest)
+                                 : "");
+    }
+    if (IsGguf(options)) continue;
+    const formats::Packing packing = options.kind == OutputKind::kAwq    ? formats::Packing::kAwqGemm
+                                     : options.kind == OutputKind::kGptq ? formats::Packing::kGptq
+                                                                         : formats::Packing::kInt8;
+    INGOT_RETURN_IF_ERROR(formats::CheckPackable(NameOf(tensor, family), packing, format, tensor.matrix->rows(), cols));
+  }
+  return {};
+}
+
+Status CheckOutput(const formats::Checkpoint& checkpoint, const Source& source, const QuantizeOptions& options) {
+  const std::string& output = options.output;
+  INGOT_RETURN_IF_ERROR(convert::RefuseSource(checkpoint, output));
+  std::error_code error;
+  const bool exists = fs::exists(output, error), is_folder = fs::is_directory(output, error);
+  if (exists && IsGguf(options) == is_folder)
+    return InvalidArgument("{} is a {}", output, is_folder ? "directory; name a file" : "file; name a directory");
+  if (exists && !options.force && !(is_folder && fs::is_empty(output, error)))
+    return InvalidArgument("{} {}; name another output, or use --force", output, is_folder ? "is not empty" : "exists");
+  return CheckRoom(source, options);
+}
+
+Result<std::vector<std::vector<int32_t>>> CalibrationWindows(const Source& source, const CalibrationOptions& options) {
+  if (options.samples < 1) return std::vector<std::vector<int32_t>>();
+  const int64_t length = options.seq_len, limit = source.spec.max_position;
+  if (length < 2 || length > limit) {
+    return InvalidArgument("--calib-seqlen {} is outside 2…{}, which is the model's context", length, limit);
+  }
+  if (source.tokenizer == nullptr)
+    return InvalidArgument("the checkpoint has no tokenizer, which a calibration text needs (--calib-samples 0: none)");
+  const std::vector<int32_t> ids = source.tokenizer->Encode(options.text, {.add_special_tokens = false});
+  const int64_t spare = std::ssize(ids) - options.samples * length;
+  if (spare < 0) {
+    return InvalidArgument(
+        "the calibration text has {} tokens, and {} samples of {} need {}: give a longer text, or lower "
+        "--calib-samples or --calib-seqlen",
+        ids.size(), options.samples, length, options.samples * length);
+  }
+  std::vector<std::vector<int32_t>> windows;
+  for (int64_t i = 0; i < options.samples; ++i) {
+    const int64_t begin = i * length + (options.samples > 1 ? spare * i / (options.samples - 1) : 0);
+    windows.emplace_back(ids.begin() + begin, ids.begin() + begin + length);
+    if (source.tokenizer->adds_bos()) windows.back()[0] = source.tokenizer->bos_id();
+  }
+  return windows;
+}
+
+OutputForm MakeForm(const Source& source, const QuantizeOptions& options) {
+  OutputForm form{.kind = options.kind, .spec = source.spec};
+  const Format& format = options.recipe.format;
+  if (IsGguf(options)) {
+    form.family = &convert::GgufFamily(source.spec, &form.gguf_architecture);
+    form.names = {&models::kGgufNames, {"", ""}, form.family->gguf_interleaved_rope};
+    form.spec.norm_plus_one = false;
+    form.gguf_encoding = format.zero == Format::Zero::kMin ? Encoding::kQ4_1 : Encoding::kQ4_0;
+    return form;
+  }
+  form.family = &convert::HuggingFaceFamily(source.spec);
+  form.names = {form.family->names.front(), form.family->names.front()->prefixes.front(), false};
+  form.spec.norm_plus_one = form.family->norm_plus_one;
+  form.quantization = options.kind == OutputKind::kAwq    ? AwqConfig(source, *form.family, format)
+                      : options.kind == OutputKind::kGptq ? GptqConfig(options.recipe)
+                                                          : Int8Config(source, *form.family);
+  return form;
+}
+
+}  // namespace ingot::lite

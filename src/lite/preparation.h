@@ -1,0 +1,30 @@
+// What is checked, and put together, before a quantizer begins: errors of input end here, before anything is written.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lite/quantize.h"
+
+namespace ingot::lite {
+
+// kInvalidArgument: a checkpoint that is quantized by AWQ, GPTQ or compressed-tensors, and what to do instead. (GGUF's
+// block formats are dequantized.)
+Status RefuseQuantized(const formats::Checkpoint& checkpoint);
+
+// kInvalidArgument, naming a matrix: one that the output cannot hold, and the largest group that would do.
+Status CheckMatrices(const convert::Source& source, const QuantizeOptions& options);
+
+// kInvalidArgument: an output that is the source, or that is there and not empty; kResourceExhausted: a disk with less
+// room than the output and its parts take.
+Status CheckOutput(const formats::Checkpoint& checkpoint, const convert::Source& source,
+                   const QuantizeOptions& options);
+
+// Evenly spaced windows of the text's tokens; the first token of each is BOS where the model adds one.
+// kInvalidArgument when the text has too few tokens for windows that do not overlap.
+Result<std::vector<std::vector<int32_t>>> CalibrationWindows(const convert::Source& source,
+                                                             const CalibrationOptions& options);
+
+OutputForm MakeForm(const convert::Source& source, const QuantizeOptions& options);
+
+}  // namespace ingot::lite

@@ -1,0 +1,293 @@
+#include "lite/quantize.h"
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+
+#include "base/json.h"
+#include "lite/assemble.h"
+#include "lite/layer_weights.h"
+#include "lite/matrices.h"
+#include "lite/notes.h"
+#include "lite/preparation.h"
+#include "llm/eval_windows.h"
+
+namespace ingot::lite {
+namespace {
+
+using convert::CanonicalTensor;
+using models::HiddenStates;
+using models::LayerWeights;
+using models::LinearInput;
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kHeldOutWindow = 512;
+// Gram matrices that are held at a time; more inputs (experts) take more passes over the layer.
+constexpr int64_t kStatisticsBytes = int64_t{512} << 20;
+
+double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+const CanonicalTensor* FindSlot(const std::vector<CanonicalTensor>& tensors, convert::Slot slot) {
+  for (const CanonicalTensor& tensor : tensors) {
+    if (tensor.slot == slot) return &tensor;
+  }
+  return nullptr;
+}
+
+class Run {
+ public:
+  Run(const formats::Checkpoint& checkpoint, const QuantizeOptions& options, ThreadPool& pool)
+      : checkpoint_(checkpoint), options_(options), context_{.pool = &pool, .scratch = nullptr} {}
+
+  Result<QuantizeReport> operator()() {
+    INGOT_RETURN_IF_ERROR(Prepare());
+    INGOT_ASSIGN_OR_RETURN(WorkFolder work,
+                           WorkFolder::Open(options_.output, Fingerprint(checkpoint_, options_), options_.force));
+    work_ = &work;
+    Status status = Work();
+    if (!status.ok()) {
+      work.Abandon(is_gguf());
+      return Error(status);
+    }
+    return std::move(report_);
+  }
+
+ private:
+  bool is_gguf() const { return options_.kind == OutputKind::kGguf; }
+  const models::ModelSpec& spec() const { return source_.spec; }
+
+  // Everything that can be refused is refused here.
+  Status Prepare() {
+    INGOT_RETURN_IF_ERROR(RefuseQuantized(checkpoint_));
+    INGOT_ASSIGN_OR_RETURN(source_, convert::ReadSource(checkpoint_));
+    INGOT_RETURN_IF_ERROR(CheckMatrices(source_, options_));
+    INGOT_ASSIGN_OR_RETURN(samples_, CalibrationWindows(source_, options_.calibration));
+    if (samples_.empty() && options_.recipe.needs_statistics())
+      return InvalidArgument("this method calibrates; --calib-samples {} is below 1", options_.calibration.samples);
+    std::vector<std::vector<int32_t>> windows;
+    if (options_.held_out_windows > 0 && source_.tokenizer) {
+      const int64_t length = std::min(kHeldOutWindow, spec().max_position);
+      INGOT_ASSIGN_OR_RETURN(windows, llm::WindowsOf(*source_.tokenizer, options_.held_out_text, length));
+      windows.resize(std::min(windows.size(), static_cast<size_t>(options_.held_out_windows)));
+    }
+    INGOT_RETURN_IF_ERROR(CheckOutput(checkpoint_, source_, options_));
+    if (is_gguf() && !source_.tokenizer)
+      return InvalidArgument("{} has no tokenizer, and a GGUF file needs its vocabulary", checkpoint_.path());
+    form_ = MakeForm(source_, options_);
+    runner_.emplace(spec(), models::RunnerOptions{}, *context_.pool);
+    held_out_.emplace(std::move(windows), *runner_);
+    report_.notices = convert::NoticesOf(checkpoint_, source_);
+    report_.source_bytes = checkpoint_.weight_bytes();
+    report_.calibration_tokens = static_cast<int64_t>(samples_.size()) * options_.calibration.seq_len;
+    return {};
+  }
+
+  Status Work() {
+    start_ = Clock::now();
+    INGOT_RETURN_IF_ERROR(WriteRest());
+    INGOT_RETURN_IF_ERROR(EmbedAll());
+    for (int layer = 0; layer < spec().num_layers; ++layer) INGOT_RETURN_IF_ERROR(DoLayer(layer));
+    if (!held_out_->empty()) INGOT_RETURN_IF_ERROR(Evaluate());
+    Tell(spec().num_layers - 1, "writing", 1);
+    INGOT_ASSIGN_OR_RETURN(report_.output_bytes, Assemble(checkpoint_, source_, form_, *work_, *context_.pool));
+    INGOT_RETURN_IF_ERROR(work_->Finish(is_gguf()));
+    report_.seconds += SecondsSince(start_);
+    return {};
+  }
+
+  // Embedding, final norm and head: they stay dense.
+  Status WriteRest() {
+    std::vector<CanonicalTensor> rest;
+    for (const CanonicalTensor& tensor : source_.tensors) {
+      if (tensor.layer < 0) rest.push_back(tensor);
+    }
+    if (!work_->HasPart(-1, is_gguf())) {
+      INGOT_ASSIGN_OR_RETURN(const convert::Plan plan, PlanPart(form_, rest, {}, &report_.notices));
+      INGOT_RETURN_IF_ERROR(WritePart(form_, plan, work_->PartPath(-1, is_gguf()), *context_.pool));
+    }
+    rest_before_ = std::move(rest);
+    INGOT_ASSIGN_OR_RETURN(rest_after_, ReadPart(form_, work_->PartPath(-1, is_gguf()), -1));
+    return {};
+  }
+
+  Status EmbedAll() {
+    const bool calibrates_after = options_.calibrates_on_quantized;
+    const auto embed = [&](const std::vector<CanonicalTensor>& rest, bool is_after) -> Status {
+      INGOT_ASSIGN_OR_RETURN(const ops::PackedWeight table,
+                             ops::Prepack(context_, *FindSlot(rest, convert::Slot::kEmbedding)->matrix));
+      if (calibrates_after == is_after) {
+        for (const auto& sample : samples_) streams_.push_back(runner_->Embed(sample, table));
+      }
+      is_after ? held_out_->EmbedAfter(table) : held_out_->EmbedBefore(table);
+      return {};
+    };
+    INGOT_RETURN_IF_ERROR(embed(rest_before_, false));
+    return embed(rest_after_.tensors, true);
+  }
+
+  Status DoLayer(int layer) {
+    const Clock::time_point start = Clock::now();
+    const bool is_done = work_->HasPart(layer, is_gguf());
+    std::vector<CanonicalTensor> tensors;
+    for (const CanonicalTensor& tensor : source_.tensors) {
+      if (tensor.layer == layer) tensors.push_back(tensor);
+    }
+    Layer parts(std::move(tensors), spec());
+    LayerStats stats;
+    {
+      Tell(layer, is_done ? "going over what is done" : "calibrating", 0);
+      INGOT_ASSIGN_OR_RETURN(const LayerWeights before, PackLayer(context_, parts.tensors()));
+      INGOT_RETURN_IF_ERROR(held_out_->RunBefore(layer, before));
+      const bool advances = !options_.calibrates_on_quantized;
+      if (!is_done && !samples_.empty()) {
+        INGOT_RETURN_IF_ERROR(Collect(layer, before, parts, &stats));
+      } else if (advances) {
+        INGOT_RETURN_IF_ERROR(Advance(layer, before));
+      }
+    }
+    LayerReport report;
+    if (!is_done) {
+      Tell(layer, "quantizing", 0.4);
+      INGOT_RETURN_IF_ERROR(QuantizeAndWrite(layer, &parts, &stats, &report));
+    }
+    Tell(layer, "evaluating", 0.9);
+    INGOT_ASSIGN_OR_RETURN(const Part part, ReadPart(form_, work_->PartPath(layer, is_gguf()), layer));
+    {
+      INGOT_ASSIGN_OR_RETURN(const LayerWeights after, PackLayer(context_, part.tensors));
+      // W8A8 rounds activations too.
+      const models::LinearTap int8 = Int8Tap(spec());
+      INGOT_RETURN_IF_ERROR(held_out_->RunAfter(layer, after, options_.kind == OutputKind::kInt8 ? &int8 : nullptr));
+      if (options_.calibrates_on_quantized) INGOT_RETURN_IF_ERROR(Advance(layer, after));
+    }
+    AddLayerBytes(part);
+    return Note(layer, is_done, SecondsSince(start), std::move(report));
+  }
+
+  // Statistics of the inputs of `parts`: in one pass, or, of many experts, in several. Where the original layers make
+  // the inputs of the next, the last pass goes on to them.
+  Status Collect(int layer, const LayerWeights& weights, const Layer& parts, LayerStats* stats) {
+    const std::vector<Group>& groups = parts.groups();
+    for (size_t begin = 0; begin < groups.size();) {
+      int64_t bytes = 0;
+      size_t end = begin;
+      for (; end < groups.size(); ++end) {
+        const int64_t channels = parts.ChannelsOf(groups[end]);
+        bytes += channels * channels * static_cast<int64_t>(sizeof(float));
+        if (end > begin && bytes > kStatisticsBytes) break;
+      }
+      const auto want = [&](LinearInput input, int expert) {
+        return std::any_of(groups.begin() + static_cast<std::ptrdiff_t>(begin),
+                           groups.begin() + static_cast<std::ptrdiff_t>(end),
+                           [&](const Group& group) { return group.input == input && group.expert == expert; });
+      };
+      const Wanted wanted{want, options_.recipe.scales == Scales::kSmoothQuant};
+      const models::LinearTap tap = StatisticsTap(context_, spec(), wanted, stats);
+      const bool advances = end == groups.size() && !options_.calibrates_on_quantized;
+      for (HiddenStates& stream : streams_) {
+        HiddenStates aside = advances ? HiddenStates() : stream;
+        INGOT_RETURN_IF_ERROR(runner_->Run(layer, weights, advances ? &stream : &aside, &tap));
+      }
+      begin = end;
+    }
+    return {};
+  }
+
+  Status Advance(int layer, const LayerWeights& weights) {
+    for (HiddenStates& hidden : streams_) INGOT_RETURN_IF_ERROR(runner_->Run(layer, weights, &hidden));
+    return {};
+  }
+
+  Status QuantizeAndWrite(int layer, Layer* parts, LayerStats* stats, LayerReport* report) {
+    auto quantized = QuantizeLayer(context_, options_.recipe, parts, stats);
+    if (!quantized) return quantized.error().Annotate(fmt::format("layer {}", layer));
+    stats->clear();
+    report->linears = std::move(quantized->errors);
+    INGOT_RETURN_IF_ERROR(work_->WriteNote(layer, ErrorsToJson(report->linears)));
+    INGOT_ASSIGN_OR_RETURN(const convert::Plan plan,
+                           PlanPart(form_, parts->tensors(), std::move(quantized->weights), &report_.notices));
+    return WritePart(form_, plan, work_->PartPath(layer, is_gguf()), *context_.pool);
+  }
+
+  void AddLayerBytes(const Part& part) {
+    for (const CanonicalTensor& tensor : part.tensors) {
+      if (tensor.matrix && IsQuantizedSlot(tensor.slot))
+        report_.linear_f16_bytes += 2 * tensor.matrix->rows() * tensor.matrix->cols();
+    }
+    for (const formats::TensorEntry* tensor : part.checkpoint->tensors()) {
+      if (tensor->quantized) {
+        report_.linear_bytes += static_cast<int64_t>(tensor->bytes.size() + tensor->quantized->scales.bytes.size());
+        if (tensor->quantized->zeros)
+          report_.linear_bytes += static_cast<int64_t>(tensor->quantized->zeros->bytes.size());
+      } else if (InfoOf(tensor->encoding).block_size > 1) {
+        report_.linear_bytes += static_cast<int64_t>(tensor->bytes.size());
+      }
+    }
+  }
+
+  // What the report says of a layer; a layer that a run before finished brings its own note.
+  Status Note(int layer, bool is_done, double seconds, LayerReport report) {
+    if (is_done) {
+      ++report_.resumed_layers;
+      INGOT_ASSIGN_OR_RETURN(const boost::json::object note, work_->ReadNote(layer));
+      report.linears = ErrorsFromJson(note);
+    } else {
+      seconds_of_new_layers_ += seconds;
+    }
+    report.seconds = seconds;
+    report.relative_error = held_out_->empty() ? std::numeric_limits<double>::quiet_NaN() : held_out_->RelativeError();
+    report_.layers.push_back(std::move(report));
+    return {};
+  }
+
+  Status Evaluate() {
+    Tell(spec().num_layers - 1, "evaluating", 1);
+    struct Head {
+      std::vector<float> norm;
+      ops::PackedWeight weight;
+    };
+    const auto pack = [&](const std::vector<CanonicalTensor>& rest) -> Result<Head> {
+      const CanonicalTensor* head = FindSlot(rest, convert::Slot::kLmHead);
+      if (head == nullptr) head = FindSlot(rest, convert::Slot::kEmbedding);
+      INGOT_ASSIGN_OR_RETURN(ops::PackedWeight weight, ops::Prepack(context_, *head->matrix));
+      return Head{FindSlot(rest, convert::Slot::kFinalNorm)->numbers, std::move(weight)};
+    };
+    INGOT_ASSIGN_OR_RETURN(const Head before, pack(rest_before_));
+    INGOT_ASSIGN_OR_RETURN(const Head after, pack(rest_after_.tensors));
+    INGOT_ASSIGN_OR_RETURN(report_.evaluation, held_out_->Finish({before.norm, before.weight},
+                                                                 {after.norm, after.weight}, spec().vocab_size));
+    return {};
+  }
+
+  void Tell(int layer, const char* phase, double part) const {
+    if (!options_.progress) return;
+    const int new_layers = layer - report_.resumed_layers;
+    const double left = new_layers > 0 ? seconds_of_new_layers_ / new_layers * (spec().num_layers - layer - part) : 0;
+    options_.progress({layer, spec().num_layers, phase, (layer + part) / spec().num_layers, left});
+  }
+
+  const formats::Checkpoint& checkpoint_;
+  const QuantizeOptions& options_;
+  const ops::Context context_;
+  convert::Source source_;
+  OutputForm form_;
+  WorkFolder* work_ = nullptr;
+  std::optional<models::LayerRunner> runner_;
+  std::optional<HeldOut> held_out_;
+  std::vector<std::vector<int32_t>> samples_;
+  std::vector<HiddenStates> streams_;  // of samples_
+  std::vector<CanonicalTensor> rest_before_;
+  Part rest_after_;
+  QuantizeReport report_;
+  Clock::time_point start_;
+  double seconds_of_new_layers_ = 0;
+};
+
+}  // namespace
+
+Result<QuantizeReport> Quantize(const formats::Checkpoint& checkpoint, const QuantizeOptions& options,
+                                ThreadPool& pool) {
+  return Run(checkpoint, options, pool)();
+}
+
+}  // namespace ingot::lite

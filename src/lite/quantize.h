@@ -1,0 +1,64 @@
+// Quantizes a checkpoint, one layer in memory at a time, and measures what it cost.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "formats/checkpoint.h"
+#include "lite/evaluation.h"
+#include "lite/quantize_layer.h"
+
+namespace ingot::lite {
+
+struct CalibrationOptions {
+  std::string text;
+  int64_t samples = 32;   // 0: none; what needs statistics is refused then
+  int64_t seq_len = 512;  // tokens of a sample
+};
+
+struct Progress {
+  int layer, num_layers;  // the layer at work
+  const char* phase;      // "calibrating", "quantizing", …
+  double done;            // of all, in [0, 1]
+  double seconds_left;    // 0: not known yet
+};
+
+struct QuantizeOptions {
+  std::string output;  // a directory; a file for OutputKind::kGguf
+  OutputKind kind = OutputKind::kAwq;
+  Recipe recipe;
+  CalibrationOptions calibration;
+  // Whether calibration sees what the layers before, once quantized, make of the texts (GPTQ), or what the original
+  // ones do (AWQ).
+  bool calibrates_on_quantized = false;
+  std::string held_out_text;
+  int64_t held_out_windows = 8;  // of 512 tokens; 0: no evaluation
+  bool force = false;            // write over what is there
+  std::function<void(const Progress&)> progress;
+};
+
+struct LayerReport {
+  double relative_error = 0;  // of the hidden states after the layer, on the held-out text; NaN without
+  std::vector<LinearError> linears;
+  double seconds = 0;
+};
+
+struct QuantizeReport {
+  std::vector<std::string> notices;
+  std::vector<LayerReport> layers;
+  Evaluation evaluation;  // num_scored 0: none
+  int64_t calibration_tokens = 0;
+  int64_t source_bytes = 0, output_bytes = 0;      // of all weights
+  int64_t linear_bytes = 0, linear_f16_bytes = 0;  // of the quantized matrices, and what they would take in f16
+  int resumed_layers = 0;                          // finished by a run before
+  double seconds = 0;                              // of work, this run's and those before it
+};
+
+// On an error no output is there. A run that was killed goes on where it was when it is called again with the same
+// arguments: the result is the same, byte for byte.
+Result<QuantizeReport> Quantize(const formats::Checkpoint& checkpoint, const QuantizeOptions& options,
+                                ThreadPool& pool);
+
+}  // namespace ingot::lite

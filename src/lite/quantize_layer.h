@@ -1,0 +1,47 @@
+// The matrices of one layer to codes: scales first, where the recipe asks for them, then rounding.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "lite/layer.h"
+#include "lite/parts.h"
+#include "lite/statistics.h"
+
+namespace ingot::lite {
+
+enum class Rounding : uint8_t {
+  kNearest,     // on plain grids
+  kClipped,     // to nearest, on grids whose ends are searched (AWQ)
+  kGptq,        // with feedback of the errors (GPTQ)
+  kClippedGptq  // the same, on the grids of kClipped; the largest inputs first, which those grids allow without g_idx
+};
+
+enum class Scales : uint8_t { kNone, kAwq, kSmoothQuant };
+
+struct Recipe {
+  Format format;
+  Scales scales = Scales::kNone;  // searched per group of matrices, merged into what comes before
+  Rounding rounding = Rounding::kNearest;
+  bool act_order = false;  // GPTQ's desc_act
+
+  bool needs_statistics() const { return scales != Scales::kNone || rounding != Rounding::kNearest; }
+};
+
+struct LinearError {
+  convert::Slot slot;
+  int expert;
+  double relative;  // sqrt(Σ|ΔW · x|² / Σ|W · x|²) over the calibration tokens; NaN without them
+};
+
+struct QuantizedLayer {
+  QuantizedWeights weights;
+  std::vector<LinearError> errors;
+};
+
+// Merges scales into `layer`, changing `stats` alike, and quantizes its matrices. `stats` has the inputs of
+// layer->groups(); it may be empty when the recipe needs none.
+Result<QuantizedLayer> QuantizeLayer(const ops::Context& context, const Recipe& recipe, Layer* layer,
+                                     LayerStats* stats);
+
+}  // namespace ingot::lite

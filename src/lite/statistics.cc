@@ -1,0 +1,38 @@
+#include "lite/statistics.h"
+
+namespace ingot::lite {
+
+using models::LinearInput;
+
+int64_t ChannelsOf(const models::ModelSpec& spec, LinearInput input, int expert) {
+  switch (input) {
+    case LinearInput::kQkv:
+    case LinearInput::kRouter:
+    case LinearInput::kGateUp:
+      return spec.hidden_size;
+    case LinearInput::kO:
+      return int64_t{spec.num_heads} * spec.head_dim;
+    case LinearInput::kDown:
+      return expert < 0 ? spec.intermediate_size : spec.moe_intermediate_size;
+  }
+  return 0;
+}
+
+models::LinearTap StatisticsTap(const ops::Context& context, const models::ModelSpec& spec, const Wanted& wanted,
+                                LayerStats* stats) {
+  return [&, stats](LinearInput input, int expert, float* x, int64_t rows) {
+    if (!wanted.inputs(input, expert)) return;
+    const int64_t channels = ChannelsOf(spec, input, expert);
+    Observed& observed = (*stats)[{input, expert}];
+    quant::Accumulate(context, x, rows, channels, &observed.stats);
+    if (wanted.samples) quant::AddTokens(x, rows, channels, &observed.sample);
+  };
+}
+
+models::LinearTap Int8Tap(const models::ModelSpec& spec) {
+  return [&spec](LinearInput input, int expert, float* x, int64_t rows) {
+    if (input != LinearInput::kRouter) quant::RoundTokens(rows, ChannelsOf(spec, input, expert), x);
+  };
+}
+
+}  // namespace ingot::lite

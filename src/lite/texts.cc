@@ -1,0 +1,38 @@
+#include "lite/texts.h"
+
+#include <filesystem>
+
+#include "base/env.h"
+#include "base/mapped_file.h"
+
+// Bytes of a file, in the program: `name`_begin up to `name`_end.
+#define INGOT_TEXT(name, file)                                                                                  \
+  __asm__(".section .rodata\n.global " #name "_begin\n.global " #name "_end\n" #name "_begin:\n.incbin \"" file \
+          "\"\n" #name "_end:\n.byte 0\n.previous\n");                                                          \
+  extern "C" const char name##_begin[], name##_end[];
+
+INGOT_TEXT(ingot_calibration_text, INGOT_CALIBRATION_TEXT)
+INGOT_TEXT(ingot_held_out_text, INGOT_HELD_OUT_TEXT)
+
+namespace ingot::lite {
+
+Result<std::string> Dataset(const std::string& name) {
+  if (name.empty() || name == "builtin") return std::string(ingot_calibration_text_begin, ingot_calibration_text_end);
+  const std::optional<std::string> folder = GetEnv("INGOT_DATASETS_DIR");
+  if (!folder) {
+    return NotFound(
+        "--calib-dataset {}: INGOT_DATASETS_DIR names no folder with texts; builtin is Ingot's own text, "
+        "and --calib-text takes a file",
+        name);
+  }
+  for (const char* ending : {"", ".txt"}) {
+    const std::string path = *folder + "/" + name + ending;
+    std::error_code error;
+    if (std::filesystem::is_regular_file(path, error)) return ReadFile(path);
+  }
+  return NotFound("--calib-dataset {}: {} has neither {} nor {}.txt", name, *folder, name, name);
+}
+
+std::string HeldOutText() { return {ingot_held_out_text_begin, ingot_held_out_text_end}; }
+
+}  // namespace ingot::lite

@@ -1,0 +1,85 @@
+#include "lite/work_folder.h"
+
+#include <boost/json/serialize.hpp>
+#include <filesystem>
+
+#include "base/json.h"
+#include "base/mapped_file.h"
+
+namespace ingot::lite {
+namespace {
+
+namespace fs = std::filesystem;
+
+Error CannotWrite(const std::string& path, const std::error_code& error) {
+  return Io("{}: cannot write: {}", path, error.message());
+}
+
+}  // namespace
+
+Result<WorkFolder> WorkFolder::Open(const std::string& output, const boost::json::object& fingerprint, bool force) {
+  WorkFolder folder(output, output + ".partial");
+  const std::string note = folder.path_ + "/work.json", wanted = boost::json::serialize(fingerprint);
+  std::error_code error;
+  if (fs::exists(folder.path_, error)) {
+    const auto found = ReadFile(note);
+    if (found && *found == wanted) return folder;
+    if (!force) {
+      return InvalidArgument(
+          "{} holds the unfinished work of another command, or of another version of its files; remove it, or use "
+          "--force to begin anew",
+          folder.path_);
+    }
+    fs::remove_all(folder.path_, error);
+    if (error) return CannotWrite(folder.path_, error);
+  }
+  fs::create_directories(folder.path_, error);
+  if (error) return CannotWrite(folder.path_, error);
+  if (Status status = WriteFile(note, wanted); !status.ok()) {
+    fs::remove_all(folder.path_, error);
+    return Error(status);
+  }
+  return folder;
+}
+
+std::string WorkFolder::PartPath(int layer, bool is_gguf) const {
+  return path_ + "/" + (layer < 0 ? std::string("rest") : fmt::format("layer-{:05}", layer)) + (is_gguf ? ".gguf" : "");
+}
+
+bool WorkFolder::HasPart(int layer, bool is_gguf) const {
+  std::error_code error;
+  return fs::exists(PartPath(layer, is_gguf), error);
+}
+
+Status WorkFolder::WriteNote(int layer, const boost::json::object& note) const {
+  return WriteFile(PartPath(layer, false) + ".json", boost::json::serialize(note));
+}
+
+Result<boost::json::object> WorkFolder::ReadNote(int layer) const {
+  const std::string path = PartPath(layer, false) + ".json";
+  INGOT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  INGOT_ASSIGN_OR_RETURN(const boost::json::value value, ParseJson(text, path));
+  if (!value.is_object()) return Corrupt("{} is no object; remove {} and begin anew", path, path_);
+  return value.get_object();
+}
+
+Status WorkFolder::Finish(bool is_gguf) {
+  std::error_code error;
+  if (fs::is_directory(output_, error)) {
+    // What --force replaces makes way only now.
+    fs::rename(output_, path_ + "/replaced", error);
+    if (error) return CannotWrite(output_, error);
+  }
+  fs::rename(result_path(is_gguf), output_, error);
+  if (error) return CannotWrite(output_, error);
+  fs::remove_all(path_, error);
+  return {};
+}
+
+void WorkFolder::Abandon(bool is_gguf) {
+  std::error_code ignored;
+  fs::remove_all(result_path(is_gguf), ignored);
+  if (!HasPart(0, is_gguf)) fs::remove_all(path_, ignored);
+}
+
+}  // namespace ingot::lite

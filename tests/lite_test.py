@@ -1,0 +1,280 @@
+"""`ingot lite` on a small random model: what is written, whether others read the same numbers, kills, errors."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import numpy as np
+from quantized_llama import Llama
+from safetensors.numpy import load_file, save_file
+from support import BINARY
+
+HIDDEN, INTERMEDIATE, LAYERS, HEADS, KV_HEADS, DIM = 64, 128, 3, 4, 2, 16
+VOCABULARY = 258  # bytes, and two special tokens
+TEXT = ("When the ship came in, the whole town was at the harbour; nobody spoke of the weather any more. "
+        "for (int i = 0; i < n; ++i) sum += x[i] * y[i];  She asked: what would 1,024 of them cost? ") * 40  # fmt: skip
+
+
+def byte_tokenizer() -> dict:
+    """tokenizer.json: each byte is a token, spelt as GPT-2 spells it."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    spelling, extra = {}, 0
+    for byte in range(256):
+        spelling[byte] = chr(byte) if byte in printable else chr(256 + extra)
+        extra += byte not in printable
+    added = [{"id": 256 + i, "content": text, "single_word": False, "lstrip": False, "rstrip": False,
+              "normalized": False, "special": True} for i, text in enumerate(("<s>", "</s>"))]  # fmt: skip
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    vocab = {spelling[byte]: byte for byte in range(256)} | {"<s>": 256, "</s>": 257}
+    model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+             "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "vocab": vocab,
+             "merges": []}  # fmt: skip
+    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
+            "pre_tokenizer": byte_level, "post_processor": None, "decoder": byte_level, "model": model}  # fmt: skip
+
+
+def write_model(folder: pathlib.Path) -> None:
+    """A Llama whose inputs have a few large channels, as those of trained models have."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(5)
+    q, kv = HEADS * DIM, KV_HEADS * DIM
+    shapes = {"model.embed_tokens.weight": (VOCABULARY, HIDDEN), "lm_head.weight": (VOCABULARY, HIDDEN)}
+    norms = ["model.norm.weight"]
+    for i in range(LAYERS):
+        prefix = f"model.layers.{i}."
+        shapes |= {f"{prefix}self_attn.q_proj.weight": (q, HIDDEN), f"{prefix}self_attn.k_proj.weight": (kv, HIDDEN),
+                   f"{prefix}self_attn.v_proj.weight": (kv, HIDDEN), f"{prefix}self_attn.o_proj.weight": (HIDDEN, q),
+                   f"{prefix}mlp.gate_proj.weight": (INTERMEDIATE, HIDDEN),
+                   f"{prefix}mlp.up_proj.weight": (INTERMEDIATE, HIDDEN),
+                   f"{prefix}mlp.down_proj.weight": (HIDDEN, INTERMEDIATE)}  # fmt: skip
+        norms += [f"{prefix}input_layernorm.weight", f"{prefix}post_attention_layernorm.weight"]
+    tensors = {name: (random.standard_normal(shape) / np.sqrt(shape[1]) * 0.6).astype(np.float16)
+               for name, shape in shapes.items()}  # fmt: skip
+    for name in norms:
+        weight = np.exp(random.standard_normal(HIDDEN) * 0.3)
+        weight[random.choice(HIDDEN, 3, replace=False)] *= 8
+        tensors[name] = weight.astype(np.float16)
+    save_file(tensors, folder / "model.safetensors")
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": HIDDEN,
+              "intermediate_size": INTERMEDIATE, "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS,
+              "head_dim": DIM, "num_hidden_layers": LAYERS, "vocab_size": VOCABULARY, "max_position_embeddings": 512,
+              "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": False, "torch_dtype": "float16",
+              "bos_token_id": 256, "eos_token_id": 257}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text(json.dumps(byte_tokenizer()))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+
+
+def digest(folder: pathlib.Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+class Lite(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.root = pathlib.Path(cls.temporary.name)
+        cls.model = cls.root / "model"
+        write_model(cls.model)
+        (cls.root / "text.txt").write_text(TEXT)
+        (cls.root / "held_out.txt").write_text("The letter that she wrote was short. " * 60)
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.temporary.cleanup()
+
+    def command(self, method: str, output: str, *arguments: str, model: pathlib.Path | None = None) -> list[str]:
+        defaults = {"--calib-text": str(self.root / "text.txt"), "--eval-text": str(self.root / "held_out.txt"),
+                    "--calib-samples": "16", "--calib-seqlen": "128", "--eval-windows": "2"}  # fmt: skip
+        if "--calib-dataset" in arguments:
+            del defaults["--calib-text"]
+        given = [part for flag, value in defaults.items() if flag not in arguments for part in (flag, value)]
+        return [BINARY, "lite", method, str(model or self.model), "--work-dir", str(self.root / output), *given,
+                *arguments]  # fmt: skip
+
+    def lite(self, method: str, output: str, *arguments: str) -> dict:
+        done = subprocess.run([*self.command(method, output, *arguments), "--json"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertFalse((self.root / (output + ".partial")).exists())
+        return json.loads(done.stdout)
+
+    def refuse(self, method: str, output: str, *arguments: str, model: pathlib.Path | None = None) -> str:
+        done = subprocess.run(self.command(method, output, *arguments, model=model), capture_output=True, text=True)
+        self.assertNotEqual(done.returncode, 0, done.stdout)
+        self.assertFalse((self.root / output).exists(), "an output is there")
+        self.assertFalse((self.root / (output + ".partial")).exists(), "a partial output is there")
+        return done.stderr
+
+    def our_logprobs(self, model: pathlib.Path, text: str) -> np.ndarray:
+        done = subprocess.run([BINARY, "generate", str(model), "-p", text, "--prompt-logprobs", "0", "--max-tokens", "1",
+                               "--compute", "exact", "--json"], capture_output=True, text=True)  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return np.array([token["logprob"] for token in json.loads(done.stdout)["choices"][0]["prompt_logprobs"][1:]])
+
+    def check_others_read_the_same(self, output: str) -> None:
+        text = "The ship came in at 7:45, and she asked what it would cost."
+        ours = self.our_logprobs(self.root / output, text)
+        theirs = Llama(str(self.root / output)).logprobs(list(text.encode()))
+        self.assertEqual(ours.shape, theirs.shape)
+        self.assertTrue(np.abs(ours - theirs).max() <= 2e-3, np.abs(ours - theirs).max())
+
+    def check_every_linear(self, output: str, suffixes: tuple[str, ...]) -> None:
+        tensors = load_file(self.root / output / "model.safetensors")
+        for i in range(LAYERS):
+            for name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                         "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"):  # fmt: skip
+                base = f"model.layers.{i}.{name}"
+                self.assertEqual({n for n in tensors if n.startswith(base + ".")}, {base + s for s in suffixes})
+                if "qweight" in suffixes[0]:
+                    self.assertEqual(tensors[base + ".qweight"].dtype, np.int32)
+                    self.assertEqual(tensors[base + ".scales"].dtype, np.float16)
+
+    def test_awq(self) -> None:
+        plain = self.lite("auto_awq", "rtn", "--w-group-size", "64", "--calib-samples", "0")
+        awq = self.lite("auto_awq", "awq", "--w-group-size", "64")
+        self.check_every_linear("awq", (".qweight", ".qzeros", ".scales"))
+        self.check_others_read_the_same("awq")
+        self.assertTrue(awq["linear_bytes"] <= 0.32 * awq["linear_f16_bytes"])
+        self.assertTrue(awq["mean_kl"] < 0.85 * plain["mean_kl"], (awq["mean_kl"], plain["mean_kl"]))
+        self.assertEqual(len(awq["layers"]), LAYERS)
+        self.assertEqual(awq["calibration_tokens"], 16 * 128)
+        config = json.loads((self.root / "awq/config.json").read_text())["quantization_config"]
+        self.assertEqual((config["quant_method"], config["version"], config["bits"], config["group_size"],
+                          config["zero_point"]), ("awq", "gemm", 4, 64, True))  # fmt: skip
+
+    def test_symmetric_awq(self) -> None:
+        self.lite("auto_awq", "awq_sym", "--w-group-size", "32", "--w-sym")
+        self.check_every_linear("awq_sym", (".qweight", ".qzeros", ".scales"))
+        self.check_others_read_the_same("awq_sym")
+
+    def test_the_report_says_what_eval_says(self) -> None:
+        report = self.lite("auto_awq", "reported", "--w-group-size", "32")
+        done = subprocess.run([BINARY, "eval", "diff", str(self.model), str(self.root / "reported"), "--compute", "exact",
+                               "--file", str(self.root / "held_out.txt"), "--max-windows", "2", "--json"],
+                              capture_output=True, text=True)  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        told = json.loads(done.stdout)
+        self.assertAlmostEqual(told["perplexity_a"], report["perplexity_before"], places=4)
+        self.assertAlmostEqual(told["perplexity_b"], report["perplexity_after"], places=4)
+        self.assertAlmostEqual(told["mean_kl"], report["mean_kl"], places=6)
+
+    def test_gptq(self) -> None:
+        plain = self.lite("auto_awq", "gptq_rtn", "--w-group-size", "64", "--calib-samples", "0")
+        for name, arguments in (("gptq", ()), ("gptq_sym", ("--w-sym",)), ("gptq_order", ("--desc-act",))):
+            report = self.lite("auto_gptq", name, "--w-group-size", "64", *arguments)
+            self.check_every_linear(name, (".qweight", ".qzeros", ".scales", ".g_idx"))
+            self.check_others_read_the_same(name)
+            if name != "gptq_sym":
+                self.assertTrue(report["mean_kl"] < 0.8 * plain["mean_kl"], (report["mean_kl"], plain["mean_kl"]))
+        self.lite("auto_awq", "awq_gptq", "--w-group-size", "64", "--gptq")
+        self.check_every_linear("awq_gptq", (".qweight", ".qzeros", ".scales"))
+        self.check_others_read_the_same("awq_gptq")
+
+    def test_smooth_quant(self) -> None:
+        plain = self.lite("smooth_quant", "w8a8_plain", "--calib-samples", "0")
+        smooth = self.lite("smooth_quant", "w8a8")
+        self.check_every_linear("w8a8", (".weight", ".weight_scale"))
+        self.check_others_read_the_same("w8a8")
+        self.assertTrue(smooth["mean_kl"] < plain["mean_kl"], (smooth["mean_kl"], plain["mean_kl"]))
+
+    def test_calibrate(self) -> None:
+        command = [part for part in self.command("calibrate", "stats") if part != "--eval-text"]
+        command = [part for part in command if part not in ("--eval-windows", "2", str(self.root / "held_out.txt"))]
+        done = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        stats = json.loads((self.root / "stats/inputs_stats.json").read_text())
+        self.assertEqual(stats["tokens"], 16 * 128)
+        inputs = stats["inputs"]
+        self.assertEqual(len(inputs), 4 * LAYERS)
+        # The first layer's: what its norm makes of the embeddings, from the text itself.
+        llama = Llama(str(self.model))
+        ids, spare = list(TEXT.encode()), len(TEXT.encode()) - 16 * 128
+        begins = [i * 128 + spare * i // 15 for i in range(16)]
+        table = llama.tensors["model.embed_tokens.weight"].astype(np.float32)
+        seen = llama.norm("model.layers.0.input_layernorm", table[[t for b in begins for t in ids[b : b + 128]]])
+        told = inputs["model.layers.0.self_attn.q_proj"]
+        np.testing.assert_allclose(told["abs_max"], np.abs(seen).max(0), rtol=1e-4)
+        np.testing.assert_allclose(told["abs_mean"], np.abs(seen).mean(0), rtol=1e-4)
+
+    def test_gguf(self) -> None:
+        for name, arguments in (("q4_1.gguf", ()), ("q4_0.gguf", ("--w-sym",))):
+            report = self.lite("auto_awq", name, "--to", "gguf", *arguments)
+            told = subprocess.run([BINARY, "info", str(self.root / name), "--json"], capture_output=True, text=True)
+            stored = {group["stored"]: group["count"] for group in json.loads(told.stdout)["weights"]}
+            self.assertEqual(stored[name[:4].upper()], 7 * LAYERS)
+            done = subprocess.run([BINARY, "eval", "diff", str(self.model), str(self.root / name), "--compute", "exact",
+                                   "--file", str(self.root / "held_out.txt"), "--max-windows", "2", "--json"],
+                                  capture_output=True, text=True)  # fmt: skip
+            self.assertAlmostEqual(json.loads(done.stdout)["mean_kl"], report["mean_kl"], places=6)
+
+    def test_a_killed_run_goes_on_to_the_same_bytes(self) -> None:
+        arguments = ("--w-group-size", "32", "--threads", "1")
+        self.lite("auto_awq", "whole", *arguments)
+        partial = self.root / "killed.partial"
+        process = subprocess.Popen(self.command("auto_awq", "killed", *arguments), stdout=subprocess.DEVNULL)
+        while process.poll() is None and not (partial / "layer-00000").exists():
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if partial.exists():  # else it was too quick
+            self.assertFalse((self.root / "killed").exists())
+            shutil.rmtree(partial / "layer-00002", ignore_errors=True)
+            report = self.lite("auto_awq", "killed", *arguments)
+            self.assertGreaterEqual(report["resumed_layers"], 1)
+        self.assertEqual(digest(self.root / "killed"), digest(self.root / "whole"))
+
+    def test_unfinished_work_of_another_command_is_not_taken(self) -> None:
+        partial = self.root / "other.partial"
+        partial.mkdir()
+        (partial / "work.json").write_text("{}")
+        done = subprocess.run(self.command("auto_awq", "other", "--w-group-size", "32"), capture_output=True, text=True)
+        self.assertIn("--force", done.stderr)
+        self.assertTrue(partial.exists())
+        self.lite("auto_awq", "other", "--w-group-size", "32", "--force")
+
+    def test_wrong_inputs(self) -> None:
+        said = self.refuse("auto_awq", "no", "--w-group-size", "32", "--calib-samples", "1000")
+        self.assertRegex(said, r"has \d+ tokens, and 1000 samples of 128 need 128000")
+        said = self.refuse("auto_awq", "no", "--w-group-size", "128")
+        self.assertIn("model.layers.0.self_attn.q_proj has 64 inputs, which groups of 128 do not divide", said)
+        self.assertIn("--w-group-size 64", said)
+        self.assertIn("4 bits", self.refuse("auto_awq", "no", "--w-bits", "3"))
+        self.assertIn("groups of 32", self.refuse("auto_awq", "no", "--to", "gguf", "--w-group-size", "64"))
+        self.assertIn("builtin", self.refuse("auto_awq", "no", "--w-group-size", "32", "--calib-dataset", "c4"))
+        self.lite("auto_awq", "once", "--w-group-size", "32", "--calib-samples", "0")
+        said = self.refuse("auto_awq", "no", model=self.root / "once")
+        self.assertIn("quantized already (AWQ 4-bit g32)", said)
+        self.assertIn("ingot convert", said)
+
+    def test_outputs_that_cannot_be_written(self) -> None:
+        (self.root / "full").mkdir(exist_ok=True)
+        (self.root / "full/note.txt").write_text("mine")
+        done = subprocess.run(self.command("auto_awq", "full", "--w-group-size", "32"), capture_output=True, text=True)
+        self.assertIn("is not empty", done.stderr)
+        self.assertEqual(digest(self.root / "full"), {"note.txt": b"mine"})
+        said = self.refuse("auto_awq", "text.txt/no", "--w-group-size", "32")
+        self.assertIn("cannot write", said)
+        if os.geteuid() != 0:
+            locked = self.root / "locked"
+            locked.mkdir(mode=0o500)
+            self.assertIn("cannot write", self.refuse("auto_awq", "locked/no", "--w-group-size", "32"))
+
+    def test_a_full_disk(self) -> None:
+        """No file of this process may pass 20 kB, as if the disk were full there."""
+        command = self.command("auto_awq", "no", "--w-group-size", "32")
+        done = subprocess.run(["bash", "-c", "trap '' XFSZ; ulimit -f 20; exec \"$@\"", "bash", *command],
+                              capture_output=True, text=True)  # fmt: skip
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("cannot write", done.stderr)
+        self.assertFalse((self.root / "no").exists())
+        self.assertFalse((self.root / "no.partial").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

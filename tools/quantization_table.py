@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Quantizes a model by every scheme and says what each costs: quantization_table.py MODEL --calib-text FILE --eval-text FILE
+
+Writes results.json (a run that was ended goes on from it), table.md and quantization.svg to --work-dir. Perplexity, KL
+divergence and agreement are those of the report of `ingot lite`, against the original in exact arithmetic; speeds are
+medians of `ingot bench latency`.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+
+# name → command and flags of `ingot lite`; None: the original
+SCHEMES = {
+    "fp16": None,
+    "RTN 4-bit asymmetric g64": ["auto_awq", "--w-group-size", "64", "--calib-samples", "0"],
+    "AWQ 4-bit asymmetric g64": ["auto_awq", "--w-group-size", "64"],
+    "GPTQ 4-bit asymmetric g64": ["auto_gptq", "--w-group-size", "64"],
+    "GPTQ act-order 4-bit asymmetric g64": ["auto_gptq", "--w-group-size", "64", "--desc-act"],
+    "AWQ + GPTQ 4-bit asymmetric g64": ["auto_awq", "--w-group-size", "64", "--gptq"],
+    "RTN 4-bit symmetric g32": ["auto_awq", "--w-group-size", "32", "--w-sym", "--calib-samples", "0"],
+    "AWQ 4-bit symmetric g32": ["auto_awq", "--w-group-size", "32", "--w-sym"],
+    "GPTQ 4-bit symmetric g32": ["auto_gptq", "--w-group-size", "32", "--w-sym"],
+    "AWQ + GPTQ 4-bit symmetric g32": ["auto_awq", "--w-group-size", "32", "--w-sym", "--gptq"],
+    "W8A8 without smoothing": ["smooth_quant", "--calib-samples", "0"],
+    "W8A8 SmoothQuant": ["smooth_quant"],
+}
+KV = {"fp16, KV int8": "8", "fp16, KV int4": "4"}
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+class Table:
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.work = pathlib.Path(arguments.work_dir)
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.results_file = self.work / "results.json"
+        self.results = json.loads(self.results_file.read_text()) if self.results_file.exists() else {}
+        self.original = self.work / "fp16"
+        if not self.original.exists():
+            run(arguments.ingot, "convert", arguments.model, "--to", "hf", "-o", str(self.original))
+
+    def speed(self, model: pathlib.Path, *flags: str) -> dict:
+        told = json.loads(run(self.arguments.ingot, "bench", "latency", str(model), "--batch-size", "1", "--input-len", "256",
+                              "--output-len", "32", "--num-iters", "3", "--json", *flags))  # fmt: skip
+        row = told["runs"][0]
+        return {"prefill": row["median_prefill_throughput"], "decode": row["median_decode_throughput"]}
+
+    def quantize(self, flags: list[str], output: pathlib.Path) -> dict:
+        a = self.arguments
+        calibration = [] if "--calib-samples" in flags else ["--calib-samples", a.calib_samples]
+        text = [] if "--calib-samples" in flags else ["--calib-text", a.calib_text]
+        return json.loads(run(a.ingot, "lite", flags[0], str(self.original), "--work-dir", str(output), *flags[1:],
+                              *calibration, *text, "--eval-text", a.eval_text, "--eval-windows", a.eval_windows,
+                              "--json"))  # fmt: skip
+
+    def with_quantized_kv(self, policy: str) -> dict:
+        a = self.arguments
+        flags = ["--compute", "exact", "--file", a.eval_text, "--json"]
+        told = json.loads(run(a.ingot, "eval", "ppl", str(self.original), "--quant-policy", policy, *flags))
+        plain = json.loads(run(a.ingot, "eval", "ppl", str(self.original), *flags))
+        return {"perplexity_before": plain["perplexity"], "perplexity_after": told["perplexity"]}
+
+    def add(self, name: str, measure) -> None:
+        if name in self.results:
+            return
+        print(name, flush=True)
+        self.results[name] = measure()
+        self.results_file.write_text(json.dumps(self.results, indent=1))
+
+    def measure(self) -> None:
+        for name, flags in SCHEMES.items():
+            if flags is None:
+                continue
+            output = self.work / name.replace(" ", "_")
+            self.add(name, lambda flags=flags, output=output: self.quantize(flags, output))
+            self.add("speed of " + name, lambda output=output: self.speed(output))
+        self.add("speed of fp16", lambda: self.speed(self.original))
+        for name, policy in KV.items():
+            self.add(name, lambda policy=policy: self.with_quantized_kv(policy))
+            self.add("speed of " + name, lambda policy=policy: self.speed(self.original, "--quant-policy", policy))
+
+    def rows(self) -> list[dict]:
+        """fp16 first; its figures are those that every report begins with."""
+        reports = {name: self.results[name] for name in (*SCHEMES, *KV) if name in self.results}
+        first = next(iter(reports.values()))
+        rows = [{"name": "fp16", "perplexity": first["perplexity_before"], "bytes": first["source_bytes"]}]
+        for name, report in reports.items():
+            rows.append({"name": name, "perplexity": report["perplexity_after"], "kl": report.get("mean_kl"),
+                         "top1": report.get("top1_agreement"), "bytes": report.get("output_bytes"),
+                         "seconds": report.get("seconds")})  # fmt: skip
+        for row in rows:
+            row |= self.results.get("speed of " + row["name"], {})
+        return rows
+
+    def markdown(self) -> str:
+        def cell(row: dict, key: str, form: str, factor: float = 1) -> str:
+            return form.format(row[key] * factor) if row.get(key) is not None else "–"
+
+        columns = (("perplexity", "{:.3f}", 1), ("kl", "{:.4f}", 1), ("top1", "{:.1f} %", 100), ("bytes", "{:.1f} MB", 1e-6),
+                   ("prefill", "{:.0f}", 1), ("decode", "{:.0f}", 1), ("seconds", "{:.0f} s", 1))  # fmt: skip
+        lines = ["| | perplexity | KL | top-1 | weights | prefill tok/s | decode tok/s | time |", "|---|" + "---:|" * 7]
+        for row in self.rows():
+            lines.append(f"| {row['name']} | " + " | ".join(cell(row, *column) for column in columns) + " |")
+        return "\n".join(lines) + "\n"
+
+    def svg(self) -> str:
+        """Perplexity over size."""
+        rows = [row for row in self.rows() if row.get("bytes")]
+        width, height, left, bottom = 860, 520, 70, 60
+        xs, ys = [row["bytes"] / 1e6 for row in rows], [row["perplexity"] for row in rows]
+        x_low, x_high = min(xs) * 0.9, max(xs) * 1.12
+        y_low, y_high = min(ys) - 0.1 * (max(ys) - min(ys) + 0.1), max(ys) + 0.1 * (max(ys) - min(ys) + 0.1)
+        def x_of(x: float) -> float:
+            return left + (x - x_low) / (x_high - x_low) * (width - left - 20)
+
+        def y_of(y: float) -> float:
+            return height - bottom - (y - y_low) / (y_high - y_low) * (height - bottom - 20)
+
+        parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+                 f'<rect width="{width}" height="{height}" fill="white"/>',
+                 f'<path d="M{left} 20V{height - bottom}H{width - 20}" fill="none" stroke="#444"/>',
+                 f'<text x="{width / 2}" y="{height - 14}" text-anchor="middle">weights, MB</text>',
+                 f'<text transform="translate(18 {height / 2}) rotate(-90)" text-anchor="middle">perplexity</text>']  # fmt: skip
+        for i in range(6):
+            x, y = x_low + (x_high - x_low) * i / 5, y_low + (y_high - y_low) * i / 5
+            parts.append(f'<text x="{x_of(x):.1f}" y="{height - bottom + 18}" text-anchor="middle">{x:.0f}</text>')
+            parts.append(f'<text x="{left - 8}" y="{y_of(y) + 4:.1f}" text-anchor="end">{y:.2f}</text>')
+        colors = {"RTN": "#b33", "AWQ": "#27a", "GPT": "#293", "W8A": "#a60", "fp1": "#444"}
+        for row, x, y in zip(rows, xs, ys):
+            color = "#719" if "+" in row["name"] else colors[row["name"][:3]]
+            parts.append(f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="5" fill="{color}"/>')
+            anchor, shift = ("end", -9) if x > (x_low + x_high) / 2 else ("start", 9)
+            parts.append(f'<text x="{x_of(x) + shift:.1f}" y="{y_of(y) + 4:.1f}" text-anchor="{anchor}" fill="{color}">'
+                         f'{row["name"]}</text>')  # fmt: skip
+        return "\n".join(parts) + "\n</svg>\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--ingot", default="build/release/bin/ingot")
+    parser.add_argument("--work-dir", default="build/quantization")
+    parser.add_argument("--calib-text", required=True)
+    parser.add_argument("--eval-text", required=True)
+    parser.add_argument("--calib-samples", default="32")
+    parser.add_argument("--eval-windows", default="64")
+    table = Table(parser.parse_args())
+    table.measure()
+    (table.work / "table.md").write_text(table.markdown())
+    (table.work / "quantization.svg").write_text(table.svg())
+    print(table.markdown())
+
+
+if __name__ == "__main__":
+    main()
