@@ -265,6 +265,17 @@ class Lite(unittest.TestCase):
             locked.mkdir(mode=0o500)
             self.assertIn("cannot write", self.refuse("auto_awq", "locked/no", "--w-group-size", "32"))
 
+    def test_an_error_late_keeps_what_is_finished(self) -> None:
+        """Layers fit below 120 kB, the whole does not."""
+        command = self.command("auto_awq", "late", "--w-group-size", "32")
+        done = subprocess.run(["bash", "-c", "trap '' XFSZ; ulimit -f 120; exec \"$@\"", "bash", *command],
+                              capture_output=True, text=True)  # fmt: skip
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("late.partial keeps the layers that are finished", done.stderr)
+        self.assertFalse((self.root / "late").exists())
+        self.assertFalse((self.root / "late.partial/result").exists())
+        self.assertEqual(self.lite("auto_awq", "late", "--w-group-size", "32")["resumed_layers"], LAYERS)
+
     def test_a_full_disk(self) -> None:
         """No file of this process may pass 20 kB, as if the disk were full there."""
         command = self.command("auto_awq", "no", "--w-group-size", "32")

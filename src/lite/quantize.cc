@@ -46,10 +46,7 @@ class Run {
                            WorkFolder::Open(options_.output, Fingerprint(checkpoint_, options_), options_.force));
     work_ = &work;
     Status status = Work();
-    if (!status.ok()) {
-      work.Abandon(is_gguf());
-      return Error(status);
-    }
+    if (!status.ok()) return Error(work.Abandon(is_gguf(), status));
     return std::move(report_);
   }
 

@@ -76,10 +76,15 @@ Status WorkFolder::Finish(bool is_gguf) {
   return {};
 }
 
-void WorkFolder::Abandon(bool is_gguf) {
+Status WorkFolder::Abandon(bool is_gguf, const Status& error) {
   std::error_code ignored;
   fs::remove_all(result_path(is_gguf), ignored);
-  if (!HasPart(0, is_gguf)) fs::remove_all(path_, ignored);
+  if (HasPart(0, is_gguf)) {
+    return {error.code(), fmt::format("{} ({} keeps the layers that are finished: the same command goes on from there)",
+                                      error.message(), path_)};
+  }
+  fs::remove_all(path_, ignored);
+  return error;
 }
 
 }  // namespace ingot::lite

@@ -24,8 +24,8 @@ class WorkFolder {
   std::string result_path(bool is_gguf) const { return path_ + (is_gguf ? "/result.gguf" : "/result"); }
   // The result takes the output's place; the rest goes.
   Status Finish(bool is_gguf);
-  // After an error: nothing stays, unless a layer was finished, which a new run can use.
-  void Abandon(bool is_gguf);
+  // After an error: nothing stays, unless a layer was finished, which a new run can use; the error then says so.
+  Status Abandon(bool is_gguf, const Status& error);
   const std::string& path() const { return path_; }
 
  private:
