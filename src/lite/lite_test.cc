@@ -84,6 +84,64 @@ TEST_P(LiteFamily, MergedScalesChangeNothing) {
   EXPECT_TRUE(Distance(merged, plain) <= 1e-5) << Distance(merged, plain);
 }
 
+// Layer 0 by a recipe, calibrated on `hidden`: how far what it adds to `hidden` is from the original's.
+class RecipeError {
+ public:
+  RecipeError(const convert::Source& source, const HiddenStates& hidden, ThreadPool& pool)
+      : source_(source), hidden_(hidden), context_{.pool = &pool, .scratch = nullptr}, runner_(source.spec, {}, pool) {
+    for (const auto& tensor : source.tensors) {
+      if (tensor.layer == 0) tensors_.push_back(tensor);
+    }
+  }
+  double operator()(const Recipe& recipe) {
+    Layer layer(tensors_, source_.spec);
+    LayerStats stats;
+    const Wanted all{[](models::LinearInput, int) { return true; }, recipe.scales == Scales::kSmoothQuant};
+    const models::LinearTap tap = StatisticsTap(context_, source_.spec, all, &stats);
+    const HiddenStates plain = Run(layer.tensors(), &tap);
+    QuantizedLayer quantized = QuantizeLayer(context_, recipe, &layer, &stats).value();
+    std::vector<convert::CanonicalTensor> tensors = layer.tensors();
+    for (auto& [i, weight] : quantized.weights) tensors[i].matrix = CodesMatrix(std::move(weight.rows), weight.order);
+    return Distance(Run(tensors, nullptr), plain);
+  }
+
+ private:
+  HiddenStates Run(const std::vector<convert::CanonicalTensor>& tensors, const models::LinearTap* tap) {
+    HiddenStates out = hidden_;
+    EXPECT_TRUE(runner_.Run(0, PackLayer(context_, tensors).value(), &out, tap).ok());
+    for (size_t i = 0; i < out.size(); ++i) out[i] -= hidden_[i];
+    return out;
+  }
+
+  const convert::Source& source_;
+  const HiddenStates& hidden_;
+  const ops::Context context_;
+  models::LayerRunner runner_;
+  std::vector<convert::CanonicalTensor> tensors_;
+};
+
+TEST_P(LiteFamily, CalibratedRecipesBeatRoundingToNearest) {
+  const auto checkpoint = OpenGolden(GetParam());
+  const convert::Source source = convert::ReadSource(*checkpoint).value();
+  const int64_t tokens = 600, width = source.spec.hidden_size;
+  std::mt19937 random(12);
+  HiddenStates hidden(static_cast<size_t>(tokens * width));
+  for (size_t i = 0; i < hidden.size(); ++i) {
+    const float size = i % static_cast<size_t>(width) % 11 == 3 ? 6.0f : 1.0f;  // some channels are large
+    hidden[i] = size * std::normal_distribution<float>()(random);
+  }
+  RecipeError error(source, hidden, pool_);
+  const Format format{.bits = 4, .zero = Format::Zero::kInteger};  // a group a row: no width is divided by more
+  const double nearest = error({.format = format});
+  const double awq = error({.format = format, .scales = Scales::kAwq, .rounding = Rounding::kClipped});
+  const double gptq = error({.format = format, .rounding = Rounding::kGptq, .act_order = true});
+  const double both = error({.format = format, .scales = Scales::kAwq, .rounding = Rounding::kClippedGptq});
+  EXPECT_TRUE(nearest > 0.01 && nearest < 0.6) << nearest;
+  EXPECT_TRUE(awq < nearest) << awq << " " << nearest;
+  EXPECT_TRUE(gptq < nearest) << gptq << " " << nearest;
+  EXPECT_TRUE(both < nearest) << both << " " << nearest;
+}
+
 std::vector<float> LogitsOf(const std::shared_ptr<const formats::Checkpoint>& checkpoint, ThreadPool& pool) {
   const auto model = models::Model::Load(checkpoint, {.compute = ops::Compute::kExact}, pool).value();
   models::Sequence sequence;
