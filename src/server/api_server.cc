@@ -56,7 +56,8 @@ class ApiServerImpl : public ApiServer {
                         .headers = [this](const HttpRequest& request) { return CorsHeaders(request); }});
     HttpOptions http = options_.http;
     http.on_answered = [this](const AnsweredRequest& answered) { Log(answered); };
-    INGOT_ASSIGN_OR_RETURN(http_, HttpServer::Start(http, router_));
+    INGOT_ASSIGN_OR_RETURN(http_, HttpServer::Listen(http, router_));
+    http_->Run();  // handlers ask http_
     return {};
   }
   uint16_t port() const override { return http_->port(); }

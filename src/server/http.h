@@ -144,10 +144,12 @@ struct HttpOptions {
 // Whether a server could listen there now, and has its certificate: asked before what takes long.
 Status CheckAddress(const HttpOptions& options);
 
-// Owns its one I/O thread. Start binds and listens, so that errors come at once.
+// Owns its one I/O thread.
 class HttpServer {
  public:
-  static Result<std::unique_ptr<HttpServer>> Start(const HttpOptions& options, Router router);
+  // Binds and listens, so that errors come at once and who connects waits; nobody is answered before Run.
+  static Result<std::unique_ptr<HttpServer>> Listen(const HttpOptions& options, Router router);
+  virtual void Run() = 0;             // once; returns at once
   virtual ~HttpServer() = default;    // Stop(0)
   virtual uint16_t port() const = 0;  // the one it listens on
   virtual int open_connections() const = 0;

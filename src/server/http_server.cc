@@ -387,6 +387,10 @@ class BeastServer : public HttpServer {
   BeastServer(std::shared_ptr<Core> core, tcp::acceptor acceptor)
       : core_(std::move(core)), acceptor_(std::move(acceptor)) {
     port_ = acceptor_.local_endpoint().port();
+  }
+  ~BeastServer() override { Stop(0); }
+
+  void Run() override {
     asio::co_spawn(*core_->io, Accept(core_, acceptor_), asio::detached);
     thread_ = std::thread([core = core_] {
       core->io->run();
@@ -395,7 +399,6 @@ class BeastServer : public HttpServer {
       core->changed.notify_all();
     });
   }
-  ~BeastServer() override { Stop(0); }
 
   uint16_t port() const override { return port_; }
   int open_connections() const override {
@@ -442,7 +445,7 @@ class BeastServer : public HttpServer {
   std::thread thread_;
 };
 
-Result<tcp::acceptor> Listen(asio::io_context& io, const HttpOptions& options) {
+Result<tcp::acceptor> OpenAcceptor(asio::io_context& io, const HttpOptions& options) {
   error_code error;
   const auto address = asio::ip::make_address(options.address == "localhost" ? "127.0.0.1" : options.address, error);
   if (error) return InvalidArgument("server-name '{}' is no IP address", options.address);
@@ -465,18 +468,18 @@ Status CheckAddress(const HttpOptions& options) {
     INGOT_ASSIGN_OR_RETURN(const auto tls, LoadTls(options.tls));
   }
   asio::io_context io;
-  INGOT_ASSIGN_OR_RETURN(const tcp::acceptor acceptor, Listen(io, options));
+  INGOT_ASSIGN_OR_RETURN(const tcp::acceptor acceptor, OpenAcceptor(io, options));
   return {};
 }
 
-Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options, Router router) {
+Result<std::unique_ptr<HttpServer>> HttpServer::Listen(const HttpOptions& options, Router router) {
   auto core = std::make_shared<Core>();
   core->options = options;
   core->router = std::move(router);
   if (options.tls.enabled()) {
     INGOT_ASSIGN_OR_RETURN(core->tls, LoadTls(options.tls));
   }
-  INGOT_ASSIGN_OR_RETURN(tcp::acceptor acceptor, Listen(*core->io, options));
+  INGOT_ASSIGN_OR_RETURN(tcp::acceptor acceptor, OpenAcceptor(*core->io, options));
   return std::make_unique<BeastServer>(std::move(core), std::move(acceptor));
 }
 

@@ -65,9 +65,10 @@ class HttpServerTest : public ::testing::Test {
     held_.reset();
   }
   void Start() {
-    auto server = HttpServer::Start(options_, router_);
+    auto server = HttpServer::Listen(options_, router_);
     ASSERT_TRUE(server) << server.error().ToString();
     server_ = *std::move(server);
+    server_->Run();
   }
   std::shared_ptr<Exchange> TakeHeld() {
     EXPECT_TRUE(held_flag_.WaitFor(5000));
@@ -232,12 +233,12 @@ TEST_F(HttpServerTest, HoldsManyConnections) {
 
 TEST(HttpServerStartTest, NamesWhatIsWrong) {
   HttpOptions options{.address = "no address", .port = 0};
-  EXPECT_EQ(HttpServer::Start(options, {}).error().code(), Code::kInvalidArgument);
+  EXPECT_EQ(HttpServer::Listen(options, {}).error().code(), Code::kInvalidArgument);
   options.address = "127.0.0.1";
-  const auto first = HttpServer::Start(options, {});
+  const auto first = HttpServer::Listen(options, {});
   ASSERT_TRUE(first);
   options.port = (*first)->port();
-  EXPECT_THAT(HttpServer::Start(options, {}).error().message(), HasSubstr("--server-port"));
+  EXPECT_THAT(HttpServer::Listen(options, {}).error().message(), HasSubstr("--server-port"));
 }
 
 }  // namespace
