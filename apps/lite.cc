@@ -236,8 +236,11 @@ void DeclareSmoothQuant(Flags& lite) {
   command.Example("ingot lite smooth_quant model-hf --work-dir model-w8a8");
   command.OnRun([flags]() -> Status {
     lite::QuantizeOptions options{.kind = lite::OutputKind::kInt8};
-    options.recipe = {.format = quant::kInt8PerOutput,
-                      .scales = flags->samples > 0 ? lite::Scales::kSmoothQuant : lite::Scales::kNone};
+    options.recipe = {.format = quant::kInt8PerOutput};
+    if (flags->samples > 0) {  // smoothing moves errors into the weights, where GPTQ takes most of them back
+      options.recipe.scales = lite::Scales::kSmoothQuant;
+      options.recipe.rounding = lite::Rounding::kGptq;
+    }
     return RunQuantizer(*flags, std::move(options));
   });
 }
