@@ -94,8 +94,9 @@ struct ThreadPool::State {
         if ((now & kGeneration) == generation) gate.wait(now, std::memory_order_seq_cst);
         continue;
       }
+      // In this order: whoever sees the generation that the destructor began sees `stop`, too.
+      generation = gate.load(std::memory_order_acquire) & kGeneration;
       if (stop.load(std::memory_order_acquire)) return;
-      generation = gate.load(std::memory_order_relaxed) & kGeneration;
       if (!Join()) continue;
       // The job joined may be newer than the one seen.
       generation = gate.load(std::memory_order_relaxed) & kGeneration;

@@ -113,5 +113,17 @@ TEST(ThreadPoolDeathTest, NestedCallIsABug) {
       "check failed");
 }
 
+// A worker that is between two jobs when the pool ends must not sleep through it.
+TEST(ThreadPool, EndsRightAfterAJob) {
+  for (int round = 0; round < 1000; ++round) {
+    std::atomic<int> sum = 0;
+    {
+      ThreadPool pool(round % 4 + 2);
+      for (int job = round % 3; job > 0; --job) pool.ParallelFor(2, [&](int64_t) { sum.fetch_add(1); });
+    }
+    ASSERT_EQ(sum, 2 * (round % 3));
+  }
+}
+
 }  // namespace
 }  // namespace ingot
