@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/hash.h"
 #include "base/json.h"
 
 namespace ingot::cli {
@@ -16,12 +17,6 @@ namespace {
 
 constexpr size_t kMaxLine = size_t{64} << 20;
 constexpr std::string_view kLineId = "batch_req_line_";  // of requests without a custom_id
-
-uint64_t Fnv1a(std::string_view text) {
-  uint64_t hash = 14695981039346656037u;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
-  return hash;
-}
 
 BatchRequest Refused(BatchRequest request, const char* code, std::string message) {
   request.error_code = code;

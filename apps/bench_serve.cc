@@ -124,8 +124,7 @@ Status CheckFlags(const ServeFlags& flags) {
 }
 
 Result<std::unique_ptr<tokenizer::Tokenizer>> LoadTokenizer(const std::string& model) {
-  INGOT_ASSIGN_OR_RETURN(const auto path, formats::ResolveModel(ResolveAlias(model)));
-  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, formats::Checkpoint::Open(path));
+  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(model));
   return tokenizer::Tokenizer::Create(checkpoint->vocabulary());
 }
 

@@ -75,6 +75,11 @@ std::string ResolveAlias(const std::string& name) {
   return name;
 }
 
+Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& model) {
+  INGOT_ASSIGN_OR_RETURN(const auto path, formats::ResolveModel(ResolveAlias(model)));
+  return formats::Checkpoint::Open(path);
+}
+
 Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   llm::LoadOptions options = model.options;
   options.model = ResolveAlias(options.model);

@@ -23,6 +23,9 @@ Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model);
 // $INGOT_MODELS_DIR/NAME, the build folder's models/NAME, or ~/.cache/ingot/models/NAME. Anything else stays as it is.
 std::string ResolveAlias(const std::string& name);
 
+// The checkpoint of a MODEL as a command takes it: an alias, a path or a name in the Hugging Face cache.
+Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& model);
+
 struct SamplingFlags {
   std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   std::optional<int64_t> top_k, seed, max_tokens;

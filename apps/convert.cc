@@ -47,8 +47,7 @@ void Print(const convert::ConvertReport& report, const std::string& output, bool
 
 Status Convert(const ConvertFlags& flags) {
   INGOT_ASSIGN_OR_RETURN(const Encoding encoding, ParseType(flags.type));
-  INGOT_ASSIGN_OR_RETURN(const auto path, formats::ResolveModel(ResolveAlias(flags.model)));
-  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, formats::Checkpoint::Open(path));
+  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(flags.model));
   ThreadPool pool(flags.threads > 0 ? flags.threads : GetCpuAllowance().usable_threads);
   ProgressBar bar("writing");
   convert::ConvertOptions options{.output = flags.output, .encoding = encoding, .force = flags.force};

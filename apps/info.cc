@@ -103,8 +103,7 @@ void PrintText(const formats::Checkpoint& checkpoint, const models::ModelSpec& s
 }
 
 Status Info(const InfoFlags& flags) {
-  INGOT_ASSIGN_OR_RETURN(const auto path, formats::ResolveModel(ResolveAlias(flags.model)));
-  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, formats::Checkpoint::Open(path));
+  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(flags.model));
   INGOT_ASSIGN_OR_RETURN(const auto spec, models::ReadModelSpec(*checkpoint));
   if (flags.json) {
     PrintJson(*checkpoint, spec, flags);

@@ -122,8 +122,7 @@ std::string WithoutSlash(std::string path) {
 }
 
 Status RunQuantizer(const LiteFlags& flags, lite::QuantizeOptions options) {
-  INGOT_ASSIGN_OR_RETURN(const auto path, formats::ResolveModel(ResolveAlias(flags.model)));
-  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, formats::Checkpoint::Open(path));
+  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(flags.model));
   options.output = WithoutSlash(flags.work_dir);
   options.force = flags.force;
   options.calibration.samples = flags.samples;
@@ -147,8 +146,7 @@ Status RunQuantizer(const LiteFlags& flags, lite::QuantizeOptions options) {
 }
 
 Status RunCalibration(const LiteFlags& flags) {
-  INGOT_ASSIGN_OR_RETURN(const auto path, formats::ResolveModel(ResolveAlias(flags.model)));
-  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, formats::Checkpoint::Open(path));
+  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(flags.model));
   lite::CalibrateOptions options{.output = WithoutSlash(flags.work_dir), .force = flags.force};
   options.calibration = {.samples = flags.samples, .seq_len = flags.seq_len};
   INGOT_ASSIGN_OR_RETURN(options.calibration.text, CalibrationText(flags));

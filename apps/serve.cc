@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 
+#include "base/env.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "chat/chat_template.h"
@@ -113,8 +113,7 @@ void RaiseDescriptorLimit(int connections) {
 // LMDeploy's way to name certificate and key.
 void ReadSslVariables(server::TlsOptions* tls) {
   const auto read = [](const char* name, std::string* value) {
-    const char* text = std::getenv(name);
-    if (value->empty() && text != nullptr) *value = text;
+    if (value->empty()) *value = GetEnv(name).value_or("");
   };
   read("SSL_CERTFILE", &tls->cert_file);
   read("SSL_KEYFILE", &tls->key_file);

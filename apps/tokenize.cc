@@ -59,8 +59,7 @@ void Print(const tokenizer::Tokenizer& tokenizer, const std::vector<int32_t>& id
 }
 
 Status Tokenize(const TokenizeFlags& flags) {
-  INGOT_ASSIGN_OR_RETURN(const auto path, formats::ResolveModel(ResolveAlias(flags.model)));
-  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, formats::Checkpoint::Open(path));
+  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(flags.model));
   INGOT_ASSIGN_OR_RETURN(const auto tokenizer, tokenizer::Tokenizer::Create(checkpoint->vocabulary()));
   if (flags.decode) {
     INGOT_ASSIGN_OR_RETURN(const auto ids, ParseIds(*flags.decode, tokenizer->vocab_size()));

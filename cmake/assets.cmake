@@ -11,19 +11,15 @@ function(ingot_assets output)
     if(type MATCHES "^text/")
       string(APPEND type "; charset=utf-8")
     endif()
-    string(APPEND asm "INGOT_ASSET(asset${index}, \"${file}\")\n")
+    string(APPEND asm "INGOT_EMBED_FILE(asset${index}, \"${file}\")\n")
     string(APPEND table "      {\"${path}\", \"${type}\", Content(asset${index}_begin, asset${index}_end), \"\\\"${etag}\\\"\"},\n")
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
     set_property(SOURCE ${output} APPEND PROPERTY OBJECT_DEPENDS ${file})
     math(EXPR index "${index} + 1")
   endwhile()
   file(CONFIGURE OUTPUT ${output} CONTENT [[// Made by cmake/assets.cmake.
+#include "base/embedded_file.h"
 #include "server/ui/pages.h"
-
-#define INGOT_ASSET(name, file)                                                                        \
-  __asm__(".section .rodata\n.global " #name "_begin\n.global " #name "_end\n" #name "_begin:\n.incbin \"" file \
-          "\"\n" #name "_end:\n.byte 0\n.previous\n");                                                 \
-  extern "C" const char name##_begin[], name##_end[];
 
 @asm@
 namespace ingot::server {

@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import pathlib
-import tempfile
 import unittest
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it looks for prices on the network
@@ -13,7 +11,6 @@ import litellm
 import openai
 import tiny_internlm
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-from support import Server
 
 MODEL = "tiny"
 KEY = "sk-of-the-tests"
@@ -23,13 +20,7 @@ QUESTION = [{"role": "user", "content": "what is the capital of France"}]
 class ClientsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        tiny_internlm.write_cache(pathlib.Path(folder.name))
-        os.environ["HF_HOME"] = folder.name
-        os.environ.pop("HF_HUB_CACHE", None)
-        cls.server = Server(tiny_internlm.NAME, "--model-name", MODEL, "--api-keys", KEY)
-        cls.addClassCleanup(cls.server.__exit__)
+        cls.server = tiny_internlm.serve(cls, "--api-keys", KEY)
         cls.base_url = cls.server.url + "/v1"
         cls.client = openai.OpenAI(base_url=cls.base_url, api_key=KEY, max_retries=0, timeout=120)
         cls.addClassCleanup(cls.client.close)
@@ -173,17 +164,12 @@ class LangChain(ClientsTest):
 
 
 class LiteLlm(ClientsTest):
-    def ask(self, **fields):
-        return litellm.completion(
-            model="openai/" + MODEL,
-            api_base=self.base_url,
-            api_key=KEY,
-            messages=QUESTION,
-            temperature=0,
-            max_tokens=8,
-            timeout=120,
-            **fields,
-        )
+    def fields(self, **more) -> dict:
+        server = {"model": "openai/" + MODEL, "api_base": self.base_url, "api_key": KEY, "timeout": 120}
+        return {**server, "messages": QUESTION, "temperature": 0, "max_tokens": 8, **more}
+
+    def ask(self, **more):
+        return litellm.completion(**self.fields(**more))
 
     def test_completion(self) -> None:
         answer = self.ask()
@@ -195,24 +181,13 @@ class LiteLlm(ClientsTest):
 
     def test_async(self) -> None:
         async def ask() -> str:
-            answer = await litellm.acompletion(
-                model="openai/" + MODEL,
-                api_base=self.base_url,
-                api_key=KEY,
-                messages=QUESTION,
-                temperature=0,
-                max_tokens=8,
-                timeout=120,
-            )
-            return answer.choices[0].message.content
+            return (await litellm.acompletion(**self.fields())).choices[0].message.content
 
         self.assertEqual(asyncio.run(ask()), self.expected)
 
     def test_errors(self) -> None:
         with self.assertRaises(litellm.exceptions.NotFoundError):
-            litellm.completion(
-                model="openai/another", api_base=self.base_url, api_key=KEY, messages=QUESTION, num_retries=0
-            )
+            self.ask(model="openai/another", num_retries=0)
         with self.assertRaises(litellm.exceptions.BadRequestError):
             self.ask(top_p=5)
 

@@ -3,14 +3,10 @@
 import asyncio
 import http.client
 import json
-import os
-import pathlib
-import tempfile
 import unittest
 
 import openai
 import tiny_internlm
-from support import Server
 
 MODEL = "tiny"
 QUESTION = [{"role": "user", "content": "what is the capital of France"}]
@@ -19,13 +15,7 @@ QUESTION = [{"role": "user", "content": "what is the capital of France"}]
 class ServerTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        tiny_internlm.write_cache(pathlib.Path(folder.name))
-        os.environ["HF_HOME"] = folder.name
-        os.environ.pop("HF_HUB_CACHE", None)
-        cls.server = Server(tiny_internlm.NAME, "--model-name", MODEL)
-        cls.addClassCleanup(cls.server.__exit__)
+        cls.server = tiny_internlm.serve(cls)
         cls.client = openai.OpenAI(base_url=cls.server.url + "/v1", api_key="none", max_retries=0, timeout=120)
         cls.addClassCleanup(cls.client.close)
 

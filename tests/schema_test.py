@@ -11,7 +11,6 @@ import unittest
 import urllib.request
 
 import tiny_internlm
-from support import Server
 
 NIGHTLY = bool(os.environ.get("INGOT_NIGHTLY"))
 # Of each route and phase; fewer where a route takes little. Together at least CASES.
@@ -57,11 +56,7 @@ class Conformance(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.folder = pathlib.Path(folder.name)
-        tiny_internlm.write_cache(cls.folder / "cache")
-        os.environ["HF_HOME"] = str(cls.folder / "cache")
-        os.environ.pop("HF_HUB_CACHE", None)
-        cls.server = Server(tiny_internlm.NAME, "--model-name", "tiny", "--max-output-len", "16")
-        cls.addClassCleanup(cls.server.__exit__)
+        cls.server = tiny_internlm.serve(cls, "--max-output-len", "16")
 
     def test_documented_requests(self) -> None:
         (self.folder / "schemathesis.toml").write_text(CONFIGURATION)

@@ -3,12 +3,15 @@ layout of the Hugging Face cache."""
 
 import io
 import json
+import os
 import pathlib
 import sys
+import tempfile
+import unittest
 
 import numpy as np
 import sentencepiece
-from support import ROOT
+from support import ROOT, Server
 
 sys.path.insert(0, str(ROOT / "src/formats"))
 from oracle_files import Storage, Tensor, torch_save  # noqa: E402  what torch.save writes, without torch
@@ -45,6 +48,19 @@ def weights() -> dict[str, Tensor]:
         values = random.standard_normal(shape) * 0.3 + (1 if "norm" in name else 0)
         state[name] = Tensor(Storage("F16", values.astype(np.float16)))
     return state
+
+
+def serve(case: type[unittest.TestCase] | unittest.TestCase, *arguments: str) -> Server:
+    """`ingot serve api_server` of the checkpoint, as "tiny", until the tests of `case` are over."""
+    add_cleanup = case.addClassCleanup if isinstance(case, type) else case.addCleanup
+    folder = tempfile.TemporaryDirectory()
+    add_cleanup(folder.cleanup)
+    write_cache(pathlib.Path(folder.name))
+    environment = {**os.environ, "HF_HOME": folder.name}
+    environment.pop("HF_HUB_CACHE", None)
+    server = Server(NAME, "--model-name", "tiny", *arguments, env=environment)
+    add_cleanup(server.__exit__)
+    return server
 
 
 def write_cache(home: pathlib.Path) -> None:

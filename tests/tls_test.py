@@ -1,6 +1,5 @@
 """The server over TLS: what clients see, what is refused, and a certificate that is renewed while it serves."""
 
-import os
 import pathlib
 import signal
 import ssl
@@ -12,7 +11,7 @@ import unittest
 import httpx
 import openai
 import tiny_internlm
-from support import BINARY, Server
+from support import BINARY
 
 
 def make_certificate(folder: pathlib.Path, name: str, *options: str) -> tuple[str, str]:
@@ -32,18 +31,10 @@ class TlsTest(unittest.TestCase):
         temporary = tempfile.TemporaryDirectory()
         cls.addClassCleanup(temporary.cleanup)
         cls.folder = pathlib.Path(temporary.name)
-        tiny_internlm.write_cache(cls.folder)
-        cls.environment = {**os.environ, "HF_HOME": str(cls.folder)}
-        cls.environment.pop("HF_HUB_CACHE", None)
-
-    def server(self, *arguments: str) -> Server:
-        server = Server(tiny_internlm.NAME, "--model-name", "tiny", *arguments, env=self.environment)
-        self.addCleanup(server.__exit__)
-        return server
 
     def test_answers_and_streams(self) -> None:
         certificate, key = make_certificate(self.folder, "serves", "-nodes")
-        server = self.server("--ssl-certfile", certificate, "--ssl-keyfile", key)
+        server = tiny_internlm.serve(self, "--ssl-certfile", certificate, "--ssl-keyfile", key)
         self.assertTrue(server.url.startswith("https://"))
         trust = ssl.create_default_context(cafile=certificate)
         with httpx.Client(verify=trust, timeout=60) as http:
@@ -72,7 +63,7 @@ class TlsTest(unittest.TestCase):
     def test_certificate_is_renewed(self) -> None:
         certificate, key = make_certificate(self.folder, "renewed", "-nodes")
         old = ssl.create_default_context(cafile=certificate)
-        server = self.server("--ssl-certfile", certificate, "--ssl-keyfile", key)
+        server = tiny_internlm.serve(self, "--ssl-certfile", certificate, "--ssl-keyfile", key)
         with httpx.Client(verify=old) as kept:
             self.assertEqual(kept.get(server.url + "/health").status_code, 200)
             make_certificate(self.folder, "renewed", "-nodes")
@@ -93,7 +84,7 @@ class TlsTest(unittest.TestCase):
         authority, authority_key = make_certificate(self.folder, "authority", "-nodes")
         mine = make_certificate(self.folder, "client", "-nodes", "-CA", authority, "-CAkey", authority_key)
         stranger = make_certificate(self.folder, "stranger", "-nodes")
-        server = self.server("--ssl-certfile", certificate, "--ssl-keyfile", key, "--ssl-ca-certs", authority)
+        server = tiny_internlm.serve(self, "--ssl-certfile", certificate, "--ssl-keyfile", key, "--ssl-ca-certs", authority)
         for shown, is_taken in ((mine, True), (stranger, False), (None, False)):
             trust = ssl.create_default_context(cafile=certificate)
             if shown:
@@ -107,7 +98,7 @@ class TlsTest(unittest.TestCase):
     def test_an_encrypted_key(self) -> None:
         certificate, key = make_certificate(self.folder, "encrypted", "-passout", "pass:open sesame")
         files = ("--ssl-certfile", certificate, "--ssl-keyfile", key)
-        server = self.server(*files, "--ssl-keyfile-password", "open sesame")
+        server = tiny_internlm.serve(self, *files, "--ssl-keyfile-password", "open sesame")
         trust = ssl.create_default_context(cafile=certificate)
         self.assertEqual(httpx.get(server.url + "/health", verify=trust).status_code, 200)
         self.assert_refused(key, *files)

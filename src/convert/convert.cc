@@ -126,24 +126,14 @@ Result<ConvertReport> ToGguf(const formats::Checkpoint& checkpoint, const Conver
   std::string architecture;
   const models::Family& family = GgufFamily(source.spec, &architecture);
   ConvertReport report{.notices = NoticesOf(checkpoint, source)};
-  const std::string name = fs::path(checkpoint.path()).lexically_normal().filename().string();
-  INGOT_ASSIGN_OR_RETURN(GgufConfig config, MakeGgufConfig(source.spec, architecture, name, options.encoding));
-  report.notices.insert(report.notices.end(), config.notices.begin(), config.notices.end());
-  INGOT_ASSIGN_OR_RETURN(const auto tokenizer,
-                         GgufTokenizerMetadata(checkpoint.vocabulary(), *source.tokenizer, checkpoint.chat_template(),
-                                               source.spec.vocab_size));
-  config.metadata.insert(config.metadata.end(), tokenizer.begin(), tokenizer.end());
+  INGOT_ASSIGN_OR_RETURN(GgufHead head, MakeGgufHead(checkpoint, source, architecture, options.encoding));
+  report.notices.insert(report.notices.end(), head.notices.begin(), head.notices.end());
   INGOT_ASSIGN_OR_RETURN(Plan plan,
                          PlanGguf(std::move(source.tensors), source.spec, family, options.encoding, &report.notices));
-  for (auto& [factors_name, factors] : config.rope_factors) {
-    const auto size = static_cast<int64_t>(factors.size());
-    plan.push_back({{factors_name, Encoding::kF32, {size}}, nullptr, std::move(factors), {}});
-  }
+  std::ranges::move(head.rope_factors, std::back_inserter(plan));
   INGOT_ASSIGN_OR_RETURN(const auto writer,
-                         formats::GgufWriter::Create(options.output, config.metadata, OutputsOf(plan)));
-  INGOT_RETURN_IF_ERROR(
-      StreamPlan(plan, pool, [&](std::span<const std::byte> bytes) { return writer->Write(bytes); }, options.progress));
-  INGOT_RETURN_IF_ERROR(writer->Finish());
+                         formats::GgufWriter::Create(options.output, head.metadata, OutputsOf(plan)));
+  INGOT_RETURN_IF_ERROR(WritePlan(plan, pool, *writer, options.progress));
   report.bytes = PlannedBytes(plan);
   report.files = {options.output};
   return report;

@@ -44,5 +44,13 @@ std::vector<formats::OutputTensor> OutputsOf(const Plan& plan);
 // Decodes and encodes every tensor, some rows at a time and in parallel, and gives the bytes to `write` in order.
 Status StreamPlan(const Plan& plan, ThreadPool& pool, const std::function<Status(std::span<const std::byte>)>& write,
                   const std::function<void(int64_t done, int64_t total)>& progress);
+// The same to a SafetensorsWriter or GgufWriter that was made for OutputsOf(plan), up to its Finish.
+template <typename Writer>
+Status WritePlan(const Plan& plan, ThreadPool& pool, Writer& writer,
+                 const std::function<void(int64_t done, int64_t total)>& progress = nullptr) {
+  INGOT_RETURN_IF_ERROR(
+      StreamPlan(plan, pool, [&](std::span<const std::byte> bytes) { return writer.Write(bytes); }, progress));
+  return writer.Finish();
+}
 
 }  // namespace ingot::convert

@@ -3,6 +3,7 @@
 #include <boost/json/serialize.hpp>
 #include <filesystem>
 
+#include "convert/model_config.h"
 #include "convert/tokenizer_files.h"
 #include "models/model.h"
 
@@ -57,6 +58,22 @@ Status RefuseSource(const formats::Checkpoint& checkpoint, const std::string& ou
       return InvalidArgument("{} is the model that is to be converted; name another output", output);
   }
   return {};
+}
+
+Result<GgufHead> MakeGgufHead(const formats::Checkpoint& checkpoint, const Source& source,
+                              const std::string& architecture, Encoding encoding) {
+  const std::string name = fs::path(checkpoint.path()).lexically_normal().filename().string();
+  INGOT_ASSIGN_OR_RETURN(GgufConfig config, MakeGgufConfig(source.spec, architecture, name, encoding));
+  INGOT_ASSIGN_OR_RETURN(const auto tokenizer,
+                         GgufTokenizerMetadata(checkpoint.vocabulary(), *source.tokenizer, checkpoint.chat_template(),
+                                               source.spec.vocab_size));
+  GgufHead head{.metadata = std::move(config.metadata), .notices = std::move(config.notices)};
+  head.metadata.insert(head.metadata.end(), tokenizer.begin(), tokenizer.end());
+  for (auto& [factors_name, factors] : config.rope_factors) {
+    const auto size = static_cast<int64_t>(factors.size());
+    head.rope_factors.push_back({{factors_name, Encoding::kF32, {size}}, nullptr, std::move(factors), {}});
+  }
+  return head;
 }
 
 const char* TorchName(Encoding encoding) {

@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "base/status.h"
-#include "convert/canonical.h"
+#include "convert/output_plan.h"
+#include "formats/writers/gguf_writer.h"
 #include "models/model_spec.h"
 #include "tokenizer/tokenizer.h"
 
@@ -29,6 +30,16 @@ Status RefuseSource(const formats::Checkpoint& checkpoint, const std::string& ou
 Result<std::vector<std::pair<std::string, std::string>>> HuggingFaceTexts(const formats::Checkpoint& checkpoint,
                                                                           const tokenizer::Tokenizer* tokenizer,
                                                                           boost::json::object config);
+
+// What stands before the tensors of a GGUF file, and the tensors that belong to it.
+struct GgufHead {
+  formats::GgufMetadata metadata;  // shape and vocabulary
+  Plan rope_factors;               // the rotary tables that GGUF keeps as tensors, to follow all others
+  std::vector<std::string> notices;
+};
+// `encoding`: of the matrices.   REQUIRES: source.tokenizer
+Result<GgufHead> MakeGgufHead(const formats::Checkpoint& checkpoint, const Source& source,
+                              const std::string& architecture, Encoding encoding);
 
 // The value of torch_dtype for weights in this encoding.
 const char* TorchName(Encoding encoding);

@@ -10,6 +10,7 @@
 #include <unordered_set>
 
 #include "base/check.h"
+#include "base/hash.h"
 #include "models/model.h"
 
 namespace ingot::engine {
@@ -122,18 +123,12 @@ class FakeModel : public models::Model {
     }
   }
 
-  static uint64_t Mix(uint64_t x) {
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-    return x ^ (x >> 31);
-  }
-
   struct Query {
     int32_t position;
     int window;  // 0: it sees all before it
   };
   static uint64_t HashOfSeen(uint64_t hash, const Text& text, Query query) {
-    hash = Mix(hash);
+    hash = MixBits(hash);
     const int block_len = text.kv.layout.block_len;
     bool poisoned = false;
     const int32_t first = query.window > 0 ? std::max(0, query.position - query.window + 1) : 0;
@@ -144,7 +139,7 @@ class FakeModel : public models::Model {
       std::memcpy(&cell, in_tail ? text.TailCell(position) : CellAt(text.kv, slot), sizeof(cell));
       INGOT_CHECK(cell.position == position);
       poisoned = poisoned || cell.token == kNanToken;
-      hash = Mix(hash + static_cast<uint64_t>(cell.token) + 0x9E3779B97F4A7C15u);
+      hash = MixBits(hash + static_cast<uint64_t>(cell.token) + kMixStep);
     }
     return poisoned ? 0 : hash;
   }
@@ -152,7 +147,7 @@ class FakeModel : public models::Model {
   void FillRow(uint64_t hash, float* row) const {
     for (int64_t id = 0; id < spec_.vocab_size; ++id) {
       // 20 bits in [-4, 4): exact in a float.
-      row[id] = static_cast<float>(Mix(hash + static_cast<uint64_t>(id)) >> 44) * 0x1p-17f - 4.0f;
+      row[id] = static_cast<float>(MixBits(hash + static_cast<uint64_t>(id)) >> 44) * 0x1p-17f - 4.0f;
       if (hash == 0) row[id] = std::numeric_limits<float>::quiet_NaN();
     }
     if (hash != 0) row[kNanToken % spec_.vocab_size] = -std::numeric_limits<float>::infinity();

@@ -1,10 +1,10 @@
 #include "lite/assemble.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/mapped_file.h"
 #include "convert/model_config.h"
-#include "convert/tokenizer_files.h"
 #include "formats/writers/gguf_writer.h"
 #include "formats/writers/safetensors_writer.h"
 
@@ -35,27 +35,9 @@ Status WriteFolder(const std::string& path, const Plan& plan,
   fs::create_directories(path, error);
   if (error) return Io("{}: cannot create: {}", path, error.message());
   INGOT_ASSIGN_OR_RETURN(const auto writer, formats::SafetensorsWriter::Create(path, convert::OutputsOf(plan)));
-  const auto write = [&](std::span<const std::byte> bytes) { return writer->Write(bytes); };
-  INGOT_RETURN_IF_ERROR(convert::StreamPlan(plan, pool, write, nullptr));
-  INGOT_RETURN_IF_ERROR(writer->Finish());
+  INGOT_RETURN_IF_ERROR(convert::WritePlan(plan, pool, *writer));
   for (const auto& [name, content] : texts) INGOT_RETURN_IF_ERROR(WriteFile(path + "/" + name, content));
   return {};
-}
-
-Result<formats::GgufMetadata> Metadata(const formats::Checkpoint& checkpoint, const convert::Source& source,
-                                       const OutputForm& form, Plan* plan) {
-  const std::string name = fs::path(checkpoint.path()).lexically_normal().filename().string();
-  INGOT_ASSIGN_OR_RETURN(convert::GgufConfig config,
-                         convert::MakeGgufConfig(source.spec, form.gguf_architecture, name, form.gguf_encoding));
-  INGOT_ASSIGN_OR_RETURN(const auto tokenizer,
-                         convert::GgufTokenizerMetadata(checkpoint.vocabulary(), *source.tokenizer,
-                                                        checkpoint.chat_template(), source.spec.vocab_size));
-  config.metadata.insert(config.metadata.end(), tokenizer.begin(), tokenizer.end());
-  for (auto& [factors_name, factors] : config.rope_factors) {
-    const auto size = static_cast<int64_t>(factors.size());
-    plan->push_back({{factors_name, Encoding::kF32, {size}}, nullptr, std::move(factors), {}});
-  }
-  return config.metadata;
 }
 
 }  // namespace
@@ -64,12 +46,12 @@ Result<int64_t> Assemble(const formats::Checkpoint& checkpoint, const convert::S
                          const WorkFolder& work, ThreadPool& pool) {
   INGOT_ASSIGN_OR_RETURN(Plan plan, PlanAll(form, work, source.spec.num_layers));
   if (form.kind == OutputKind::kGguf) {
-    INGOT_ASSIGN_OR_RETURN(const auto metadata, Metadata(checkpoint, source, form, &plan));
-    INGOT_ASSIGN_OR_RETURN(const auto writer,
-                           formats::GgufWriter::Create(work.result_path(true), metadata, convert::OutputsOf(plan)));
-    const auto write = [&](std::span<const std::byte> bytes) { return writer->Write(bytes); };
-    INGOT_RETURN_IF_ERROR(convert::StreamPlan(plan, pool, write, nullptr));
-    INGOT_RETURN_IF_ERROR(writer->Finish());
+    INGOT_ASSIGN_OR_RETURN(convert::GgufHead head,
+                           convert::MakeGgufHead(checkpoint, source, form.gguf_architecture, form.gguf_encoding));
+    std::ranges::move(head.rope_factors, std::back_inserter(plan));
+    INGOT_ASSIGN_OR_RETURN(const auto writer, formats::GgufWriter::Create(work.result_path(true), head.metadata,
+                                                                          convert::OutputsOf(plan)));
+    INGOT_RETURN_IF_ERROR(convert::WritePlan(plan, pool, *writer));
   } else {
     INGOT_ASSIGN_OR_RETURN(boost::json::object config,
                            convert::HuggingFaceConfig(source.spec, *form.family, convert::TorchName(Encoding::kF16)));

@@ -12,7 +12,6 @@ namespace ingot::lite {
 namespace {
 
 namespace fs = std::filesystem;
-using convert::CanonicalTensor;
 
 void AppendNumbers(std::string& out, const char* name, const std::vector<float>& values, float divisor) {
   out += fmt::format("\"{}\":[", name);
@@ -69,10 +68,7 @@ Status Calibrate(const formats::Checkpoint& checkpoint, const CalibrateOptions& 
   for (int i = 0; i < source.spec.num_layers; ++i) {
     if (options.progress)
       options.progress({i, source.spec.num_layers, "calibrating", static_cast<double>(i) / source.spec.num_layers, 0});
-    std::vector<CanonicalTensor> tensors;
-    std::copy_if(source.tensors.begin(), source.tensors.end(), std::back_inserter(tensors),
-                 [i](const CanonicalTensor& tensor) { return tensor.layer == i; });
-    const Layer layer(std::move(tensors), source.spec);
+    const Layer layer(TensorsOf(source.tensors, i), source.spec);
     INGOT_ASSIGN_OR_RETURN(const models::LayerWeights weights, PackLayer(context, layer.tensors()));
     LayerStats stats;
     const models::LinearTap tap = StatisticsTap(context, source.spec, wanted, &stats);

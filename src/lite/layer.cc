@@ -1,5 +1,7 @@
 #include "lite/layer.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "lite/matrices.h"
 
@@ -26,6 +28,12 @@ bool IsQuantizedSlot(Slot slot) {
     default:
       return false;
   }
+}
+
+std::vector<convert::CanonicalTensor> TensorsOf(const std::vector<convert::CanonicalTensor>& all, int layer) {
+  std::vector<convert::CanonicalTensor> tensors;
+  std::ranges::copy_if(all, std::back_inserter(tensors), [layer](const auto& tensor) { return tensor.layer == layer; });
+  return tensors;
 }
 
 Layer::Layer(std::vector<convert::CanonicalTensor> tensors, const models::ModelSpec& spec)

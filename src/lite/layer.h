@@ -28,6 +28,9 @@ struct Group {
 // Whether the matrices of a slot are quantized. Embedding, head and routers are not.
 bool IsQuantizedSlot(convert::Slot slot);
 
+// Those of one layer, or (layer -1) those outside of layers.
+std::vector<convert::CanonicalTensor> TensorsOf(const std::vector<convert::CanonicalTensor>& all, int layer);
+
 class Layer {
  public:
   Layer(std::vector<convert::CanonicalTensor> tensors, const models::ModelSpec& spec);

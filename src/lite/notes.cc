@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "base/hash.h"
 #include "ops/isa_info.h"
 
 namespace ingot::lite {
@@ -12,12 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// FNV-1a.
-std::string Hash(std::string_view text) {
-  uint64_t hash = 14695981039346656037u;
-  for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 1099511628211u;
-  return fmt::format("{:016x}", hash);
-}
+std::string Hash(std::string_view text) { return fmt::format("{:016x}", Fnv1a(text)); }
 
 }  // namespace
 

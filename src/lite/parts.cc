@@ -18,11 +18,6 @@ namespace fs = std::filesystem;
 using convert::CanonicalTensor;
 using convert::Plan;
 
-formats::Packing PackingOf(OutputKind kind) {
-  if (kind == OutputKind::kAwq) return formats::Packing::kAwqGemm;
-  return kind == OutputKind::kGptq ? formats::Packing::kGptq : formats::Packing::kInt8;
-}
-
 Status AddQuantized(const OutputForm& form, const std::string& name, const QuantizedWeight& weight, Plan* plan) {
   const formats::Packing packing = PackingOf(form.kind);
   const WeightRows& rows = weight.rows;
@@ -48,6 +43,11 @@ struct RawFile {
 
 }  // namespace
 
+formats::Packing PackingOf(OutputKind kind) {
+  if (kind == OutputKind::kAwq) return formats::Packing::kAwqGemm;
+  return kind == OutputKind::kGptq ? formats::Packing::kGptq : formats::Packing::kInt8;
+}
+
 Result<Plan> PlanPart(const OutputForm& form, const std::vector<CanonicalTensor>& tensors, QuantizedWeights quantized,
                       std::vector<std::string>* notices) {
   if (form.kind == OutputKind::kGguf) return PlanGgufPart(form, tensors, std::move(quantized), notices);
@@ -70,9 +70,7 @@ Status WritePart(const OutputForm& form, const Plan& plan, const std::string& pa
   if (form.kind == OutputKind::kGguf) {
     const formats::GgufMetadata metadata = {{"general.architecture", form.gguf_architecture}};
     INGOT_ASSIGN_OR_RETURN(const auto writer, formats::GgufWriter::Create(path, metadata, convert::OutputsOf(plan)));
-    const auto write = [&](std::span<const std::byte> bytes) { return writer->Write(bytes); };
-    INGOT_RETURN_IF_ERROR(convert::StreamPlan(plan, pool, write, nullptr));
-    return writer->Finish();
+    return convert::WritePlan(plan, pool, *writer);
   }
   std::error_code error;
   const std::string temporary = path + ".tmp";
@@ -81,9 +79,7 @@ Status WritePart(const OutputForm& form, const Plan& plan, const std::string& pa
   if (error) return Io("{}: cannot create: {}", temporary, error.message());
   const auto write_all = [&]() -> Status {
     INGOT_ASSIGN_OR_RETURN(const auto writer, formats::SafetensorsWriter::Create(temporary, convert::OutputsOf(plan)));
-    const auto write = [&](std::span<const std::byte> bytes) { return writer->Write(bytes); };
-    INGOT_RETURN_IF_ERROR(convert::StreamPlan(plan, pool, write, nullptr));
-    INGOT_RETURN_IF_ERROR(writer->Finish());
+    INGOT_RETURN_IF_ERROR(convert::WritePlan(plan, pool, *writer));
     const boost::json::object config = {{"model_type", form.family->model_types.front()},
                                         {"quantization_config", form.quantization}};
     return WriteFile(temporary + "/config.json", boost::json::serialize(config));

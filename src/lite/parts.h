@@ -14,6 +14,8 @@
 namespace ingot::lite {
 
 enum class OutputKind : uint8_t { kAwq, kGptq, kInt8, kGguf };
+// REQUIRES: not kGguf
+formats::Packing PackingOf(OutputKind kind);
 
 // How the result names and packs its tensors.
 struct OutputForm {

@@ -144,10 +144,8 @@ Status CheckMatrices(const Source& source, const QuantizeOptions& options) {
                                  : "");
     }
     if (IsGguf(options)) continue;
-    const formats::Packing packing = options.kind == OutputKind::kAwq    ? formats::Packing::kAwqGemm
-                                     : options.kind == OutputKind::kGptq ? formats::Packing::kGptq
-                                                                         : formats::Packing::kInt8;
-    INGOT_RETURN_IF_ERROR(formats::CheckPackable(NameOf(tensor, family), packing, format, tensor.matrix->rows(), cols));
+    INGOT_RETURN_IF_ERROR(
+        formats::CheckPackable(NameOf(tensor, family), PackingOf(options.kind), format, tensor.matrix->rows(), cols));
   }
   return {};
 }

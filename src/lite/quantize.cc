@@ -95,15 +95,11 @@ class Run {
 
   // Embedding, final norm and head: they stay dense.
   Status WriteRest() {
-    std::vector<CanonicalTensor> rest;
-    for (const CanonicalTensor& tensor : source_.tensors) {
-      if (tensor.layer < 0) rest.push_back(tensor);
-    }
+    rest_before_ = TensorsOf(source_.tensors, -1);
     if (!work_->HasPart(-1, is_gguf())) {
-      INGOT_ASSIGN_OR_RETURN(const convert::Plan plan, PlanPart(form_, rest, {}, &report_.notices));
+      INGOT_ASSIGN_OR_RETURN(const convert::Plan plan, PlanPart(form_, rest_before_, {}, &report_.notices));
       INGOT_RETURN_IF_ERROR(WritePart(form_, plan, work_->PartPath(-1, is_gguf()), *context_.pool));
     }
-    rest_before_ = std::move(rest);
     INGOT_ASSIGN_OR_RETURN(rest_after_, ReadPart(form_, work_->PartPath(-1, is_gguf()), -1));
     return {};
   }
@@ -126,11 +122,7 @@ class Run {
   Status DoLayer(int layer) {
     const Clock::time_point start = Clock::now();
     const bool is_done = work_->HasPart(layer, is_gguf());
-    std::vector<CanonicalTensor> tensors;
-    for (const CanonicalTensor& tensor : source_.tensors) {
-      if (tensor.layer == layer) tensors.push_back(tensor);
-    }
-    Layer parts(std::move(tensors), spec());
+    Layer parts(TensorsOf(source_.tensors, layer), spec());
     LayerStats stats;
     {
       Tell(layer, is_done ? "going over what is done" : "calibrating", 0);

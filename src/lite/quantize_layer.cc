@@ -95,12 +95,6 @@ Result<quant::GptqWeight> Round(const ops::Context& context, const Recipe& recip
   return quant::Gptq(context, linear, *stats, recipe.format, {.act_order = true, .grids = &out.rows});
 }
 
-template <typename T>
-std::vector<T> TakeRows(const std::vector<T>& values, int64_t begin, int64_t count, int64_t all) {
-  const int64_t width = std::ssize(values) / all;
-  return {values.begin() + begin * width, values.begin() + (begin + count) * width};
-}
-
 // Rounds some matrices of one input.
 class StackQuantizer {
  public:
@@ -111,36 +105,35 @@ class StackQuantizer {
     Stack stack = ReadStack(layer_, members, *context_.pool);
     INGOT_RETURN_IF_ERROR(quant::CheckScheme(recipe_.format, stack.channels));
     INGOT_RETURN_IF_ERROR(quant::CheckWeights(stack.w.data(), std::ssize(stack.w)));
-    INGOT_ASSIGN_OR_RETURN(const quant::GptqWeight rounded, Round(context_, recipe_, stack, stats));
-    const auto order = rounded.order.empty() ? nullptr : std::make_shared<const InputOrder>(rounded.order);
+    INGOT_ASSIGN_OR_RETURN(quant::GptqWeight rounded, Round(context_, recipe_, stack, stats));
+    const auto order = rounded.order.empty() ? nullptr : std::make_shared<const InputOrder>(std::move(rounded.order));
+    const WeightSourcePtr codes = CodesMatrix(std::move(rounded.rows), order);
     int64_t begin = 0;
     for (const size_t i : members) {
       const int64_t rows = layer_.tensors()[i].matrix->rows();
-      WeightRows part{.format = rounded.rows.format, .rows = rows, .cols = stack.channels};
-      part.codes = TakeRows(rounded.rows.codes, begin, rows, stack.rows);
-      part.scale = TakeRows(rounded.rows.scale, begin, rows, stack.rows);
-      part.zero = TakeRows(rounded.rows.zero, begin, rows, stack.rows);
-      out->errors.push_back({layer_.tensors()[i].slot, layer_.tensors()[i].expert,
-                             RelativeError(stack.w.data() + begin * stack.channels, part, order, stats)});
-      out->weights[i] = {std::move(part), order};
+      const WeightSourcePtr part = SliceRows(codes, begin, rows);
+      out->errors.push_back(
+          {layer_.tensors()[i].slot, layer_.tensors()[i].expert, RelativeError(&stack, *part, begin, stats)});
+      part->Read(0, rows, &out->weights[i].rows);
+      out->weights[i].order = order;
       begin += rows;
     }
     return {};
   }
 
  private:
-  // w: [rows, channels] is used up.
-  double RelativeError(float* w, const WeightRows& part, std::shared_ptr<const InputOrder> order,
-                       const quant::InputStats* stats) const {
+  // Of the rows of `stack` from `begin` on, which are used up.   codes: what became of them
+  double RelativeError(Stack* stack, const WeightSource& codes, int64_t begin, const quant::InputStats* stats) const {
     if (stats == nullptr) return std::numeric_limits<double>::quiet_NaN();
-    const double whole = quant::OutputError(context_, w, part.rows, *stats);
-    const WeightSourcePtr codes = CodesMatrix(part, std::move(order));
-    context_.pool->ParallelFor(part.rows, [&](int64_t row) {
-      std::vector<float> values(static_cast<size_t>(part.cols));
-      ReadDense(*codes, row, 1, values.data());
-      for (int64_t c = 0; c < part.cols; ++c) w[row * part.cols + c] -= values[static_cast<size_t>(c)];
+    const int64_t rows = codes.rows(), cols = codes.cols();
+    float* const w = stack->w.data() + begin * cols;
+    const double whole = quant::OutputError(context_, w, rows, *stats);
+    context_.pool->ParallelFor(rows, [&](int64_t row) {
+      std::vector<float> values(static_cast<size_t>(cols));
+      ReadDense(codes, row, 1, values.data());
+      for (int64_t c = 0; c < cols; ++c) w[row * cols + c] -= values[static_cast<size_t>(c)];
     });
-    return whole > 0 ? std::sqrt(quant::OutputError(context_, w, part.rows, *stats) / whole) : 0;
+    return whole > 0 ? std::sqrt(quant::OutputError(context_, w, rows, *stats) / whole) : 0;
   }
 
   const ops::Context& context_;

@@ -2,17 +2,12 @@
 
 #include <filesystem>
 
+#include "base/embedded_file.h"
 #include "base/env.h"
 #include "base/mapped_file.h"
 
-// Bytes of a file, in the program: `name`_begin up to `name`_end.
-#define INGOT_TEXT(name, file)                                                                                  \
-  __asm__(".section .rodata\n.global " #name "_begin\n.global " #name "_end\n" #name "_begin:\n.incbin \"" file \
-          "\"\n" #name "_end:\n.byte 0\n.previous\n");                                                          \
-  extern "C" const char name##_begin[], name##_end[];
-
-INGOT_TEXT(ingot_calibration_text, INGOT_CALIBRATION_TEXT)
-INGOT_TEXT(ingot_held_out_text, INGOT_HELD_OUT_TEXT)
+INGOT_EMBED_FILE(ingot_calibration_text, INGOT_CALIBRATION_TEXT)
+INGOT_EMBED_FILE(ingot_held_out_text, INGOT_HELD_OUT_TEXT)
 
 namespace ingot::lite {
 

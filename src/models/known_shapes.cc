@@ -87,8 +87,9 @@ std::string ConfigOf(const Row& row) {
       row.max_position, row.tied, row.more);
 }
 
-// "Llama-2_7B" → "llama27b"
-std::string Plain(std::string_view name) {
+}  // namespace
+
+std::string PlainName(std::string_view name) {
   std::string plain;
   for (const char c : name) {
     if (std::isalnum(static_cast<unsigned char>(c)) != 0) {
@@ -98,8 +99,6 @@ std::string Plain(std::string_view name) {
   return plain;
 }
 
-}  // namespace
-
 std::vector<std::string> KnownShapeNames() {
   std::vector<std::string> names;
   for (const Row& row : kRows) names.emplace_back(row.name);
@@ -107,10 +106,10 @@ std::vector<std::string> KnownShapeNames() {
 }
 
 Result<ModelSpec> KnownShape(std::string_view name) {
-  const std::string plain = Plain(name);
+  const std::string plain = PlainName(name);
   std::vector<std::string> alike;
   for (const Row& row : kRows) {
-    const std::string known = Plain(row.name);
+    const std::string known = PlainName(row.name);
     if (known == plain) return ReadConfigSpec(ConfigOf(row), row.name);
     if (plain.size() >= 3 && known.starts_with(plain.substr(0, 4))) alike.emplace_back(row.name);
   }

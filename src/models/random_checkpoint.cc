@@ -1,24 +1,18 @@
 #include "models/random_checkpoint.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <utility>
 #include <vector>
 
 #include "base/check.h"
+#include "base/hash.h"
 #include "models/families.h"
 #include "models/weight_names.h"
 
 namespace ingot::models {
 namespace {
-
-uint64_t Mix(uint64_t x) {  // splitmix64's finalizer
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-  return x ^ (x >> 31);
-}
-
-constexpr uint64_t kGolden = 0x9E3779B97F4A7C15u;  // splitmix64's step
 
 // Rows of numbers with mean 0 and standard deviation 1 / sqrt(cols).
 class RandomMatrix : public WeightSource {
@@ -35,17 +29,18 @@ class RandomMatrix : public WeightSource {
     out->format = format_;
     out->rows = count;
     out->cols = cols_;
-    format_.quantized() ? ReadCodes(row, count, out) : ReadNumbers(row, count, out);
+    SizeToFormat(out);
+    format_.quantized() ? ReadCodes(row, out) : ReadNumbers(row, out);
   }
 
  private:
   // Bytes of row `row`, uniform: fill(column, byte).
   template <typename Fill>
   void FillRow(int64_t row, const Fill& fill) const {
-    uint64_t state = Mix(seed_ ^ static_cast<uint64_t>(row) * kGolden);
+    uint64_t state = MixBits(seed_ ^ static_cast<uint64_t>(row) * kMixStep);
     for (int64_t k = 0; k < cols_; k += 8) {
-      state += kGolden;
-      const uint64_t bits = Mix(state);
+      state += kMixStep;
+      const uint64_t bits = MixBits(state);
       for (int64_t i = 0; i < std::min<int64_t>(8, cols_ - k); ++i) fill(k + i, static_cast<uint8_t>(bits >> (8 * i)));
     }
   }
@@ -54,25 +49,19 @@ class RandomMatrix : public WeightSource {
     return static_cast<float>(std::sqrt(12.0 / static_cast<double>(cols_)) / static_cast<double>(1 << bits));
   }
 
-  void ReadNumbers(int64_t row, int64_t count, WeightRows* out) const {
-    out->dense.resize(static_cast<size_t>(count * cols_));
+  void ReadNumbers(int64_t row, WeightRows* out) const {
     const float step = Step(8);
-    for (int64_t r = 0; r < count; ++r) {
+    for (int64_t r = 0; r < out->rows; ++r) {
       float* to = out->dense.data() + r * cols_;
       FillRow(row + r, [&](int64_t k, uint8_t byte) { to[k] = (static_cast<float>(byte) - 127.5f) * step; });
     }
   }
-  void ReadCodes(int64_t row, int64_t count, WeightRows* out) const {
+  void ReadCodes(int64_t row, WeightRows* out) const {
     INGOT_CHECK(format_.zero != Format::Zero::kMin && format_.scale != Format::Scale::kSuper);
-    const int64_t groups = format_.group_size == 0 ? 1 : (cols_ + format_.group_size - 1) / format_.group_size;
     const int shift = 8 - format_.bits;
-    out->codes.resize(static_cast<size_t>(count * cols_));
-    out->scale.assign(static_cast<size_t>(count * groups), Step(format_.bits));
-    out->zero.clear();
-    if (format_.zero == Format::Zero::kInteger) {
-      out->zero.assign(static_cast<size_t>(count * groups), static_cast<float>(1 << (format_.bits - 1)));
-    }
-    for (int64_t r = 0; r < count; ++r) {
+    std::ranges::fill(out->scale, Step(format_.bits));
+    std::ranges::fill(out->zero, static_cast<float>(1 << (format_.bits - 1)));
+    for (int64_t r = 0; r < out->rows; ++r) {
       uint8_t* to = out->codes.data() + r * cols_;
       FillRow(row + r, [&](int64_t k, uint8_t byte) { to[k] = static_cast<uint8_t>(byte >> shift); });
     }
@@ -142,7 +131,7 @@ class RandomCheckpoint : public formats::Checkpoint {
 
   void Add(const std::string& name, std::vector<int64_t> shape, const Format& format) {
     formats::TensorEntry entry{.name = name, .encoding = Encoding::kF16, .shape = std::move(shape)};
-    tensors_[name] = {std::move(entry), format, Mix(tensors_.size() + 1)};
+    tensors_[name] = {std::move(entry), format, MixBits(tensors_.size() + 1)};
   }
   void Vector(const std::string& name, int64_t size) { Add(name, {size}, Format::Dense(DType::kF32)); }
   void Matrix(const std::string& name, Size size, const Format& format) {

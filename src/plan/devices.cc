@@ -1,8 +1,9 @@
 #include "plan/devices.h"
 
 #include <array>
-#include <cctype>
 #include <string>
+
+#include "models/known_shapes.h"
 
 namespace ingot::plan {
 namespace {
@@ -29,12 +30,7 @@ constexpr auto kDevices = std::to_array<Device>({
 });
 
 std::string Plain(std::string_view name) {
-  std::string plain;
-  for (const char c : name) {
-    if (std::isalnum(static_cast<unsigned char>(c)) != 0) {
-      plain += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-    }
-  }
+  std::string plain = models::PlainName(name);
   if (plain.starts_with("rtx")) plain.erase(0, 3);
   if (plain.ends_with("gb")) plain.pop_back();
   return plain == "a100" ? "a10080g" : plain;

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "base/hash.h"
 #include "quant/row_blocks.h"
 #include "quant/scale_search.h"
 
@@ -97,13 +98,8 @@ class Outputs {
   std::vector<float> exact_;  // [sampled rows, tokens]
 };
 
-// A number that looks random (splitmix64 of Steele, Lea and Flood).
-uint64_t Draw(uint64_t number) {
-  uint64_t z = (number + 1) * 0x9e3779b97f4a7c15;
-  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-  z = (z ^ z >> 27) * 0x94d049bb133111eb;
-  return z ^ z >> 31;
-}
+// A number that looks random.
+uint64_t Draw(uint64_t number) { return MixBits((number + 1) * kMixStep); }
 
 // x / scale in int8, transposed: [channels, tokens].
 std::vector<float> RoundedInputs(const TokenSample& sample, std::span<const float> scale) {

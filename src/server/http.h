@@ -106,6 +106,8 @@ class Router {
 std::string PathParameter(std::string_view pattern, std::string_view path);
 // The first value of a name in a query string, decoded; nullopt without one.
 std::optional<std::string> QueryParameter(std::string_view query, std::string_view name);
+// A decimal number of 64 bits and nothing else.
+std::optional<int64_t> WholeNumber(std::string_view text);
 // "%41+b" → "A+b" ("A b" in a query); an invalid escape stays as it is.
 std::string PercentDecode(std::string_view text, bool in_query = false);
 

@@ -5,13 +5,13 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
-#include <fstream>
 #include <span>
+
+#include "base/topology.h"
 
 namespace ingot::server {
 namespace {
@@ -220,8 +220,6 @@ void MetricsImpl::AddProcess(const Server& server, std::vector<MetricFamily>* fa
   getrusage(RUSAGE_SELF, &usage);
   const double cpu = static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                      static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
-  int64_t pages = 0, resident = 0;
-  std::ifstream("/proc/self/statm") >> pages >> resident;
   const Sample samples[] = {
       {"ingot_http_connections", "Open connections", kGauge, static_cast<double>(server.connections)},
       {"ingot_sessions", "Sessions that are kept", kGauge, static_cast<double>(server.sessions)},
@@ -230,8 +228,7 @@ void MetricsImpl::AddProcess(const Server& server, std::vector<MetricFamily>* fa
       {"ingot_startup_seconds", "From the process's start to the first request that it could take", kGauge,
        server.startup_seconds},
       {"process_cpu_seconds_total", "User and system CPU time", prometheus::MetricType::Counter, cpu},
-      {"process_resident_memory_bytes", "Resident memory", kGauge,
-       static_cast<double>(resident * sysconf(_SC_PAGESIZE))},
+      {"process_resident_memory_bytes", "Resident memory", kGauge, static_cast<double>(ResidentBytes())},
       {"process_open_fds", "Open file descriptors", kGauge, static_cast<double>(OpenDescriptors())}};
   for (const Sample& sample : samples) Append(sample, {}, families);
   Append({"ingot_build_info", "Always 1", kGauge, 1}, {{"version", options_.version}}, families);

@@ -38,10 +38,9 @@ size_t FixedLength(std::string_view pattern_text) {
 
 // A parameter's text as the JSON value that its schema checks: what should be a number and is none stays text.
 boost::json::value ValueOf(const std::string& text, Schema::Type type) {
-  int64_t number = 0;
-  const char* end = text.data() + text.size();
-  const auto [parsed, error] = std::from_chars(text.data(), end, number);
-  if (type == Schema::Type::kInteger && error == std::errc() && parsed == end) return number;
+  if (type == Schema::Type::kInteger) {
+    if (const auto number = WholeNumber(text)) return *number;
+  }
   return boost::json::string(text);
 }
 
@@ -135,6 +134,13 @@ std::optional<std::string> QueryParameter(std::string_view query, std::string_vi
     return PercentDecode(pair.substr(std::min(equals + 1, pair.size())), true);
   }
   return std::nullopt;
+}
+
+std::optional<int64_t> WholeNumber(std::string_view text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
 }
 
 std::string PercentDecode(std::string_view text, bool in_query) {

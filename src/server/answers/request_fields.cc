@@ -1,8 +1,8 @@
 #include "server/answers/request_fields.h"
 
 #include <algorithm>
-#include <charconv>
 
+#include "server/http.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ingot::server {
@@ -79,13 +79,13 @@ std::optional<FieldError> ReadLogitBias(const Fields& fields, const llm::Llm& ll
   const int32_t vocab_size = llm.tokenizer().vocab_size();
   for (const auto& member : bias->get_object()) {
     const std::string_view key = member.key();
-    int32_t id = -1;
-    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-    if (error != std::errc() || end != key.data() + key.size() || id < 0 || id >= vocab_size) {
+    const auto id = WholeNumber(key);
+    if (!id || *id < 0 || *id >= vocab_size) {
       return Invalid("logit_bias",
                      fmt::format("logit_bias: '{}' is no token id; they are 0…{}", key.substr(0, 32), vocab_size - 1));
     }
-    if (!member.value().is_null()) sampling->logit_bias.emplace_back(id, member.value().to_number<double>());
+    if (!member.value().is_null())
+      sampling->logit_bias.emplace_back(static_cast<int32_t>(*id), member.value().to_number<double>());
   }
   return std::nullopt;
 }

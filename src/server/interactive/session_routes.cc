@@ -1,6 +1,5 @@
 #include "server/interactive/session_routes.h"
 
-#include <charconv>
 #include <limits>
 
 #include "server/answers/request_fields.h"
@@ -10,13 +9,6 @@ namespace ingot::server {
 namespace {
 
 constexpr int64_t kPage = 100, kMaxPage = 1000;
-
-std::optional<int64_t> WholeNumber(std::string_view text) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
-  return value;
-}
 
 std::string SessionJson(const llm::SessionInfo& info, bool for_admin) {
   std::string out = fmt::format(R"({{"session_id":{},"tokens":{},"turns":{},"created":{},"last_used":{},"running":{})",
