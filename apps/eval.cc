@@ -74,6 +74,7 @@ Status Ppl(const PplFlags& flags) {
 struct DiffFlags {
   ModelFlags a;
   std::string b, compute_b;
+  std::optional<int64_t> quant_policy_b;
   TextFlags text;
   int64_t window = 512, max_windows = 8;
   bool json = false;
@@ -127,6 +128,7 @@ Status Diff(const DiffFlags& flags) {
   ModelFlags flags_b = flags.a;
   flags_b.options.model = flags.b;
   if (!flags.compute_b.empty()) flags_b.compute = flags.compute_b;
+  if (flags.quant_policy_b) flags_b.options.quant_policy = static_cast<int>(*flags.quant_policy_b);
   INGOT_ASSIGN_OR_RETURN(const auto a, LoadModel(flags.a));
   INGOT_ASSIGN_OR_RETURN(const auto b, LoadModel(flags_b));
   ProgressBar bar("windows");
@@ -192,11 +194,13 @@ void DeclareDiff(Flags& eval) {
   AddModelFlags(command, &flags->a);
   command.Positional("MODEL_B", &flags->b, "the other model");
   command.AddChoice("--compute-b", &flags->compute_b, {"fast", "exact"}, "how B computes; default: as A");
+  command.Add("--quant-policy-b", &flags->quant_policy_b, "bits of B's KV cache; default: as A");
   AddTextFlags(command, &flags->text);
   command.Add("--window", &flags->window, "tokens of a window; its second half is compared");
   command.Add("--max-windows", &flags->max_windows, "0: all");
   command.Add("--json", &flags->json, "one JSON object");
   command.Example("ingot eval diff original-hf quantized.gguf --file text.txt");
+  command.Example("ingot eval diff smollm2 smollm2 --quant-policy-b 4 --file text.txt");
   command.OnRun([flags] { return Diff(*flags); });
 }
 

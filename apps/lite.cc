@@ -45,10 +45,10 @@ Result<Format> FormatOf(const LiteFlags& flags) {
       .bits = 4, .group_size = static_cast<int>(group), .zero = flags.symmetric ? Format::Zero::kMidpoint : asymmetric};
 }
 
-std::string NameOf(const lite::LinearError& error) {
-  const std::string_view pattern = convert::PatternOf(models::kLlamaNames, error.slot);
+std::string NameOf(convert::Slot slot, int expert) {
+  const std::string_view pattern = convert::PatternOf(models::kLlamaNames, slot);
   const std::string_view last = pattern.substr(pattern.rfind('.') + 1);
-  return error.expert < 0 ? std::string(last) : fmt::format("experts.{}.{}", error.expert, last);
+  return expert < 0 ? std::string(last) : fmt::format("experts.{}.{}", expert, last);
 }
 
 void PrintReport(const lite::QuantizeReport& report, const std::string& output) {
@@ -57,7 +57,12 @@ void PrintReport(const lite::QuantizeReport& report, const std::string& output) 
     fmt::print("layer {:3}", i);
     if (std::isfinite(layer.relative_error)) fmt::print("  error of its output {:.4f}", layer.relative_error);
     for (const lite::LinearError& error : layer.linears) {
-      if (error.expert < 0 && std::isfinite(error.relative)) fmt::print("  {} {:.4f}", NameOf(error), error.relative);
+      if (error.expert < 0 && std::isfinite(error.relative))
+        fmt::print("  {} {:.4f}", NameOf(error.slot, error.expert), error.relative);
+    }
+    if (!layer.exponents.empty()) fmt::print("  exponents of scales");
+    for (const lite::ScaleExponent& scale : layer.exponents) {
+      if (scale.expert < 0) fmt::print(" {} {:.2f}", NameOf(scale.slot, scale.expert), scale.exponent);
     }
     fmt::print("\n");
   }
@@ -91,7 +96,11 @@ void PrintJson(const lite::QuantizeReport& report, const std::string& output) {
     AppendMember(out, "relative_error", layer.relative_error);
     AppendMember(out, "seconds", layer.seconds);
     out += R"(,"linears":{)";
-    for (const lite::LinearError& error : layer.linears) AppendMember(out, NameOf(error).c_str(), error.relative);
+    for (const lite::LinearError& error : layer.linears)
+      AppendMember(out, NameOf(error.slot, error.expert).c_str(), error.relative);
+    out += R"(},"exponents":{)";
+    for (const lite::ScaleExponent& scale : layer.exponents)
+      AppendMember(out, NameOf(scale.slot, scale.expert).c_str(), scale.exponent);
     out += "}}";
   }
   out += ']';

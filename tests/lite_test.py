@@ -143,6 +143,11 @@ class Lite(unittest.TestCase):
         self.assertTrue(awq["linear_bytes"] <= 0.32 * awq["linear_f16_bytes"])
         self.assertTrue(awq["mean_kl"] < 0.85 * plain["mean_kl"], (awq["mean_kl"], plain["mean_kl"]))
         self.assertEqual(len(awq["layers"]), LAYERS)
+        exponents = [layer["exponents"] for layer in awq["layers"]]
+        for layer in exponents:
+            self.assertEqual(set(layer), {"q_proj", "o_proj", "gate_proj", "down_proj"})
+            self.assertTrue(all(0 <= exponent < 1 for exponent in layer.values()), layer)
+        self.assertTrue(any(exponent > 0 for layer in exponents for exponent in layer.values()))
         self.assertEqual(awq["calibration_tokens"], 16 * 128)
         config = json.loads((self.root / "awq/config.json").read_text())["quantization_config"]
         self.assertEqual((config["quant_method"], config["version"], config["bits"], config["group_size"],
@@ -215,7 +220,7 @@ class Lite(unittest.TestCase):
 
     def test_a_killed_run_goes_on_to_the_same_bytes(self) -> None:
         arguments = ("--w-group-size", "32", "--threads", "1")
-        self.lite("auto_awq", "whole", *arguments)
+        whole = self.lite("auto_awq", "whole", *arguments)
         partial = self.root / "killed.partial"
         process = subprocess.Popen(self.command("auto_awq", "killed", *arguments), stdout=subprocess.DEVNULL)
         while process.poll() is None and not (partial / "layer-00000").exists():
@@ -227,6 +232,8 @@ class Lite(unittest.TestCase):
             shutil.rmtree(partial / "layer-00002", ignore_errors=True)
             report = self.lite("auto_awq", "killed", *arguments)
             self.assertGreaterEqual(report["resumed_layers"], 1)
+            for ours, theirs in zip(report["layers"], whole["layers"], strict=True):
+                self.assertEqual((ours["linears"], ours["exponents"]), (theirs["linears"], theirs["exponents"]))
         self.assertEqual(digest(self.root / "killed"), digest(self.root / "whole"))
 
     def test_unfinished_work_of_another_command_is_not_taken(self) -> None:

@@ -60,10 +60,9 @@ class Table:
 
     def with_quantized_kv(self, policy: str) -> dict:
         a = self.arguments
-        flags = ["--compute", "exact", "--file", a.eval_text, "--json"]
-        told = json.loads(run(a.ingot, "eval", "ppl", str(self.original), "--quant-policy", policy, *flags))
-        plain = json.loads(run(a.ingot, "eval", "ppl", str(self.original), *flags))
-        return {"perplexity_before": plain["perplexity"], "perplexity_after": told["perplexity"]}
+        told = json.loads(run(a.ingot, "eval", "diff", str(self.original), str(self.original), "--quant-policy-b", policy,
+                              "--compute", "exact", "--file", a.eval_text, "--max-windows", a.eval_windows, "--json"))  # fmt: skip
+        return {"perplexity_after": told["perplexity_b"], "mean_kl": told["mean_kl"], "top1_agreement": told["top1_agreement"]}
 
     def add(self, name: str, measure) -> None:
         if name in self.results:
@@ -148,7 +147,7 @@ def main() -> None:
     parser.add_argument("--calib-text", required=True)
     parser.add_argument("--eval-text", required=True)
     parser.add_argument("--calib-samples", default="32")
-    parser.add_argument("--eval-windows", default="64")
+    parser.add_argument("--eval-windows", default="50")
     table = Table(parser.parse_args())
     table.measure()
     (table.work / "table.md").write_text(table.markdown())

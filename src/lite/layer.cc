@@ -66,13 +66,14 @@ void Layer::AddAttention(const models::ModelSpec& spec) {
   constexpr Slot kQkvSlots[] = {Slot::kQ, Slot::kK, Slot::kV, Slot::kQkv};
   constexpr Slot kOSlots[] = {Slot::kO};
   AddGroup({.input = LinearInput::kQkv, .norm = Find(Slot::kAttentionNorm)}, kQkvSlots);
-  Group o{.input = LinearInput::kO};
-  // With fewer KV heads than heads, one row of V serves several inputs of O, which want scales of their own.
-  if (spec.num_kv_heads == spec.num_heads) {
-    o.matrix = Find(Slot::kV);
-    if (!o.matrix) {
-      o.matrix = Find(Slot::kQkv);
-      o.first_row = int64_t{2} * spec.num_heads * spec.head_dim;
+  Group o{.input = LinearInput::kO, .matrix = Find(Slot::kV)};
+  if (!o.matrix) {
+    o.matrix = Find(Slot::kQkv);
+    o.first_row = int64_t{spec.num_heads + spec.num_kv_heads} * spec.head_dim;
+  }
+  if (const int sharing = spec.num_heads / spec.num_kv_heads; sharing > 1) {
+    for (int head = 0; head < spec.num_heads; ++head) {
+      for (int i = 0; i < spec.head_dim; ++i) o.pools.push_back(head / sharing * spec.head_dim + i);
     }
   }
   AddGroup(std::move(o), kOSlots);
@@ -111,8 +112,11 @@ void Layer::Merge(const Group& group, std::span<const float> scale) {
   }
   convert::CanonicalTensor& producer = tensors_[*group.matrix];
   std::vector<float> rows(static_cast<size_t>(producer.matrix->rows()), 1.0f);
-  const auto first = static_cast<size_t>(group.first_row);
-  for (size_t c = 0; c < scale.size(); ++c) rows[first + c] = 1.0f / scale[c];
+  for (size_t c = 0; c < scale.size(); ++c) {
+    float& row = rows[static_cast<size_t>(group.first_row + group.RowOf(c))];
+    INGOT_CHECK(row == 1.0f || row == 1.0f / scale[c]);
+    row = 1.0f / scale[c];
+  }
   for (convert::CanonicalTensor& tensor : tensors_) {
     if (tensor.slot != producer.slot || tensor.expert != producer.expert || !tensor.is_bias()) continue;
     for (size_t c = 0; c < rows.size(); ++c) tensor.numbers[c] *= rows[c];

@@ -16,13 +16,15 @@ struct Group {
   models::LinearInput input;
   int expert = -1;
   std::vector<size_t> matrices;  // indices into tensors()
-  // What produces the input: dividing these numbers, and rows [first_row, first_row + channels) of this matrix, divides
-  // the input. None: nothing linear does.
+  // What produces the input: dividing these numbers, or these rows of this matrix, divides the input. None: nothing
+  // linear does.
   std::optional<size_t> norm;    // index into tensors()
   std::optional<size_t> matrix;  // index into tensors()
-  int64_t first_row = 0;
+  int64_t first_row = 0;         // input c is row first_row + RowOf(c)
+  std::vector<int32_t> pools;    // the rows, where several inputs share one, as heads of Q share one of V; else empty
 
   bool can_merge() const { return norm || matrix; }
+  int64_t RowOf(size_t channel) const { return pools.empty() ? static_cast<int64_t>(channel) : pools[channel]; }
 };
 
 // Whether the matrices of a slot are quantized. Embedding, head and routers are not.
@@ -41,7 +43,7 @@ class Layer {
   int64_t ChannelsOf(const Group& group) const { return tensors_[group.matrices[0]].matrix->cols(); }
 
   // The input of the group becomes x / scale and its matrices W · diag(scale): the layer computes what it did.
-  // scale: [channels].   REQUIRES: group.can_merge()
+  // scale: [channels], the same for inputs that share a row.   REQUIRES: group.can_merge()
   void Merge(const Group& group, std::span<const float> scale);
 
  private:

@@ -70,12 +70,13 @@ TEST_P(LiteFamily, MergedScalesChangeNothing) {
   int merges = 0;
   for (const Group& group : layer.groups()) {
     if (!group.can_merge()) continue;
-    std::vector<float> scale(static_cast<size_t>(layer.ChannelsOf(group)));
-    for (float& s : scale) s = std::uniform_real_distribution<float>(0.4f, 2.5f)(random);
+    std::vector<float> rows(static_cast<size_t>(layer.ChannelsOf(group))), scale(rows.size());
+    for (float& s : rows) s = std::uniform_real_distribution<float>(0.4f, 2.5f)(random);
+    for (size_t c = 0; c < scale.size(); ++c) scale[c] = rows[static_cast<size_t>(group.RowOf(c))];
     layer.Merge(group, scale);
     ++merges;
   }
-  EXPECT_GE(merges, 3);  // before Q, K, V; before gate and up; before down
+  EXPECT_GE(merges, 4);  // before Q, K, V; before O; before gate and up; before down
   ASSERT_TRUE(runner.Run(0, PackLayer(context_, layer.tensors()).value(), &merged).ok());
   for (size_t i = 0; i < plain.size(); ++i) {
     plain[i] -= hidden[i];

@@ -15,6 +15,19 @@ namespace fs = std::filesystem;
 
 std::string Hash(std::string_view text) { return fmt::format("{:016x}", Fnv1a(text)); }
 
+// Calls visit(slot, expert, number, or nullptr for null) for each of note[name].
+template <typename Visit>
+void ForTriples(const boost::json::object& note, std::string_view name, Visit visit) {
+  const boost::json::value* list = note.if_contains(name);
+  if (list == nullptr || !list->is_array()) return;
+  for (const boost::json::value& entry : list->get_array()) {
+    const boost::json::array* triple = entry.if_array();
+    if (triple == nullptr || triple->size() != 3 || !(*triple)[0].is_int64() || !(*triple)[1].is_int64()) continue;
+    visit(static_cast<convert::Slot>((*triple)[0].get_int64()), static_cast<int>((*triple)[1].get_int64()),
+          (*triple)[2].if_double());
+  }
+}
+
 }  // namespace
 
 boost::json::object Fingerprint(const formats::Checkpoint& checkpoint, const QuantizeOptions& options) {
@@ -38,28 +51,25 @@ boost::json::object Fingerprint(const formats::Checkpoint& checkpoint, const Qua
           {"isa", ops::GetIsaInfo().chosen}};
 }
 
-boost::json::object ErrorsToJson(const std::vector<LinearError>& errors) {
-  boost::json::array linears;
-  for (const LinearError& error : errors) {
+boost::json::object ToNote(const LayerReport& report) {
+  boost::json::array linears, exponents;
+  for (const LinearError& error : report.linears) {
     const bool is_known = std::isfinite(error.relative);
     linears.push_back(boost::json::array{static_cast<int>(error.slot), error.expert,
                                          is_known ? boost::json::value(error.relative) : boost::json::value(nullptr)});
   }
-  return {{"linears", std::move(linears)}};
+  for (const ScaleExponent& scale : report.exponents)
+    exponents.push_back(boost::json::array{static_cast<int>(scale.slot), scale.expert, double{scale.exponent}});
+  return {{"linears", std::move(linears)}, {"exponents", std::move(exponents)}};
 }
 
-std::vector<LinearError> ErrorsFromJson(const boost::json::object& note) {
-  std::vector<LinearError> errors;
-  const auto* linears = note.if_contains("linears");
-  if (linears == nullptr || !linears->is_array()) return errors;
-  for (const boost::json::value& linear : linears->get_array()) {
-    const auto* fields = linear.if_array();
-    if (fields == nullptr || fields->size() != 3) continue;
-    const double* relative = (*fields)[2].if_double();
-    errors.push_back({static_cast<convert::Slot>((*fields)[0].to_number<int>()), (*fields)[1].to_number<int>(),
-                      relative ? *relative : std::numeric_limits<double>::quiet_NaN()});
-  }
-  return errors;
+void AddFromNote(const boost::json::object& note, LayerReport* report) {
+  ForTriples(note, "linears", [&](convert::Slot slot, int expert, const double* relative) {
+    report->linears.push_back({slot, expert, relative ? *relative : std::numeric_limits<double>::quiet_NaN()});
+  });
+  ForTriples(note, "exponents", [&](convert::Slot slot, int expert, const double* exponent) {
+    if (exponent) report->exponents.push_back({slot, expert, static_cast<float>(*exponent)});
+  });
 }
 
 }  // namespace ingot::lite

@@ -11,7 +11,8 @@ namespace ingot::lite {
 // All that the bytes of the result depend on: the source's files, the options, the texts, the instruction set.
 boost::json::object Fingerprint(const formats::Checkpoint& checkpoint, const QuantizeOptions& options);
 
-boost::json::object ErrorsToJson(const std::vector<LinearError>& errors);
-std::vector<LinearError> ErrorsFromJson(const boost::json::object& note);
+// What is said of a layer's matrices.
+boost::json::object ToNote(const LayerReport& report);
+void AddFromNote(const boost::json::object& note, LayerReport* report);
 
 }  // namespace ingot::lite

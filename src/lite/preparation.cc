@@ -66,7 +66,6 @@ boost::json::object GptqConfig(const Recipe& recipe) {
           {"static_groups", false},
           {"true_sequential", false},
           {"lm_head", false},
-          {"damp_percent", 0.01},
           {"checkpoint_format", "gptq"}};
 }
 

@@ -192,7 +192,8 @@ class Run {
     if (!quantized) return quantized.error().Annotate(fmt::format("layer {}", layer));
     stats->clear();
     report->linears = std::move(quantized->errors);
-    INGOT_RETURN_IF_ERROR(work_->WriteNote(layer, ErrorsToJson(report->linears)));
+    report->exponents = std::move(quantized->exponents);
+    INGOT_RETURN_IF_ERROR(work_->WriteNote(layer, ToNote(*report)));
     INGOT_ASSIGN_OR_RETURN(const convert::Plan plan,
                            PlanPart(form_, parts->tensors(), std::move(quantized->weights), &report_.notices));
     return WritePart(form_, plan, work_->PartPath(layer, is_gguf()), *context_.pool);
@@ -219,7 +220,7 @@ class Run {
     if (is_done) {
       ++report_.resumed_layers;
       INGOT_ASSIGN_OR_RETURN(const boost::json::object note, work_->ReadNote(layer));
-      report.linears = ErrorsFromJson(note);
+      AddFromNote(note, &report);
     } else {
       seconds_of_new_layers_ += seconds;
     }

@@ -42,6 +42,7 @@ struct QuantizeOptions {
 struct LayerReport {
   double relative_error = 0;  // of the hidden states after the layer, on the held-out text; NaN without
   std::vector<LinearError> linears;
+  std::vector<ScaleExponent> exponents;
   double seconds = 0;
 };
 

@@ -39,8 +39,8 @@ std::vector<float> ReadSome(const WeightSource& source, int64_t count) {
   return values;
 }
 
-void MergeScale(const ops::Context& context, const Recipe& recipe, const Group& group, Layer* layer,
-                Observed* observed) {
+ScaleExponent MergeScale(const ops::Context& context, const Recipe& recipe, const Group& group, Layer* layer,
+                         Observed* observed) {
   const std::vector<size_t> members = QuantizedOf(*layer, group);
   std::vector<std::vector<float>> dense;
   std::vector<quant::LinearWeight> linears;
@@ -51,12 +51,16 @@ void MergeScale(const ops::Context& context, const Recipe& recipe, const Group& 
     dense.push_back(is_sampled ? ReadSome(source, most) : ReadAll(source, *context.pool));
     linears.push_back({dense.back().data(), is_sampled ? most : source.rows()});
   }
-  const quant::InputScale found = recipe.scales == Scales::kAwq
-                                      ? quant::SearchScale(context, linears, observed->stats, recipe.format)
-                                      : quant::SearchSmoothing(context, linears, observed->stats, observed->sample);
-  if (found.exponent == 0) return;
-  layer->Merge(group, found.scale);
-  quant::DivideInputs(found.scale, &observed->stats);
+  const quant::InputScale found =
+      recipe.scales == Scales::kAwq
+          ? quant::SearchScale(context, linears, observed->stats, recipe.format, group.pools)
+          : quant::SearchSmoothing(context, linears, observed->stats, observed->sample, group.pools);
+  if (found.exponent != 0) {
+    layer->Merge(group, found.scale);
+    quant::DivideInputs(found.scale, &observed->stats);
+  }
+  const convert::CanonicalTensor& first = layer->tensors()[members.front()];
+  return {first.slot, first.expert, found.exponent};
 }
 
 // Matrices that are rounded together: one below the other, as they share their input.
@@ -148,14 +152,15 @@ Result<QuantizedLayer> QuantizeLayer(const ops::Context& context, const Recipe& 
   for (const auto& [key, observed] : *stats) {
     if (observed.stats.tokens > 0) INGOT_RETURN_IF_ERROR(quant::CheckStats(observed.stats));
   }
+  QuantizedLayer out;
   if (recipe.scales != Scales::kNone) {
     // From the end: what a scale does to the rows of the matrix before is known when that one's turn comes.
     for (auto group = layer->groups().rbegin(); group != layer->groups().rend(); ++group) {
       if (!group->can_merge() || Find(*stats, *group) == nullptr) continue;
-      MergeScale(context, recipe, *group, layer, &stats->at({group->input, group->expert}));
+      Observed& observed = stats->at({group->input, group->expert});
+      out.exponents.push_back(MergeScale(context, recipe, *group, layer, &observed));
     }
   }
-  QuantizedLayer out;
   StackQuantizer quantizer(context, recipe, *layer);
   for (const Group& group : layer->groups()) {
     const std::vector<size_t> members = QuantizedOf(*layer, group);

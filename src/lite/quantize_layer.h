@@ -34,9 +34,17 @@ struct LinearError {
   double relative;  // sqrt(Σ|ΔW · x|² / Σ|W · x|²) over the calibration tokens; NaN without them
 };
 
+// A scale that was searched and merged: AWQ's exponent, or SmoothQuant's alpha. 0: none was better.
+struct ScaleExponent {
+  convert::Slot slot;  // the first of the matrices whose input it scales
+  int expert;
+  float exponent;
+};
+
 struct QuantizedLayer {
   QuantizedWeights weights;
   std::vector<LinearError> errors;
+  std::vector<ScaleExponent> exponents;
 };
 
 // Merges scales into `layer`, changing `stats` alike, and quantizes its matrices. `stats` has the inputs of
