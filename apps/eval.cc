@@ -149,6 +149,33 @@ struct LogitsFlags {
   ModelFlags model;
   TextFlags text;
   int64_t tokens = 300, chunk = 0;
+  std::string output;
+};
+
+// NumPy's file of a float32 matrix (format version 1.0), row after row.
+class NpyFile {
+ public:
+  static Result<NpyFile> Create(const std::string& path, int64_t rows, int64_t cols) {
+    NpyFile npy(path, std::fopen(path.c_str(), "wb"));
+    if (!npy.file_) return Io("{}: cannot write: {}", path, std::strerror(errno));
+    std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
+    header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 11, ' ');  // the data begin at a multiple of 64
+    const auto length = static_cast<uint16_t>(header.size() + 1);
+    fmt::print(npy.file_.get(), "\x93NUMPY\x01{}{}{}{}\n", '\0', static_cast<char>(length & 255),
+               static_cast<char>(length >> 8), header);
+    return npy;
+  }
+  void Append(const float* row, size_t count) { std::fwrite(row, sizeof(float), count, file_.get()); }
+  Status Close() {
+    const bool failed = std::ferror(file_.get()) != 0;
+    if (std::fclose(file_.release()) != 0 || failed) return Io("{}: cannot write: {}", path_, std::strerror(errno));
+    return {};
+  }
+
+ private:
+  NpyFile(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
+  std::string path_;
+  std::unique_ptr<std::FILE, decltype([](std::FILE* file) { std::fclose(file); })> file_;
 };
 
 // FNV-1a over the bits of every position's logits: one word that is the same for one and for two threads, whole and in
@@ -162,13 +189,19 @@ Status Logits(const LogitsFlags& flags) {
   const auto vocab_size = static_cast<size_t>(llm->model().spec().vocab_size);
   uint64_t hash = 14695981039346656037u;
   const size_t count = ids.size();
+  std::optional<NpyFile> npy;
+  if (!flags.output.empty()) {
+    INGOT_ASSIGN_OR_RETURN(npy, NpyFile::Create(flags.output, std::ssize(ids), static_cast<int64_t>(vocab_size)));
+  }
   INGOT_RETURN_IF_ERROR(llm->Score(std::move(ids), static_cast<int>(flags.chunk), [&](int64_t, const float* logits) {
     for (size_t i = 0; i < vocab_size; ++i) {
       uint32_t bits;
       std::memcpy(&bits, logits + i, sizeof bits);
       hash = (hash ^ bits) * 1099511628211u;
     }
+    if (npy) npy->Append(logits, vocab_size);
   }));
+  if (npy) INGOT_RETURN_IF_ERROR(npy->Close());
   fmt::print(
       "{{\"logits_hash\":\"{:016x}\",\"positions\":{},\"threads\":{},\"chunk\":{},\"isa\":\"{}\",\"compute\":\"{}\"}}"
       "\n",
@@ -211,6 +244,7 @@ void DeclareLogits(Flags& eval) {
   AddTextFlags(command, &flags->text);
   command.Add("--tokens", &flags->tokens, "use the first so many tokens");
   command.Add("--chunk", &flags->chunk, "prefill in pieces of so many tokens; 0: --max-prefill-token-num");
+  command.Add("--output", &flags->output, "write the logits, a .npy file of float32 [positions, vocabulary]");
   command.Example("ingot eval logits smollm2 --file text.txt --threads 1");
   command.OnRun([flags] { return Logits(*flags); });
 }

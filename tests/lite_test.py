@@ -111,18 +111,20 @@ class Lite(unittest.TestCase):
         self.assertFalse((self.root / (output + ".partial")).exists(), "a partial output is there")
         return done.stderr
 
-    def our_logprobs(self, model: pathlib.Path, text: str) -> np.ndarray:
-        done = subprocess.run([BINARY, "generate", str(model), "-p", text, "--prompt-logprobs", "0", "--max-tokens", "1",
-                               "--compute", "exact", "--json"], capture_output=True, text=True)  # fmt: skip
+    def our_logits(self, model: pathlib.Path, text: str) -> np.ndarray:
+        file = self.root / "logits.npy"
+        done = subprocess.run([BINARY, "eval", "logits", str(model), "--compute", "exact", "--output", str(file)],
+                              capture_output=True, text=True, input=text)  # fmt: skip
         self.assertEqual(done.returncode, 0, done.stderr)
-        return np.array([token["logprob"] for token in json.loads(done.stdout)["choices"][0]["prompt_logprobs"][1:]])
+        return np.load(file)
 
     def check_others_read_the_same(self, output: str) -> None:
         text = "The ship came in at 7:45, and she asked what it would cost."
-        ours = self.our_logprobs(self.root / output, text)
-        theirs = Llama(str(self.root / output)).logprobs(list(text.encode()))
+        ours = self.our_logits(self.root / output, text)
+        theirs = Llama(str(self.root / output)).logits(list(text.encode()))
         self.assertEqual(ours.shape, theirs.shape)
-        self.assertTrue(np.abs(ours - theirs).max() <= 2e-3, np.abs(ours - theirs).max())
+        share = np.sqrt(((ours - theirs) ** 2).mean() / (theirs**2).mean())
+        self.assertTrue(share <= 2e-3, share)
 
     def check_every_linear(self, output: str, suffixes: tuple[str, ...]) -> None:
         tensors = load_file(self.root / output / "model.safetensors")
@@ -168,6 +170,17 @@ class Lite(unittest.TestCase):
         self.assertAlmostEqual(told["perplexity_a"], report["perplexity_before"], places=4)
         self.assertAlmostEqual(told["perplexity_b"], report["perplexity_after"], places=4)
         self.assertAlmostEqual(told["mean_kl"], report["mean_kl"], places=6)
+
+    def test_diff_tells_what_a_smaller_cache_costs(self) -> None:
+        costs = []
+        for policy in ("0", "8", "4"):
+            done = subprocess.run([BINARY, "eval", "diff", str(self.model), str(self.model), "--quant-policy-b", policy, "--compute",
+                                   "exact", "--file", str(self.root / "held_out.txt"), "--max-windows", "1", "--json"],
+                                  capture_output=True, text=True)  # fmt: skip
+            self.assertEqual(done.returncode, 0, done.stderr)
+            costs.append(json.loads(done.stdout)["mean_kl"])
+        self.assertEqual(costs[0], 0)
+        self.assertTrue(0 < costs[1] < costs[2], costs)
 
     def test_gptq(self) -> None:
         plain = self.lite("auto_awq", "gptq_rtn", "--w-group-size", "64", "--calib-samples", "0")

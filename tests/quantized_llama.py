@@ -22,21 +22,21 @@ def nibbles(words: np.ndarray) -> np.ndarray:
 def awq_matrix(tensors: dict, name: str, group: int) -> np.ndarray:
     """[outputs, inputs]"""
     def unpack(words: np.ndarray) -> np.ndarray:  # [rows, n / 8] → [rows, n]
-        channels = np.empty((*words.shape, 8), dtype=np.float32)
+        channels = np.empty((*words.shape, 8), dtype=np.float64)
         channels[..., AWQ_ORDER] = nibbles(words)
         return channels.reshape(words.shape[0], -1)
 
     codes, zeros = unpack(tensors[name + ".qweight"]), unpack(tensors[name + ".qzeros"])
-    scales = tensors[name + ".scales"].astype(np.float32)
+    scales = tensors[name + ".scales"].astype(np.float64)
     return ((codes - zeros.repeat(group, 0)) * scales.repeat(group, 0)).T
 
 
 def gptq_matrix(tensors: dict, name: str) -> np.ndarray:
     words = tensors[name + ".qweight"]  # [inputs / 8, outputs]
-    codes = nibbles(words).transpose(0, 2, 1).reshape(-1, words.shape[1]).astype(np.float32)
+    codes = nibbles(words).transpose(0, 2, 1).reshape(-1, words.shape[1]).astype(np.float64)
     stored = nibbles(tensors[name + ".qzeros"])  # [groups, outputs / 8, 8]
-    zeros = ((stored + 1) & 15).reshape(stored.shape[0], -1).astype(np.float32)
-    scales, index = tensors[name + ".scales"].astype(np.float32), tensors[name + ".g_idx"]
+    zeros = ((stored + 1) & 15).reshape(stored.shape[0], -1).astype(np.float64)
+    scales, index = tensors[name + ".scales"].astype(np.float64), tensors[name + ".g_idx"]
     return ((codes - zeros[index]) * scales[index]).T
 
 
@@ -49,20 +49,21 @@ class Llama:
             self.tensors |= load_file(file)
         self.quantization = self.config.get("quantization_config", {})
 
-    def linear(self, name: str, x: np.ndarray) -> np.ndarray:
-        method = self.quantization.get("quant_method")
+    def matrix(self, name: str) -> np.ndarray:
+        """[outputs, inputs]"""
         if name + ".qweight" in self.tensors:
-            w = (awq_matrix(self.tensors, name, self.quantization["group_size"]) if method == "awq"
-                 else gptq_matrix(self.tensors, name))  # fmt: skip
-        else:
-            w = self.tensors[name + ".weight"].astype(np.float32)
-            if name + ".weight_scale" in self.tensors:
-                w = w * self.tensors[name + ".weight_scale"].astype(np.float32)
-        y = x @ w.T
-        return y + self.tensors[name + ".bias"].astype(np.float32) if name + ".bias" in self.tensors else y
+            if self.quantization["quant_method"] == "awq":
+                return awq_matrix(self.tensors, name, self.quantization["group_size"])
+            return gptq_matrix(self.tensors, name)
+        w = self.tensors[name + ".weight"].astype(np.float64)
+        return w * self.tensors[name + ".weight_scale"].astype(np.float64) if name + ".weight_scale" in self.tensors else w
+
+    def linear(self, name: str, x: np.ndarray) -> np.ndarray:
+        y = x @ self.matrix(name).T
+        return y + self.tensors[name + ".bias"].astype(np.float64) if name + ".bias" in self.tensors else y
 
     def norm(self, name: str, x: np.ndarray) -> np.ndarray:
-        weight = self.tensors[name + ".weight"].astype(np.float32)
+        weight = self.tensors[name + ".weight"].astype(np.float64)
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.config["rms_norm_eps"]) * weight
 
     def rotate(self, x: np.ndarray) -> np.ndarray:
@@ -72,7 +73,7 @@ class Llama:
         angles = (np.arange(x.shape[0])[:, None] * frequencies)[:, None]
         cos, sin = np.cos(angles), np.sin(angles)
         a, b = x[..., :half], x[..., half:]
-        return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1).astype(np.float32)
+        return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
 
     def attention(self, prefix: str, x: np.ndarray) -> np.ndarray:
         heads, kv_heads = self.config["num_attention_heads"], self.config["num_key_value_heads"]
@@ -80,17 +81,17 @@ class Llama:
         q, k, v = (self.linear(prefix + name, x).reshape(tokens, n, -1)
                    for name, n in (("q_proj", heads), ("k_proj", kv_heads), ("v_proj", kv_heads)))  # fmt: skip
         q, k = self.rotate(q), self.rotate(k)
-        k, v = (x.astype(np.float16).astype(np.float32).repeat(heads // kv_heads, 1) for x in (k, v))  # as a cache holds them
+        k, v = (x.astype(np.float16).astype(np.float64).repeat(heads // kv_heads, 1) for x in (k, v))  # as a cache holds them
         scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(q.shape[-1])
         scores += np.triu(np.full((tokens, tokens), -np.inf), 1)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
         mixed = np.einsum("hqk,khd->qhd", weights, v)
-        return self.linear(prefix + "o_proj", mixed.reshape(tokens, -1).astype(np.float32))
+        return self.linear(prefix + "o_proj", mixed.reshape(tokens, -1))
 
     def logits(self, ids: list[int]) -> np.ndarray:
         """[tokens, vocabulary]"""
-        x = self.tensors["model.embed_tokens.weight"].astype(np.float32)[ids]
+        x = self.tensors["model.embed_tokens.weight"].astype(np.float64)[ids]
         for layer in range(self.config["num_hidden_layers"]):
             prefix = f"model.layers.{layer}."
             x = x + self.attention(prefix + "self_attn.", self.norm(prefix + "input_layernorm", x))
@@ -98,11 +99,11 @@ class Llama:
             gate, up = self.linear(prefix + "mlp.gate_proj", y), self.linear(prefix + "mlp.up_proj", y)
             x = x + self.linear(prefix + "mlp.down_proj", gate / (1 + np.exp(-gate)) * up)
         head = "model.embed_tokens" if self.config["tie_word_embeddings"] else "lm_head"
-        return self.norm("model.norm", x) @ self.tensors[head + ".weight"].astype(np.float32).T
+        return self.norm("model.norm", x) @ self.tensors[head + ".weight"].astype(np.float64).T
 
     def logprobs(self, ids: list[int]) -> np.ndarray:
         """[tokens - 1]: of each id but the first, after those before it."""
-        logits = self.logits(ids)[:-1].astype(np.float64)
+        logits = self.logits(ids)[:-1]
         logits -= logits.max(-1, keepdims=True)
         return (logits - np.log(np.exp(logits).sum(-1, keepdims=True)))[np.arange(len(ids) - 1), ids[1:]]
 

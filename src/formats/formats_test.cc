@@ -241,6 +241,7 @@ TEST_F(FormatsTest, OpensDirectoriesAndNamesWhatIsWrong) {
   EXPECT_EQ(OpenError(folder_ + "/one.safetensors"), "opened");
   EXPECT_EQ(Checkpoint::Open(folder_).value()->Weight("a").value()->cols(), 2);
   EXPECT_THAT(OpenError(Write("notes.txt", "x")), HasSubstr("not a model"));
+  EXPECT_EQ(OpenError(Write("blob", GgufSample().bytes)), "opened");
   EXPECT_THAT(OpenError(folder_ + "/none"), HasSubstr("no such file"));
   Write("generation_config.json", "{");
   EXPECT_THAT(OpenError(folder_), HasSubstr("generation_config.json"));

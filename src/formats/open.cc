@@ -1,6 +1,7 @@
 // Checkpoint::Open: which files a path stands for, and how they come together.
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <map>
 
 #include "base/json.h"
@@ -184,6 +185,12 @@ Result<std::shared_ptr<const Checkpoint>> OpenGguf(const std::string& path) {
   return LoadedCheckpoint::Make(std::move(parts));
 }
 
+bool StartsAsGguf(const std::string& path) {
+  char magic[4] = {};
+  std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
+  return std::string_view(magic, sizeof magic) == "GGUF";
+}
+
 Result<std::shared_ptr<const Checkpoint>> OpenDirectory(const std::string& directory) {
   // Repositories of GGUF files may carry the configuration of the model that they were made from.
   const bool has_config = Exists(directory + "/config.json");
@@ -206,6 +213,7 @@ Result<std::shared_ptr<const Checkpoint>> Checkpoint::Open(const std::string& pa
   if (!Exists(path)) return NotFound("{}: no such file or directory", path);
   if (IsGguf(path)) return OpenGguf(path);
   if (IsTorch(path) || path.ends_with(".safetensors")) return OpenHfFile(path);
+  if (StartsAsGguf(path)) return OpenGguf(path);  // whatever its name is: a blob of a cache, say
   return InvalidArgument("{}: not a model; {}", path, kReadable);
 }
 
