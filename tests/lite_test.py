@@ -6,14 +6,16 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
+import xml.etree.ElementTree
 
 import numpy as np
 from quantized_llama import Llama
 from safetensors.numpy import load_file, save_file
-from support import BINARY
+from support import BINARY, ROOT
 
 HIDDEN, INTERMEDIATE, LAYERS, HEADS, KV_HEADS, DIM = 64, 128, 3, 4, 2, 16
 VOCABULARY = 258  # bytes, and two special tokens
@@ -181,6 +183,20 @@ class Lite(unittest.TestCase):
             costs.append(json.loads(done.stdout)["mean_kl"])
         self.assertEqual(costs[0], 0)
         self.assertTrue(0 < costs[1] < costs[2], costs)
+
+    def test_the_table_of_all_schemes(self) -> None:
+        work = self.root / "table"
+        done = subprocess.run([sys.executable, ROOT / "tools/quantization_table.py", str(self.model), "--ingot", BINARY,
+                               "--work-dir", str(work), "--calib-text", str(self.root / "text.txt"), "--eval-text",
+                               str(self.root / "held_out.txt"), "--calib-samples", "8", "--eval-windows", "2"],
+                              capture_output=True, text=True)  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        table = (work / "table.md").read_text().splitlines()
+        self.assertEqual(len(table), 2 + 14)
+        for row in table[3:]:
+            self.assertRegex(row, r"^\| [^|]+ \| \d+\.\d{3} \| \d\.\d{4} \| \d+\.\d % \| \d")
+        picture = xml.etree.ElementTree.parse(work / "quantization.svg")
+        self.assertEqual(len(picture.findall("{*}circle")), 14)
 
     def test_gptq(self) -> None:
         plain = self.lite("auto_awq", "gptq_rtn", "--w-group-size", "64", "--calib-samples", "0")

@@ -2,8 +2,9 @@
 """Quantizes a model by every scheme and says what each costs: quantization_table.py MODEL --calib-text FILE --eval-text FILE
 
 Writes results.json (a run that was ended goes on from it), table.md and quantization.svg to --work-dir. Perplexity, KL
-divergence and agreement are those of the report of `ingot lite`, against the original in exact arithmetic; speeds are
-medians of `ingot bench latency`.
+divergence and agreement are those of the report of `ingot lite`, against the original in exact arithmetic, and for the KV
+cache those of `ingot eval diff`; speeds are medians of `ingot bench latency`. Schemes of the cache differ in size by what
+PICTURE_TOKENS tokens take in it, so the picture counts them for all.
 """
 
 import argparse
@@ -27,6 +28,7 @@ SCHEMES = {
     "W8A8 SmoothQuant": ["smooth_quant"],
 }
 KV = {"fp16, KV int8": "8", "fp16, KV int4": "4"}
+PICTURE_TOKENS = 2048
 
 
 def run(*command: str) -> str:
@@ -40,6 +42,10 @@ class Table:
         self.work.mkdir(parents=True, exist_ok=True)
         self.results_file = self.work / "results.json"
         self.results = json.loads(self.results_file.read_text()) if self.results_file.exists() else {}
+        settings = {name: value for name, value in vars(arguments).items() if name not in ("ingot", "work_dir")}
+        settings["version"] = run(arguments.ingot, "--version").strip()
+        if self.results.setdefault("settings", settings) != settings:
+            raise SystemExit(f"{self.results_file} is of other settings: remove it, or name another --work-dir")
         self.original = self.work / "fp16"
         if not self.original.exists():
             run(arguments.ingot, "convert", arguments.model, "--to", "hf", "-o", str(self.original))
@@ -62,7 +68,12 @@ class Table:
         a = self.arguments
         told = json.loads(run(a.ingot, "eval", "diff", str(self.original), str(self.original), "--quant-policy-b", policy,
                               "--compute", "exact", "--file", a.eval_text, "--max-windows", a.eval_windows, "--json"))  # fmt: skip
-        return {"perplexity_after": told["perplexity_b"], "mean_kl": told["mean_kl"], "top1_agreement": told["top1_agreement"]}
+        return {"kv_bytes_per_token": self.kv_bytes_per_token(policy), "perplexity_after": told["perplexity_b"],
+                "mean_kl": told["mean_kl"], "top1_agreement": told["top1_agreement"]}  # fmt: skip
+
+    def kv_bytes_per_token(self, policy: str) -> int:
+        told = run(self.arguments.ingot, "plan", str(self.original), "--memory", "1TiB", "--quant-policy", policy, "--json")
+        return json.loads(told)["rows"][0]["kv_bytes_per_token"]
 
     def add(self, name: str, measure) -> None:
         if name in self.results:
@@ -85,13 +96,15 @@ class Table:
 
     def rows(self) -> list[dict]:
         """fp16 first; its figures are those that every report begins with."""
+        kv_bytes = self.kv_bytes_per_token("0")
         reports = {name: self.results[name] for name in (*SCHEMES, *KV) if name in self.results}
         first = next(iter(reports.values()))
-        rows = [{"name": "fp16", "perplexity": first["perplexity_before"], "bytes": first["source_bytes"]}]
+        rows = [{"name": "fp16", "perplexity": first["perplexity_before"], "bytes": first["source_bytes"],
+                 "kv_bytes": kv_bytes}]  # fmt: skip
         for name, report in reports.items():
             rows.append({"name": name, "perplexity": report["perplexity_after"], "kl": report.get("mean_kl"),
-                         "top1": report.get("top1_agreement"), "bytes": report.get("output_bytes"),
-                         "seconds": report.get("seconds")})  # fmt: skip
+                         "top1": report.get("top1_agreement"), "bytes": report.get("output_bytes", first["source_bytes"]),
+                         "kv_bytes": report.get("kv_bytes_per_token", kv_bytes), "seconds": report.get("seconds")})  # fmt: skip
         for row in rows:
             row |= self.results.get("speed of " + row["name"], {})
         return rows
@@ -101,17 +114,17 @@ class Table:
             return form.format(row[key] * factor) if row.get(key) is not None else "–"
 
         columns = (("perplexity", "{:.3f}", 1), ("kl", "{:.4f}", 1), ("top1", "{:.1f} %", 100), ("bytes", "{:.1f} MB", 1e-6),
-                   ("prefill", "{:.0f}", 1), ("decode", "{:.0f}", 1), ("seconds", "{:.0f} s", 1))  # fmt: skip
-        lines = ["| | perplexity | KL | top-1 | weights | prefill tok/s | decode tok/s | time |", "|---|" + "---:|" * 7]
+                   ("kv_bytes", "{:.1f} kB", 1e-3), ("prefill", "{:.0f}", 1), ("decode", "{:.0f}", 1), ("seconds", "{:.0f} s", 1))  # fmt: skip
+        lines = ["| | perplexity | KL | top-1 | weights | KV of a token | prefill tok/s | decode tok/s | time |", "|---|" + "---:|" * 8]
         for row in self.rows():
             lines.append(f"| {row['name']} | " + " | ".join(cell(row, *column) for column in columns) + " |")
         return "\n".join(lines) + "\n"
 
     def svg(self) -> str:
         """Perplexity over size."""
-        rows = [row for row in self.rows() if row.get("bytes")]
+        rows = self.rows()
         width, height, left, bottom = 860, 520, 70, 60
-        xs, ys = [row["bytes"] / 1e6 for row in rows], [row["perplexity"] for row in rows]
+        xs, ys = [(row["bytes"] + PICTURE_TOKENS * row["kv_bytes"]) / 1e6 for row in rows], [row["perplexity"] for row in rows]
         x_low, x_high = min(xs) * 0.9, max(xs) * 1.12
         y_low, y_high = min(ys) - 0.1 * (max(ys) - min(ys) + 0.1), max(ys) + 0.1 * (max(ys) - min(ys) + 0.1)
         def x_of(x: float) -> float:
@@ -123,7 +136,7 @@ class Table:
         parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
                  f'<rect width="{width}" height="{height}" fill="white"/>',
                  f'<path d="M{left} 20V{height - bottom}H{width - 20}" fill="none" stroke="#444"/>',
-                 f'<text x="{width / 2}" y="{height - 14}" text-anchor="middle">weights, MB</text>',
+                 f'<text x="{width / 2}" y="{height - 14}" text-anchor="middle">MB of weights and of a KV cache of {PICTURE_TOKENS:,} tokens</text>',
                  f'<text transform="translate(18 {height / 2}) rotate(-90)" text-anchor="middle">perplexity</text>']  # fmt: skip
         for i in range(6):
             x, y = x_low + (x_high - x_low) * i / 5, y_low + (y_high - y_low) * i / 5
