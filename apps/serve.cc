@@ -42,8 +42,6 @@ Status CheckFlags(const ServeFlags& flags) {
     return InvalidArgument("--max-connections {} is outside 1…1048576", flags.api.http.max_connections);
   if (flags.api.answers.ping_seconds < 0 || flags.api.answers.ping_seconds > 3600)
     return InvalidArgument("--sse-keep-alive {} is outside 0…3600 seconds", flags.api.answers.ping_seconds);
-  if (flags.api.text_threads < 1 || flags.api.text_threads > 64)
-    return InvalidArgument("--text-threads {} is outside 1…64", flags.api.text_threads);
   if (flags.api.sessions.max_sessions < 1 || flags.api.sessions.max_sessions > 1 << 24)
     return InvalidArgument("--max-sessions {} is outside 1…2^24", flags.api.sessions.max_sessions);
   if (flags.api.sessions.ttl_seconds < 0)
@@ -136,6 +134,8 @@ server::ApiServerOptions OptionsOf(const ServeFlags& flags) {
   options.http.max_body_bytes = static_cast<size_t>(flags.max_body_bytes);
   options.model_name = flags.model_name.empty() ? flags.model.options.model : flags.model_name;
   options.version = INGOT_VERSION;
+  options.text_threads = flags.model.options.text_threads;
+  options.max_queue = flags.model.options.max_queue;
   options.docs = !flags.disable_docs;
   options.vllm_metrics = flags.metrics_compat == "vllm" || flags.metrics_compat == "both";
   options.lmdeploy_metrics = flags.metrics_compat == "lmdeploy" || flags.metrics_compat == "both";
@@ -226,7 +226,8 @@ void AddAnswerLimits(Flags& api, ServeFlags* flags) {
   api.Add("--max-queue", &flags->model.options.max_queue, "requests that wait for a slot; more get 429");
   api.Add("--max-output-len", &options.max_output_len,
           "longest answer a request may ask for; 0: what the context leaves");
-  api.Add("--text-threads", &options.text_threads, "threads for templates and tokenizing");
+  api.Add("--text-threads", &flags->model.options.text_threads,
+          "threads for templates and tokenizing, and as many that turn ids into text");
   api.Add("--sse-keep-alive", &options.answers.ping_seconds, "seconds between pings of a silent stream; 0: none");
   api.Add("--always-include-usage", &options.answers.always_include_usage, "tell the usage in every stream");
   api.Add("--tp", &flags->tp, "devices to split a layer over");

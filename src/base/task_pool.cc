@@ -1,8 +1,10 @@
 #include "base/task_pool.h"
 
+#include <utility>
+
 namespace ingot {
 
-TaskPool::TaskPool(int num_threads) {
+TaskPool::TaskPool(int num_threads, Limits limits) : limits_(limits) {
   for (int i = 0; i < num_threads; ++i) threads_.emplace_back([this] { Work(); });
 }
 
@@ -18,22 +20,35 @@ TaskPool::~TaskPool() {
 void TaskPool::Post(std::function<void()> task) {
   {
     std::lock_guard lock(mutex_);
-    tasks_.push_back(std::move(task));
+    tasks_.push_back({std::move(task), 0});
   }
   ready_.notify_one();
 }
 
+bool TaskPool::TryPost(std::function<void()> task, size_t bytes) {
+  {
+    std::lock_guard lock(mutex_);
+    const bool has_room = tasks_.size() < limits_.tasks && waiting_bytes_ + bytes <= limits_.bytes;
+    if (!tasks_.empty() && !has_room) return false;
+    waiting_bytes_ += bytes;
+    tasks_.push_back({std::move(task), bytes});
+  }
+  ready_.notify_one();
+  return true;
+}
+
 void TaskPool::Work() {
   for (;;) {
-    std::function<void()> task;
+    Task task;
     {
       std::unique_lock lock(mutex_);
       ready_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
       if (tasks_.empty()) return;
       task = std::move(tasks_.front());
       tasks_.pop_front();
+      waiting_bytes_ -= task.bytes;
     }
-    task();
+    task.run();
   }
 }
 

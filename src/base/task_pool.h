@@ -3,30 +3,48 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstddef>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 namespace ingot {
 
-// Thread safety: Post from any thread. The destructor runs what was posted, then joins.
+// Thread safety: Post and TryPost from any thread. The destructor runs what was posted, then joins.
 class TaskPool {
  public:
-  explicit TaskPool(int num_threads);
+  // Of tasks that no thread has taken yet.
+  struct Limits {
+    size_t tasks = std::numeric_limits<size_t>::max();
+    size_t bytes = std::numeric_limits<size_t>::max();
+  };
+  explicit TaskPool(int num_threads) : TaskPool(num_threads, Limits()) {}
+  TaskPool(int num_threads, Limits limits);
   ~TaskPool();
   TaskPool(const TaskPool&) = delete;
   TaskPool& operator=(const TaskPool&) = delete;
 
+  // Whatever waits already.
   void Post(std::function<void()> task);
+  // For a task that keeps `bytes` until it has run. False, and the task is dropped, where as much waits as may; what is
+  // larger than the limit alone is taken when nothing else waits.
+  bool TryPost(std::function<void()> task, size_t bytes);
 
  private:
+  struct Task {
+    std::function<void()> run;
+    size_t bytes;
+  };
   void Work();
 
-  std::mutex mutex_;  // guards tasks_ and stopping_
+  const Limits limits_;
+  std::mutex mutex_;  // guards the next three
   std::condition_variable ready_;
-  std::deque<std::function<void()>> tasks_;
+  std::deque<Task> tasks_;
+  size_t waiting_bytes_ = 0;
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

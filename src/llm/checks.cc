@@ -67,6 +67,7 @@ Status CheckLoadOptions(const LoadOptions& options) {
   }
   if (options.kv_cache_bytes < 0) return InvalidArgument("kv-cache-memory {} is negative", options.kv_cache_bytes);
   INGOT_RETURN_IF_ERROR(CheckInt("max-queue", options.max_queue, 1, 1 << 20));
+  INGOT_RETURN_IF_ERROR(CheckInt("text-threads", options.text_threads, 1, 64));
   INGOT_RETURN_IF_ERROR(CheckInt("cache-block-seq-len", options.cache_block_seq_len, 32, 4096));
   if (options.cache_block_seq_len % 32 != 0) {
     return InvalidArgument("cache-block-seq-len {} is not a multiple of 32", options.cache_block_seq_len);

@@ -48,6 +48,7 @@ struct LoadOptions {
   int quant_policy = 0;  // bits of the KV cache: 0 (fp16), 8 or 4; 4 is int4 as in LMDeploy today, not int8 as in 0.2
   bool enable_prefix_caching = true;  // requests share the blocks of a common beginning
   int max_queue = 1024;               // requests that wait for a slot; more are refused
+  int text_threads = 2;               // that turn ids into text and look for stop strings
   // The file that tells what the engine did last, written when it stalls or the process dies of a fatal signal, whose
   // handlers are then set; "": none.
   std::string flight_recorder;

@@ -9,8 +9,6 @@
 namespace ingot::llm {
 namespace {
 
-constexpr int kTextThreads = 2;
-
 uint64_t FreshSeed() {
   std::random_device device;
   return uint64_t{device()} << 32 | device();
@@ -25,7 +23,7 @@ LlmImpl::LlmImpl(LlmParts parts, Plan plan, std::unique_ptr<engine::Engine> engi
                     .chat_template = chat_template(),
                     .special = SpecialTextsOf(*parts_.checkpoint, *parts_.tokenizer),
                     .meta_instruction = plan_.options.meta_instruction},
-      text_pool_(kTextThreads),
+      text_pool_(plan_.options.text_threads),
       engine_(std::move(engine)),
       gate_(std::make_shared<EngineGate>(engine_.get())) {}
 

@@ -22,6 +22,8 @@ namespace {
 
 // An engine that has work and makes no progress for so long counts as hung.
 constexpr double kStalledSeconds = 90;
+// Bodies of the largest size that wait for a text thread at most.
+constexpr size_t kTextQueueBodies = 8;
 
 std::string Joined(const std::vector<std::string>& list) { return fmt::format("{}", fmt::join(list, ", ")); }
 
@@ -35,7 +37,7 @@ class ApiServerImpl : public ApiServer {
                                 .lmdeploy_names = options_.lmdeploy_metrics})),
         llm_(llm),
         schemas_(LimitsOf(llm, options_)),
-        text_pool_(options_.text_threads) {
+        text_pool_(options_.text_threads, TextLimits(options_)) {
     models_.Add({llm, options_.model_name, std::time(nullptr), LimitsOf(llm, options_)});
   }
 
@@ -72,6 +74,10 @@ class ApiServerImpl : public ApiServer {
   }
 
  private:
+  // As many requests may wait for a text thread as for the engine, but not all of them with the largest body.
+  static TaskPool::Limits TextLimits(const ApiServerOptions& options) {
+    return {static_cast<size_t>(options.max_queue), kTextQueueBodies * options.http.max_body_bytes};
+  }
   static ModelLimits LimitsOf(const llm::Llm& llm, const ApiServerOptions& options) {
     return {.model_name = options.model_name,
             .session_len = llm.session_len(),
@@ -223,10 +229,9 @@ class ApiServerImpl : public ApiServer {
       info.responses.push_back(
           {200, "with stream: server-sent events, then [DONE]", "text/event-stream; charset=utf-8"});
     }
-    router_.Add({"POST", post.path, std::move(info), [this, post](std::shared_ptr<Exchange> exchange) {
-                   text_pool_.Post([this, post, exchange = std::move(exchange)] {
-                     post.handler(context_, *post.request, exchange);
-                   });
+    router_.Add({"POST", post.path, std::move(info), [this, post](const std::shared_ptr<Exchange>& exchange) {
+                   OnTextThread(context_, exchange,
+                                [this, post, exchange] { post.handler(context_, *post.request, exchange); });
                  }});
   }
   void AddAnswerRoutes() {

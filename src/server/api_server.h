@@ -22,6 +22,7 @@ struct ApiServerOptions {
   llm::SessionOptions sessions;
   int64_t max_output_len = 0;  // 0: what the context leaves
   int text_threads = 2;        // that render templates and tokenize
+  int max_queue = 1024;        // requests that wait for one of them; more get 429
   std::vector<std::string> allow_origins, allow_methods = {"GET", "POST", "DELETE", "OPTIONS"},
                                           allow_headers = {"*"};  // CORS
   bool allow_credentials = false;

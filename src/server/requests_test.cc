@@ -177,6 +177,33 @@ TEST_F(RequestsTest, RoutesAskForTheirKeys) {
   EXPECT_EQ(open, 3);
 }
 
+// Before the engine's queue there is one for the threads that render and tokenize.
+TEST_F(RequestsTest, NoMoreWaitToBeReadThanMayWait) {
+  ApiServerOptions options{.http = {.port = 0}, .model_name = "m", .version = "1"};
+  options.text_threads = 0;  // nobody takes them
+  options.max_queue = 2;
+  const auto server = ApiServer::Start(*fake_.llm, options);
+  ASSERT_TRUE(server.has_value()) << server.error().ToString();
+  const std::string body = WithMessages("");
+  const auto post = [&](TestClient& client, const std::string& path) {
+    client.Send(fmt::format("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}", path, body.size(), body));
+  };
+  TestClient first((*server)->port()), second((*server)->port()), third((*server)->port());
+  post(first, "/v1/chat/completions");
+  post(second, "/v1/chat/interactive");
+  EXPECT_THAT(first.ReadUntil("\r\n", 300), "");
+  EXPECT_THAT(second.ReadUntil("\r\n", 300), "");
+  for (const char* path : {"/v1/chat/completions", "/tokenize", "/v1/chat/interactive"}) {
+    post(third, path);
+    const std::string answer = third.ReadResponse();
+    EXPECT_THAT(answer, ::testing::StartsWith("HTTP/1.1 429"));
+    EXPECT_THAT(answer, HasSubstr("Retry-After: 1"));
+    EXPECT_THAT(answer, HasSubstr("\"code\":\"queue_full\""));
+  }
+  first.Close();
+  second.Close();
+}
+
 TEST_F(RequestsTest, TheDocumentHasEveryRouteAndOnlyThose) {
   const auto server = ApiServer::Start(*fake_.llm, {.http = {.port = 0}, .model_name = "m", .version = "1"});
   ASSERT_TRUE(server.has_value());

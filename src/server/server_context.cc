@@ -4,6 +4,12 @@
 
 namespace ingot::server {
 
+void OnTextThread(const ServerContext& context, const std::shared_ptr<Exchange>& exchange,
+                  std::function<void()> handle) {
+  if (context.text_pool.TryPost(std::move(handle), exchange->request().body.size())) return;
+  exchange->Respond(ErrorResponse(ToWireError(ResourceExhausted("too many requests wait to be read").value())));
+}
+
 bool AcceptsBody(Exchange& exchange) {
   const HttpRequest& http = exchange.request();
   const std::string_view type = http.Header("Content-Type"), encoding = http.Header("Content-Encoding");

@@ -1,6 +1,9 @@
 // What the handlers share.
 #pragma once
 
+#include <functional>
+#include <memory>
+
 #include "base/task_pool.h"
 #include "server/metrics.h"
 #include "server/served_models.h"
@@ -20,6 +23,9 @@ struct ServerContext {
   AnswerOptions answers;
 };
 
+// Runs `handle` on a text thread; 429 where too many requests, or too many bytes of them, wait for one.
+void OnTextThread(const ServerContext& context, const std::shared_ptr<Exchange>& exchange,
+                  std::function<void()> handle);
 // Refuses bodies that are not plain JSON: 415. True: go on.
 bool AcceptsBody(Exchange& exchange);
 // Parses and checks the body; answers the exchange where it does not fit.

@@ -98,10 +98,9 @@ void AddSessionRoutes(Router& router, const ApiSchemas& schemas, const ServerCon
                .request = &schemas.interactive_request,
                .responses = {{200, "the answer", "application/json", &schemas.interactive_response},
                              {200, "with stream: an object a line", "application/x-ndjson; charset=utf-8"}}},
-              [&](std::shared_ptr<Exchange> exchange) {
-                context.text_pool.Post([&, exchange = std::move(exchange)] {
-                  Interactive(context, sessions, schemas.interactive_request, exchange);
-                });
+              [&](const std::shared_ptr<Exchange>& exchange) {
+                OnTextThread(context, exchange,
+                             [&, exchange] { Interactive(context, sessions, schemas.interactive_request, exchange); });
               }});
   router.Add({"GET",
               "/v1/sessions",
