@@ -207,7 +207,11 @@ class OwnersTest(unittest.TestCase):
                 turn(server.url, i, "Hi", "b", request_output_len=1)
             with self.assertRaises(urllib.error.HTTPError) as caught:
                 turn(server.url, 999, "Hi", "b")
-            self.assertEqual(caught.exception.code, 429)
+            self.assertEqual((caught.exception.code, json.load(caught.exception)["error"]["code"]), (429, "too_many_sessions"))
+            # Nobody should wait for room that will not come.
+            self.assertEqual(caught.exception.headers["x-should-retry"], "false")
+            self.assertNotIn("Retry-After", caught.exception.headers)
+            turn(server.url, 999, "Hi", "b", interactive_mode=False)  # is not kept
 
     def test_an_administrator_reaches_the_sessions_of_others(self) -> None:
         with serve("--api-keys", "a", "--api-keys", "b", "--admin-keys", "root") as server:

@@ -102,7 +102,7 @@ Result<Sessions::Begun> Sessions::BeginTurn(SessionKey key, bool keep) {
   if (key.id < 0) key.id = FreeIdLocked(key.owner);
   auto found = sessions_.find(key);
   if (found == sessions_.end()) {
-    if (keep && std::ssize(sessions_) >= options_.max_sessions) {
+    if (keep && IsFullLocked()) {
       return ResourceExhausted("{} sessions are kept, as many as --max-sessions allows; delete one", sessions_.size());
     }
     found =
@@ -194,6 +194,7 @@ Result<Sessions::Addition> Sessions::Add(std::vector<int32_t> history, const Tur
 }
 
 Result<TurnHandle> Sessions::Turn(SessionKey wanted, const TurnRequest& turn, EventFn on_event) {
+  if (turn.request.n != 1) return InvalidArgument("n {}: a session has one answer to a turn", turn.request.n);
   INGOT_ASSIGN_OR_RETURN(Begun begun, BeginTurn(std::move(wanted), turn.keep));
   const SessionKey key = begun.key;
   auto addition = Add(std::move(begun.tokens), turn);
@@ -334,6 +335,12 @@ std::vector<SessionInfo> Sessions::List(const std::optional<std::string>& owner,
     list.push_back(InfoOf(it->second.record, it->second.busy));
   }
   return list;
+}
+
+bool Sessions::HasRoomFor(const SessionKey& key) {
+  const std::lock_guard lock(mutex_);
+  ExpireLocked(Now());
+  return sessions_.contains(key) || !IsFullLocked();
 }
 
 int64_t Sessions::count() {

@@ -40,7 +40,7 @@ enum class WhenFull : uint8_t {
 };
 
 struct TurnRequest {
-  Request request;  // messages or a prompt: the new turn alone. n is 1
+  Request request;  // messages or a prompt: the new turn alone. n is 1: others are refused
   WhenFull when_full = WhenFull::kRefuse;
   bool keep = true;  // false: the session is forgotten after the answer
 };
@@ -73,6 +73,8 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
   std::optional<SessionInfo> Find(const SessionKey& key);
   // In the order of ids, after `after`; of all owners where none is given.
   std::vector<SessionInfo> List(const std::optional<std::string>& owner, std::optional<SessionKey> after, size_t limit);
+  // Whether a turn of it can be kept: there is the session, or fewer than max_sessions.
+  bool HasRoomFor(const SessionKey& key);
   int64_t count();
   int64_t lost_writes() const { return store_ ? store_->num_failures() : 0; }
 
@@ -89,6 +91,7 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
   };
   using SessionMap = std::map<SessionKey, Session>;
   Sessions(Llm& llm, const SessionOptions& options) : llm_(llm), options_(options) {}
+  bool IsFullLocked() const { return static_cast<int64_t>(sessions_.size()) >= options_.max_sessions; }
   Result<std::vector<int32_t>> NewTokens(const std::vector<int32_t>& history, const Request& request) const;
   Status CheckFits(int64_t history, int64_t added, const Request& request) const;
   struct Addition {

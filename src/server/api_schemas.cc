@@ -18,8 +18,11 @@ std::vector<Property> Join(std::vector<Property> first, Lists... rest) {
 constexpr int64_t kMaxAnswerTokens = 1 << 24;
 
 // Without a cap of the server's, what is too long for the context is told with the counts when the prompt is known.
+int64_t MaxTokens(const ModelLimits& limits) {
+  return limits.max_output_len > 0 ? limits.max_output_len : kMaxAnswerTokens;
+}
 Schema Tokens(const ModelLimits& limits, const char* description) {
-  return Integer(1, limits.max_output_len > 0 ? limits.max_output_len : kMaxAnswerTokens).Describe(description);
+  return Integer(1, MaxTokens(limits)).Describe(description);
 }
 
 Schema ContentPart() {
@@ -68,7 +71,10 @@ Schema FinishReason() { return OneOf({"stop", "length"}); }
 
 // Named by clients, honoured nowhere: what they say changes nothing in an answer.
 std::vector<Property> IgnoredProperties() {
-  return {{"user", String(0, 1024).Describe("taken and ignored")},
+  return {{"prediction", Map(Any(), 64).Describe("taken and ignored: a guess at the answer")},
+          {"prompt_cache_options", Map(Any(), 64).Describe("taken and ignored")},
+          {"prompt_cache_retention", String(0, 64).Describe("taken and ignored")},
+          {"user", String(0, 1024).Describe("taken and ignored")},
           {"metadata", Map(Any(), 64).Describe("taken and ignored")},
           {"store", Boolean().Describe("taken and ignored")},
           {"service_tier", String(0, 64).Describe("taken and ignored")},
@@ -88,12 +94,25 @@ std::vector<Property> UnsupportedProperties() {
       {"function_call", OneOf({"none", "auto"}).OrUnsupported("functions are not supported")},
       {"response_format",
        Object({{"type", OneOf({"text"}).OrUnsupported("only {\"type\": \"text\"} is supported"), true}})},
-      {"modalities", Array(OneOf({"text"}).OrUnsupported("only text is supported"), 0, 1)}};
-  for (const char* name : {"audio", "web_search_options", "prediction", "guided_json", "guided_regex", "guided_choice",
-                           "guided_grammar", "structured_outputs", "moderation"}) {
+      {"modalities", Array(OneOf({"text"}).OrUnsupported("only text is supported"), 0, 1)},
+      {"reasoning_effort", OneOf({"none"}).OrUnsupported("reasoning is not steered")},
+      {"truncate_prompt_tokens", Null().OrUnsupported("prompts are not truncated; what is too long is refused")}};
+  for (const char* name :
+       {"audio", "web_search_options", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
+        "structured_outputs", "moderation", "chat_template", "documents", "allowed_token_ids"}) {
     properties.push_back({name, Null().OrUnsupported("not supported")});
   }
   return properties;
+}
+
+// Of routes that give one answer.
+Property OneAnswer() {
+  return {"n",
+          Integer(1, 1).OrUnsupported("more than one answer is given by /v1/chat/completions and /v1/completions")};
+}
+
+Property PromptLogprobsOfCompletions() {
+  return {"prompt_logprobs", Null().OrUnsupported("logprobs of a prompt are given by /v1/completions")};
 }
 
 std::vector<Property> StreamProperties() {
@@ -103,12 +122,17 @@ std::vector<Property> StreamProperties() {
        Object({{"include_usage", Boolean().Default(false)}}).Describe("with stream: a last chunk tells the usage")}};
 }
 
-std::vector<Property> AnswerProperties() {
+std::vector<Property> ChoiceProperties() {
   return {{"n", Integer(1, kMaxChoices).Default(1).Describe("answers to the prompt; the i-th draws with seed + i")},
-          {"seed", Integer(std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())
+          {"return_token_ids", Boolean().Default(false).Describe("adds token_ids to every choice")}};
+}
+
+// Of every route that answers.
+std::vector<Property> AnswerProperties() {
+  return {{"seed", Integer(std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())
                        .Describe("the same seed gives the same answer, whoever else is served")},
+          {"stop", Stop()},
           {"include_stop_str_in_output", Boolean().Default(false)},
-          {"return_token_ids", Boolean().Default(false).Describe("adds token_ids to every choice")},
           {"priority", Integer(-1000, 1000).Default(0).Describe("of those that wait, lower ones go first")},
           {"timeout", Number(0.001, 1e6).Describe("seconds from now after which the request ends with an error")},
           {"cache_salt", String(0, 256).Describe("only requests of the same salt share cached prompts")}};
@@ -120,14 +144,14 @@ Schema ChatRequest(const ModelLimits& limits) {
       {"messages", Messages(), true},
       {"max_tokens", Tokens(limits, "longest answer; default: what the context leaves")},
       {"max_completion_tokens", Tokens(limits, "the newer name of max_tokens, which it overrides")},
-      {"stop", Stop()},
+      PromptLogprobsOfCompletions(),
       {"logprobs", Boolean().Default(false)},
       {"top_logprobs", Integer(0, 20).Describe("alternatives a token; needs logprobs")},
       {"add_generation_prompt", Boolean().Default(true)},
       {"continue_final_message", Boolean().Default(false).Describe("go on writing the last message")},
       {"chat_template_kwargs", Map(Any(), 64).Describe("variables for the chat template")}};
-  return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), StreamProperties(),
-                     UnsupportedProperties(), IgnoredProperties()))
+  return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), ChoiceProperties(),
+                     StreamProperties(), UnsupportedProperties(), IgnoredProperties()))
       .Named("ChatCompletionRequest")
       .Example(boost::json::object{{"messages", ExampleMessages()}, {"max_tokens", 64}, {"temperature", 0}});
 }
@@ -162,16 +186,15 @@ Schema CompletionRequest(const ModelLimits& limits) {
   std::vector<Property> own = {
       {"model", ModelName(limits)},
       {"prompt", prompt, true},
-      {"max_tokens", Tokens(limits, "longest answer").Default(16)},
-      {"stop", Stop()},
+      {"max_tokens", Tokens(limits, "longest answer").Default(DefaultTokens(limits, kCompletionTokens))},
       {"logprobs", Integer(0, 20).Describe("alternatives a token beside the chosen one")},
       {"echo", Boolean().Default(false).Describe("put the prompt before the answer")},
       {"prompt_logprobs", Integer(0, 20).Describe("the same as logprobs for the prompt's tokens")},
       {"suffix", Null().OrUnsupported("filling in before a suffix is not supported")},
       {"best_of", Integer(1, 1).OrUnsupported("best_of above 1 is not supported; use n")},
       {"add_special_tokens", Boolean().Default(true).Describe("a BOS before the prompt where the model wants one")}};
-  return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), StreamProperties(),
-                     UnsupportedProperties(), IgnoredProperties()))
+  return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), ChoiceProperties(),
+                     StreamProperties(), UnsupportedProperties(), IgnoredProperties()))
       .Named("CompletionRequest")
       .Example(boost::json::object{{"prompt", "The capital of France is"}, {"max_tokens", 16}, {"temperature", 0}});
 }
@@ -200,15 +223,14 @@ Schema GenerateRequest(const ModelLimits& limits) {
       {"model", ModelName(limits)},
       {"prompt", String(1, kMaxText).Describe("text; or give input_ids")},
       {"input_ids", TokenIds(limits, 1)},
-      {"max_tokens", Tokens(limits, "longest answer").Default(128)},
-      {"stop", Stop()},
+      {"max_tokens", Tokens(limits, "longest answer").Default(DefaultTokens(limits, kGenerateTokens))},
       {"stream", Boolean().Default(false)},
       {"return_logprob", Boolean().Default(false)},
-      {"include_stop_str_in_output", Boolean().Default(false)},
-      {"seed", Integer(std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())},
+      OneAnswer(),
+      PromptLogprobsOfCompletions(),
       {"session_id", Integer(-1, -1).OrUnsupported("sessions live at /v1/chat/interactive")},
       {"image_data", Null().OrUnsupported("images are not supported")}};
-  return Object(Join(std::move(own), SamplingProperties(limits)))
+  return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), UnsupportedProperties()))
       .Named("GenerateRequest")
       .Example(boost::json::object{{"prompt", "The capital of France is"}, {"max_tokens", 16}, {"temperature", 0}});
 }
@@ -227,25 +249,27 @@ Schema GenerateResponse() {
 }
 
 Schema InteractiveRequest(const ModelLimits& limits) {
-  constexpr int64_t kLow = std::numeric_limits<int64_t>::min(), kHigh = std::numeric_limits<int64_t>::max();
+  constexpr int64_t kHigh = std::numeric_limits<int64_t>::max();
   std::vector<Property> own = {
+      {"model", ModelName(limits)},
       {"prompt", AnyOf({String(0, kMaxText), Messages()}).Describe("the new turn: text, or messages"), true},
       {"session_id",
        Integer(-1, kHigh).Default(-1).Describe("-1: a new session, whose id the server chooses, from 1000000000 on")},
       {"interactive_mode", Boolean().Default(false).Describe("keep the session after the answer")},
       {"stream", Boolean().Default(false).Describe("a JSON object a line, as the answer grows")},
       {"request_output_len",
-       Integer(0, kMaxAnswerTokens)
+       Integer(0, MaxTokens(limits))
            .Describe("longest answer; default: what the context leaves. 0 with an empty prompt forgets the session")},
+      {"max_tokens", Tokens(limits, "OpenAI's name of request_output_len, which overrides it")},
       {"cancel", Boolean().Default(false).Describe("stop the session's running answer")},
       {"when_full", OneOf({"refuse", "renew"})
                         .Default("refuse")
                         .Describe("renew: begin anew when the session has no room for the turn")},
-      {"stop", Stop()},
-      {"seed", Integer(kLow, kHigh)},
+      OneAnswer(),
+      PromptLogprobsOfCompletions(),
       {"image_url", Null().OrUnsupported("images are not supported")},
       {"adapter_name", Null().OrUnsupported("adapters are not supported")}};
-  return Object(Join(std::move(own), SamplingProperties(limits)))
+  return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), UnsupportedProperties()))
       .Named("InteractiveRequest")
       .Example(boost::json::object{{"prompt", "What is the capital of France?"},
                                    {"session_id", 1},
@@ -284,7 +308,8 @@ Schema ModelName(const ModelLimits& limits) {
 }
 
 Schema TokenIds(const ModelLimits& limits, size_t min) {
-  return Array(Integer(0, limits.vocab_size - 1), min, static_cast<size_t>(std::max<int64_t>(limits.session_len, 1)));
+  return Array(Integer(0, limits.vocab_size - 1), min,
+               kMaxText);  // more than the context holds is told with the counts
 }
 
 Schema Stop() {
@@ -302,25 +327,29 @@ Schema Messages() {
   return Array(message, 1, kMaxMessages).Describe("the conversation so far").Example(ExampleMessages());
 }
 
+int64_t DefaultTokens(const ModelLimits& limits, int64_t wanted) {
+  if (limits.max_output_len == 0) return wanted;
+  return wanted > 0 ? std::min(wanted, limits.max_output_len) : limits.max_output_len;
+}
+
 std::vector<Property> SamplingProperties(const ModelLimits& limits) {
   const Schema id = Integer(0, limits.vocab_size - 1);
-  return {
-      {"temperature", Number(0, 2).Describe("0: always the likeliest token")},
-      {"top_p", Number(0, 1).Describe("draw from the likeliest that together have this probability")},
-      {"top_k", Integer(-1, 1 << 24).Describe("draw from the k likeliest; 0 and -1: all")},
-      {"min_p", Number(0, 1).Describe("drop tokens less likely than this share of the likeliest")},
-      {"repetition_penalty", Number(0.01, 10).Describe("above 1: disfavour tokens of prompt and answer")},
-      {"presence_penalty", Number(-2, 2).Describe("subtracted once for tokens of the answer")},
-      {"frequency_penalty", Number(-2, 2).Describe("subtracted for each time a token is in the answer")},
-      {"logit_bias", Map(Number(-100, 100), 1024).Describe("token id → what is added to its logit")},
-      {"bad_words", Array(String(1, kMaxStopLength), 0, kMaxBadWords).Describe("never come out")},
-      {"min_tokens", Integer(0, std::max<int64_t>(limits.session_len - 1, 0)).Describe("no end before so many tokens")},
-      {"min_new_tokens",
-       Integer(0, std::max<int64_t>(limits.session_len - 1, 0)).Describe("LMDeploy's name of min_tokens")},
-      {"stop_token_ids", Array(id, 0, kMaxStops).Describe("tokens that end the answer")},
-      {"ignore_eos", Boolean().Default(false).Describe("go on after the model ends its answer")},
-      {"skip_special_tokens", Boolean().Default(true)},
-      {"spaces_between_special_tokens", Boolean().Describe("taken and ignored")}};
+  const Schema min_tokens = Integer(0, std::min(MaxTokens(limits), std::max<int64_t>(limits.session_len - 1, 0)));
+  return {{"temperature", Number(0, 2).Describe("0: always the likeliest token")},
+          {"top_p", Number(0, 1).Describe("draw from the likeliest that together have this probability")},
+          {"top_k", Integer(-1, 1 << 24).Describe("draw from the k likeliest; 0 and -1: all")},
+          {"min_p", Number(0, 1).Describe("drop tokens less likely than this share of the likeliest")},
+          {"repetition_penalty", Number(0.01, 10).Describe("above 1: disfavour tokens of prompt and answer")},
+          {"presence_penalty", Number(-2, 2).Describe("subtracted once for tokens of the answer")},
+          {"frequency_penalty", Number(-2, 2).Describe("subtracted for each time a token is in the answer")},
+          {"logit_bias", Map(Number(-100, 100), 1024).Describe("token id → what is added to its logit")},
+          {"bad_words", Array(String(1, kMaxStopLength), 0, kMaxBadWords).Describe("never come out")},
+          {"min_tokens", Schema(min_tokens).Describe("no end before so many tokens")},
+          {"min_new_tokens", Schema(min_tokens).Describe("LMDeploy's name of min_tokens")},
+          {"stop_token_ids", Array(id, 0, kMaxStops).Describe("tokens that end the answer")},
+          {"ignore_eos", Boolean().Default(false).Describe("go on after the model ends its answer")},
+          {"skip_special_tokens", Boolean().Default(true)},
+          {"spaces_between_special_tokens", Boolean().Describe("taken and ignored")}};
 }
 
 ApiSchemas::ApiSchemas(const ModelLimits& limits)

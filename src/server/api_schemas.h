@@ -15,9 +15,11 @@ struct ModelLimits {
   int64_t max_output_len = 0;  // --max-output-len; 0: what the context leaves
 };
 
-inline constexpr int kMaxChoices = 128;  // n
-inline constexpr int kMaxPrompts = 128;  // of a completion request
-inline constexpr int kMaxStops = 32;     // stop strings or ids
+inline constexpr int64_t kCompletionTokens = 16;  // max_tokens where a completion names none: OpenAI's
+inline constexpr int64_t kGenerateTokens = 128;   // the same of /generate: LMDeploy's
+inline constexpr int kMaxChoices = 128;           // n
+inline constexpr int kMaxPrompts = 128;           // of a completion request
+inline constexpr int kMaxStops = 32;              // stop strings or ids
 inline constexpr int kMaxStopLength = 256;
 inline constexpr int kMaxBadWords = 128;
 inline constexpr int kMaxMessages = 16384;
@@ -37,6 +39,10 @@ struct ApiSchemas {
   Schema session, session_list, rewind_request;
   Schema health, version;
 };
+
+// The longest answer to a request that names none: `wanted` (0: what the context leaves), or what --max-output-len
+// allows. 0: what the context leaves.
+int64_t DefaultTokens(const ModelLimits& limits, int64_t wanted);
 
 // Fields that many requests share.
 std::vector<Property> SamplingProperties(const ModelLimits& limits);

@@ -62,8 +62,12 @@ std::string ErrorBody(const WireError& error) {
 
 HttpResponse ErrorResponse(const WireError& error) {
   HttpResponse response{.status = error.status, .body = ErrorBody(error)};
-  if (error.status == 429 || error.status == 503) response.headers.emplace_back("Retry-After", "1");
-  if (error.status == 504) response.headers.emplace_back("x-should-retry", "false");
+  // What waiting does not help is not to be tried again: clients would, of themselves.
+  if (error.status == 504 || error.code == kTooManySessions) {
+    response.headers.emplace_back("x-should-retry", "false");
+  } else if (error.status == 429 || error.status == 503) {
+    response.headers.emplace_back("Retry-After", "1");
+  }
   return response;
 }
 

@@ -8,6 +8,8 @@
 
 namespace ingot::server {
 
+inline constexpr const char* kTooManySessions = "too_many_sessions";
+
 struct WireError {
   int status = 500;
   std::string type;   // "invalid_request_error", …

@@ -96,7 +96,8 @@ std::optional<FieldError> ReadCommon(const Fields& fields, const llm::Llm& llm, 
   request->sampling = llm.default_sampling();
   ReadSampling(fields, &request->sampling);
   if (auto error = ReadLogitBias(fields, llm, &request->sampling)) return error;
-  for (const char* key : {"max_tokens", "max_completion_tokens"}) {  // the newer name wins
+  // The newer name wins, and LMDeploy's.
+  for (const char* key : {"max_tokens", "max_completion_tokens", "request_output_len"}) {
     if (const auto value = fields.Int(key)) request->max_tokens = *value;
   }
   for (const char* key : {"min_tokens", "min_new_tokens"}) {
@@ -120,10 +121,6 @@ std::optional<FieldError> ReadCommon(const Fields& fields, const llm::Llm& llm, 
                    fmt::format("min_tokens {} is above max_tokens {}", request->min_tokens, *request->max_tokens));
   }
   return std::nullopt;
-}
-
-void CapOutput(const ModelLimits& limits, llm::Request* request) {
-  if (limits.max_output_len > 0 && !request->max_tokens) request->default_max_tokens = limits.max_output_len;
 }
 
 }  // namespace ingot::server

@@ -12,7 +12,7 @@
 
 namespace ingot::server {
 
-// Members of an object that a schema has checked: absent and null are the same.
+// Members of an object that ParseBody gave, so that a schema has checked them: absent and null are the same.
 class Fields {
  public:
   explicit Fields(const boost::json::value& object) : object_(object.get_object()) {}
@@ -36,7 +36,5 @@ std::vector<std::string> ToTexts(const boost::json::value& value);
 // Fields that all requests share, over the model's defaults: sampling, stops, lengths, priority, …  The error is of
 // fields that contradict each other.
 std::optional<FieldError> ReadCommon(const Fields& fields, const llm::Llm& llm, llm::Request* request);
-// What --max-output-len allows where the request asks for nothing.
-void CapOutput(const ModelLimits& limits, llm::Request* request);
 
 }  // namespace ingot::server

@@ -71,22 +71,30 @@ bool AnswerCommand(const Fields& fields, llm::Sessions& sessions, const llm::Ses
   return true;
 }
 
+// Not what a full queue says: waiting makes no room.
+void RefuseSession(const ServerContext& context, Exchange& exchange) {
+  const WireError error{429, "rate_limit_error", kTooManySessions, "session_id",
+                        "as many sessions are kept as --max-sessions allows; delete one"};
+  context.metrics.Begin(exchange.request())->Reject(error);
+  exchange.Respond(ErrorResponse(error));
+}
+
 }  // namespace
 
 void Interactive(const ServerContext& context, llm::Sessions& sessions, const Schema& schema,
                  const std::shared_ptr<Exchange>& exchange) {
   const auto body = ReadBody(*exchange, schema);
   if (!body) return;
-  const ServedModel& model = *context.models.all().front();
+  const ServedModel* model = ModelOf(context, *exchange, *body);
+  if (model == nullptr) return;
   const Fields fields(*body);
   const llm::SessionKey key{exchange->request().key_id, fields.Int("session_id").value_or(-1)};
   if (AnswerCommand(fields, sessions, key, exchange)) return;
 
   llm::TurnRequest turn;
   llm::Request& request = turn.request;
-  if (auto error = ReadCommon(fields, model.llm, &request)) return Refuse(*exchange, *error);
-  if (const auto length = fields.Int("request_output_len")) request.max_tokens = *length;
-  CapOutput(model.limits, &request);
+  if (auto error = ReadCommon(fields, model->llm, &request)) return Refuse(*exchange, *error);
+  request.default_max_tokens = DefaultTokens(model->limits, 0);
   if (request.max_tokens == 0) {
     return Refuse(*exchange,
                   {"request_output_len", InvalidArgument("request_output_len is 0; at least 1 is answered").value()});
@@ -94,7 +102,7 @@ void Interactive(const ServerContext& context, llm::Sessions& sessions, const Sc
   const boost::json::value& prompt = *fields.Find("prompt");
   if (prompt.is_array()) {
     request.messages = prompt.get_array();
-  } else if (model.llm.chat_template() != nullptr) {
+  } else if (model->llm.chat_template() != nullptr) {
     request.messages = {{{"role", "user"}, {"content", prompt}}};
   } else {
     request.prompt = std::string(prompt.get_string());
@@ -102,6 +110,7 @@ void Interactive(const ServerContext& context, llm::Sessions& sessions, const Sc
   turn.keep = fields.Bool("interactive_mode", false);
   turn.when_full = fields.Text("when_full") == "renew" ? llm::WhenFull::kRenew : llm::WhenFull::kRefuse;
 
+  if (turn.keep && !sessions.HasRoomFor(key)) return RefuseSession(context, *exchange);
   const auto counts = std::make_shared<Counts>();
   AnswerRequest answer{.requests = {request},
                        .submit = {},
@@ -116,7 +125,7 @@ void Interactive(const ServerContext& context, llm::Sessions& sessions, const Sc
     counts->input_tokens = handle.input_tokens;
     return handle.handle;
   };
-  Answer(model.llm, context.metrics, exchange, std::make_unique<InteractiveFormat>(counts), std::move(answer));
+  Answer(model->llm, context.metrics, exchange, std::make_unique<InteractiveFormat>(counts), std::move(answer));
 }
 
 }  // namespace ingot::server

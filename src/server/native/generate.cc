@@ -8,8 +8,6 @@
 namespace ingot::server {
 namespace {
 
-constexpr int64_t kDefaultMaxTokens = 128;  // LMDeploy's
-
 class GenerateFormat : public AnswerFormat {
  public:
   explicit GenerateFormat(bool with_logprobs) : with_logprobs_(with_logprobs) {}
@@ -69,15 +67,16 @@ void Generate(const ServerContext& context, const Schema& schema, const std::sha
   if (auto error = ReadCommon(fields, model->llm, &request)) return Refuse(*exchange, *error);
   request.prompt = fields.Text("prompt");
   request.token_ids = fields.Ids("input_ids");
-  request.default_max_tokens = kDefaultMaxTokens;
+  request.default_max_tokens = DefaultTokens(model->limits, kGenerateTokens);
   if (request.prompt.has_value() == !request.token_ids.empty()) {
     return Refuse(*exchange, {"prompt", InvalidArgument("give one of prompt and input_ids").value()});
   }
+  const char* param = request.prompt ? "prompt" : "input_ids";
   const bool with_logprobs = fields.Bool("return_logprob", false);
   if (with_logprobs) request.logprobs = 0;
   Answer(model->llm, context.metrics, exchange, std::make_unique<GenerateFormat>(with_logprobs),
          {.requests = {std::move(request)},
-          .params = {"prompt"},
+          .params = {param},
           .stream = fields.Bool("stream", false),
           .ping_seconds = context.answers.ping_seconds});
 }

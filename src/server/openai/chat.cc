@@ -119,7 +119,7 @@ tl::expected<llm::Request, FieldError> ReadChatRequest(const boost::json::value&
   if (auto error = ReadTemplateOptions(fields, &request)) return tl::unexpected(*std::move(error));
   if (auto error = ReadLogprobs(fields, &request)) return tl::unexpected(*std::move(error));
   request.messages = ForTemplates(fields.Find("messages")->get_array());
-  CapOutput(model.limits, &request);
+  request.default_max_tokens = DefaultTokens(model.limits, 0);
   return request;
 }
 

@@ -11,7 +11,6 @@
 namespace ingot::server {
 namespace {
 
-constexpr int64_t kDefaultMaxTokens = 16;  // OpenAI's
 constexpr size_t kMaxAnswersAtOnce = 512;  // prompts · n
 
 struct CompletionOptions {
@@ -187,9 +186,7 @@ tl::expected<std::vector<llm::Request>, FieldError> ReadCompletionRequests(const
   llm::Request common;
   if (auto error = ReadCommon(fields, model.llm, &common)) return tl::unexpected(*std::move(error));
   common.add_special_tokens = fields.Bool("add_special_tokens", true);
-  common.default_max_tokens = kDefaultMaxTokens;
-  if (model.limits.max_output_len > 0)
-    common.default_max_tokens = std::min(kDefaultMaxTokens, model.limits.max_output_len);
+  common.default_max_tokens = DefaultTokens(model.limits, kCompletionTokens);
   if (const auto top = fields.Int("logprobs")) common.logprobs = static_cast<int>(*top);
   if (const auto top = fields.Int("prompt_logprobs")) common.prompt_logprobs = static_cast<int>(*top);
   if (fields.Bool("echo", false) && common.logprobs && !common.prompt_logprobs)

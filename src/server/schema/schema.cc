@@ -161,6 +161,21 @@ MaybeError CheckAnyOf(const Schema& schema, const JsonView& value) {
   return Fail(schema, value, fmt::format("must be {}, and is {}", types, Quoted(value.value())));
 }
 
+void DropUndeclared(const Schema& schema, boost::json::object* object) {
+  for (auto it = object->begin(); it != object->end();) {
+    const auto property = std::ranges::find(schema.properties, it->key(), &Property::name);
+    if (property == schema.properties.end()) {
+      it = object->erase(it);
+      continue;
+    }
+    const bool is_open = property->schema.additional != nullptr;
+    if (property->schema.type == Schema::Type::kObject && !is_open && it->value().is_object()) {
+      DropUndeclared(property->schema, &it->value().get_object());
+    }
+    ++it;
+  }
+}
+
 }  // namespace
 
 Schema Schema::Describe(std::string text) && {
@@ -249,6 +264,7 @@ tl::expected<boost::json::value, FieldError> ParseBody(std::string_view body, co
     return tl::unexpected(FieldError{"", InvalidArgument("the body must be a JSON object").value()});
   }
   if (auto error = Check(schema, JsonView(*json, "body"))) return tl::unexpected(*std::move(error));
+  DropUndeclared(schema, &json->get_object());
   return *std::move(json);
 }
 

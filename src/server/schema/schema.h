@@ -35,7 +35,7 @@ struct Schema {
   size_t min_size = 0, max_size = 0;         // characters of a string, items of an array, members of an object
   std::vector<std::string> values;           // kString: one of these; empty: any
   std::shared_ptr<const Schema> items;       // kArray
-  std::vector<Property> properties;          // kObject; others are ignored
+  std::vector<Property> properties;          // kObject; others are ignored, and dropped from a body
   std::shared_ptr<const Schema> additional;  // kObject: what other members must be; null: anything
   std::vector<Schema> alternatives;          // kAnyOf
 
@@ -77,7 +77,9 @@ struct FieldError {
 // absent, unless null is a value that the schema names.
 std::optional<FieldError> Check(const Schema& schema, const JsonView& value);
 
-// Parses a body and checks it. An object, whose members the schema vouches for.
+// Parses a body and checks it. An object of which the schema vouches for every member: those that it does not name are
+// dropped, there and in the objects that are its members, so that nothing can be read that was not checked. Objects in
+// lists keep theirs: chat templates read what they like of a message.
 tl::expected<boost::json::value, FieldError> ParseBody(std::string_view body, const Schema& schema);
 
 // As JSON Schema 2020-12. Named parts become references, and are added to `components` once.
