@@ -229,7 +229,8 @@ void DeclareGptq(Flags& lite) {
   command.Add("--desc-act", &flags->act_order, "quantize the inputs with the largest activations first (act-order)");
   command.Example("ingot lite auto_gptq model-hf --work-dir model-gptq --w-sym --desc-act");
   command.OnRun([flags]() -> Status {
-    INGOT_ASSIGN_OR_RETURN(const Format format, FormatOf(*flags));
+    INGOT_ASSIGN_OR_RETURN(Format format, FormatOf(*flags));
+    format.min_zero = format.zero == Format::Zero::kInteger ? 1 : 0;  // the layout stores zeros less one
     lite::QuantizeOptions options{.kind = lite::OutputKind::kGptq, .calibrates_on_quantized = true};
     options.recipe = {.format = format, .rounding = lite::Rounding::kGptq, .act_order = flags->act_order};
     return RunQuantizer(*flags, std::move(options));

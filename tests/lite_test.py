@@ -100,8 +100,9 @@ class Lite(unittest.TestCase):
         return [BINARY, "lite", method, str(model or self.model), "--work-dir", str(self.root / output), *given,
                 *arguments]  # fmt: skip
 
-    def lite(self, method: str, output: str, *arguments: str) -> dict:
-        done = subprocess.run([*self.command(method, output, *arguments), "--json"], capture_output=True, text=True)
+    def lite(self, method: str, output: str, *arguments: str, model: pathlib.Path | None = None) -> dict:
+        command = [*self.command(method, output, *arguments, model=model), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertFalse((self.root / (output + ".partial")).exists())
         return json.loads(done.stdout)
@@ -209,6 +210,19 @@ class Lite(unittest.TestCase):
         self.lite("auto_awq", "awq_gptq", "--w-group-size", "64", "--gptq")
         self.check_every_linear("awq_gptq", (".qweight", ".qzeros", ".scales"))
         self.check_others_read_the_same("awq_gptq")
+
+    def test_gptq_of_weights_without_negative_ones(self) -> None:
+        """Their zero would be 0, which GPTQ's files cannot hold."""
+        model = self.root / "positive"
+        shutil.copytree(self.model, model)
+        tensors = load_file(model / "model.safetensors")
+        for name in tensors:
+            if "o_proj" in name:
+                tensors[name] = np.abs(tensors[name])
+        save_file(tensors, model / "model.safetensors")
+        for name, arguments in (("gptq_positive", ()), ("gptq_positive_order", ("--desc-act",))):
+            self.lite("auto_gptq", name, "--w-group-size", "64", *arguments, model=model)
+            self.check_others_read_the_same(name)
 
     def test_smooth_quant(self) -> None:
         plain = self.lite("smooth_quant", "w8a8_plain", "--calib-samples", "0")

@@ -34,8 +34,8 @@ def awq_matrix(tensors: dict, name: str, group: int) -> np.ndarray:
 def gptq_matrix(tensors: dict, name: str) -> np.ndarray:
     words = tensors[name + ".qweight"]  # [inputs / 8, outputs]
     codes = nibbles(words).transpose(0, 2, 1).reshape(-1, words.shape[1]).astype(np.float64)
-    stored = nibbles(tensors[name + ".qzeros"])  # [groups, outputs / 8, 8]
-    zeros = ((stored + 1) & 15).reshape(stored.shape[0], -1).astype(np.float64)
+    stored = nibbles(tensors[name + ".qzeros"])  # [groups, outputs / 8, 8]; 15 is 16, as in vLLM's kernels
+    zeros = (stored + 1).reshape(stored.shape[0], -1).astype(np.float64)
     scales, index = tensors[name + ".scales"].astype(np.float64), tensors[name + ".g_idx"]
     return ((codes - zeros[index]) * scales[index]).T
 

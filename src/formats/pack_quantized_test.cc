@@ -26,7 +26,8 @@ WeightRows RandomRows(const Format& format, int64_t rows, int64_t cols) {
   for (int64_t i = 0; i < rows * cols; ++i) w.codes.push_back(static_cast<uint8_t>(random() % (1u << format.bits)));
   for (int64_t i = 0; i < rows * groups; ++i) {
     w.scale.push_back(F16ToF32(F32ToF16(0.001f * static_cast<float>(random() % 1000 + 1))));
-    if (format.zero == Format::Zero::kInteger) w.zero.push_back(static_cast<float>(random() % (1u << format.bits)));
+    if (format.zero == Format::Zero::kInteger)
+      w.zero.push_back(std::max(static_cast<float>(format.min_zero), static_cast<float>(random() % (1u << format.bits))));
   }
   return w;
 }
@@ -52,7 +53,7 @@ const PackCase kCases[] = {
      R"("quant_method":"awq","bits":4,"group_size":64,"zero_point":false,"version":"gemm")"},
     {"gptq",
      Packing::kGptq,
-     {.bits = 4, .group_size = 32, .zero = Format::Zero::kInteger},
+     {.bits = 4, .group_size = 32, .zero = Format::Zero::kInteger, .min_zero = 1},
      false,
      R"("quant_method":"gptq","bits":4,"group_size":32,"sym":false,"checkpoint_format":"gptq")"},
     {"gptq_channel_symmetric",
@@ -62,7 +63,7 @@ const PackCase kCases[] = {
      R"("quant_method":"gptq","bits":4,"group_size":-1,"sym":true,"checkpoint_format":"gptq")"},
     {"gptq_act_order",
      Packing::kGptq,
-     {.bits = 4, .group_size = 32, .zero = Format::Zero::kInteger},
+     {.bits = 4, .group_size = 32, .zero = Format::Zero::kInteger, .min_zero = 1},
      true,
      R"("quant_method":"gptq","bits":4,"group_size":32,"sym":false,"desc_act":true)"},
     {"int8",
@@ -103,7 +104,9 @@ TEST_P(PackQuantizedTest, IsReadAsItWas) {
   ASSERT_TRUE(checkpoint) << checkpoint.error().ToString();
   const auto source = (*checkpoint)->Weight("layers.0.w.weight");
   ASSERT_TRUE(source) << source.error().ToString();
-  EXPECT_EQ((*source)->format(), c.format);
+  Format format = c.format;
+  format.min_zero = 0;
+  EXPECT_EQ((*source)->format(), format);
   WeightRows read;
   (*source)->Read(0, rows, &read);
   EXPECT_EQ(read.codes, written.codes);
@@ -120,7 +123,10 @@ INSTANTIATE_TEST_SUITE_P(All, PackQuantizedTest, testing::ValuesIn(kCases),
 TEST(CheckPackable, NamesTheMatrixAndWhatDoesNotFit) {
   const Format g64{.bits = 4, .group_size = 64, .zero = Format::Zero::kInteger};
   EXPECT_THAT(CheckPackable("q_proj", Packing::kAwqGemm, g64, 64, 96).message(), HasSubstr("q_proj has 96 inputs"));
-  EXPECT_THAT(CheckPackable("q_proj", Packing::kGptq, g64, 60, 64).message(), HasSubstr("60 outputs"));
+  EXPECT_THAT(CheckPackable("q_proj", Packing::kGptq, g64, 64, 64).message(), HasSubstr("a zero of 0"));
+  Format from_one = g64;
+  from_one.min_zero = 1;
+  EXPECT_THAT(CheckPackable("q_proj", Packing::kGptq, from_one, 60, 64).message(), HasSubstr("60 outputs"));
   EXPECT_THAT(CheckPackable("q_proj", Packing::kAwqGemm, {.bits = 3}, 64, 64).message(), HasSubstr("3 bits"));
   EXPECT_FALSE(CheckPackable("q_proj", Packing::kInt8, {.bits = 8}, 64, 64).ok());  // f16 scales
 }

@@ -158,6 +158,20 @@ TEST_P(GptqTest, HalvesTheErrorOfRounding) {
   }
 }
 
+// GPTQ's files cannot hold a zero of 0, which groups without negative weights would take.
+TEST_P(GptqTest, ZerosStartWhereTheFormatSays) {
+  Format format{.bits = 4, .group_size = 32, .zero = Zero::kInteger};
+  TestLayer layer(context_, 20, 96, 200, 9);
+  for (float& w : layer.w) w = std::fabs(w);
+  EXPECT_EQ(std::ranges::min(Quantize(layer, format).rows.zero), 0);
+  format.min_zero = 1;
+  for (const bool act_order : {false, true}) {
+    const GptqWeight weight = Quantize(layer, format, {.act_order = act_order});
+    EXPECT_EQ(std::ranges::min(weight.rows.zero), 1);
+    EXPECT_TRUE(layer.ErrorOf(InInputOrder(weight)) <= 0.5 * layer.ErrorOf(ValuesOf(Nearest(layer, format))));
+  }
+}
+
 TEST_P(GptqTest, ActOrderSaysWhereTheColumnsBelong) {
   const Format format{.bits = 4, .group_size = 32, .zero = Zero::kInteger};
   const TestLayer layer(context_, 4, 96, 200, 4);

@@ -50,9 +50,11 @@ Grid FitGrid(const Format& format, float low, float high) {
       return {Held(format, format.bits == 8 ? std::fabs(extreme) / (half - 1) : extreme / -half), half};
     }
     case Format::Zero::kInteger: {
-      low = std::min(low, 0.0f);
-      const float scale = Held(format, (std::max(high, 0.0f) - low) / levels);
-      return {scale, std::clamp(std::nearbyint(-low * InverseOrZero(scale)), 0.0f, levels)};
+      const auto lowest = static_cast<float>(format.min_zero);
+      high = std::max(high, 0.0f);
+      low = std::min({low, 0.0f, -high * lowest / (levels - lowest)});
+      const float scale = Held(format, (high - low) / levels);
+      return {scale, std::clamp(std::nearbyint(-low * InverseOrZero(scale)), lowest, levels)};
     }
     case Format::Zero::kMin:
       return {Held(format, (high - low) / levels), Held(format, low)};

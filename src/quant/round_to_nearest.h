@@ -23,7 +23,8 @@ struct Grid {
 // The plain grid of a group whose weights lie in [low, high]; scale (and minimum) as the format can hold them.
 //   kMidpoint  scale = extreme / -2^(bits-1), the extreme being whichever of low and high is larger, with its sign (as
 //              in Q4_0); with 8 bits max(|low|, |high|) / 127
-//   kInteger   scale = (max(high, 0) - min(low, 0)) / (2^bits - 1), zero the nearest code for 0
+//   kInteger   scale = (max(high, 0) - min(low, 0)) / (2^bits - 1), zero the nearest code for 0; where that would be
+//              below format.min_zero, low is lowered until it is that
 //   kMin       scale = (high - low) / (2^bits - 1), min = low
 Grid FitGrid(const Format& format, float low, float high);
 

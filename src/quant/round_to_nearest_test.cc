@@ -24,6 +24,7 @@ std::vector<Format> Formats() {
     }
   }
   formats.push_back({.bits = 8, .group_size = 0, .scale = Scale::kF32});
+  formats.push_back({.bits = 4, .group_size = 16, .zero = Zero::kInteger, .min_zero = 1});
   return formats;
 }
 
@@ -64,7 +65,7 @@ void ExpectNearest(const std::vector<float>& w, const WeightRows& rows) {
     ASSERT_EQ(F16ToF32(F32ToF16(rows.scale[g])), rows.scale[g]);
     if (rows.format.zero == Zero::kMin) ASSERT_EQ(F16ToF32(F32ToF16(rows.zero[g])), rows.zero[g]);
     if (rows.format.zero == Zero::kInteger) {
-      ASSERT_TRUE(rows.zero[g] >= 0 && rows.zero[g] < static_cast<float>(1 << rows.format.bits));
+      ASSERT_TRUE(rows.zero[g] >= static_cast<float>(rows.format.min_zero) && rows.zero[g] < static_cast<float>(1 << rows.format.bits));
       ASSERT_EQ(rows.zero[g], std::floor(rows.zero[g]));
     }
   }
@@ -112,7 +113,8 @@ TEST(RoundToNearestTest, WhatIsOnAGridStays) {
     for (uint8_t& code : made.codes) code = static_cast<uint8_t>(rng() % (1u << format.bits));
     for (size_t g = 0; g < made.scale.size(); ++g) {
       made.scale[g] = 0.0078125f * static_cast<float>(g % 3 + 1);
-      if (format.zero == Zero::kInteger) made.zero[g] = static_cast<float>(rng() % (1u << format.bits));
+      if (format.zero == Zero::kInteger)
+        made.zero[g] = std::max(static_cast<float>(format.min_zero), static_cast<float>(rng() % (1u << format.bits)));
       if (format.zero == Zero::kMin) made.zero[g] = -0.25f;
       made.codes[g * group] = 0;
       made.codes[g * group + 1] = static_cast<uint8_t>((1 << format.bits) - 1);
@@ -145,6 +147,18 @@ TEST(RoundToNearestTest, ZerosConstantsAndTheEndsOfF16) {
   WeightRows none;
   RoundToNearest(nullptr, 0, 64, {.bits = 4, .group_size = 32}, &none);
   EXPECT_TRUE(none.codes.empty());
+}
+
+// Not the grid with its zero moved alone, which would lose the highest weight.
+TEST(RoundToNearestTest, ALowestZeroStillReachesBothEnds) {
+  const Format format{.bits = 4, .group_size = 16, .zero = Zero::kInteger, .min_zero = 1};
+  for (const float low : {0.0f, 0.5f, -0.001f, -0.02f}) {
+    const Grid grid = FitGrid(format, low, 1.4f);
+    EXPECT_EQ(grid.zero, 1) << low;
+    EXPECT_NEAR(grid.scale * 14, 1.4f, 1e-3f) << low;
+  }
+  EXPECT_EQ(FitGrid(format, -15, 0).zero, 15);
+  EXPECT_EQ(FitGrid(format, 0, 0).zero, 1);
 }
 
 TEST(RoundToNearestTest, SchemesThatCannotBe) {

@@ -10,7 +10,7 @@ namespace ingot {
 
 // A weight of bits <= 8 stands for, with code q unsigned in [0, 2^bits) and groups of group_size along the inputs:
 //   Zero::kMidpoint  w = scale · (q - 2^(bits-1))      Q4_0, Q5_0, Q8_0, Q6_K, symmetric GPTQ
-//   Zero::kInteger   w = scale · (q - zero)            AWQ, asymmetric GPTQ; zero in [0, 2^bits)
+//   Zero::kInteger   w = scale · (q - zero)            AWQ, asymmetric GPTQ; zero in [min_zero, 2^bits)
 //   Zero::kMin       w = scale · q + min               Q4_1, Q5_1, Q4_K, Q5_K
 // where scale (and min) per group is a number of `scale` kind:
 //   Scale::kF16, kF32      that number
@@ -25,6 +25,7 @@ struct Format {
   int group_size = 0;         // 16, 32, 64, 128; 0: one group for the whole row
   Zero zero = Zero::kMidpoint;
   Scale scale = Scale::kF16;
+  int min_zero = 0;  // the lowest zero that may be written (kInteger); what is read has 0 here
 
   bool quantized() const { return bits <= 8; }
   bool operator==(const Format&) const = default;

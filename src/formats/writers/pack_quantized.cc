@@ -92,6 +92,9 @@ Status CheckPackable(const std::string& name, Packing packing, const Format& for
       (is_int8 && format.zero != Format::Zero::kMidpoint)) {
     return InvalidArgument("{}: {} is not what this layout holds", name, format.ToString());
   }
+  if (packing == Packing::kGptq && format.zero == Format::Zero::kInteger && format.min_zero < 1) {
+    return InvalidArgument("{}: a zero of 0 is not what this layout holds, which stores zeros less one", name);
+  }
   if (format.group_size > 0 && cols % format.group_size != 0) {
     return InvalidArgument("{} has {} inputs, which groups of {} do not divide", name, cols, format.group_size);
   }

@@ -16,7 +16,8 @@ struct OutputBytes {
 };
 
 // kInvalidArgument, naming the matrix, unless `packing` can hold [rows, cols] in `format`: 4 bits (kInt8: 8), groups
-// that divide the columns, words that are full, scales in f16 (kInt8: f32), zeros at the midpoint or integers.
+// that divide the columns, words that are full, scales in f16 (kInt8: f32), zeros at the midpoint or integers (kGptq:
+// of at least 1, as readers add one to what is stored without a mask).
 Status CheckPackable(const std::string& name, Packing packing, const Format& format, int64_t rows, int64_t cols);
 
 // "NAME.qweight", "NAME.scales" and so on.   order: column j of `rows` multiplies input order[j] (kGptq only; null: as
