@@ -60,6 +60,8 @@ void PrintReport(const lite::QuantizeReport& report, const std::string& output) 
       if (error.expert < 0 && std::isfinite(error.relative))
         fmt::print("  {} {:.4f}", NameOf(error.slot, error.expert), error.relative);
     }
+    if (const int64_t count = layer.UncalibratedExperts(); count > 0 && report.calibration_tokens > 0)
+      fmt::print("  {} experts not calibrated", count);
     if (!layer.exponents.empty()) fmt::print("  exponents of scales");
     for (const lite::ScaleExponent& scale : layer.exponents) {
       if (scale.expert < 0) fmt::print(" {} {:.2f}", NameOf(scale.slot, scale.expert), scale.exponent);

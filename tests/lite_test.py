@@ -224,6 +224,27 @@ class Lite(unittest.TestCase):
             self.lite("auto_gptq", name, "--w-group-size", "64", *arguments, model=model)
             self.check_others_read_the_same(name)
 
+    def test_what_is_in_bf16_stays(self) -> None:
+        """With a number that f16 cannot hold."""
+        model = self.root / "bf16"
+        shutil.copytree(self.model, model)
+        tensors = {name: values.astype(np.float32) for name, values in load_file(model / "model.safetensors").items()}
+        tensors["model.embed_tokens.weight"][257] = 1e5
+        save_file(tensors, model / "model.safetensors")
+        config = json.loads((model / "config.json").read_text()) | {"torch_dtype": "bfloat16"}
+        (model / "config.json").write_text(json.dumps(config))
+        for method in ("auto_awq", "auto_gptq", "smooth_quant"):
+            output, arguments = f"bf16_{method}", () if method == "smooth_quant" else ("--w-group-size", "64")
+            self.lite(method, output, *arguments, model=model)
+            self.check_others_read_the_same(output)
+            self.assertEqual(json.loads((self.root / output / "config.json").read_text())["torch_dtype"], "bfloat16")
+            data = (self.root / output / "model.safetensors").read_bytes()
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            dtypes = {name: info["dtype"] for name, info in header.items() if name != "__metadata__"}
+            dense = [name for name in dtypes if "norm" in name or "embed" in name or "head" in name]
+            self.assertEqual({dtypes[name] for name in dense}, {"BF16"})
+            self.assertTrue(all(dtypes[name] == "F16" for name in dtypes if name.endswith(".scales")))
+
     def test_smooth_quant(self) -> None:
         plain = self.lite("smooth_quant", "w8a8_plain", "--calib-samples", "0")
         smooth = self.lite("smooth_quant", "w8a8")
@@ -288,9 +309,47 @@ class Lite(unittest.TestCase):
         self.assertTrue(partial.exists())
         self.lite("auto_awq", "other", "--w-group-size", "32", "--force")
 
+    def test_unfinished_work_of_another_model_is_not_taken(self) -> None:
+        model, output = self.root / "changing", "changed"
+        shutil.copytree(self.model, model)
+        command = self.command("auto_awq", output, "--w-group-size", "32", model=model)
+        done = subprocess.run(["bash", "-c", "trap '' XFSZ; ulimit -f 120; exec \"$@\"", "bash", *command],
+                              capture_output=True, text=True)  # fmt: skip
+        self.assertIn("keeps the layers that are finished", done.stderr)
+
+        def refuses(*arguments: str) -> None:
+            command = self.command("auto_awq", output, "--w-group-size", "32", *arguments, model=model)
+            said = subprocess.run(command, capture_output=True, text=True).stderr
+            self.assertIn("unfinished work of another command", said)
+
+        refuses("--gptq")
+        refuses("--calib-samples", "15")
+        config = (model / "config.json").read_text()
+        (model / "config.json").write_text(config.replace("1e-06", "1e-05"))
+        refuses()
+        (model / "config.json").write_text(config)
+        tokenizer = (model / "tokenizer.json").read_text()
+        swapped = byte_tokenizer()
+        vocab = swapped["model"]["vocab"]
+        vocab["e"], vocab["o"] = vocab["o"], vocab["e"]
+        (model / "tokenizer.json").write_text(json.dumps(swapped))
+        refuses()
+        (model / "tokenizer.json").write_text(tokenizer)
+        report = self.lite("auto_awq", output, "--w-group-size", "32", "--eval-windows", "1", model=model)
+        self.assertEqual(report["resumed_layers"], LAYERS)
+
     def test_wrong_inputs(self) -> None:
         said = self.refuse("auto_awq", "no", "--w-group-size", "32", "--calib-samples", "1000")
-        self.assertRegex(said, r"has \d+ tokens, and 1000 samples of 128 need 128000")
+        self.assertRegex(said, r"has \d+ tokens, which is \d+ samples of 128, not 1000")
+        for samples in ("-5", "-1"):
+            said = self.refuse("auto_awq", "no", "--w-group-size", "32", "--calib-samples", samples)
+            self.assertIn(f"--calib-samples {samples} is below 0", said)
+        for method in ("auto_awq", "auto_gptq", "smooth_quant"):
+            group = () if method == "smooth_quant" else ("--w-group-size", "32")
+            said = self.refuse(method, "no", *group, "--calib-samples", "1", "--calib-seqlen", "32")
+            self.assertIn("1 samples of 32 tokens are too few to calibrate on", said)
+        said = self.refuse("auto_awq", "no", "--w-group-size", "32", "--calib-samples", str(2**62))
+        self.assertIn(f"not {2**62}", said)
         said = self.refuse("auto_awq", "no", "--w-group-size", "128")
         self.assertIn("model.layers.0.self_attn.q_proj has 64 inputs, which groups of 128 do not divide", said)
         self.assertIn("--w-group-size 64", said)

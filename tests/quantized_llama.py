@@ -9,9 +9,23 @@ import pathlib
 import sys
 
 import numpy as np
-from safetensors.numpy import load_file
 
+DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I32": np.int32, "I8": np.int8}
 AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]  # nibble i of a word is output channel AWQ_ORDER[i] of its eight
+
+
+def read_safetensors(file: pathlib.Path) -> dict[str, np.ndarray]:
+    """Those of NumPy's package lack bf16, which becomes float32 here."""
+    data = file.read_bytes()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:begin])
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, info in header.items():
+        first, last = (begin + offset for offset in info["data_offsets"])
+        values = np.frombuffer(data[first:last], DTYPES[info["dtype"]]).reshape(info["shape"])
+        tensors[name] = (values.astype(np.uint32) << 16).view(np.float32) if info["dtype"] == "BF16" else values
+    return tensors
 
 
 def nibbles(words: np.ndarray) -> np.ndarray:
@@ -46,7 +60,7 @@ class Llama:
         self.config = json.loads((folder / "config.json").read_text())
         self.tensors: dict[str, np.ndarray] = {}
         for file in sorted(folder.glob("*.safetensors")):
-            self.tensors |= load_file(file)
+            self.tensors |= read_safetensors(file)
         self.quantization = self.config.get("quantization_config", {})
 
     def matrix(self, name: str) -> np.ndarray:

@@ -27,7 +27,8 @@ WeightRows RandomRows(const Format& format, int64_t rows, int64_t cols) {
   for (int64_t i = 0; i < rows * groups; ++i) {
     w.scale.push_back(F16ToF32(F32ToF16(0.001f * static_cast<float>(random() % 1000 + 1))));
     if (format.zero == Format::Zero::kInteger)
-      w.zero.push_back(std::max(static_cast<float>(format.min_zero), static_cast<float>(random() % (1u << format.bits))));
+      w.zero.push_back(
+          std::max(static_cast<float>(format.min_zero), static_cast<float>(random() % (1u << format.bits))));
   }
   return w;
 }

@@ -54,7 +54,7 @@ Result<int64_t> Assemble(const formats::Checkpoint& checkpoint, const convert::S
     INGOT_RETURN_IF_ERROR(convert::WritePlan(plan, pool, *writer));
   } else {
     INGOT_ASSIGN_OR_RETURN(boost::json::object config,
-                           convert::HuggingFaceConfig(source.spec, *form.family, convert::TorchName(Encoding::kF16)));
+                           convert::HuggingFaceConfig(source.spec, *form.family, convert::TorchName(form.dense)));
     config["quantization_config"] = form.quantization;
     INGOT_ASSIGN_OR_RETURN(const auto texts,
                            convert::HuggingFaceTexts(checkpoint, source.tokenizer.get(), std::move(config)));

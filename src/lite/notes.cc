@@ -1,6 +1,7 @@
 #include "lite/notes.h"
 
 #include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -30,21 +31,27 @@ void ForTriples(const boost::json::object& note, std::string_view name, Visit vi
 
 }  // namespace
 
-boost::json::object Fingerprint(const formats::Checkpoint& checkpoint, const QuantizeOptions& options) {
+boost::json::object Fingerprint(const formats::Checkpoint& checkpoint, const QuantizeOptions& options,
+                                const std::vector<std::vector<int32_t>>& samples) {
   boost::json::array files;
   for (const std::string& file : checkpoint.files()) {
     std::error_code error;
     const auto time = fs::last_write_time(file, error).time_since_epoch().count();
     files.push_back(boost::json::array{file, fs::file_size(file, error), static_cast<int64_t>(time)});
   }
+  std::string tokens;
+  for (const std::vector<int32_t>& sample : samples)
+    tokens.append(reinterpret_cast<const char*>(sample.data()), sample.size() * sizeof(int32_t));
   const Recipe& recipe = options.recipe;
-  return {{"files", std::move(files)},
+  return {{"version", kQuantizerVersion},
+          {"files", std::move(files)},
+          {"config", Hash(boost::json::serialize(checkpoint.config()))},
           {"kind", static_cast<int>(options.kind)},
           {"format", recipe.format.ToString()},
           {"scales", static_cast<int>(recipe.scales)},
           {"rounding", static_cast<int>(recipe.rounding)},
           {"act_order", recipe.act_order},
-          {"calibration", Hash(options.calibration.text)},
+          {"tokens", Hash(tokens)},
           {"samples", options.calibration.samples},
           {"seq_len", options.calibration.seq_len},
           {"calibrates_on_quantized", options.calibrates_on_quantized},

@@ -8,8 +8,14 @@
 
 namespace ingot::lite {
 
-// All that the bytes of the result depend on: the source's files, the options, the texts, the instruction set.
-boost::json::object Fingerprint(const formats::Checkpoint& checkpoint, const QuantizeOptions& options);
+// To be raised when the same input gives other bytes than before: what an older build began is not continued then.
+inline constexpr int kQuantizerVersion = 1;
+
+// All that the bytes of finished parts depend on: this code, the source's weights and configuration, the options, the
+// calibration tokens, the instruction set. (Held-out texts are gone through anew by every run, and the tokenizer's
+// files are written at its end.)
+boost::json::object Fingerprint(const formats::Checkpoint& checkpoint, const QuantizeOptions& options,
+                                const std::vector<std::vector<int32_t>>& samples);
 
 // What is said of a layer's matrices.
 boost::json::object ToNote(const LayerReport& report);

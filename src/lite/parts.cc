@@ -55,7 +55,7 @@ Result<Plan> PlanPart(const OutputForm& form, const std::vector<CanonicalTensor>
   for (size_t i = 0; i < tensors.size(); ++i) {
     const auto found = quantized.find(i);
     if (found == quantized.end()) {
-      INGOT_ASSIGN_OR_RETURN(Plan dense, convert::PlanHuggingFace({tensors[i]}, *form.family, Encoding::kF16));
+      INGOT_ASSIGN_OR_RETURN(Plan dense, convert::PlanHuggingFace({tensors[i]}, *form.family, form.dense));
       plan.insert(plan.end(), std::make_move_iterator(dense.begin()), std::make_move_iterator(dense.end()));
       continue;
     }
@@ -78,7 +78,8 @@ Status WritePart(const OutputForm& form, const Plan& plan, const std::string& pa
   fs::create_directories(temporary, error);
   if (error) return Io("{}: cannot create: {}", temporary, error.message());
   const auto write_all = [&]() -> Status {
-    INGOT_ASSIGN_OR_RETURN(const auto writer, formats::SafetensorsWriter::Create(temporary, convert::OutputsOf(plan)));
+    INGOT_ASSIGN_OR_RETURN(const auto writer,
+                           formats::SafetensorsWriter::Create(temporary, convert::OutputsOf(plan), formats::kOneShard));
     INGOT_RETURN_IF_ERROR(convert::WritePlan(plan, pool, *writer));
     const boost::json::object config = {{"model_type", form.family->model_types.front()},
                                         {"quantization_config", form.quantization}};

@@ -23,6 +23,7 @@ struct OutputForm {
   const models::Family* family;
   models::ModelSpec spec;  // as the result is read: norms with or without Gemma's one
   models::CheckpointNames names;
+  Encoding dense = Encoding::kF16;  // what is not quantized; BF16 where the source has that, whose range F16 lacks
   Encoding gguf_encoding = Encoding::kQ4_1;
   boost::json::object quantization;  // of config.json; empty for GGUF
   std::string gguf_architecture;
@@ -35,7 +36,7 @@ struct QuantizedWeight {
 };
 using QuantizedWeights = std::map<size_t, QuantizedWeight>;
 
-// The part's tensors as they will be written. What is in `quantized` is packed, all else stays dense in f16.
+// The part's tensors as they will be written. What is in `quantized` is packed, all else is dense.
 Result<convert::Plan> PlanPart(const OutputForm& form, const std::vector<convert::CanonicalTensor>& tensors,
                                QuantizedWeights quantized, std::vector<std::string>* notices);
 

@@ -57,16 +57,22 @@ boost::json::object AwqConfig(const Source& source, const models::Family& family
           {"modules_to_not_convert", DenseModules(source, family)}};
 }
 
-boost::json::object GptqConfig(const Recipe& recipe) {
-  return {{"quant_method", "gptq"},
-          {"bits", recipe.format.bits},
-          {"group_size", GroupSizeForConfig(recipe.format)},
-          {"sym", recipe.format.zero == Format::Zero::kMidpoint},
-          {"desc_act", recipe.act_order},
-          {"static_groups", false},
-          {"true_sequential", false},
-          {"lm_head", false},
-          {"checkpoint_format", "gptq"}};
+boost::json::object GptqConfig(const Source& source, const models::Family& family, const Recipe& recipe) {
+  boost::json::object dynamic;  // GPTQModel's: what matches a pattern after "-:" is not quantized
+  for (const boost::json::value& name : DenseModules(source, family)) {
+    if (name != "lm_head") dynamic[fmt::format("-:.*{}$", std::string_view(name.as_string()))] = boost::json::object();
+  }
+  boost::json::object config = {{"quant_method", "gptq"},
+                                {"bits", recipe.format.bits},
+                                {"group_size", GroupSizeForConfig(recipe.format)},
+                                {"sym", recipe.format.zero == Format::Zero::kMidpoint},
+                                {"desc_act", recipe.act_order},
+                                {"static_groups", false},
+                                {"true_sequential", false},
+                                {"lm_head", false},
+                                {"checkpoint_format", "gptq"}};
+  if (!dynamic.empty()) config["dynamic"] = std::move(dynamic);
+  return config;
 }
 
 boost::json::object Int8Config(const Source& source, const models::Family& family) {
@@ -87,6 +93,20 @@ boost::json::object Int8Config(const Source& source, const models::Family& famil
               {"weights", weights},
               {"input_activations", activations},
               {"output_activations", nullptr}}}}}};
+}
+
+// Whether the source is in bf16, or is meant to be run in it.
+bool IsBf16(const formats::Checkpoint& checkpoint, const Source& source) {
+  if (source.tensors.front().matrix->format() == Format::Dense(DType::kBF16)) return true;
+  const boost::json::object& config = checkpoint.config();
+  const boost::json::value* text = config.if_contains("text_config");
+  for (const boost::json::object* object : {&config, text != nullptr ? text->if_object() : nullptr}) {
+    for (const char* key : {"torch_dtype", "dtype"}) {
+      const boost::json::value* dtype = object != nullptr ? object->if_contains(key) : nullptr;
+      if (dtype != nullptr && *dtype == "bfloat16") return true;
+    }
+  }
+  return false;
 }
 
 // About what the result takes.
@@ -162,7 +182,8 @@ Status CheckOutput(const formats::Checkpoint& checkpoint, const Source& source, 
 }
 
 Result<std::vector<std::vector<int32_t>>> CalibrationWindows(const Source& source, const CalibrationOptions& options) {
-  if (options.samples < 1) return std::vector<std::vector<int32_t>>();
+  if (options.samples < 0) return InvalidArgument("--calib-samples {} is below 0", options.samples);
+  if (options.samples == 0) return std::vector<std::vector<int32_t>>();
   const int64_t length = options.seq_len, limit = source.spec.max_position;
   if (length < 2 || length > limit) {
     return InvalidArgument("--calib-seqlen {} is outside 2…{}, which is the model's context", length, limit);
@@ -170,13 +191,13 @@ Result<std::vector<std::vector<int32_t>>> CalibrationWindows(const Source& sourc
   if (source.tokenizer == nullptr)
     return InvalidArgument("the checkpoint has no tokenizer, which a calibration text needs (--calib-samples 0: none)");
   const std::vector<int32_t> ids = source.tokenizer->Encode(options.text, {.add_special_tokens = false});
-  const int64_t spare = std::ssize(ids) - options.samples * length;
-  if (spare < 0) {
+  if (options.samples > std::ssize(ids) / length) {
     return InvalidArgument(
-        "the calibration text has {} tokens, and {} samples of {} need {}: give a longer text, or lower "
+        "the calibration text has {} tokens, which is {} samples of {}, not {}: give a longer text, or lower "
         "--calib-samples or --calib-seqlen",
-        ids.size(), options.samples, length, options.samples * length);
+        ids.size(), std::ssize(ids) / length, length, options.samples);
   }
+  const int64_t spare = std::ssize(ids) - options.samples * length;
   std::vector<std::vector<int32_t>> windows;
   for (int64_t i = 0; i < options.samples; ++i) {
     const int64_t begin = i * length + (options.samples > 1 ? spare * i / (options.samples - 1) : 0);
@@ -186,7 +207,7 @@ Result<std::vector<std::vector<int32_t>>> CalibrationWindows(const Source& sourc
   return windows;
 }
 
-OutputForm MakeForm(const Source& source, const QuantizeOptions& options) {
+OutputForm MakeForm(const formats::Checkpoint& checkpoint, const Source& source, const QuantizeOptions& options) {
   OutputForm form{.kind = options.kind, .spec = source.spec};
   const Format& format = options.recipe.format;
   if (IsGguf(options)) {
@@ -197,10 +218,11 @@ OutputForm MakeForm(const Source& source, const QuantizeOptions& options) {
     return form;
   }
   form.family = &convert::HuggingFaceFamily(source.spec);
+  form.dense = IsBf16(checkpoint, source) ? Encoding::kBF16 : Encoding::kF16;
   form.names = {form.family->names.front(), form.family->names.front()->prefixes.front(), false};
   form.spec.norm_plus_one = form.family->norm_plus_one;
   form.quantization = options.kind == OutputKind::kAwq    ? AwqConfig(source, *form.family, format)
-                      : options.kind == OutputKind::kGptq ? GptqConfig(options.recipe)
+                      : options.kind == OutputKind::kGptq ? GptqConfig(source, *form.family, options.recipe)
                                                           : Int8Config(source, *form.family);
   return form;
 }

@@ -21,10 +21,11 @@ Status CheckOutput(const formats::Checkpoint& checkpoint, const convert::Source&
                    const QuantizeOptions& options);
 
 // Evenly spaced windows of the text's tokens; the first token of each is BOS where the model adds one.
-// kInvalidArgument when the text has too few tokens for windows that do not overlap.
+// None for 0 samples. kInvalidArgument when the text has too few tokens for windows that do not overlap.
 Result<std::vector<std::vector<int32_t>>> CalibrationWindows(const convert::Source& source,
                                                              const CalibrationOptions& options);
 
-OutputForm MakeForm(const convert::Source& source, const QuantizeOptions& options);
+OutputForm MakeForm(const formats::Checkpoint& checkpoint, const convert::Source& source,
+                    const QuantizeOptions& options);
 
 }  // namespace ingot::lite

@@ -1,5 +1,6 @@
 #include "lite/quantize.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -42,8 +43,9 @@ class Run {
 
   Result<QuantizeReport> operator()() {
     INGOT_RETURN_IF_ERROR(Prepare());
-    INGOT_ASSIGN_OR_RETURN(WorkFolder work,
-                           WorkFolder::Open(options_.output, Fingerprint(checkpoint_, options_), options_.force));
+    INGOT_ASSIGN_OR_RETURN(
+        WorkFolder work,
+        WorkFolder::Open(options_.output, Fingerprint(checkpoint_, options_, samples_), options_.force));
     work_ = &work;
     Status status = Work();
     if (!status.ok()) return Error(work.Abandon(is_gguf(), status));
@@ -62,6 +64,13 @@ class Run {
     INGOT_ASSIGN_OR_RETURN(samples_, CalibrationWindows(source_, options_.calibration));
     if (samples_.empty() && options_.recipe.needs_statistics())
       return InvalidArgument("this method calibrates; --calib-samples {} is below 1", options_.calibration.samples);
+    report_.calibration_tokens = std::ssize(samples_) * options_.calibration.seq_len;
+    if (!samples_.empty() && report_.calibration_tokens < kFewestTokens) {
+      return InvalidArgument(
+          "{} samples of {} tokens are too few to calibrate on: raise --calib-samples or "
+          "--calib-seqlen to {} tokens or more in all",
+          samples_.size(), options_.calibration.seq_len, kFewestTokens);
+    }
     std::vector<std::vector<int32_t>> windows;
     if (options_.held_out_windows > 0 && source_.tokenizer) {
       const int64_t length = std::min(kHeldOutWindow, spec().max_position);
@@ -71,12 +80,11 @@ class Run {
     INGOT_RETURN_IF_ERROR(CheckOutput(checkpoint_, source_, options_));
     if (is_gguf() && !source_.tokenizer)
       return InvalidArgument("{} has no tokenizer, and a GGUF file needs its vocabulary", checkpoint_.path());
-    form_ = MakeForm(source_, options_);
+    form_ = MakeForm(checkpoint_, source_, options_);
     runner_.emplace(spec(), models::RunnerOptions{}, *context_.pool);
     held_out_.emplace(std::move(windows), *runner_);
     report_.notices = convert::NoticesOf(checkpoint_, source_);
     report_.source_bytes = checkpoint_.weight_bytes();
-    report_.calibration_tokens = static_cast<int64_t>(samples_.size()) * options_.calibration.seq_len;
     return {};
   }
 
@@ -89,6 +97,7 @@ class Run {
     Tell(spec().num_layers - 1, "writing", 1);
     INGOT_ASSIGN_OR_RETURN(report_.output_bytes, Assemble(checkpoint_, source_, form_, *work_, *context_.pool));
     INGOT_RETURN_IF_ERROR(work_->Finish(is_gguf()));
+    TellOfExperts();
     report_.seconds += SecondsSince(start_);
     return {};
   }
@@ -249,6 +258,19 @@ class Run {
     return {};
   }
 
+  void TellOfExperts() {
+    std::vector<std::string> counts;
+    for (size_t i = 0; i < report_.layers.size(); ++i) {
+      if (const int64_t count = report_.layers[i].UncalibratedExperts(); count > 0 && !samples_.empty())
+        counts.push_back(fmt::format("{} of {} in layer {}", count, spec().num_experts, i));
+    }
+    if (counts.empty()) return;
+    report_.notices.push_back(
+        fmt::format("fewer than {} calibration tokens chose some experts, whose down projections are rounded to "
+                    "nearest: {} (more or longer texts reach more of them)",
+                    kFewestTokens, fmt::join(counts, ", ")));
+  }
+
   void Tell(int layer, const char* phase, double part) const {
     if (!options_.progress) return;
     const int new_layers = layer - report_.resumed_layers;
@@ -274,6 +296,10 @@ class Run {
 };
 
 }  // namespace
+
+int64_t LayerReport::UncalibratedExperts() const {
+  return std::ranges::count_if(linears, [](const LinearError& e) { return e.expert >= 0 && std::isnan(e.relative); });
+}
 
 Result<QuantizeReport> Quantize(const formats::Checkpoint& checkpoint, const QuantizeOptions& options,
                                 ThreadPool& pool) {

@@ -14,7 +14,7 @@ namespace ingot::lite {
 
 struct CalibrationOptions {
   std::string text;
-  int64_t samples = 32;   // 0: none; what needs statistics is refused then
+  int64_t samples = 32;   // 0: none; what needs statistics is refused then, as are fewer tokens than kFewestTokens
   int64_t seq_len = 512;  // tokens of a sample
 };
 
@@ -44,6 +44,9 @@ struct LayerReport {
   std::vector<LinearError> linears;
   std::vector<ScaleExponent> exponents;
   double seconds = 0;
+
+  // Those that too few calibration tokens chose.
+  int64_t UncalibratedExperts() const;
 };
 
 struct QuantizeReport {

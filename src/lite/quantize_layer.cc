@@ -11,8 +11,6 @@
 namespace ingot::lite {
 namespace {
 
-// An expert that fewer tokens chose tells too little of what it will be asked.
-constexpr int64_t kFewestTokens = 64;
 // Rows of all experts' matrices that a search of scales looks at.
 constexpr int64_t kSearchedRows = 4096;
 

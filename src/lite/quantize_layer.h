@@ -28,10 +28,14 @@ struct Recipe {
   bool needs_statistics() const { return scales != Scales::kNone || rounding != Rounding::kNearest; }
 };
 
+// An input that fewer calibration tokens entered tells too little of what will be asked: its matrices are rounded to
+// nearest. Experts may see so few.
+inline constexpr int64_t kFewestTokens = 64;
+
 struct LinearError {
   convert::Slot slot;
   int expert;
-  double relative;  // sqrt(Σ|ΔW · x|² / Σ|W · x|²) over the calibration tokens; NaN without them
+  double relative;  // sqrt(Σ|ΔW · x|² / Σ|W · x|²) over the calibration tokens; NaN for fewer than kFewestTokens
 };
 
 // A scale that was searched and merged: AWQ's exponent, or SmoothQuant's alpha. 0: none was better.

@@ -65,7 +65,8 @@ void ExpectNearest(const std::vector<float>& w, const WeightRows& rows) {
     ASSERT_EQ(F16ToF32(F32ToF16(rows.scale[g])), rows.scale[g]);
     if (rows.format.zero == Zero::kMin) ASSERT_EQ(F16ToF32(F32ToF16(rows.zero[g])), rows.zero[g]);
     if (rows.format.zero == Zero::kInteger) {
-      ASSERT_TRUE(rows.zero[g] >= static_cast<float>(rows.format.min_zero) && rows.zero[g] < static_cast<float>(1 << rows.format.bits));
+      ASSERT_TRUE(rows.zero[g] >= static_cast<float>(rows.format.min_zero) &&
+                  rows.zero[g] < static_cast<float>(1 << rows.format.bits));
       ASSERT_EQ(rows.zero[g], std::floor(rows.zero[g]));
     }
   }

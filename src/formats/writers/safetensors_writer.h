@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -11,6 +12,8 @@
 #include "formats/writers/output_tensor.h"
 
 namespace ingot::formats {
+
+inline constexpr int64_t kOneShard = std::numeric_limits<int64_t>::max();  // as max_shard_bytes
 
 // Streams tensors to disk: nothing of them is kept in memory. Files get their names when Finish succeeds; a writer that
 // is destroyed before leaves none. Not thread-safe.
