@@ -18,6 +18,7 @@ MODEL = require_model()
 NIGHTLY = bool(os.environ.get("INGOT_NIGHTLY"))
 STREAMS = 1000 if NIGHTLY else 200
 LEAVERS = 20_000 if NIGHTLY else 500
+KEPT_SESSIONS = 20
 SETTLE_SECONDS = 120  # generous, for what happens within a step or two
 
 
@@ -122,6 +123,9 @@ class Leaver:
         kind = self.draw.randrange(4)
         if kind == 0:
             body = {"prompt": words, "session_id": -1, "interactive_mode": False, "request_output_len": 40, "stream": True}
+            if self.draw.random() < 0.5:  # one of a few kept sessions, or the wish to stop what runs in it
+                body |= {"session_id": self.draw.randint(1, KEPT_SESSIONS), "interactive_mode": True, "when_full": "renew"}
+                body |= {"prompt": "", "cancel": True} if self.draw.random() < 0.3 else {}
             return "/v1/chat/interactive", body
         if kind == 1:
             return "/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": words}], "max_tokens": 40} | fields
@@ -178,6 +182,9 @@ class LeaversTest(unittest.TestCase):
             await settled(client, **IDLE)
             before = descriptors(server)
             await leave(server.url)
+            for session in range(1, KEPT_SESSIONS + 1):
+                async with client.send("DELETE", f"/v1/sessions/{session}") as response:
+                    self.assertIn(response.status, (200, 404))
             await settled(client, **IDLE)
             self.assertLessEqual(descriptors(server), before)
             prompt = [1 + i % 1000 for i in range(tokens - 40)]

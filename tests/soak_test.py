@@ -9,6 +9,7 @@ import os
 import pathlib
 import random
 import re
+import tempfile
 import time
 import unittest
 
@@ -48,7 +49,8 @@ class Worker:
         self.outcomes = outcomes
 
     async def run(self, end: float) -> None:
-        kinds = [self.answer, self.answer, self.stream, self.stream, self.session, self.wrong, self.leave]
+        kinds = [self.answer, self.answer, self.stream, self.stream, self.session, self.cancel, self.read_slowly, self.wrong,
+                 self.leave]  # fmt: skip
         while time.monotonic() < end:
             async with asyncio.timeout(SETTLE_SECONDS):
                 refused = self.outcomes.refused
@@ -63,6 +65,8 @@ class Worker:
             fields["timeout"] = self.draw.choice([0.01, 0.2, 5])
         if self.draw.random() < 0.2:
             fields |= {"logprobs": 3, "stop": ["e "], "bad_words": ["the"], "logit_bias": {"30": -50}}
+        if self.draw.random() < 0.3:
+            fields["priority"] = self.draw.choice([-3, 1, 5])
         if self.draw.random() < 0.1:
             fields["prompt_logprobs"] = 1
         return fields
@@ -84,13 +88,13 @@ class Worker:
         return None
 
     async def answer(self) -> None:
-        body = completion(self.draw.randint(1, 60)) | self.fields()
+        body = completion(self.draw.choice([5, 30, 60, 250])) | self.fields()
         answer = await self.post("/v1/completions", body)
         if answer and [choice["index"] for choice in answer["choices"]] != list(range(body["n"])):
             raise AssertionError(f"{body}: {answer}")
 
     async def stream(self) -> None:
-        body = completion(self.draw.randint(1, 60), stream=True) | self.fields()
+        body = completion(self.draw.choice([5, 30, 60, 250]), stream=True) | self.fields()
         body.pop("prompt_logprobs", None)
         async with self.client.send("POST", "/v1/completions", body) as response:
             if response.status != 200:
@@ -107,12 +111,40 @@ class Worker:
         else:
             raise AssertionError(f"{body}: final events of {ends}")
 
-    async def session(self) -> None:
-        for _ in range(self.draw.randint(1, 3)):
-            body = {"session_id": self.number + 1, "interactive_mode": True, "prompt": "More. " * self.draw.randint(1, 30)}
-            await self.post("/v1/chat/interactive", body | {"request_output_len": self.draw.randint(1, 20)})
+    def turn(self, prompt: str, tokens: int) -> dict:
+        return {"session_id": self.number + 1, "interactive_mode": True, "prompt": prompt, "request_output_len": tokens}
+
+    async def forget(self) -> None:
         async with self.client.send("DELETE", f"/v1/sessions/{self.number + 1}") as response:
             self.judge(200 if response.status < 300 else response.status, "{}")
+
+    async def session(self) -> None:
+        for _ in range(self.draw.randint(1, 3)):
+            await self.post("/v1/chat/interactive", self.turn("More. " * self.draw.randint(1, 30), self.draw.randint(1, 20)))
+            if self.draw.random() < 0.3:
+                await self.post(f"/v1/sessions/{self.number + 1}/rewind", {"step": self.draw.randint(0, 60)})
+        await self.forget()
+
+    async def cancel(self) -> None:
+        """A turn that is stopped by another request ends as one that was not, only sooner."""
+        answer = asyncio.create_task(self.post("/v1/chat/interactive", self.turn("On and on.", 400)))
+        await asyncio.sleep(self.draw.random())
+        await self.post("/v1/chat/interactive", self.turn("", 0) | {"cancel": True})
+        await answer
+        await self.forget()
+
+    async def read_slowly(self) -> None:
+        """Nothing is read for a while; then all of it, or nothing ever."""
+        async with self.client.send("POST", "/v1/completions", completion(60, stream=True)) as response:
+            await asyncio.sleep(2 * self.draw.random())
+            if self.draw.random() < 0.5:
+                self.outcomes.left += 1
+            elif response.status != 200:
+                self.judge(response.status, await response.text())
+            else:
+                async for _ in response.events():
+                    pass
+                self.outcomes.whole += 1
 
     async def wrong(self) -> None:
         body = self.draw.choice([{"temperature": -1}, {"prompt": "word " * 5000}, {"max_tokens": 0}, {"model": "other"}])
@@ -161,7 +193,10 @@ class SoakTest(unittest.TestCase):
 
         allow_descriptors(4096)
         flags = ["--session-len", "1024", "--max-batch-size", "12", "--max-queue", "16", "--cache-block-seq-len", "32"]
-        with Server(MODEL, "--model-name", "m", *flags, "--kv-cache-memory", str(BLOCKS * 32 * 23040)) as server:
+        with tempfile.TemporaryDirectory() as folder:
+            flags += ["--kv-cache-memory", str(BLOCKS * 32 * 23040), "--session-db", folder + "/sessions.db"]
+            server = Server(MODEL, "--model-name", "m", *flags)
+            self.addCleanup(server.__exit__)
             asyncio.run(main(server))
             self.assertEqual(server.stop(), 0)
 
