@@ -8,6 +8,8 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
+#include <thread>
 
 #include "base/env.h"
 #include "base/json.h"
@@ -164,6 +166,21 @@ int WaitForStop(const sigset_t& signals, server::ApiServer& server) {
   }
 }
 
+// While nothing is served yet, SIGINT and SIGTERM end the process at once. The model's threads keep all of `signals`
+// blocked, as the thread that loads has them.
+Result<std::unique_ptr<llm::Llm>> LoadUnlessStopped(const ModelFlags& model, const sigset_t& signals) {
+  std::optional<Result<std::unique_ptr<llm::Llm>>> loaded;
+  std::thread loader([&] { loaded = LoadModel(model); });
+  for (const int number : {SIGINT, SIGTERM}) signal(number, [](int caught) { _exit(128 + caught); });
+  sigset_t ending = signals;
+  sigdelset(&ending, SIGHUP);
+  pthread_sigmask(SIG_UNBLOCK, &ending, nullptr);
+  loader.join();
+  pthread_sigmask(SIG_BLOCK, &ending, nullptr);
+  for (const int number : {SIGINT, SIGTERM}) signal(number, SIG_DFL);
+  return *std::move(loaded);
+}
+
 Status Serve(const ServeFlags& flags) {
   const auto begin = std::chrono::steady_clock::now();
   INGOT_RETURN_IF_ERROR(CheckFlags(flags));
@@ -172,16 +189,19 @@ Status Serve(const ServeFlags& flags) {
   server::ApiServerOptions options = OptionsOf(flags);
   INGOT_RETURN_IF_ERROR(CheckTls(flags, options.http.tls));
   RaiseDescriptorLimit(options.http.max_connections);
-  INGOT_RETURN_IF_ERROR(server::CheckAddress(options.http));  // before what takes long
+  std::unique_ptr<llm::Llm> llm;                                                  // outlives the server
+  INGOT_ASSIGN_OR_RETURN(const auto server, server::ApiServer::Listen(options));  // before what takes long
+  const std::string url = UrlOf(options.http, server->port());
+  Log(LogLevel::kInfo, "listening at {}; /health tells when the model is loaded", url);
   ModelFlags model = flags.model;
   if (model.options.flight_recorder.empty()) model.options.flight_recorder = DefaultFlightRecorder();
-  INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(model));
+  INGOT_ASSIGN_OR_RETURN(llm, LoadUnlessStopped(model, signals));
   Log(LogLevel::kInfo, "a stall or a crash will be told of in {}", model.options.flight_recorder);
   fmt::print(stderr, "{}\n", llm->MemoryLedger());
-  options.startup_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  INGOT_ASSIGN_OR_RETURN(const auto server, server::ApiServer::Start(*llm, options));
+  const std::chrono::duration<double> startup = std::chrono::steady_clock::now() - begin;
+  INGOT_RETURN_IF_ERROR(server->Serve(*llm, startup.count()));
   WarnOfStrangers(options);
-  PrintHowToTry(UrlOf(options.http, server->port()), options, llm->chat_template() != nullptr);
+  PrintHowToTry(url, options, llm->chat_template() != nullptr);
 
   const int number = WaitForStop(signals, *server);
   fmt::print(stderr, "{}: finishing what runs, at most {} s; once more stops at once\n",

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import pathlib
 import re
 import signal
@@ -12,6 +13,7 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.error
 import urllib.request
 
 import openai
@@ -158,6 +160,60 @@ class StartTest(unittest.TestCase):
             server.get("/health")
 
 
+class LoadingTest(unittest.TestCase):
+    def ask(self, port: int, path: str) -> tuple[int, dict, http.client.HTTPMessage]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read()), answer.headers
+        finally:
+            connection.close()
+
+    def start(self, *arguments: str) -> tuple[subprocess.Popen, int]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        command = [BINARY, "serve", "api_server", *arguments, "--server-port", str(port)]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        while True:
+            with contextlib.suppress(ConnectionRefusedError):
+                self.assertEqual(self.ask(port, "/health/live")[0], 200)
+                return process, port
+            self.assertIsNone(process.poll())
+            time.sleep(0.01)
+
+    def test_it_listens_before_the_model_is_there_and_ends_if_there_is_none(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            template = pathlib.Path(folder, "template")  # opens when we open it: until then it loads
+            os.mkfifo(template)
+            process, port = self.start(MODEL, "--chat-template", str(template), "--model-name", "m")
+            for path in ("/health", "/health/ready"):
+                status, body, headers = self.ask(port, path)
+                self.assertEqual((status, body["status"]), (503, "initializing"))
+                self.assertIn("Retry-After", headers)
+            for path in ("/v1/models", "/metrics", "/none"):
+                status, body, headers = self.ask(port, path)
+                self.assertEqual((status, body["error"]["code"]), (503, "initializing"))
+                self.assertIn("Retry-After", headers)
+            with contextlib.suppress(BrokenPipeError):  # no template is read of a pipe
+                template.write_text("{% if %}")
+            log = process.stderr.read()
+            self.assertIn("template", log)
+            self.assertNotIn("serves", log)
+            self.assertIn(process.wait(timeout=60), (1, 2))
+
+    def test_sigterm_ends_it_while_it_loads(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            template = pathlib.Path(folder, "template")
+            os.mkfifo(template)
+            process, _ = self.start(MODEL, "--chat-template", str(template))
+            process.terminate()
+            self.assertEqual(process.wait(timeout=60), 128 + signal.SIGTERM)
+
+
 class StopTest(unittest.TestCase):
     def stream(self, server: Server, tokens: int, answers: list[str]) -> threading.Thread:
         body = json.dumps({"messages": QUESTION, "stream": True, "max_tokens": tokens, "ignore_eos": True}).encode()
@@ -185,6 +241,27 @@ class StopTest(unittest.TestCase):
             self.assertEqual(server.stop(), 0)
             thread.join()
         self.assertTrue(answers[0].endswith("data: [DONE]\n\n"))
+
+    def test_while_it_drains_it_says_so(self) -> None:
+        with Server(MODEL, "--drain-timeout", "20") as server:
+            thread = self.stream(server, 8000, [])
+            server.process.terminate()
+            status = 200
+            while status == 200:
+                try:
+                    server.get("/health")
+                except urllib.error.HTTPError as error:
+                    status, body = error.code, error.read().decode()
+            self.assertEqual(status, 503)
+            self.assertIn("draining", body)
+            server.get("/health/live")
+            with self.assertRaises(urllib.error.HTTPError) as refused:
+                server.get("/v1/models")
+            self.assertEqual(refused.exception.code, 503)
+            self.assertEqual(json.loads(refused.exception.read())["error"]["code"], "draining")
+            server.process.terminate()  # once more: at once
+            self.assertEqual(server.process.wait(timeout=60), -signal.SIGTERM)
+            thread.join()
 
     def test_but_not_for_ever(self) -> None:
         with Server(MODEL, "--drain-timeout", "0.5") as server:

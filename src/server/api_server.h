@@ -29,19 +29,24 @@ struct ApiServerOptions {
   bool allow_terminate = false;  // POST /terminate
   bool docs = true;              // /docs, /chat and /openapi.json
   bool vllm_metrics = false, lmdeploy_metrics = false;
-  double startup_seconds = 0;
+  double stalled_seconds = 90;         // an engine that has work and makes no progress for so long counts as hung
   std::function<void()> on_terminate;  // POST /terminate
 };
 
 // Serves one model. Owns the HTTP server and the threads that render and tokenize; borrows the model.
+// Until it serves: /health/live is 200, /health and /health/ready are 503 (initializing), and so is everything else.
 class ApiServer {
  public:
+  static Result<std::unique_ptr<ApiServer>> Listen(const ApiServerOptions& options);
+  // Once, after which all routes are there. `startup_seconds`: what /metrics says of the time until then.
+  virtual Status Serve(llm::Llm& llm, double startup_seconds) = 0;
+  // Both.
   static Result<std::unique_ptr<ApiServer>> Start(llm::Llm& llm, const ApiServerOptions& options);
   virtual ~ApiServer() = default;
   virtual uint16_t port() const = 0;
   // Reads keys and certificate again.
   virtual Status Reload() = 0;
-  // New requests get 503; what runs has up to `drain_seconds`. Idempotent.
+  // What runs has up to `drain_seconds`; meanwhile new requests, and /health, get 503 (draining). Idempotent.
   virtual void Stop(double drain_seconds) = 0;
   virtual const Router& router() const = 0;
 };

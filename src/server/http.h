@@ -114,6 +114,7 @@ std::string PercentDecode(std::string_view text, bool in_query = false);
 // A request that was answered, or whose client left (then `complete` is false).
 struct AnsweredRequest {
   const HttpRequest& request;
+  const Router& router;  // that it went to
   int status = 0;
   double seconds = 0;
   bool complete = false;
@@ -143,21 +144,21 @@ struct HttpOptions {
   std::function<void(const AnsweredRequest&)> on_answered;  // on the I/O thread; may be empty
 };
 
-// Whether a server could listen there now, and has its certificate: asked before what takes long.
-Status CheckAddress(const HttpOptions& options);
-
 // Owns its one I/O thread.
 class HttpServer {
  public:
   // Binds and listens, so that errors come at once and who connects waits; nobody is answered before Run.
   static Result<std::unique_ptr<HttpServer>> Listen(const HttpOptions& options, Router router);
-  virtual void Run() = 0;             // once; returns at once
+  virtual void Run() = 0;  // once; returns at once
+  // Other routes, for requests that come from now on. From any thread.
+  virtual void SetRouter(Router router) = 0;
   virtual ~HttpServer() = default;    // Stop(0)
   virtual uint16_t port() const = 0;  // the one it listens on
   virtual int open_connections() const = 0;
   // Reads certificate and key again, for connections that begin from then on. On an error the old ones hold.
   virtual Status ReloadTls() = 0;
-  // Stops accepting, waits up to `drain_seconds` for running exchanges, then closes what is left. Idempotent.
+  // Waits up to `drain_seconds` for running exchanges; meanwhile a connection, new ones too, has one answer more at
+  // most. Then closes what is left. Idempotent.
   virtual void Stop(double drain_seconds) = 0;
 };
 

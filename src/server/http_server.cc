@@ -28,6 +28,7 @@
 #include "server/errors.h"
 #include "server/http.h"
 #include "server/outbox.h"
+#include "server/read_timer.h"
 #include "server/socket_stream.h"
 #include "server/tls.h"
 
@@ -74,16 +75,16 @@ HttpRequest ToRequest(http::request<http::string_body>&& message) {
 
 struct Connection;
 
-// What connections share. All on the I/O thread but for the counters.
+// What connections share. All on the I/O thread but for what the mutex guards.
 struct Core {
   HttpOptions options;
-  Router router;
   std::shared_ptr<asio::io_context> io = std::make_shared<asio::io_context>(1);
   std::shared_ptr<asio::ssl::context> tls;  // of new connections; null: plain
   std::set<Connection*> connections;
   bool draining = false;
 
-  std::mutex mutex;  // guards the counters
+  std::mutex mutex;  // guards what follows
+  std::shared_ptr<const Router> router;
   std::condition_variable changed;
   int num_connections = 0, num_exchanges = 0;
   bool stopped = false;  // the I/O thread has nothing left to do
@@ -93,6 +94,10 @@ struct Core {
     num_connections += connections_delta;
     num_exchanges += exchanges_delta;
     changed.notify_all();
+  }
+  std::shared_ptr<const Router> CurrentRouter() {
+    std::lock_guard lock(mutex);
+    return router;
   }
 };
 
@@ -125,6 +130,8 @@ struct Connection {
   beast::flat_buffer buffer;
   std::shared_ptr<Outbox> outbox;  // of the request in hand
   std::string client;              // address and port
+  bool used = false;               // has had an answer
+  bool idle = false;               // has had one, and nothing of the next request has come
 };
 using ConnectionPtr = std::shared_ptr<Connection>;
 
@@ -241,10 +248,15 @@ asio::awaitable<void> Refuse(Connection& connection, WireError error) {
 // What to tell a client whose request could not be read; nothing where it has gone: just close.
 std::optional<WireError> ReadError(const error_code& error, const HttpOptions& options) {
   if (error == http::error::end_of_stream || error == asio::error::connection_reset ||
-      error == asio::error::operation_aborted || error == http::error::partial_message ||
-      error == beast::error::timeout || error == asio::error::eof || error == asio::error::bad_descriptor ||
-      error.category() == asio::error::get_ssl_category() || error == asio::ssl::error::stream_truncated) {
+      error == asio::error::operation_aborted || error == http::error::partial_message || error == asio::error::eof ||
+      error == asio::error::bad_descriptor || error.category() == asio::error::get_ssl_category() ||
+      error == asio::ssl::error::stream_truncated) {
     return std::nullopt;
+  }
+  if (error == beast::error::timeout) {
+    return WireError{408, "timeout_error", "request_timeout", "",
+                     fmt::format("the request did not arrive within {} s for its headers and {} s for its body",
+                                 options.header_timeout_seconds, options.body_timeout_seconds)};
   }
   if (error == http::error::header_limit) {
     return WireError{431, "invalid_request_error", "headers_too_large", "",
@@ -260,29 +272,32 @@ std::optional<WireError> ReadError(const error_code& error, const HttpOptions& o
 
 using Parser = http::request_parser<http::string_body>;
 
-// Waits for a request's first byte (idle timeout), its header and its body.
+// Waits for a request's first byte (idle timeout), its header and its body. beast::error::timeout: it came in part.
 asio::awaitable<error_code> ReadRequest(Connection& connection, Parser& parser) {
   const HttpOptions& options = connection.core->options;
   parser.header_limit(options.max_header_bytes);
   parser.body_limit(options.max_body_bytes);
   if (connection.buffer.size() == 0) {
     connection.stream.expires_after(seconds(options.idle_timeout_seconds));
+    connection.idle = connection.used;
     const auto [error, count] = co_await connection.stream.async_read_some(connection.buffer.prepare(4096), kAwait);
+    connection.idle = false;
     if (error) co_return error == beast::error::timeout ? error_code(asio::error::eof) : error;
     connection.buffer.commit(count);
   }
-  connection.stream.expires_after(seconds(options.header_timeout_seconds));
+  ReadTimer timer(*connection.core->io, connection.stream);
+  timer.Set(seconds(options.header_timeout_seconds));
   const auto [header_error, header_bytes] =
       co_await http::async_read_header(connection.stream, connection.buffer, parser, kAwait);
-  if (header_error) co_return header_error;
-  connection.stream.expires_after(seconds(options.body_timeout_seconds));
+  if (header_error) co_return timer.ErrorOf(header_error);
+  timer.Set(seconds(options.body_timeout_seconds));
   if (beast::iequals(parser.get()[http::field::expect], "100-continue")) {
     const http::response<http::empty_body> go_on{http::status::continue_, 11};
     const auto [error, written] = co_await http::async_write(connection.stream, go_on, kAwait);
-    if (error) co_return error;
+    if (error) co_return timer.ErrorOf(error);
   }
   const auto [body_error, body_bytes] = co_await http::async_read(connection.stream, connection.buffer, parser, kAwait);
-  co_return body_error;
+  co_return timer.ErrorOf(body_error);
 }
 
 // Hands the request to its route and writes the answer. False: close the connection.
@@ -295,7 +310,8 @@ asio::awaitable<bool> Answer(ConnectionPtr connection, Parser& parser) {
                       {}};
   HttpRequest request = ToRequest(parser.release());
   request.client = connection->client;
-  style.headers = core.router.HeadersFor(request);
+  const std::shared_ptr<const Router> router = core.CurrentRouter();
+  style.headers = router->HeadersFor(request);
   style.request_id = request.request_id;
   HttpRequest for_log{
       .method = request.method, .path = request.path, .request_id = request.request_id, .client = request.client};
@@ -303,7 +319,7 @@ asio::awaitable<bool> Answer(ConnectionPtr connection, Parser& parser) {
       MakeExchange(std::move(request), connection->outbox = Outbox::Make(core.io, core.options.max_buffered_bytes));
   core.Count(0, 1);
   const auto begin = std::chrono::steady_clock::now();
-  core.router.Dispatch(std::move(exchange));
+  router->Dispatch(std::move(exchange));
 
   // Lives until the watcher has ended, which is after this coroutine has told it to.
   const auto stop_watching = std::make_shared<asio::cancellation_signal>();
@@ -324,7 +340,7 @@ asio::awaitable<bool> Answer(ConnectionPtr connection, Parser& parser) {
   stop_watching->emit(asio::cancellation_type::all);
   if (core.options.on_answered) {
     const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    core.options.on_answered({for_log, status, spent, reusable, connection->outbox->note()});
+    core.options.on_answered({for_log, *router, status, spent, reusable, connection->outbox->note()});
   }
   connection->outbox.reset();
   core.Count(0, -1);
@@ -336,7 +352,7 @@ asio::awaitable<void> ServeConnection(ConnectionPtr connection) {
   connection->stream.socket().set_option(tcp::no_delay(true), ignored);
   connection->stream.expires_after(seconds(connection->core->options.header_timeout_seconds));
   if (co_await connection->stream.Handshake()) co_return connection->Close();
-  for (bool open = true; open && !connection->core->draining;) {
+  for (bool open = true; open;) {
     Parser parser;
     const error_code error = co_await ReadRequest(*connection, parser);
     if (error) {
@@ -345,6 +361,7 @@ asio::awaitable<void> ServeConnection(ConnectionPtr connection) {
       break;
     }
     open = co_await Answer(connection, parser);
+    connection->used = true;
   }
   connection->stream.expires_after(seconds(1));
   co_await connection->stream.SayGoodbye();
@@ -390,6 +407,12 @@ class BeastServer : public HttpServer {
   }
   ~BeastServer() override { Stop(0); }
 
+  void SetRouter(Router router) override {
+    auto next = std::make_shared<const Router>(std::move(router));
+    std::lock_guard lock(core_->mutex);
+    core_->router.swap(next);
+  }
+
   void Run() override {
     asio::co_spawn(*core_->io, Accept(core_, acceptor_), asio::detached);
     thread_ = std::thread([core = core_] {
@@ -419,10 +442,10 @@ class BeastServer : public HttpServer {
       asio::post(*core_->io, [this, all] {
         core_->draining = true;
         error_code ignored;
-        acceptor_.close(ignored);
+        if (all) acceptor_.close(ignored);
         const std::set<Connection*> connections = core_->connections;
         for (Connection* connection : connections) {
-          if (all || !connection->outbox) connection->Close();
+          if (all || connection->idle) connection->Close();
         }
       });
     };
@@ -463,19 +486,10 @@ Result<tcp::acceptor> OpenAcceptor(asio::io_context& io, const HttpOptions& opti
 
 }  // namespace
 
-Status CheckAddress(const HttpOptions& options) {
-  if (options.tls.enabled()) {
-    INGOT_ASSIGN_OR_RETURN(const auto tls, LoadTls(options.tls));
-  }
-  asio::io_context io;
-  INGOT_ASSIGN_OR_RETURN(const tcp::acceptor acceptor, OpenAcceptor(io, options));
-  return {};
-}
-
 Result<std::unique_ptr<HttpServer>> HttpServer::Listen(const HttpOptions& options, Router router) {
   auto core = std::make_shared<Core>();
   core->options = options;
-  core->router = std::move(router);
+  core->router = std::make_shared<const Router>(std::move(router));
   if (options.tls.enabled()) {
     INGOT_ASSIGN_OR_RETURN(core->tls, LoadTls(options.tls));
   }

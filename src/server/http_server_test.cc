@@ -39,7 +39,7 @@ class HttpServerTest : public ::testing::Test {
     options_.port = 0;
     options_.max_body_bytes = 1000;
     options_.max_header_bytes = 2000;
-    options_.header_timeout_seconds = 1;
+    options_.header_timeout_seconds = options_.body_timeout_seconds = 1;
     options_.max_buffered_bytes = 64 << 10;
     router_.Add("GET", "/hello", [](auto exchange) { exchange->Respond({.body = "\"hello\""}); });
     router_.Add("POST", "/echo", [](auto exchange) {
@@ -157,12 +157,40 @@ TEST_F(HttpServerTest, RefusesWhatIsTooLargeOrNoHttp) {
   EXPECT_THAT(Ask("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde"), HasSubstr("\r\n\r\nabcde"));
 }
 
-TEST_F(HttpServerTest, ClosesHalfSentHeaders) {
+TEST_F(HttpServerTest, TellsWhoSendsHalfARequest) {
+  for (const char* half : {"GET /hello HTTP/1.1\r\nHo", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab",
+                           "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab"}) {
+    TestClient client(server_->port());
+    client.Send(half);
+    bool closed = false;
+    const std::string answer = client.ReadAll(4000, &closed);
+    EXPECT_THAT(answer,
+                AllOf(StartsWith("HTTP/1.1 408"), HasSubstr("request_timeout"), HasSubstr("Connection: close")));
+    EXPECT_TRUE(closed);
+  }
+}
+
+TEST_F(HttpServerTest, ClosesIdleConnectionsWithoutAWord) {
+  options_.idle_timeout_seconds = 1;
+  Start();
+  TestClient idle(server_->port()), used(server_->port());
+  used.Send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_THAT(used.ReadResponse(), StartsWith("HTTP/1.1 200"));
+  for (TestClient* client : {&idle, &used}) {
+    bool closed = false;
+    EXPECT_EQ(client->ReadAll(4000, &closed), "");
+    EXPECT_TRUE(closed);
+  }
+}
+
+TEST_F(HttpServerTest, TimersOfOneRequestDoNotEndTheNext) {
   TestClient client(server_->port());
-  client.Send("GET /hello HTTP/1.1\r\nHo");
-  bool closed = false;
-  EXPECT_EQ(client.ReadAll(4000, &closed), "");
-  EXPECT_TRUE(closed);
+  for (int i = 0; i < 3; ++i) {
+    client.Send("GET /hello HTTP/1.1\r\nHo");
+    std::this_thread::sleep_for(std::chrono::milliseconds(600));  // more than one timeout in all
+    client.Send("st: a\r\n\r\n");
+    EXPECT_THAT(client.ReadResponse(), StartsWith("HTTP/1.1 200"));
+  }
 }
 
 TEST_F(HttpServerTest, TellsWhenTheClientGoesAway) {
@@ -208,17 +236,34 @@ TEST_F(HttpServerTest, KeepsASaneRequestIdAndReplacesOthers) {
   EXPECT_THAT(Ask("GET /hello HTTP/1.1\r\nX-Request-Id: a b\r\n\r\n"), Not(HasSubstr("X-Request-Id: a b")));
 }
 
-TEST_F(HttpServerTest, DrainsWhatRunsAndRefusesWhatIsNew) {
+TEST_F(HttpServerTest, TakesOtherRoutesWhileItRuns) {
+  TestClient client(server_->port());
+  client.Send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+  const auto exchange = TakeHeld();
+  Router other;
+  other.Add("GET", "/other", [](auto asked) { asked->Respond({.body = "2"}); });
+  server_->SetRouter(std::move(other));
+  exchange->Respond({.body = "1"});  // of a route that is gone
+  EXPECT_THAT(client.ReadResponse(), HasSubstr("\r\n\r\n1"));
+  client.Send("GET /other HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_THAT(client.ReadResponse(), HasSubstr("\r\n\r\n2"));
+  client.Send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_THAT(client.ReadResponse(), StartsWith("HTTP/1.1 404"));
+}
+
+TEST_F(HttpServerTest, DrainsWhatRunsAndAnswersNewConnectionsMeanwhile) {
   TestClient client(server_->port());
   client.Send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
   const auto exchange = TakeHeld();
   std::thread stopper([this] { server_->Stop(5); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // longer than the accept loop needs to stop
-  EXPECT_FALSE(TestClient(server_->port()).connected());
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // longer than it takes to begin
+  EXPECT_THAT(Ask("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"),
+              AllOf(StartsWith("HTTP/1.1 200"), HasSubstr("Connection: close")));
   exchange->Respond({.body = "drained"});
   EXPECT_THAT(client.ReadResponse(), HasSubstr("drained"));
   stopper.join();
   EXPECT_EQ(server_->open_connections(), 0);
+  EXPECT_FALSE(TestClient(server_->port()).connected());
 }
 
 TEST_F(HttpServerTest, HoldsManyConnections) {

@@ -2,6 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <future>
+#include <thread>
+
 #include "llm/test_llm.h"
 #include "server/api_server.h"
 #include "server/openai/chat.h"
@@ -202,6 +206,76 @@ TEST_F(RequestsTest, NoMoreWaitToBeReadThanMayWait) {
   }
   first.Close();
   second.Close();
+}
+
+std::string AnswerTo(const ApiServer& server, const std::string& request) {
+  TestClient client(server.port());
+  client.Send(request + " HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+  return client.ReadResponse();
+}
+
+TEST_F(RequestsTest, OnlyHealthIsAnsweredBeforeThereIsAModelAndWhileDraining) {
+  using ::testing::AllOf;
+  using ::testing::StartsWith;
+  const auto server = ApiServer::Listen({.http = {.port = 0}, .model_name = "m", .version = "1"});
+  ASSERT_TRUE(server.has_value()) << server.error().ToString();
+  const auto refuses_all = [&](const std::string& state) {
+    SCOPED_TRACE(state);
+    EXPECT_THAT(AnswerTo(**server, "GET /health/live"), AllOf(StartsWith("HTTP/1.1 200"), HasSubstr("healthy")));
+    for (const char* path : {"/health", "/health/ready"}) {
+      EXPECT_THAT(
+          AnswerTo(**server, std::string("GET ") + path),
+          AllOf(StartsWith("HTTP/1.1 503"), HasSubstr("Retry-After: "), HasSubstr("\"status\":\"" + state + "\"")));
+    }
+    for (const char* request : {"GET /metrics", "GET /v1/models", "POST /v1/chat/completions", "GET /", "GET /none"}) {
+      EXPECT_THAT(AnswerTo(**server, request), AllOf(StartsWith("HTTP/1.1 503"), HasSubstr("Retry-After: "),
+                                                     HasSubstr("\"error\":{"), HasSubstr("\"code\":\"" + state + "\"")))
+          << request;
+    }
+  };
+  refuses_all("initializing");
+  ASSERT_TRUE((*server)->Serve(*fake_.llm, 1.5).ok());
+  for (const char* path : {"/health", "/health/live", "/health/ready", "/v1/models"}) {
+    EXPECT_THAT(AnswerTo(**server, std::string("GET ") + path), StartsWith("HTTP/1.1 200")) << path;
+  }
+  EXPECT_THAT(AnswerTo(**server, "GET /metrics"), HasSubstr("1.5"));
+
+  // Something runs, so that there is something to wait for.
+  std::promise<void> go_on;
+  fake_.model->on_forward = [&, held = go_on.get_future().share()](const models::StepBatch&) { held.wait(); };
+  TestClient busy((*server)->port());
+  const std::string body = R"({"prompt":"ab","max_tokens":1})";
+  busy.Send(fmt::format("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));
+  while (fake_.llm->stats().running == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  std::thread stopper([&] { (*server)->Stop(60); });
+  while (AnswerTo(**server, "GET /health").find("draining") == std::string::npos) {
+  }
+  refuses_all("draining");
+  go_on.set_value();
+  EXPECT_THAT(busy.ReadResponse(), StartsWith("HTTP/1.1 200"));
+  stopper.join();
+  EXPECT_FALSE(TestClient((*server)->port()).connected());
+}
+
+TEST_F(RequestsTest, HealthTellsOfAnEngineThatMakesNoProgress) {
+  ApiServerOptions options{.http = {.port = 0}, .model_name = "m", .version = "1"};
+  options.stalled_seconds = 0.2;
+  const auto server = ApiServer::Start(*fake_.llm, options);
+  ASSERT_TRUE(server.has_value());
+  std::promise<void> go_on;
+  fake_.model->on_forward = [&, held = go_on.get_future().share()](const models::StepBatch&) { held.wait(); };
+  TestClient busy((*server)->port());
+  const std::string body = R"({"prompt":"ab","max_tokens":1})";
+  busy.Send(fmt::format("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));
+  while (AnswerTo(**server, "GET /health").find("no progress for") == std::string::npos) {
+  }
+  EXPECT_THAT(AnswerTo(**server, "GET /health"), ::testing::StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(AnswerTo(**server, "GET /health/live"), ::testing::StartsWith("HTTP/1.1 200"));
+  go_on.set_value();
+  EXPECT_THAT(busy.ReadResponse(), ::testing::StartsWith("HTTP/1.1 200"));
+  // It has made progress once the step is over, which may be after its answer has come.
+  while (!AnswerTo(**server, "GET /health").starts_with("HTTP/1.1 200")) {
+  }
 }
 
 TEST_F(RequestsTest, TheDocumentHasEveryRouteAndOnlyThose) {

@@ -26,6 +26,7 @@ class SocketStream {
   Socket& socket() { return tcp_.socket(); }
   void expires_after(std::chrono::seconds time) { tcp_.expires_after(time); }
   void expires_never() { tcp_.expires_never(); }
+  void Cancel() { tcp_.cancel(); }  // ends what is being read and written with operation_aborted
 
   // What comes before the first byte, and after the last one: nothing without TLS.
   asio::awaitable<boost::system::error_code> Handshake() {
