@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "common.h"
 #include "formats/checkpoint.h"
+#include "formats/quantized.h"
 #include "models/model.h"
 #include "ops/linear.h"
 #include "tokenizer/tokenizer.h"
@@ -34,7 +35,7 @@ Groups GroupTensors(const formats::Checkpoint& checkpoint) {
   for (const formats::TensorEntry* tensor : checkpoint.tensors()) {
     Group& group = groups[{formats::StoredAs(*tensor), HeldAs(*tensor)}];
     ++group.count;
-    group.bytes += static_cast<int64_t>(tensor->bytes.size());
+    group.bytes += formats::StoredBytes(*tensor);
   }
   return groups;
 }
@@ -48,7 +49,7 @@ void AppendTensors(std::string& out, const formats::Checkpoint& checkpoint) {
     out += R"({"name":)";
     AppendJsonString(out, tensor->name);
     out += fmt::format(R"(,"shape":[{}],"stored":"{}","held":"{}","bytes":{}}})", fmt::join(tensor->shape, ","),
-                       formats::StoredAs(*tensor), HeldAs(*tensor), tensor->bytes.size());
+                       formats::StoredAs(*tensor), HeldAs(*tensor), formats::StoredBytes(*tensor));
   }
   out += ']';
 }

@@ -123,7 +123,8 @@ void PrintJson(const lite::QuantizeReport& report, const std::string& output) {
 
 std::function<void(const lite::Progress&)> ShowOn(ProgressBar* bar) {
   return [bar](const lite::Progress& p) {
-    bar->UpdatePart(p.done, fmt::format("layer {} of {}, {}", p.layer + 1, p.num_layers, p.phase), p.seconds_left);
+    bar->UpdatePart(p.layer, p.done, fmt::format("layer {} of {}, {}", p.layer + 1, p.num_layers, p.phase),
+                    p.seconds_left);
   };
 }
 

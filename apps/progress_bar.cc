@@ -42,14 +42,18 @@ void ProgressBar::UpdateCount(int64_t done, int64_t total) {
   if (IsDue(done, total)) Draw(std::to_string(done), std::to_string(total), SecondsLeft(done, total));
 }
 
-void ProgressBar::UpdatePart(double done, const std::string& what, double seconds_left) {
-  if (!StderrIsTerminal() || SecondsSince(start_) < 1) return;
+void ProgressBar::UpdatePart(int64_t step, double done, const std::string& what, double seconds_left) {
   percent_ = static_cast<int64_t>(done * 100);
-  drawn_ = true;
-  const std::string bar(static_cast<size_t>(percent_ * 30 / 100), '=');
-  fmt::print(stderr, "\r{} [{:<30}] {:3}%  {}", what_, bar, percent_, what);
-  if (seconds_left > 0) fmt::print(stderr, "  {:.0f} s left", seconds_left);
-  fmt::print(stderr, "\033[K");
+  const std::string left = seconds_left > 0 ? fmt::format("  {:.0f} s left", seconds_left) : "";
+  if (StderrIsTerminal()) {
+    if (SecondsSince(start_) < 1) return;
+    drawn_ = true;
+    const std::string bar(static_cast<size_t>(percent_ * 30 / 100), '=');
+    fmt::print(stderr, "\r{} [{:<30}] {:3}%  {}{}\033[K", what_, bar, percent_, what, left);
+  } else if (step != step_) {
+    fmt::print(stderr, "{} {}%  {}{}\n", what_, percent_, what, left);
+  }
+  step_ = step;
   std::fflush(stderr);
 }
 

@@ -7,7 +7,8 @@
 
 namespace ingot::cli {
 
-// Redraws one line of stderr; silent for the first second, and where stderr is no terminal.
+// Redraws one line of stderr; silent for the first second. Where stderr is no terminal only UpdatePart says something,
+// a line a step: what it is for may take hours, and leaves a log.
 class ProgressBar {
  public:
   explicit ProgressBar(std::string what) : what_(std::move(what)) {}
@@ -17,8 +18,8 @@ class ProgressBar {
 
   void Update(int64_t done, int64_t total);       // bytes
   void UpdateCount(int64_t done, int64_t total);  // things
-  // done: in [0, 1]; what is being done; seconds_left: 0 if not known
-  void UpdatePart(double done, const std::string& what, double seconds_left);
+  // The step at work; done: of all, in [0, 1]; what is being done; seconds_left: 0 if not known
+  void UpdatePart(int64_t step, double done, const std::string& what, double seconds_left);
   void Clear();
 
  private:
@@ -28,7 +29,7 @@ class ProgressBar {
 
   const std::string what_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-  int64_t percent_ = -1;
+  int64_t percent_ = -1, step_ = -1;
   bool drawn_ = false;
 };
 

@@ -1,5 +1,6 @@
 """`ingot lite` on a small random model: what is written, whether others read the same numbers, kills, errors."""
 
+import fcntl
 import json
 import os
 import pathlib
@@ -74,6 +75,8 @@ def write_model(folder: pathlib.Path) -> None:
 
 
 def digest(folder: pathlib.Path) -> dict[str, bytes]:
+    if folder.is_file():
+        return {"": folder.read_bytes()}
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
@@ -97,6 +100,8 @@ class Lite(unittest.TestCase):
         if "--calib-dataset" in arguments:
             del defaults["--calib-text"]
         given = [part for flag, value in defaults.items() if flag not in arguments for part in (flag, value)]
+        if method == "calibrate":
+            given = [part for flag, value in defaults.items() if not flag.startswith("--eval") for part in (flag, value)]
         return [BINARY, "lite", method, str(model or self.model), "--work-dir", str(self.root / output), *given,
                 *arguments]  # fmt: skip
 
@@ -253,8 +258,7 @@ class Lite(unittest.TestCase):
         self.assertTrue(smooth["mean_kl"] < plain["mean_kl"], (smooth["mean_kl"], plain["mean_kl"]))
 
     def test_calibrate(self) -> None:
-        command = [part for part in self.command("calibrate", "stats") if part != "--eval-text"]
-        command = [part for part in command if part not in ("--eval-windows", "2", str(self.root / "held_out.txt"))]
+        command = self.command("calibrate", "stats")
         done = subprocess.run(command, capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
         stats = json.loads((self.root / "stats/inputs_stats.json").read_text())
@@ -271,6 +275,48 @@ class Lite(unittest.TestCase):
         np.testing.assert_allclose(told["abs_max"], np.abs(seen).max(0), rtol=1e-4)
         np.testing.assert_allclose(told["abs_mean"], np.abs(seen).mean(0), rtol=1e-4)
 
+    def test_calibrate_leaves_nothing_after_an_error(self) -> None:
+        command = self.command("calibrate", "no_stats")
+        done = subprocess.run(["bash", "-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "bash", *command],
+                              capture_output=True, text=True)  # fmt: skip
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("cannot write", done.stderr)
+        self.assertFalse((self.root / "no_stats").exists())
+        model = self.root / "infinite"
+        shutil.copytree(self.model, model)
+        tensors = load_file(model / "model.safetensors")
+        tensors["model.layers.1.mlp.up_proj.weight"] = np.full((INTERMEDIATE, HIDDEN), np.inf, np.float16)
+        save_file(tensors, model / "model.safetensors")
+        done = subprocess.run(self.command("calibrate", "no_stats", model=model), capture_output=True, text=True)
+        self.assertRegex(done.stderr, "layer 1: .*not finite numbers")
+        self.assertFalse((self.root / "no_stats").exists())
+
+    def test_info_counts_all_that_holds_a_matrix(self) -> None:
+        stored = {"awq": "AWQ 4-bit g32", "gptq_sym": "GPTQ 4-bit g32", "gptq_asym": "GPTQ 4-bit g32",
+                  "gptq_act_order": "GPTQ 4-bit g32 act-order", "gptq_8bit": "GPTQ 8-bit g32",
+                  "gptq_v2_channel": "GPTQ 4-bit channel", "ct_w4a16": "compressed-tensors 4-bit g32",
+                  "ct_w4a16_asym": "compressed-tensors 4-bit g32", "ct_w8a16": "compressed-tensors 8-bit channel",
+                  "ct_w8a8": "compressed-tensors 8-bit channel"}  # fmt: skip
+        folders = sorted(folder for folder in (ROOT / "tests/quantized_goldens").iterdir() if folder.is_dir())
+        self.assertEqual({folder.name for folder in folders}, set(stored))
+        for folder in folders:
+            with self.subTest(folder.name):
+                done = subprocess.run([BINARY, "info", str(folder), "--json", "--tensors"], capture_output=True, text=True)
+                info = json.loads(done.stdout)
+                data = (folder / "model.safetensors").read_bytes()
+                self.assertEqual(info["weight_bytes"], len(data) - 8 - int.from_bytes(data[:8], "little"))
+                self.assertEqual(sum(group["bytes"] for group in info["weights"]), info["weight_bytes"])
+                for tensor in info["tensors"]:
+                    is_linear = "_proj.weight" in tensor["name"]
+                    self.assertEqual(tensor["stored"], stored[folder.name] if is_linear else "F16", tensor)
+
+    def test_a_log_gets_a_line_a_layer(self) -> None:
+        done = subprocess.run(self.command("auto_awq", "logged", "--w-group-size", "32"), capture_output=True, text=True)
+        lines = [line for line in done.stderr.splitlines() if line.startswith("quantizing")]
+        self.assertEqual(len(lines), LAYERS, done.stderr)
+        for i, line in enumerate(lines):
+            self.assertRegex(line, rf"quantizing \d+%  layer {i + 1} of {LAYERS}, calibrating")
+
     def test_gguf(self) -> None:
         for name, arguments in (("q4_1.gguf", ()), ("q4_0.gguf", ("--w-sym",))):
             report = self.lite("auto_awq", name, "--to", "gguf", *arguments)
@@ -281,24 +327,55 @@ class Lite(unittest.TestCase):
                                    "--file", str(self.root / "held_out.txt"), "--max-windows", "2", "--json"],
                                   capture_output=True, text=True)  # fmt: skip
             self.assertAlmostEqual(json.loads(done.stdout)["mean_kl"], report["mean_kl"], places=6)
+        done = subprocess.run(self.command("auto_awq", "again", "--w-group-size", "32", model=self.root / "q4_1.gguf"),
+                              capture_output=True, text=True)  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("weights of 4 bits, which are rounded a second time", done.stderr)
 
-    def test_a_killed_run_goes_on_to_the_same_bytes(self) -> None:
-        arguments = ("--w-group-size", "32", "--threads", "1")
-        whole = self.lite("auto_awq", "whole", *arguments)
-        partial = self.root / "killed.partial"
-        process = subprocess.Popen(self.command("auto_awq", "killed", *arguments), stdout=subprocess.DEVNULL)
-        while process.poll() is None and not (partial / "layer-00000").exists():
+    def check_kill(self, method: str, name: str, *arguments: str) -> None:
+        whole = self.lite(method, f"whole_{name}", *arguments)
+        killed, partial = self.root / f"killed_{name}", self.root / f"killed_{name}.partial"
+        process = subprocess.Popen(self.command(method, killed.name, *arguments), stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)  # fmt: skip
+        parts = ("layer-00000", "layer-00000.gguf")
+        while process.poll() is None and not any((partial / part).exists() for part in parts):
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         process.wait()
         if partial.exists():  # else it was too quick
-            self.assertFalse((self.root / "killed").exists())
-            shutil.rmtree(partial / "layer-00002", ignore_errors=True)
-            report = self.lite("auto_awq", "killed", *arguments)
+            self.assertFalse(killed.exists())
+            for part in (partial / "layer-00002", partial / "layer-00002.gguf"):
+                if part.exists():
+                    shutil.rmtree(part) if part.is_dir() else part.unlink()
+            took = json.loads((partial / "layer-00000.json").read_text())["seconds"]
+            report = self.lite(method, killed.name, *arguments)
             self.assertGreaterEqual(report["resumed_layers"], 1)
+            self.assertGreater(report["seconds"], took)
+            self.assertGreater(report["layers"][0]["seconds"], took)
             for ours, theirs in zip(report["layers"], whole["layers"], strict=True):
                 self.assertEqual((ours["linears"], ours["exponents"]), (theirs["linears"], theirs["exponents"]))
-        self.assertEqual(digest(self.root / "killed"), digest(self.root / "whole"))
+        self.assertEqual(digest(killed), digest(self.root / f"whole_{name}"))
+
+    def test_a_killed_run_goes_on_to_the_same_bytes(self) -> None:
+        group = ("--w-group-size", "32")
+        for method, name, *arguments in (("auto_awq", "awq_1", *group, "--threads", "1"), ("auto_awq", "awq", *group),
+                                         ("auto_awq", "awq_gptq", *group, "--gptq"), ("auto_gptq", "gptq", *group),
+                                         ("smooth_quant", "w8a8"), ("auto_awq", "gguf", "--to", "gguf")):  # fmt: skip
+            with self.subTest(name):
+                self.check_kill(method, name, *arguments)
+
+    def test_two_runs_at_once(self) -> None:
+        """The folder is as a run leaves it that was killed before it could write anything."""
+        partial = self.root / "shared.partial"
+        partial.mkdir()
+        descriptor = os.open(partial, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        done = subprocess.run(self.command("auto_awq", "shared", "--w-group-size", "32"), capture_output=True, text=True)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("another run is at work in", done.stderr)
+        self.assertEqual(list(partial.iterdir()), [])
+        os.close(descriptor)
+        self.lite("auto_awq", "shared", "--w-group-size", "32")
 
     def test_unfinished_work_of_another_command_is_not_taken(self) -> None:
         partial = self.root / "other.partial"
@@ -369,10 +446,23 @@ class Lite(unittest.TestCase):
         self.assertEqual(digest(self.root / "full"), {"note.txt": b"mine"})
         said = self.refuse("auto_awq", "text.txt/no", "--w-group-size", "32")
         self.assertIn("cannot write", said)
-        if os.geteuid() != 0:
-            locked = self.root / "locked"
-            locked.mkdir(mode=0o500)
-            self.assertIn("cannot write", self.refuse("auto_awq", "locked/no", "--w-group-size", "32"))
+
+    def test_a_folder_that_may_not_be_written(self) -> None:
+        """Root may write everywhere, so for root another user tries."""
+        locked = self.root / "locked"
+        locked.mkdir(mode=0o555)
+        user = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+        self.root.chmod(0o755)
+        for file in self.model.iterdir():
+            file.chmod(0o644)
+        binary = shutil.copy(BINARY, self.root / "ingot")  # the build folder may not be open to all
+        for method, group in (("auto_awq", ("--w-group-size", "32")), ("calibrate", ())):
+            command = self.command(method, "locked/no", *group)
+            done = subprocess.run([binary, *command[1:]], capture_output=True, text=True, cwd="/", **user)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn("cannot write", done.stderr)
+            self.assertEqual(list(locked.iterdir()), [])
+        os.unlink(binary)
 
     def test_an_error_late_keeps_what_is_finished(self) -> None:
         """Layers fit below 120 kB, the whole does not."""

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "formats/quantized.h"
 
 namespace ingot::formats {
 
@@ -27,7 +28,7 @@ Status LoadedCheckpoint::Index() {
                      file_names_[static_cast<size_t>(tensor.file)]);
     }
     if (!tensor.bytes.empty() && counted.insert(tensor.bytes.data()).second) {
-      weight_bytes_ += static_cast<int64_t>(tensor.bytes.size());
+      weight_bytes_ += StoredBytes(tensor);
     }
     if (tensor.unsupported.empty()) continue;
     ++unsupported_tensors;

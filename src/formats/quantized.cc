@@ -154,6 +154,7 @@ class Gatherer {
     const auto found = by_name_.find(name);
     if (found == by_name_.end()) return nullptr;
     used_.insert(name);
+    taken_bytes_ += static_cast<int64_t>(found->second->bytes.size());
     return found->second;
   }
 
@@ -263,7 +264,8 @@ class Gatherer {
 
   Result<QuantizedMatrix> Gather(const std::string& base, const TensorEntry& codes) {
     QuantizedMatrix m{.packing = scheme_.packing, .codes = codes, .zero_is_one_less = scheme_.zero_is_one_less};
-    used_.insert(codes.name);
+    taken_bytes_ = 0;
+    Take(codes.name);
     INGOT_RETURN_IF_ERROR(SetShape(base, &m));
     INGOT_RETURN_IF_ERROR(SetScales(base, &m));
     INGOT_RETURN_IF_ERROR(SetZeros(base, &m));
@@ -272,6 +274,7 @@ class Gatherer {
     for (const char* suffix : {".input_scale", ".input_zero_point", ".output_scale", ".output_zero_point"}) {
       Take(base + suffix);
     }
+    m.stored_bytes = taken_bytes_;
     DropMidpoints(&m);
     m.format = {.bits = scheme_.bits,
                 .group_size = static_cast<int>(m.groups == 1 ? 0 : scheme_.group_size),
@@ -295,6 +298,7 @@ class Gatherer {
   CheckpointParts* const parts_;
   std::map<std::string, const TensorEntry*, std::less<>> by_name_;
   boost::unordered_flat_set<std::string> used_;
+  int64_t taken_bytes_ = 0;  // of the matrix at work
 };
 
 }  // namespace

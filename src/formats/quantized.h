@@ -31,7 +31,13 @@ struct QuantizedMatrix {
       zeros;                      // with Format::Zero::kInteger, and where zeros that are all the midpoint are stored
   bool zero_is_one_less = false;  // GPTQ's first format stores zero - 1
   std::shared_ptr<const InputOrder> input_order;
+  int64_t stored_bytes = 0;  // of all tensors that hold it
 };
+
+// What the checkpoint spends on a tensor.
+inline int64_t StoredBytes(const TensorEntry& tensor) {
+  return tensor.quantized ? tensor.quantized->stored_bytes : static_cast<int64_t>(tensor.bytes.size());
+}
 
 // Reads config.json's quantization_config and replaces the tensors of every quantized matrix by one entry,
 // "….weight". A checkpoint that is not quantized stays as it is. kUnsupported names a scheme that is not read.

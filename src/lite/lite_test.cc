@@ -7,11 +7,13 @@
 #include <filesystem>
 #include <random>
 
+#include "base/mapped_file.h"
 #include "lite/layer.h"
 #include "lite/layer_weights.h"
 #include "lite/matrices.h"
 #include "lite/preparation.h"
 #include "lite/quantize.h"
+#include "lite/work_folder.h"
 #include "models/test_runner.h"
 
 namespace ingot::lite {
@@ -98,8 +100,8 @@ class RecipeError {
   double operator()(const Recipe& recipe) {
     Layer layer(tensors_, source_.spec);
     LayerStats stats;
-    const Wanted all{[](models::LinearInput, int) { return true; }, recipe.scales == Scales::kSmoothQuant};
-    const models::LinearTap tap = StatisticsTap(context_, source_.spec, all, &stats);
+    const Wanted wanted{.samples = recipe.scales == Scales::kSmoothQuant};
+    const models::LinearTap tap = StatisticsTap(context_, source_.spec, wanted, &stats);
     const HiddenStates plain = Run(layer.tensors(), &tap);
     QuantizedLayer quantized = QuantizeLayer(context_, recipe, &layer, &stats).value();
     std::vector<convert::CanonicalTensor> tensors = layer.tensors();
@@ -199,6 +201,39 @@ TEST(LiteConfig, GptqOfAMixtureLeavesTheRouterOut) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LiteFamily, testing::ValuesIn(Families()), [](const auto& test) { return test.param; });
+
+TEST(WorkFolder, AnOutputThatCannotBeReplacedStays) {
+  const std::string output = testing::TempDir() + fmt::format("ingot_work_{}", getpid());
+  fs::create_directories(output);
+  ASSERT_TRUE(WriteFile(output + "/old", "mine").ok());
+  {
+    auto work = WorkFolder::Open(output, {{"a", 1}}, true).value();
+    EXPECT_THAT(WorkFolder::Open(output, {{"a", 1}}, true).error().message(), HasSubstr("another run is at work"));
+    EXPECT_FALSE(work.Finish(false).ok());  // there is no result
+    EXPECT_EQ(ReadFile(output + "/old").value(), "mine");
+    fs::rename(output, output + ".partial/replaced");  // killed between the two steps
+  }
+  auto work = WorkFolder::Open(output, {{"a", 2}}, true).value();
+  EXPECT_EQ(ReadFile(output + "/old").value(), "mine");
+  fs::create_directories(work.result_path(false));
+  EXPECT_TRUE(work.Finish(false).ok());
+  EXPECT_TRUE(fs::is_empty(output));
+  EXPECT_FALSE(fs::exists(output + ".partial"));
+  fs::remove_all(output);
+}
+
+TEST(RoomNeeded, CountsWhatIsThere) {
+  const auto checkpoint = OpenGolden("llama");
+  const convert::Source source = convert::ReadSource(*checkpoint).value();
+  const std::string output = testing::TempDir() + fmt::format("ingot_room_{}", getpid());
+  const QuantizeOptions options{.output = output, .recipe = {.format = {.bits = 4}}};
+  const int64_t all = RoomNeeded(source, options);
+  EXPECT_GT(all, 0);
+  fs::create_directories(output + ".partial/layer-00000");
+  ASSERT_TRUE(WriteFile(output + ".partial/layer-00000/part", std::string(1000, ' ')).ok());
+  EXPECT_EQ(RoomNeeded(source, options), all - 1000);
+  fs::remove_all(output + ".partial");
+}
 
 // The permutation of act-order and the places of codes survive the way through memory.
 TEST(CodesMatrix, ReadsSlicesAsTheWhole) {

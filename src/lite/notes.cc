@@ -67,7 +67,11 @@ boost::json::object ToNote(const LayerReport& report) {
   }
   for (const ScaleExponent& scale : report.exponents)
     exponents.push_back(boost::json::array{static_cast<int>(scale.slot), scale.expert, double{scale.exponent}});
-  return {{"linears", std::move(linears)}, {"exponents", std::move(exponents)}};
+  boost::json::array notices(report.notices.begin(), report.notices.end());
+  return {{"linears", std::move(linears)},
+          {"exponents", std::move(exponents)},
+          {"notices", std::move(notices)},
+          {"seconds", report.seconds}};
 }
 
 void AddFromNote(const boost::json::object& note, LayerReport* report) {
@@ -77,6 +81,13 @@ void AddFromNote(const boost::json::object& note, LayerReport* report) {
   ForTriples(note, "exponents", [&](convert::Slot slot, int expert, const double* exponent) {
     if (exponent) report->exponents.push_back({slot, expert, static_cast<float>(*exponent)});
   });
+  const boost::json::value *notices = note.if_contains("notices"), *seconds = note.if_contains("seconds");
+  if (notices != nullptr && notices->is_array()) {
+    for (const boost::json::value& notice : notices->get_array()) {
+      if (notice.is_string()) report->notices.emplace_back(notice.get_string());
+    }
+  }
+  if (seconds != nullptr && seconds->is_double()) report->seconds = seconds->get_double();
 }
 
 }  // namespace ingot::lite

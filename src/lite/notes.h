@@ -17,7 +17,7 @@ inline constexpr int kQuantizerVersion = 1;
 boost::json::object Fingerprint(const formats::Checkpoint& checkpoint, const QuantizeOptions& options,
                                 const std::vector<std::vector<int32_t>>& samples);
 
-// What is said of a layer's matrices.
+// What is said of a layer.
 boost::json::object ToNote(const LayerReport& report);
 void AddFromNote(const boost::json::object& note, LayerReport* report);
 

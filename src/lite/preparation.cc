@@ -7,6 +7,7 @@
 
 #include "convert/model_config.h"
 #include "formats/writers/pack_quantized.h"
+#include "lite/work_folder.h"
 
 namespace ingot::lite {
 namespace {
@@ -126,11 +127,11 @@ Status CheckRoom(const Source& source, const QuantizeOptions& options) {
   const fs::path parent = fs::absolute(options.output).parent_path();
   std::error_code error;
   const fs::space_info space = fs::space(parent, error);
-  if (error) return {};                                     // the parent may have to be created yet
-  const int64_t needed = 2 * OutputBytes(source, options);  // parts, then the whole
+  if (error) return {};  // the parent may have to be created yet
+  const int64_t needed = RoomNeeded(source, options);
   if (static_cast<int64_t>(space.available) >= needed) return {};
-  return ResourceExhausted("{}: {} MB are free, and {} MB are needed while quantizing (half of them stay)",
-                           parent.string(), space.available / 1'000'000, needed / 1'000'000);
+  return ResourceExhausted("{}: {} MB are free, and {} MB more are needed while quantizing", parent.string(),
+                           space.available / 1'000'000, needed / 1'000'000);
 }
 
 }  // namespace
@@ -144,6 +145,16 @@ Status RefuseQuantized(const formats::Checkpoint& checkpoint) {
         checkpoint.path(), formats::StoredAs(*tensor), checkpoint.path());
   }
   return {};
+}
+
+int64_t RoomNeeded(const Source& source, const QuantizeOptions& options) {
+  int64_t held = 0;
+  std::error_code error;
+  for (const auto& entry : fs::recursive_directory_iterator(WorkFolder::PathFor(options.output), error)) {
+    std::error_code gone;
+    if (entry.is_regular_file(gone)) held += static_cast<int64_t>(entry.file_size(gone));
+  }
+  return std::max<int64_t>(0, 2 * OutputBytes(source, options) - held);  // parts, then the whole
 }
 
 Status CheckMatrices(const Source& source, const QuantizeOptions& options) {

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/json.h"
+#include "formats/quantized.h"
 #include "lite/assemble.h"
 #include "lite/layer_weights.h"
 #include "lite/matrices.h"
@@ -20,12 +21,9 @@ namespace {
 using convert::CanonicalTensor;
 using models::HiddenStates;
 using models::LayerWeights;
-using models::LinearInput;
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kHeldOutWindow = 512;
-// Gram matrices that are held at a time; more inputs (experts) take more passes over the layer.
-constexpr int64_t kStatisticsBytes = int64_t{512} << 20;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -84,6 +82,7 @@ class Run {
     runner_.emplace(spec(), models::RunnerOptions{}, *context_.pool);
     held_out_.emplace(std::move(windows), *runner_);
     report_.notices = convert::NoticesOf(checkpoint_, source_);
+    TellOfSecondRounding();
     report_.source_bytes = checkpoint_.weight_bytes();
     return {};
   }
@@ -105,8 +104,8 @@ class Run {
   // Embedding, final norm and head: they stay dense.
   Status WriteRest() {
     rest_before_ = TensorsOf(source_.tensors, -1);
+    INGOT_ASSIGN_OR_RETURN(const convert::Plan plan, PlanPart(form_, rest_before_, {}, &report_.notices));
     if (!work_->HasPart(-1, is_gguf())) {
-      INGOT_ASSIGN_OR_RETURN(const convert::Plan plan, PlanPart(form_, rest_before_, {}, &report_.notices));
       INGOT_RETURN_IF_ERROR(WritePart(form_, plan, work_->PartPath(-1, is_gguf()), *context_.pool));
     }
     INGOT_ASSIGN_OR_RETURN(rest_after_, ReadPart(form_, work_->PartPath(-1, is_gguf()), -1));
@@ -139,7 +138,7 @@ class Run {
       INGOT_RETURN_IF_ERROR(held_out_->RunBefore(layer, before));
       const bool advances = !options_.calibrates_on_quantized;
       if (!is_done && !samples_.empty()) {
-        INGOT_RETURN_IF_ERROR(Collect(layer, before, parts, &stats));
+        INGOT_RETURN_IF_ERROR(Collect(layer, before, &stats));
       } else if (advances) {
         INGOT_RETURN_IF_ERROR(Advance(layer, before));
       }
@@ -147,7 +146,7 @@ class Run {
     LayerReport report;
     if (!is_done) {
       Tell(layer, "quantizing", 0.4);
-      INGOT_RETURN_IF_ERROR(QuantizeAndWrite(layer, &parts, &stats, &report));
+      INGOT_RETURN_IF_ERROR(QuantizeAndWrite(layer, start, &parts, &stats, &report));
     }
     Tell(layer, "evaluating", 0.9);
     INGOT_ASSIGN_OR_RETURN(const Part part, ReadPart(form_, work_->PartPath(layer, is_gguf()), layer));
@@ -162,31 +161,13 @@ class Run {
     return Note(layer, is_done, SecondsSince(start), std::move(report));
   }
 
-  // Statistics of the inputs of `parts`: in one pass, or, of many experts, in several. Where the original layers make
-  // the inputs of the next, the last pass goes on to them.
-  Status Collect(int layer, const LayerWeights& weights, const Layer& parts, LayerStats* stats) {
-    const std::vector<Group>& groups = parts.groups();
-    for (size_t begin = 0; begin < groups.size();) {
-      int64_t bytes = 0;
-      size_t end = begin;
-      for (; end < groups.size(); ++end) {
-        const int64_t channels = parts.ChannelsOf(groups[end]);
-        bytes += channels * channels * static_cast<int64_t>(sizeof(float));
-        if (end > begin && bytes > kStatisticsBytes) break;
-      }
-      const auto want = [&](LinearInput input, int expert) {
-        return std::any_of(groups.begin() + static_cast<std::ptrdiff_t>(begin),
-                           groups.begin() + static_cast<std::ptrdiff_t>(end),
-                           [&](const Group& group) { return group.input == input && group.expert == expert; });
-      };
-      const Wanted wanted{want, options_.recipe.scales == Scales::kSmoothQuant};
-      const models::LinearTap tap = StatisticsTap(context_, spec(), wanted, stats);
-      const bool advances = end == groups.size() && !options_.calibrates_on_quantized;
-      for (HiddenStates& stream : streams_) {
-        HiddenStates aside = advances ? HiddenStates() : stream;
-        INGOT_RETURN_IF_ERROR(runner_->Run(layer, weights, advances ? &stream : &aside, &tap));
-      }
-      begin = end;
+  // Statistics of the inputs of a layer. Where the original layers make the inputs of the next, this goes on to them.
+  Status Collect(int layer, const LayerWeights& weights, LayerStats* stats) {
+    const models::LinearTap tap = StatisticsTap(
+        context_, spec(), {.gram = true, .samples = options_.recipe.scales == Scales::kSmoothQuant}, stats);
+    for (HiddenStates& stream : streams_) {
+      HiddenStates aside = options_.calibrates_on_quantized ? stream : HiddenStates();
+      INGOT_RETURN_IF_ERROR(runner_->Run(layer, weights, options_.calibrates_on_quantized ? &aside : &stream, &tap));
     }
     return {};
   }
@@ -196,15 +177,17 @@ class Run {
     return {};
   }
 
-  Status QuantizeAndWrite(int layer, Layer* parts, LayerStats* stats, LayerReport* report) {
+  // The note comes before the part: a part that is there has its note.
+  Status QuantizeAndWrite(int layer, Clock::time_point start, Layer* parts, LayerStats* stats, LayerReport* report) {
     auto quantized = QuantizeLayer(context_, options_.recipe, parts, stats);
     if (!quantized) return quantized.error().Annotate(fmt::format("layer {}", layer));
     stats->clear();
     report->linears = std::move(quantized->errors);
     report->exponents = std::move(quantized->exponents);
-    INGOT_RETURN_IF_ERROR(work_->WriteNote(layer, ToNote(*report)));
     INGOT_ASSIGN_OR_RETURN(const convert::Plan plan,
-                           PlanPart(form_, parts->tensors(), std::move(quantized->weights), &report_.notices));
+                           PlanPart(form_, parts->tensors(), std::move(quantized->weights), &report->notices));
+    report->seconds = SecondsSince(start);
+    INGOT_RETURN_IF_ERROR(work_->WriteNote(layer, ToNote(*report)));
     return WritePart(form_, plan, work_->PartPath(layer, is_gguf()), *context_.pool);
   }
 
@@ -214,13 +197,8 @@ class Run {
         report_.linear_f16_bytes += 2 * tensor.matrix->rows() * tensor.matrix->cols();
     }
     for (const formats::TensorEntry* tensor : part.checkpoint->tensors()) {
-      if (tensor->quantized) {
-        report_.linear_bytes += static_cast<int64_t>(tensor->bytes.size() + tensor->quantized->scales.bytes.size());
-        if (tensor->quantized->zeros)
-          report_.linear_bytes += static_cast<int64_t>(tensor->quantized->zeros->bytes.size());
-      } else if (InfoOf(tensor->encoding).block_size > 1) {
-        report_.linear_bytes += static_cast<int64_t>(tensor->bytes.size());
-      }
+      if (tensor->quantized || InfoOf(tensor->encoding).block_size > 1)
+        report_.linear_bytes += formats::StoredBytes(*tensor);
     }
   }
 
@@ -230,10 +208,13 @@ class Run {
       ++report_.resumed_layers;
       INGOT_ASSIGN_OR_RETURN(const boost::json::object note, work_->ReadNote(layer));
       AddFromNote(note, &report);
+      report_.seconds += report.seconds;
+      report.seconds += seconds;
     } else {
       seconds_of_new_layers_ += seconds;
+      report.seconds = seconds;
     }
-    report.seconds = seconds;
+    report_.notices.insert(report_.notices.end(), report.notices.begin(), report.notices.end());
     report.relative_error = held_out_->empty() ? std::numeric_limits<double>::quiet_NaN() : held_out_->RelativeError();
     report_.layers.push_back(std::move(report));
     return {};
@@ -256,6 +237,19 @@ class Run {
     INGOT_ASSIGN_OR_RETURN(report_.evaluation, held_out_->Finish({before.norm, before.weight},
                                                                  {after.norm, after.weight}, spec().vocab_size));
     return {};
+  }
+
+  void TellOfSecondRounding() {
+    for (const CanonicalTensor& tensor : source_.tensors) {
+      if (!tensor.matrix || !IsQuantizedSlot(tensor.slot)) continue;
+      if (const Format format = tensor.matrix->format(); format.bits < 8) {
+        report_.notices.push_back(fmt::format(
+            "{} holds weights of {} bits, which are rounded a second time: its error comes on top of the first's, and "
+            "\"before\" below has the first's already (a source in 16 or 8 bits is better)",
+            checkpoint_.path(), format.bits));
+        return;
+      }
+    }
   }
 
   void TellOfExperts() {

@@ -43,6 +43,7 @@ struct LayerReport {
   double relative_error = 0;  // of the hidden states after the layer, on the held-out text; NaN without
   std::vector<LinearError> linears;
   std::vector<ScaleExponent> exponents;
+  std::vector<std::string> notices;
   double seconds = 0;
 
   // Those that too few calibration tokens chose.
@@ -57,7 +58,7 @@ struct QuantizeReport {
   int64_t source_bytes = 0, output_bytes = 0;      // of all weights
   int64_t linear_bytes = 0, linear_f16_bytes = 0;  // of the quantized matrices, and what they would take in f16
   int resumed_layers = 0;                          // finished by a run before
-  double seconds = 0;                              // of work, this run's and those before it
+  double seconds = 0;  // of work, this run's and what the layers took that a run before finished
 };
 
 // On an error no output is there. A run that was killed goes on where it was when it is called again with the same

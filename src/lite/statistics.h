@@ -1,7 +1,6 @@
 // Statistics of the inputs of a layer's linears over calibration sequences.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <utility>
 
@@ -19,12 +18,12 @@ struct Observed {
 using LayerStats = std::map<InputKey, Observed>;
 
 struct Wanted {
-  std::function<bool(models::LinearInput input, int expert)> inputs;
+  bool gram = true;      // else sizes alone
   bool samples = false;  // tokens too, not sums alone
 };
 
-// A tap that adds what it sees to `stats`.   context, spec, wanted and stats outlive it
-models::LinearTap StatisticsTap(const ops::Context& context, const models::ModelSpec& spec, const Wanted& wanted,
+// A tap that adds what it sees to `stats`.   context, spec and stats outlive it
+models::LinearTap StatisticsTap(const ops::Context& context, const models::ModelSpec& spec, Wanted wanted,
                                 LayerStats* stats);
 
 // A tap that rounds the inputs of quantized linears to int8, as W8A8 does.   spec outlives it

@@ -1,6 +1,12 @@
 #include "lite/work_folder.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <boost/json/serialize.hpp>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 #include "base/json.h"
@@ -17,29 +23,50 @@ Error CannotWrite(const std::string& path, const std::error_code& error) {
 
 }  // namespace
 
+Result<FolderLock> FolderLock::Take(const std::string& folder) {
+  FolderLock lock(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (lock.fd_ < 0) return Io("{}: cannot open: {}", folder, std::strerror(errno));
+  if (flock(lock.fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return InvalidArgument("another run is at work in {}; wait for it, or name another output", folder);
+  return lock;
+}
+
+FolderLock::~FolderLock() {
+  if (fd_ >= 0) close(fd_);
+}
+
 Result<WorkFolder> WorkFolder::Open(const std::string& output, const boost::json::object& fingerprint, bool force) {
-  WorkFolder folder(output, output + ".partial");
-  const std::string note = folder.path_ + "/work.json", wanted = boost::json::serialize(fingerprint);
   std::error_code error;
-  if (fs::exists(folder.path_, error)) {
-    const auto found = ReadFile(note);
-    if (found && *found == wanted) return folder;
-    if (!force) {
-      return InvalidArgument(
-          "{} holds the unfinished work of another command, or of another version of its files; remove it, or use "
-          "--force to begin anew",
-          folder.path_);
-    }
-    fs::remove_all(folder.path_, error);
-    if (error) return CannotWrite(folder.path_, error);
+  fs::create_directories(PathFor(output), error);
+  if (error) return CannotWrite(PathFor(output), error);
+  INGOT_ASSIGN_OR_RETURN(FolderLock lock, FolderLock::Take(PathFor(output)));
+  WorkFolder folder(output, std::move(lock));
+  // A kill between the two steps of Finish.
+  if (!fs::exists(output, error)) fs::rename(folder.replaced_path(), output, error);
+  const std::string note = folder.path_ + "/work.json", wanted = boost::json::serialize(fingerprint);
+  const auto found = ReadFile(note);
+  if (found && *found == wanted) return folder;
+  if (!force && !folder.IsNew()) {
+    return InvalidArgument(
+        "{} holds the unfinished work of another command, or of another version of its files; remove it, or use "
+        "--force to begin anew",
+        folder.path_);
   }
-  fs::create_directories(folder.path_, error);
+  for (const auto& entry : fs::directory_iterator(folder.path_, error)) fs::remove_all(entry.path(), error);
   if (error) return CannotWrite(folder.path_, error);
   if (Status status = WriteFile(note, wanted); !status.ok()) {
     fs::remove_all(folder.path_, error);
     return Error(status);
   }
   return folder;
+}
+
+bool WorkFolder::IsNew() const {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(path_, error)) {
+    if (!entry.path().filename().string().starts_with("work.json.")) return false;  // the note, half written
+  }
+  return true;
 }
 
 std::string WorkFolder::PartPath(int layer, bool is_gguf) const {
@@ -64,14 +91,18 @@ Result<boost::json::object> WorkFolder::ReadNote(int layer) const {
 }
 
 Status WorkFolder::Finish(bool is_gguf) {
-  std::error_code error;
-  if (fs::is_directory(output_, error)) {
-    // What --force replaces makes way only now.
-    fs::rename(output_, path_ + "/replaced", error);
+  std::error_code error, ignored;
+  const bool replaces = fs::is_directory(output_, error);
+  if (replaces) {
+    fs::remove_all(replaced_path(), error);
+    fs::rename(output_, replaced_path(), error);  // what --force replaces makes way only now
     if (error) return CannotWrite(output_, error);
   }
   fs::rename(result_path(is_gguf), output_, error);
-  if (error) return CannotWrite(output_, error);
+  if (error) {
+    if (replaces) fs::rename(replaced_path(), output_, ignored);
+    return CannotWrite(output_, error);
+  }
   fs::remove_all(path_, error);
   return {};
 }

@@ -9,22 +9,18 @@
 namespace ingot::quant {
 namespace {
 
-void Resize(int64_t channels, InputStats* stats) {
-  const auto c = static_cast<size_t>(channels);
-  stats->channels = channels;
-  stats->gram.resize(c * c);
-  stats->abs_sum.resize(c);
-  stats->abs_max.resize(c);
-}
-
 bool AllFinite(const std::vector<float>& values) {
   return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
 
 }  // namespace
 
-void Accumulate(const ops::Context& context, const float* x, int64_t rows, int64_t channels, InputStats* stats) {
-  if (stats->channels == 0) Resize(channels, stats);
+void AccumulateSizes(const float* x, int64_t rows, int64_t channels, InputStats* stats) {
+  if (stats->channels == 0) {
+    stats->channels = channels;
+    stats->abs_sum.resize(static_cast<size_t>(channels));
+    stats->abs_max.resize(static_cast<size_t>(channels));
+  }
   INGOT_CHECK(stats->channels == channels);
   stats->tokens += rows;
   std::vector<float> abs_sum(static_cast<size_t>(channels));  // of these rows, so that many calls lose no digits
@@ -36,6 +32,11 @@ void Accumulate(const ops::Context& context, const float* x, int64_t rows, int64
     }
   }
   for (int64_t c = 0; c < channels; ++c) stats->abs_sum[c] += abs_sum[c];
+}
+
+void Accumulate(const ops::Context& context, const float* x, int64_t rows, int64_t channels, InputStats* stats) {
+  AccumulateSizes(x, rows, channels, stats);
+  stats->gram.resize(static_cast<size_t>(channels * channels));
   ops::AddProductLower(context, {.a = x,
                                  .b = x,
                                  .c = stats->gram.data(),

@@ -13,13 +13,16 @@ namespace ingot::quant {
 // Sums over tokens; x is the input of a token, f32 [channels].
 struct InputStats {
   int64_t channels = 0, tokens = 0;
-  std::vector<float> gram;     // [channels, channels]   Σ x · xᵀ, both triangles
+  std::vector<float> gram;     // [channels, channels]   Σ x · xᵀ, both triangles; empty after AccumulateSizes
   std::vector<float> abs_sum;  // [channels]             Σ |x|
   std::vector<float> abs_max;  // [channels]             max |x|
 };
 
 // Adds the tokens of x.   x: [rows, channels]. An empty `stats` takes its size from `channels`.
 void Accumulate(const ops::Context& context, const float* x, int64_t rows, int64_t channels, InputStats* stats);
+
+// The same without the Gram matrix, which takes most of the time and memory.
+void AccumulateSizes(const float* x, int64_t rows, int64_t channels, InputStats* stats);
 
 // Adds the tokens of `from`.   REQUIRES: the same channels.
 void Merge(const InputStats& from, InputStats* into);
