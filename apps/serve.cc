@@ -14,6 +14,7 @@
 #include "base/env.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/signal_stack.h"
 #include "chat/chat_template.h"
 #include "common.h"
 #include "server/api_server.h"
@@ -170,7 +171,10 @@ int WaitForStop(const sigset_t& signals, server::ApiServer& server) {
 // blocked, as the thread that loads has them.
 Result<std::unique_ptr<llm::Llm>> LoadUnlessStopped(const ModelFlags& model, const sigset_t& signals) {
   std::optional<Result<std::unique_ptr<llm::Llm>>> loaded;
-  std::thread loader([&] { loaded = LoadModel(model); });
+  std::thread loader([&] {
+    const SignalStack signal_stack;
+    loaded = LoadModel(model);
+  });
   for (const int number : {SIGINT, SIGTERM}) signal(number, [](int caught) { _exit(128 + caught); });
   sigset_t ending = signals;
   sigdelset(&ending, SIGHUP);
@@ -276,6 +280,7 @@ void DeclareServe(Flags& root) {
       "--flight-recorder", &flags->model.options.flight_recorder,
       "file for what the engine did last, written at a stall or a crash [ingot-flight-PID.txt with temporary files]");
   api.Add("--disable-docs", &flags->disable_docs, "no /openapi.json and no pages");
+  api.Add("--disable-fastapi-docs", &flags->disable_docs, "the same, as LMDeploy and vLLM call it");
   api.Example("ingot serve api_server smollm2");
   api.Example("ingot serve api_server InternLM/internlm-chat-7b --model-name internlm-chat-7b --server-port 8080");
   api.OnRun([flags] { return Serve(*flags); });

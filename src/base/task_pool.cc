@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/signal_stack.h"
+
 namespace ingot {
 
 TaskPool::TaskPool(int num_threads, Limits limits) : limits_(limits) {
@@ -38,6 +40,7 @@ bool TaskPool::TryPost(std::function<void()> task, size_t bytes) {
 }
 
 void TaskPool::Work() {
+  const SignalStack signal_stack;
   for (;;) {
     Task task;
     {

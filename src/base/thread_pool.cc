@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/signal_stack.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -86,6 +87,7 @@ struct ThreadPool::State {
   }
 
   void Work(int worker) {
+    const SignalStack signal_stack;
     uint32_t generation = 0;
     for (;;) {
       const auto changed = [&] { return (gate.load(std::memory_order_acquire) & kGeneration) != generation; };

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/signal_stack.h"
 
 namespace ingot::engine {
 
@@ -169,6 +170,7 @@ void Engine::RunTasks() {
 }
 
 void Engine::Loop() {
+  const SignalStack signal_stack;
   while (TakeCommands()) {
     bool has_tasks;
     {

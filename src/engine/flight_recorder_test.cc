@@ -10,6 +10,7 @@
 #include <sstream>
 #include <thread>
 
+#include "base/task_pool.h"
 #include "engine/engine.h"
 #include "engine/test_support.h"
 
@@ -74,6 +75,30 @@ TEST_F(FlightRecorderDeathTest, TellsOfASignal) {
   EXPECT_DEATH(RunAndDie([] { raise(SIGSEGV); }), "SIGSEGV: what the engine did last is in");
   EXPECT_NE(Text().find("ingot flight recorder: SIGSEGV"), std::string::npos);
   EXPECT_EQ(Text().find("check failed"), std::string::npos);
+}
+
+// More frames than any stack has. The sum keeps the calls from becoming a loop.
+int Overflow(int depth) {
+  if (depth == 1 << 30) return 0;
+  volatile char frame[4096] = {};
+  frame[depth % 4096] = static_cast<char>(depth);
+  return Overflow(depth + 1) + frame[(depth + 1) % 4096];
+}
+
+TEST_F(FlightRecorderDeathTest, TellsOfAStackThatOverflows) {
+  EXPECT_DEATH(RunAndDie([] { Overflow(0); }), "SIGSEGV: what the engine did last is in");
+  EXPECT_NE(Text().find("ingot flight recorder: SIGSEGV"), std::string::npos);
+  EXPECT_NE(Text().find("under way"), std::string::npos);
+}
+
+TEST_F(FlightRecorderDeathTest, TellsOfAnOverflowOnAThreadOfAPoolToo) {
+  const auto overflow = [] {
+    TaskPool tasks(1);
+    tasks.Post([] { Overflow(0); });
+    std::promise<void>().get_future().wait();
+  };
+  EXPECT_DEATH(RunAndDie(overflow), "SIGSEGV: what the engine did last is in");
+  EXPECT_NE(Text().find("ingot flight recorder: SIGSEGV"), std::string::npos);
 }
 
 TEST_F(FlightRecorderDeathTest, WritesThroughNoLink) {
