@@ -14,64 +14,13 @@ import unittest
 import xml.etree.ElementTree
 
 import numpy as np
+from lite_models import HIDDEN, INTERMEDIATE, LAYERS, byte_tokenizer, llama_of_gguf, write_family, write_model
 from quantized_llama import Llama
 from safetensors.numpy import load_file, save_file
 from support import BINARY, ROOT
 
-HIDDEN, INTERMEDIATE, LAYERS, HEADS, KV_HEADS, DIM = 64, 128, 3, 4, 2, 16
-VOCABULARY = 258  # bytes, and two special tokens
 TEXT = ("When the ship came in, the whole town was at the harbour; nobody spoke of the weather any more. "
         "for (int i = 0; i < n; ++i) sum += x[i] * y[i];  She asked: what would 1,024 of them cost? ") * 40  # fmt: skip
-
-
-def byte_tokenizer() -> dict:
-    """tokenizer.json: each byte is a token, spelt as GPT-2 spells it."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    spelling, extra = {}, 0
-    for byte in range(256):
-        spelling[byte] = chr(byte) if byte in printable else chr(256 + extra)
-        extra += byte not in printable
-    added = [{"id": 256 + i, "content": text, "single_word": False, "lstrip": False, "rstrip": False,
-              "normalized": False, "special": True} for i, text in enumerate(("<s>", "</s>"))]  # fmt: skip
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    vocab = {spelling[byte]: byte for byte in range(256)} | {"<s>": 256, "</s>": 257}
-    model = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-             "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "vocab": vocab,
-             "merges": []}  # fmt: skip
-    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
-            "pre_tokenizer": byte_level, "post_processor": None, "decoder": byte_level, "model": model}  # fmt: skip
-
-
-def write_model(folder: pathlib.Path) -> None:
-    """A Llama whose inputs have a few large channels, as those of trained models have."""
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(5)
-    q, kv = HEADS * DIM, KV_HEADS * DIM
-    shapes = {"model.embed_tokens.weight": (VOCABULARY, HIDDEN), "lm_head.weight": (VOCABULARY, HIDDEN)}
-    norms = ["model.norm.weight"]
-    for i in range(LAYERS):
-        prefix = f"model.layers.{i}."
-        shapes |= {f"{prefix}self_attn.q_proj.weight": (q, HIDDEN), f"{prefix}self_attn.k_proj.weight": (kv, HIDDEN),
-                   f"{prefix}self_attn.v_proj.weight": (kv, HIDDEN), f"{prefix}self_attn.o_proj.weight": (HIDDEN, q),
-                   f"{prefix}mlp.gate_proj.weight": (INTERMEDIATE, HIDDEN),
-                   f"{prefix}mlp.up_proj.weight": (INTERMEDIATE, HIDDEN),
-                   f"{prefix}mlp.down_proj.weight": (HIDDEN, INTERMEDIATE)}  # fmt: skip
-        norms += [f"{prefix}input_layernorm.weight", f"{prefix}post_attention_layernorm.weight"]
-    tensors = {name: (random.standard_normal(shape) / np.sqrt(shape[1]) * 0.6).astype(np.float16)
-               for name, shape in shapes.items()}  # fmt: skip
-    for name in norms:
-        weight = np.exp(random.standard_normal(HIDDEN) * 0.3)
-        weight[random.choice(HIDDEN, 3, replace=False)] *= 8
-        tensors[name] = weight.astype(np.float16)
-    save_file(tensors, folder / "model.safetensors")
-    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": HIDDEN,
-              "intermediate_size": INTERMEDIATE, "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS,
-              "head_dim": DIM, "num_hidden_layers": LAYERS, "vocab_size": VOCABULARY, "max_position_embeddings": 512,
-              "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": False, "torch_dtype": "float16",
-              "bos_token_id": 256, "eos_token_id": 257}  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_text(json.dumps(byte_tokenizer()))
-    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
 
 
 def digest(folder: pathlib.Path) -> dict[str, bytes]:
@@ -130,6 +79,9 @@ class Lite(unittest.TestCase):
         text = "The ship came in at 7:45, and she asked what it would cost."
         ours = self.our_logits(self.root / output, text)
         theirs = Llama(str(self.root / output)).logits(list(text.encode()))
+        self.check_alike(ours, theirs)
+
+    def check_alike(self, ours: np.ndarray, theirs: np.ndarray) -> None:
         self.assertEqual(ours.shape, theirs.shape)
         share = np.sqrt(((ours - theirs) ** 2).mean() / (theirs**2).mean())
         self.assertTrue(share <= 2e-3, share)
@@ -170,11 +122,7 @@ class Lite(unittest.TestCase):
 
     def test_the_report_says_what_eval_says(self) -> None:
         report = self.lite("auto_awq", "reported", "--w-group-size", "32")
-        done = subprocess.run([BINARY, "eval", "diff", str(self.model), str(self.root / "reported"), "--compute", "exact",
-                               "--file", str(self.root / "held_out.txt"), "--max-windows", "2", "--json"],
-                              capture_output=True, text=True)  # fmt: skip
-        self.assertEqual(done.returncode, 0, done.stderr)
-        told = json.loads(done.stdout)
+        told = self.measured(self.model, self.root / "reported")
         self.assertAlmostEqual(told["perplexity_a"], report["perplexity_before"], places=4)
         self.assertAlmostEqual(told["perplexity_b"], report["perplexity_after"], places=4)
         self.assertAlmostEqual(told["mean_kl"], report["mean_kl"], places=6)
@@ -317,16 +265,47 @@ class Lite(unittest.TestCase):
         for i, line in enumerate(lines):
             self.assertRegex(line, rf"quantizing \d+%  layer {i + 1} of {LAYERS}, calibrating")
 
+    def test_families(self) -> None:
+        """Biases, norms of heads, fused matrices, Gemma's norms, mixtures: what is written is what was measured."""
+        methods = {"awq": ("auto_awq", "--w-group-size", "32"), "gptq": ("auto_gptq", "--w-group-size", "32", "--desc-act"),
+                   "gguf": ("auto_awq", "--to", "gguf"), "w8a8": ("smooth_quant",)}  # fmt: skip
+        for family in ("qwen2", "qwen3", "phi3", "gemma2", "gemma3", "mixtral", "qwen3_moe"):
+            model = self.root / family
+            write_family(model, family)
+            for name, (method, *arguments) in methods.items():
+                if (family, name) == ("qwen3_moe", "gguf"):
+                    said = self.refuse(method, "no", *arguments, model=model)
+                    self.assertIn("GGUF cannot say this model's layers without experts", said)
+                    continue
+                with self.subTest(f"{family} {name}"):
+                    output = f"{family}_{name}"
+                    report = self.lite(method, output, *arguments, model=model)
+                    told = self.measured(model, self.root / output)
+                    self.assertTrue(report["mean_kl"] < (0.02 if name == "w8a8" else 0.6), report["mean_kl"])
+                    if name == "w8a8":  # measured with activations rounded too
+                        self.assertTrue(told["mean_kl"] < 0.02, told["mean_kl"])
+                    else:
+                        self.assertAlmostEqual(told["mean_kl"], report["mean_kl"], places=6)
+
+    def measured(self, model: pathlib.Path, quantized: pathlib.Path) -> dict:
+        done = subprocess.run([BINARY, "eval", "diff", str(model), str(quantized), "--compute", "exact", "--file",
+                               str(self.root / "held_out.txt"), "--max-windows", "2", "--json"],
+                              capture_output=True, text=True)  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
     def test_gguf(self) -> None:
         for name, arguments in (("q4_1.gguf", ()), ("q4_0.gguf", ("--w-sym",))):
             report = self.lite("auto_awq", name, "--to", "gguf", *arguments)
             told = subprocess.run([BINARY, "info", str(self.root / name), "--json"], capture_output=True, text=True)
             stored = {group["stored"]: group["count"] for group in json.loads(told.stdout)["weights"]}
             self.assertEqual(stored[name[:4].upper()], 7 * LAYERS)
-            done = subprocess.run([BINARY, "eval", "diff", str(self.model), str(self.root / name), "--compute", "exact",
-                                   "--file", str(self.root / "held_out.txt"), "--max-windows", "2", "--json"],
-                                  capture_output=True, text=True)  # fmt: skip
-            self.assertAlmostEqual(json.loads(done.stdout)["mean_kl"], report["mean_kl"], places=6)
+            told = self.measured(self.model, self.root / name)
+            self.assertAlmostEqual(told["mean_kl"], report["mean_kl"], places=6)
+            text = "The ship came in at 7:45, and she asked what it would cost."
+            ours = self.our_logits(self.root / name, text)
+            theirs = llama_of_gguf(self.root / name, json.loads((self.model / "config.json").read_text()))
+            self.check_alike(ours, theirs.logits(list(text.encode())))
         done = subprocess.run(self.command("auto_awq", "again", "--w-group-size", "32", model=self.root / "q4_1.gguf"),
                               capture_output=True, text=True)  # fmt: skip
         self.assertEqual(done.returncode, 0, done.stderr)

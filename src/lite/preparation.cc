@@ -238,4 +238,16 @@ OutputForm MakeForm(const formats::Checkpoint& checkpoint, const Source& source,
   return form;
 }
 
+Status CheckForm(const formats::Checkpoint& checkpoint, const Source& source, const OutputForm& form,
+                 std::vector<std::string>* notices) {
+  if (form.kind != OutputKind::kGguf) {
+    const auto config = convert::HuggingFaceConfig(source.spec, *form.family, convert::TorchName(form.dense));
+    return config ? Status() : config.error();
+  }
+  INGOT_ASSIGN_OR_RETURN(const convert::GgufHead head,
+                         convert::MakeGgufHead(checkpoint, source, form.gguf_architecture, form.gguf_encoding));
+  notices->insert(notices->end(), head.notices.begin(), head.notices.end());
+  return {};
+}
+
 }  // namespace ingot::lite

@@ -31,4 +31,8 @@ Result<std::vector<std::vector<int32_t>>> CalibrationWindows(const convert::Sour
 OutputForm MakeForm(const formats::Checkpoint& checkpoint, const convert::Source& source,
                     const QuantizeOptions& options);
 
+// kUnsupported: the form has no way to say something that the model computes. What it says otherwise is noted.
+Status CheckForm(const formats::Checkpoint& checkpoint, const convert::Source& source, const OutputForm& form,
+                 std::vector<std::string>* notices);
+
 }  // namespace ingot::lite

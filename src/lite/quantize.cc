@@ -76,13 +76,14 @@ class Run {
       windows.resize(std::min(windows.size(), static_cast<size_t>(options_.held_out_windows)));
     }
     INGOT_RETURN_IF_ERROR(CheckOutput(checkpoint_, source_, options_));
+    report_.notices = convert::NoticesOf(checkpoint_, source_);
+    TellOfSecondRounding();
     if (is_gguf() && !source_.tokenizer)
       return InvalidArgument("{} has no tokenizer, and a GGUF file needs its vocabulary", checkpoint_.path());
     form_ = MakeForm(checkpoint_, source_, options_);
+    INGOT_RETURN_IF_ERROR(CheckForm(checkpoint_, source_, form_, &report_.notices));
     runner_.emplace(spec(), models::RunnerOptions{}, *context_.pool);
     held_out_.emplace(std::move(windows), *runner_);
-    report_.notices = convert::NoticesOf(checkpoint_, source_);
-    TellOfSecondRounding();
     report_.source_bytes = checkpoint_.weight_bytes();
     return {};
   }
