@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import tempfile
 import unittest
 
 import tiny_internlm
@@ -145,6 +146,48 @@ class RefusalTest(ServerTest):
         self.assertEqual(cached("a"), 0)
         self.assertGreater(cached("a"), 0)
         self.assertEqual(cached("b"), 0)
+
+
+class MessagesTest(ServerTest):
+    TEMPLATE = (
+        "{% for m in messages %}{{ m['role'] }}:{% for call in m['tool_calls'] or [] %}"
+        "{{ call['function']['arguments']['city'] }}{% endfor %}{{ m['content'] }};{% endfor %}"
+        "{% if add_generation_prompt %}{{ word or 'say' }}{% endif %}"
+    )
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as file:
+            file.write(cls.TEMPLATE)
+            file.flush()
+            cls.arguments = ("--chat-template", file.name)
+            super().setUpClass()
+
+    def text(self, messages: list, **fields) -> str:
+        status, answer = self.post("/tokenize", {"messages": messages} | fields)
+        self.assertEqual(status, 200, answer)
+        return self.post("/detokenize", {"tokens": answer["tokens"]})[1]["prompt"].strip()
+
+    def test_calls_are_shown_to_the_template(self) -> None:
+        call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"city": "Paris"}'}}
+        history = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "rain", "tool_call_id": "1"}]
+        self.assertEqual(self.text(history), "assistant:Paris;tool:rain;say")
+        for broken in (5, {}, {"function": 5}, {"function": {"arguments": "{"}}, {"function": {"arguments": 5}}):
+            status, answer = self.post("/tokenize", {"messages": [{"role": "assistant", "tool_calls": [broken]}]})
+            self.assertIn(status, (200, 400), answer)
+        self.assertEqual(self.post("/tokenize", {"messages": [{"role": "assistant"}]})[0], 400)
+
+    def test_routes_read_messages_alike(self) -> None:
+        newer = [{"role": "developer", "content": "a"}, {"role": "assistant", "content": None}, *MESSAGES]
+        older = [{"role": "system", "content": "a"}, {"role": "assistant", "content": ""}, *MESSAGES]
+        self.assertEqual(self.text(newer), self.text(older))
+        self.assertEqual(self.text(older, add_generation_prompt=False)[-1], ";")
+        self.assertTrue(self.text(older, chat_template_kwargs={"word": "do"}).endswith("do"))
+        for path, field in (("/v1/chat/completions", "messages"), ("/v1/chat/interactive", "prompt")):
+            answers = [self.post(path, {field: messages, "max_tokens": 4, "temperature": 0}) for messages in (newer, older)]
+            texts = [json.dumps(answer.get("choices", answer.get("text"))) for _, answer in answers]
+            self.assertEqual(texts[0], texts[1])
+            self.assertEqual(answers[0][0], 200, answers[0])
 
 
 if __name__ == "__main__":

@@ -55,7 +55,11 @@ Schema Usage() {
                  {"completion_tokens", Integer(0, kMaxCount), true},
                  {"total_tokens", Integer(0, kMaxCount), true},
                  {"prompt_tokens_details", Object({{"cached_tokens", Integer(0, kMaxCount), true}}), true},
-                 {"completion_tokens_details", Object({{"reasoning_tokens", Integer(0, kMaxCount), true}}), true}})
+                 {"completion_tokens_details",
+                  Object({{"reasoning_tokens", Integer(0, kMaxCount), true},
+                          {"accepted_prediction_tokens", Integer(0, kMaxCount), true},
+                          {"rejected_prediction_tokens", Integer(0, kMaxCount), true}}),
+                  true}})
       .Named("Usage");
 }
 
@@ -105,6 +109,13 @@ std::vector<Property> UnsupportedProperties() {
   return properties;
 }
 
+// How messages become a prompt.
+std::vector<Property> TemplateProperties() {
+  return {{"add_generation_prompt", Boolean().Default(true)},
+          {"continue_final_message", Boolean().Default(false).Describe("go on writing the last message")},
+          {"chat_template_kwargs", Map(Any(), 64).Describe("variables for the chat template")}};
+}
+
 // Of routes that give one answer.
 Property OneAnswer() {
   return {"n",
@@ -147,11 +158,9 @@ Schema ChatRequest(const ModelLimits& limits) {
       PromptLogprobsOfCompletions(),
       {"logprobs", Boolean().Default(false)},
       {"top_logprobs", Integer(0, 20).Describe("alternatives a token; needs logprobs")},
-      {"add_generation_prompt", Boolean().Default(true)},
-      {"continue_final_message", Boolean().Default(false).Describe("go on writing the last message")},
-      {"chat_template_kwargs", Map(Any(), 64).Describe("variables for the chat template")}};
-  return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), ChoiceProperties(),
-                     StreamProperties(), UnsupportedProperties(), IgnoredProperties()))
+  };
+  return Object(Join(std::move(own), TemplateProperties(), SamplingProperties(limits), AnswerProperties(),
+                     ChoiceProperties(), StreamProperties(), UnsupportedProperties(), IgnoredProperties()))
       .Named("ChatCompletionRequest")
       .Example(boost::json::object{{"messages", ExampleMessages()}, {"max_tokens", 64}, {"temperature", 0}});
 }
@@ -231,6 +240,7 @@ Schema GenerateRequest(const ModelLimits& limits) {
       {"session_id", Integer(-1, -1).OrUnsupported("sessions live at /v1/chat/interactive")},
       {"image_data", Null().OrUnsupported("images are not supported")}};
   return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), UnsupportedProperties()))
+      .NeedsOneOf({"prompt", "input_ids"}, /*only_one=*/true)
       .Named("GenerateRequest")
       .Example(boost::json::object{{"prompt", "The capital of France is"}, {"max_tokens", 16}, {"temperature", 0}});
 }
@@ -319,10 +329,11 @@ Schema Stop() {
 
 Schema Messages() {
   const Schema message = Object({{"role", OneOf({"system", "developer", "user", "assistant", "tool"}), true},
-                                 {"content", Content().Nullable(), true},
+                                 {"content", Content().Nullable()},
                                  {"name", String(0, 256)},
                                  {"tool_call_id", String(0, 256)},
                                  {"tool_calls", Array(Any(), 0, 128)}})
+                             .NeedsOneOf({"content", "tool_calls"}, /*only_one=*/false)
                              .Named("Message");
   return Array(message, 1, kMaxMessages).Describe("the conversation so far").Example(ExampleMessages());
 }
@@ -371,14 +382,17 @@ ApiSchemas::ApiSchemas(const ModelLimits& limits)
                        .Example(boost::json::object{{"input", "Hello"}});
   encode_response = Object({{"input_ids", AnyOf({ids, Array(ids, 0, kMaxPrompts)}), true}, {"length", counts, true}})
                         .Named("Encoding");
-  tokenize_request = Object({{"model", ModelName(limits)},
-                             {"prompt", String(0, kMaxText).Describe("text; or give messages")},
-                             {"messages", Messages()},
-                             {"add_special_tokens", Boolean().Default(true)},
-                             {"add_generation_prompt", Boolean().Default(true)},
-                             {"return_token_strs", Boolean().Default(false)}})
-                         .Named("TokenizeRequest")
-                         .Example(boost::json::object{{"prompt", "Hello"}, {"return_token_strs", true}});
+  tokenize_request =
+      Object(Join(TemplateProperties(),
+                  std::vector<Property>{{"model", ModelName(limits)},
+                                        {"prompt", String(0, kMaxText).Describe("text; or give messages")},
+                                        {"messages", Messages()},
+                                        {"add_special_tokens", Boolean().Default(true)},
+                                        {"return_token_strs", Boolean().Default(false)},
+                                        {"tools", Array(Any(), 0, 0).OrUnsupported("tools are not supported")}}))
+          .NeedsOneOf({"prompt", "messages"}, /*only_one=*/true)
+          .Named("TokenizeRequest")
+          .Example(boost::json::object{{"prompt", "Hello"}, {"return_token_strs", true}});
   tokenize_response = Object({{"count", Integer(0, kMaxCount), true},
                               {"max_model_len", Integer(0, kMaxCount), true},
                               {"tokens", ids, true},

@@ -105,6 +105,7 @@ class ApiServerImpl : public ApiServer {
 
   void Log(const AnsweredRequest& answered) {
     metrics_->Answered(PatternOf(answered.router, answered.request.path), answered.status);
+    if (answered.slow) metrics_->SlowConsumer();
     if (GetLogLevel() > LogLevel::kInfo) return;
     ingot::Log(LogLevel::kInfo, "{} {} {} {} {:.1f} ms{} client={} id={}", answered.request.method,
                answered.request.path, answered.status, answered.note, answered.seconds * 1e3,

@@ -16,7 +16,19 @@ void AppendStringOrNull(std::string& out, const std::string& text) {
 
 }  // namespace
 
-WireError ToWireError(const Status& status, std::string param) {
+WireError InternalError(const std::string& cause, const std::string& request_id) {
+  Log(LogLevel::kError, "request {} failed: {}", request_id, cause);
+  return {500, "server_error", "internal_error", "",
+          fmt::format("internal error; the server's log has the cause, under request {}", request_id)};
+}
+
+WireError ToWireError(const FieldError& error, const std::string& request_id) {
+  WireError wire = ToWireError(error.status, request_id, error.param);
+  if (!error.code.empty()) wire.code = error.code;
+  return wire;
+}
+
+WireError ToWireError(const Status& status, const std::string& request_id, std::string param) {
   const std::string& message = status.message();
   switch (status.code()) {
     case Code::kInvalidArgument:
@@ -43,8 +55,7 @@ WireError ToWireError(const Status& status, std::string param) {
     case Code::kInternal:
       break;
   }
-  Log(LogLevel::kError, "request failed: {}", status.ToString());
-  return {500, "server_error", "internal_error", "", "internal error; the server's log has the cause"};
+  return InternalError(status.ToString(), request_id);
 }
 
 std::string ErrorBody(const WireError& error) {

@@ -18,10 +18,13 @@ struct WireError {
   std::string message;
 };
 
-// The table that maps our codes to HTTP: invalid, corrupt, unsupported → 400; too long → 400 context_length_exceeded;
-// not found → 404; conflict → 409; full → 429 with Retry-After; unavailable → 503; deadline → 504; the rest → 500 with
-// an opaque message (the cause goes to the log).
-WireError ToWireError(const Status& status, std::string param = "");
+// The table that maps our codes to HTTP: invalid, unsupported → 400; too long → 400 context_length_exceeded; not found
+// → 404; conflict → 409; full → 429 with Retry-After; unavailable → 503; deadline → 504; the rest → InternalError.
+WireError ToWireError(const Status& status, const std::string& request_id, std::string param = "");
+// With the field's own code, where it has one.
+WireError ToWireError(const FieldError& error, const std::string& request_id);
+// A fault of ours, 500: the cause goes to the log, and the client learns under which id.
+WireError InternalError(const std::string& cause, const std::string& request_id);
 
 // {"error":{…}} without the frame of HTTP: for events of a stream.
 std::string ErrorBody(const WireError& error);

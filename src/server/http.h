@@ -119,6 +119,7 @@ struct AnsweredRequest {
   double seconds = 0;
   bool complete = false;
   std::string note;
+  bool slow = false;  // a stream that ended because its client did not read
 };
 
 // Files in PEM. Without a certificate bytes are plain.

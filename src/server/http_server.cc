@@ -207,22 +207,22 @@ asio::awaitable<bool> WriteStream(Connection& connection, HttpResponse head, con
     const Outbox::Item item = co_await connection.outbox->Next(seconds(head.ping_seconds));
     connection.stream.expires_after(timeout);
     const bool is_data = item.kind == Outbox::Item::Kind::kChunk || item.kind == Outbox::Item::Kind::kPing;
-    if (is_data && !style.head_only) {
-      const auto data = asio::buffer(item.kind == Outbox::Item::Kind::kPing ? head.ping : item.chunk);
-      error_code error;
-      if (chunked) {
-        std::tie(error, std::ignore) = co_await asio::async_write(connection.stream, http::make_chunk(data), kAwait);
-      } else {
-        std::tie(error, std::ignore) = co_await asio::async_write(connection.stream, data, kAwait);
-      }
-      if (error) co_return false;
-    } else if (item.kind == Outbox::Item::Kind::kEnd) {
+    if (item.kind == Outbox::Item::Kind::kEnd) {
       if (!chunked || style.head_only) co_return false;
       const auto [error, written] = co_await asio::async_write(connection.stream, http::make_chunk_last(), kAwait);
       co_return !error;
-    } else if (!is_data) {
-      co_return false;
     }
+    if (!is_data) co_return false;
+    if (style.head_only) continue;
+    const auto data = asio::buffer(item.kind == Outbox::Item::Kind::kPing ? head.ping : item.chunk);
+    error_code error;
+    if (chunked) {
+      std::tie(error, std::ignore) = co_await asio::async_write(connection.stream, http::make_chunk(data), kAwait);
+    } else {
+      std::tie(error, std::ignore) = co_await asio::async_write(connection.stream, data, kAwait);
+    }
+    if (error == beast::error::timeout) connection.outbox->SetSlow();
+    if (error) co_return false;
   }
 }
 
@@ -315,11 +315,10 @@ asio::awaitable<bool> Answer(ConnectionPtr connection, Parser& parser) {
   style.request_id = request.request_id;
   HttpRequest for_log{
       .method = request.method, .path = request.path, .request_id = request.request_id, .client = request.client};
-  auto exchange =
-      MakeExchange(std::move(request), connection->outbox = Outbox::Make(core.io, core.options.max_buffered_bytes));
+  connection->outbox = Outbox::Make(core.io, core.options.max_buffered_bytes);
   core.Count(0, 1);
   const auto begin = std::chrono::steady_clock::now();
-  router->Dispatch(std::move(exchange));
+  router->Dispatch(MakeExchange(std::move(request), connection->outbox));
 
   // Lives until the watcher has ended, which is after this coroutine has told it to.
   const auto stop_watching = std::make_shared<asio::cancellation_signal>();
@@ -340,7 +339,8 @@ asio::awaitable<bool> Answer(ConnectionPtr connection, Parser& parser) {
   stop_watching->emit(asio::cancellation_type::all);
   if (core.options.on_answered) {
     const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    core.options.on_answered({for_log, *router, status, spent, reusable, connection->outbox->note()});
+    core.options.on_answered(
+        {for_log, *router, status, spent, reusable, connection->outbox->note(), connection->outbox->slow()});
   }
   connection->outbox.reset();
   core.Count(0, -1);

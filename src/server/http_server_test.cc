@@ -41,6 +41,9 @@ class HttpServerTest : public ::testing::Test {
     options_.max_header_bytes = 2000;
     options_.header_timeout_seconds = options_.body_timeout_seconds = 1;
     options_.max_buffered_bytes = 64 << 10;
+    options_.on_answered = [this](const AnsweredRequest& answered) {
+      if (answered.slow) slow_.Set();
+    };
     router_.Add("GET", "/hello", [](auto exchange) { exchange->Respond({.body = "\"hello\""}); });
     router_.Add("POST", "/echo", [](auto exchange) {
       exchange->Respond({.content_type = "text/plain", .body = exchange->request().body});
@@ -86,7 +89,7 @@ class HttpServerTest : public ::testing::Test {
   std::unique_ptr<HttpServer> server_;
   std::mutex mutex_;
   std::shared_ptr<Exchange> held_;
-  Flag held_flag_, closed_;
+  Flag held_flag_, closed_, slow_;
 };
 
 TEST_F(HttpServerTest, AnswersSeveralRequestsOnOneConnection) {
@@ -225,10 +228,14 @@ TEST_F(HttpServerTest, EndsAStreamThatItsClientDoesNotRead) {
   for (int i = 0; open && i < 4096; ++i) open = exchange->Send(piece);
   EXPECT_FALSE(open);
   EXPECT_TRUE(closed_.WaitFor(5000));
+  client.Close();
+  EXPECT_TRUE(slow_.WaitFor(5000));
 }
 
 TEST_F(HttpServerTest, AnswersForADroppedExchange) {
-  EXPECT_THAT(Ask("GET /dropped HTTP/1.1\r\nHost: a\r\n\r\n"), StartsWith("HTTP/1.1 500"));
+  const std::string answer = Ask("GET /dropped HTTP/1.1\r\nX-Request-Id: abc-2\r\nHost: a\r\n\r\n");
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 500"));
+  EXPECT_THAT(answer, HasSubstr("under request abc-2"));
 }
 
 TEST_F(HttpServerTest, KeepsASaneRequestIdAndReplacesOthers) {

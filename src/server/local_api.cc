@@ -12,13 +12,17 @@
 namespace ingot::server {
 namespace {
 
+WireError CancelledError(const HttpRequest& request) {
+  return ToWireError(Status(Code::kCancelled, "cancelled"), request.request_id);
+}
+
 // Gives the answer to a function instead of a connection.
 class LocalExchange : public Exchange {
  public:
   LocalExchange(HttpRequest request, std::function<void(HttpResponse)> on_answer)
       : request_(std::move(request)), on_answer_(std::move(on_answer)) {}
   ~LocalExchange() override {
-    Respond(ErrorResponse({500, "server_error", "internal_error", "", "the request was dropped without an answer"}));
+    Respond(ErrorResponse(InternalError("it was dropped without an answer", request_.request_id)));
   }
 
   const HttpRequest& request() const override { return request_; }
@@ -30,7 +34,7 @@ class LocalExchange : public Exchange {
       on_answer = std::exchange(on_answer_, nullptr);
       on_close_ = nullptr;
       // What came of a request that was cancelled is no answer to it.
-      if (cancelled_) response = ErrorResponse(ToWireError({Code::kCancelled, "cancelled"}));
+      if (cancelled_) response = ErrorResponse(CancelledError(request_));
     }
     if (on_answer) on_answer(std::move(response));
   }
@@ -117,7 +121,7 @@ class LocalApiImpl : public LocalApi {
         });
     running_[number] = exchange;
     text_pool_.Post([this, is_chat, exchange] {
-      if (exchange->cancelled()) return exchange->Respond(ErrorResponse(ToWireError({Code::kCancelled, "cancelled"})));
+      if (exchange->cancelled()) return exchange->Respond(ErrorResponse(CancelledError(exchange->request())));
       if (is_chat) return ChatCompletions(context_, schemas_.chat_request, exchange);
       Completions(context_, schemas_.completion_request, exchange);
     });

@@ -15,7 +15,7 @@ class ExchangeImpl : public Exchange {
       : request_(std::move(request)), outbox_(std::move(outbox)) {}
   ~ExchangeImpl() override {
     if (stage_ == Stage::kNew) {
-      Respond(ErrorResponse({500, "server_error", "internal_error", "", "the request was dropped without an answer"}));
+      Respond(ErrorResponse(InternalError("it was dropped without an answer", request_.request_id)));
     } else if (stage_ == Stage::kStreaming) {
       Abort();
     }
@@ -72,6 +72,7 @@ bool Outbox::Push(Item item) {
     if (buffered_ > max_buffered_) {
       items_.clear();
       items_.push_back({Item::Kind::kAbort, {}, {}});
+      slow_ = true;
       on_close = CloseLocked();
     } else {
       items_.push_back(std::move(item));
@@ -92,6 +93,16 @@ void Outbox::OnClose(std::function<void()> on_close) {
     if (complete_) return;
   }
   on_close();
+}
+
+void Outbox::SetSlow() {
+  const std::lock_guard lock(mutex_);
+  slow_ = true;
+}
+
+bool Outbox::slow() {
+  const std::lock_guard lock(mutex_);
+  return slow_;
 }
 
 void Outbox::SetNote(std::string note) {

@@ -39,6 +39,9 @@ class Outbox {
   // Any thread. False: the answer is over, or more waits than max_buffered, which ends it.
   bool Push(Item item);
   void OnClose(std::function<void()> on_close);
+  // The client did not take what was sent in time, or Push found too much of it waiting.
+  void SetSlow();
+  bool slow();
   void SetNote(std::string note);
   std::string note();
 
@@ -60,7 +63,7 @@ class Outbox {
   std::mutex mutex_;  // guards what follows
   std::deque<Item> items_;
   size_t buffered_ = 0;
-  bool closed_ = false, complete_ = false;
+  bool closed_ = false, complete_ = false, slow_ = false;
   std::function<void()> on_close_;
   std::string note_;
 };

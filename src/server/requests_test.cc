@@ -96,6 +96,18 @@ TEST_F(RequestsTest, PromptsComeInFourForms) {
   EXPECT_EQ((*echoed)[0].prompt_logprobs, 2);
 }
 
+TEST_F(RequestsTest, CallsOfToolsThatTheTemplateWouldNotShowAreRefused) {
+  const auto with = [&](const std::string& calls) {
+    return Chat(R"({"messages":[{"role":"user","content":"a"},{"role":"assistant","tool_calls":)" + calls + "}]}");
+  };
+  const auto refused = with(R"([{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}])");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().param, "messages[1].tool_calls");
+  EXPECT_EQ(refused.error().status.code(), Code::kUnsupported);
+  EXPECT_EQ((*with("[]")).messages[1].at("content"), "");
+  EXPECT_EQ(with("null").error().param, "messages[1].content");
+}
+
 struct Bad {
   const char* fields;
   const char* param;

@@ -104,7 +104,7 @@ void Router::Dispatch(std::shared_ptr<Exchange> exchange) const {
   }
   if (chosen != nullptr) {
     if (const auto error = CheckQuery(chosen->info, request.query)) {
-      return exchange->Respond(ErrorResponse(ToWireError(error->status, error->param)));
+      return exchange->Respond(ErrorResponse(ToWireError(*error, request.request_id)));
     }
     return chosen->handler(std::move(exchange));
   }

@@ -7,7 +7,7 @@ namespace ingot::server {
 void OnTextThread(const ServerContext& context, const std::shared_ptr<Exchange>& exchange,
                   std::function<void()> handle) {
   if (context.text_pool.TryPost(std::move(handle), exchange->request().body.size())) return;
-  exchange->Respond(ErrorResponse(ToWireError(ResourceExhausted("too many requests wait to be read").value())));
+  Refuse(*exchange, {"", ResourceExhausted("too many requests wait to be read").value()});
 }
 
 bool AcceptsBody(Exchange& exchange) {
@@ -27,7 +27,7 @@ bool AcceptsBody(Exchange& exchange) {
 }
 
 void Refuse(Exchange& exchange, const FieldError& error) {
-  exchange.Respond(ErrorResponse(ToWireError(error.status, error.param)));
+  exchange.Respond(ErrorResponse(ToWireError(error, exchange.request().request_id)));
 }
 
 std::optional<boost::json::value> ReadBody(Exchange& exchange, const Schema& schema) {

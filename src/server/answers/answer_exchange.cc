@@ -36,7 +36,8 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
         const auto handles = handles_;
         lock.unlock();
         for (const auto& one : handles) one->Cancel();
-        const WireError error = ToWireError(handle.error(), ParamOf(request, i, handle.error()));
+        const WireError error =
+            ToWireError(handle.error(), exchange_->request().request_id, ParamOf(request, i, handle.error()));
         observed_->Reject(error);
         return exchange_->Respond(ErrorResponse(error));
       }
@@ -106,7 +107,7 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
   void Fail(const Status& status) {
     failed_ = true;
     for (const auto& handle : handles_) handle->Cancel();
-    const WireError error = ToWireError(status);
+    const WireError error = ToWireError(status, exchange_->request().request_id);
     observed_->Fail(error);
     if (!stream_) return exchange_->Respond(ErrorResponse(error));
     // Ended without the format's end: the client must not take what came for a whole answer.

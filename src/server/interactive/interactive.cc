@@ -2,6 +2,7 @@
 
 #include "base/json.h"
 #include "server/answers/answer_exchange.h"
+#include "server/answers/messages.h"
 #include "server/answers/request_fields.h"
 #include "server/openai/wire.h"
 
@@ -101,7 +102,7 @@ void Interactive(const ServerContext& context, llm::Sessions& sessions, const Sc
   }
   const boost::json::value& prompt = *fields.Find("prompt");
   if (prompt.is_array()) {
-    request.messages = prompt.get_array();
+    if (auto error = ReadMessages(prompt, "prompt", model->llm, &request)) return Refuse(*exchange, *error);
   } else if (model->llm.chat_template() != nullptr) {
     request.messages = {{{"role", "user"}, {"content", prompt}}};
   } else {

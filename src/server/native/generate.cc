@@ -68,9 +68,6 @@ void Generate(const ServerContext& context, const Schema& schema, const std::sha
   request.prompt = fields.Text("prompt");
   request.token_ids = fields.Ids("input_ids");
   request.default_max_tokens = DefaultTokens(model->limits, kGenerateTokens);
-  if (request.prompt.has_value() == !request.token_ids.empty()) {
-    return Refuse(*exchange, {"prompt", InvalidArgument("give one of prompt and input_ids").value()});
-  }
   const char* param = request.prompt ? "prompt" : "input_ids";
   const bool with_logprobs = fields.Bool("return_logprob", false);
   if (with_logprobs) request.logprobs = 0;

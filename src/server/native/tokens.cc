@@ -1,16 +1,14 @@
 #include "server/native/tokens.h"
 
 #include "base/json.h"
-#include "server/answers/request_fields.h"
+#include "server/answers/messages.h"
 #include "server/openai/wire.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ingot::server {
 namespace {
 
-void RespondError(Exchange& exchange, const Status& status, const char* param) {
-  exchange.Respond(ErrorResponse(ToWireError(status, param)));
-}
+void RespondError(Exchange& exchange, const Status& status, const char* param) { Refuse(exchange, {param, status}); }
 
 }  // namespace
 
@@ -46,13 +44,11 @@ void Tokenize(const ServerContext& context, const Schema& schema, const std::sha
   const ServedModel* model = ModelOf(context, *exchange, *body);
   if (model == nullptr) return;
   const Fields fields(*body);
-  if (fields.Has("prompt") == fields.Has("messages")) {
-    return Refuse(*exchange, {"prompt", InvalidArgument("give one of prompt and messages").value()});
+  llm::Request request{.prompt = fields.Text("prompt"), .add_special_tokens = fields.Bool("add_special_tokens", true)};
+  if (auto error = ReadTemplateOptions(fields, &request)) return Refuse(*exchange, *error);
+  if (const auto* messages = fields.Find("messages")) {
+    if (auto error = ReadMessages(*messages, "messages", model->llm, &request)) return Refuse(*exchange, *error);
   }
-  llm::Request request{.prompt = fields.Text("prompt"),
-                       .add_special_tokens = fields.Bool("add_special_tokens", true),
-                       .add_generation_prompt = fields.Bool("add_generation_prompt", true)};
-  if (const auto* messages = fields.Find("messages")) request.messages = messages->get_array();
   const auto tokens = model->llm.Tokenize(request);
   if (!tokens) return RespondError(*exchange, tokens.error(), fields.Has("prompt") ? "prompt" : "messages");
   std::string out =

@@ -2,6 +2,7 @@
 
 #include "base/json.h"
 #include "server/answers/answer_exchange.h"
+#include "server/answers/messages.h"
 #include "server/answers/request_fields.h"
 #include "server/openai/wire.h"
 
@@ -76,30 +77,6 @@ class ChatFormat : public AnswerFormat {
   const Options options_;
 };
 
-// "developer" is OpenAI's newer name of the system role; templates know the older. Content that is null is none.
-boost::json::array ForTemplates(boost::json::array messages) {
-  for (auto& value : messages) {
-    boost::json::object& message = value.get_object();
-    if (message["role"] == "developer") message["role"] = "system";
-    if (!message.contains("content") || message["content"].is_null()) message["content"] = "";
-  }
-  return messages;
-}
-
-std::optional<FieldError> ReadTemplateOptions(const Fields& fields, llm::Request* request) {
-  request->add_generation_prompt = fields.Bool("add_generation_prompt", true);
-  request->continue_final_message = fields.Bool("continue_final_message", false);
-  if (request->continue_final_message) {
-    if (fields.Has("add_generation_prompt") && request->add_generation_prompt) {
-      return FieldError{"continue_final_message",
-                        InvalidArgument("continue_final_message and add_generation_prompt exclude each other").value()};
-    }
-    request->add_generation_prompt = false;
-  }
-  if (const auto* kwargs = fields.Find("chat_template_kwargs")) request->template_kwargs = kwargs->get_object();
-  return std::nullopt;
-}
-
 std::optional<FieldError> ReadLogprobs(const Fields& fields, llm::Request* request) {
   const int64_t top = fields.Int("top_logprobs").value_or(0);
   if (fields.Bool("logprobs", false)) {
@@ -117,8 +94,10 @@ tl::expected<llm::Request, FieldError> ReadChatRequest(const boost::json::value&
   llm::Request request;
   if (auto error = ReadCommon(fields, model.llm, &request)) return tl::unexpected(*std::move(error));
   if (auto error = ReadTemplateOptions(fields, &request)) return tl::unexpected(*std::move(error));
+  if (auto error = ReadMessages(*fields.Find("messages"), "messages", model.llm, &request)) {
+    return tl::unexpected(*std::move(error));
+  }
   if (auto error = ReadLogprobs(fields, &request)) return tl::unexpected(*std::move(error));
-  request.messages = ForTemplates(fields.Find("messages")->get_array());
   request.default_max_tokens = DefaultTokens(model.limits, 0);
   return request;
 }

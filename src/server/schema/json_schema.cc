@@ -162,9 +162,27 @@ class Writer {
       AppendJsonString(required, property.name);
     }
     out_ += '}';
-    if (required.empty()) return;
-    Key("required");
-    out_ += "[" + required + "]";
+    first_ = false;
+    if (!required.empty()) {
+      Key("required");
+      out_ += "[" + required + "]";
+    }
+    if (!schema.needs_one_of.empty()) Needs(schema);
+  }
+
+  // "required" takes null for a value; that it counts as absent is said beside it.
+  void Needs(const Schema& schema) {
+    Key(schema.only_one ? "oneOf" : "anyOf");
+    out_ += '[';
+    for (const std::string& name : schema.needs_one_of) {
+      if (name != schema.needs_one_of[0]) out_ += ',';
+      const auto property = std::ranges::find(schema.properties, name, &Property::name);
+      out_ += fmt::format(R"({{"required":["{}"])", name);
+      if (!property->schema.nullable)
+        out_ += fmt::format(R"(,"properties":{{"{}":{{"not":{{"type":"null"}}}}}})", name);
+      out_ += '}';
+    }
+    out_ += ']';
   }
 
   std::string& out_;

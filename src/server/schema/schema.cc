@@ -63,11 +63,26 @@ FieldError Fail(const Schema& schema, const JsonView& value, std::string message
   return {std::move(param), Status(Code::kInvalidArgument, subject + " " + message)};
 }
 
+FieldError WrongType(const Schema& schema, const JsonView& value, const std::string& types) {
+  FieldError error = Fail(schema, value, fmt::format("must be {}, and is {}", types, Quoted(value.value())));
+  if (error.status.code() == Code::kInvalidArgument) error.code = "invalid_type";
+  return error;
+}
 FieldError WrongType(const Schema& schema, const JsonView& value) {
-  return Fail(schema, value, fmt::format("must be {}, and is {}", TypeName(schema.type), Quoted(value.value())));
+  return WrongType(schema, value, TypeName(schema.type));
+}
+
+FieldError Missing(const JsonView& object, const std::string& name, const std::string& hint = "") {
+  const std::string param = ParamOf(object).empty() ? name : ParamOf(object) + "." + name;
+  return {param, InvalidArgument("{} is missing{}", param, hint).value(), "missing_required_parameter"};
 }
 
 using MaybeError = std::optional<FieldError>;
+
+const Property* FindProperty(const Schema& schema, std::string_view name) {
+  const auto found = std::ranges::find(schema.properties, name, &Property::name);
+  return found == schema.properties.end() ? nullptr : &*found;
+}
 
 MaybeError CheckInteger(const Schema& schema, const JsonView& value) {
   const auto number = value.AsInt();
@@ -115,6 +130,22 @@ MaybeError CheckArray(const Schema& schema, const JsonView& value) {
   return std::nullopt;
 }
 
+// Whether the object has the member, as JSON Schema's "required" counts it: null only where it is a value.
+bool HasMember(const Schema& schema, const boost::json::object& object, const std::string& name) {
+  const boost::json::value* member = object.if_contains(name);
+  return member != nullptr && (!member->is_null() || FindProperty(schema, name)->schema.nullable);
+}
+
+MaybeError CheckNeeds(const Schema& schema, const JsonView& value) {
+  const std::vector<std::string>& names = schema.needs_one_of;
+  if (names.empty()) return std::nullopt;
+  const auto count = std::ranges::count_if(
+      names, [&](const std::string& name) { return HasMember(schema, value.value().get_object(), name); });
+  if (count == 0) return Missing(value, names[0], fmt::format("; one is needed of {}", fmt::join(names, ", ")));
+  if (count == 1 || !schema.only_one) return std::nullopt;
+  return FieldError{names[0], InvalidArgument("give one of {}, not {}", fmt::join(names, ", "), count).value()};
+}
+
 MaybeError CheckObject(const Schema& schema, const JsonView& value) {
   const auto object = value.AsObject();
   if (!object) return WrongType(schema, value);
@@ -124,11 +155,11 @@ MaybeError CheckObject(const Schema& schema, const JsonView& value) {
       const boost::json::value* raw = (*object)->if_contains(property.name);
       const bool is_missing = property.required && !(raw != nullptr && property.schema.nullable);
       if (!is_missing) continue;
-      const std::string param = ParamOf(value).empty() ? property.name : ParamOf(value) + "." + property.name;
-      return FieldError{param, InvalidArgument("{} is missing", param).value()};
+      return Missing(value, property.name);
     }
     if (MaybeError error = Check(property.schema, *member)) return error;
   }
+  if (auto error = CheckNeeds(schema, value)) return error;
   if (!schema.additional) return std::nullopt;
   if ((*object)->size() > schema.max_size) {
     return Fail(schema, value, fmt::format("has {} members, at most {} are taken", (*object)->size(), schema.max_size));
@@ -158,13 +189,13 @@ MaybeError CheckAnyOf(const Schema& schema, const JsonView& value) {
     types += (types.empty() ? "" : " or ") + std::string(TypeName(alternative.type));
   }
   if (told && schema.unsupported.empty()) return told;
-  return Fail(schema, value, fmt::format("must be {}, and is {}", types, Quoted(value.value())));
+  return WrongType(schema, value, types);
 }
 
 void DropUndeclared(const Schema& schema, boost::json::object* object) {
   for (auto it = object->begin(); it != object->end();) {
-    const auto property = std::ranges::find(schema.properties, it->key(), &Property::name);
-    if (property == schema.properties.end()) {
+    const Property* property = FindProperty(schema, it->key());
+    if (property == nullptr) {
       it = object->erase(it);
       continue;
     }
@@ -200,6 +231,11 @@ Schema Schema::Named(std::string component) && {
 }
 Schema Schema::OrUnsupported(std::string why) && {
   unsupported = std::move(why);
+  return std::move(*this);
+}
+Schema Schema::NeedsOneOf(std::vector<std::string> members, bool one) && {
+  needs_one_of = std::move(members);
+  only_one = one;
   return std::move(*this);
 }
 
@@ -259,9 +295,9 @@ std::optional<FieldError> Check(const Schema& schema, const JsonView& value) {
 
 tl::expected<boost::json::value, FieldError> ParseBody(std::string_view body, const Schema& schema) {
   auto json = ParseJson(body, "body");
-  if (!json) return tl::unexpected(FieldError{"", json.error()});
+  if (!json) return tl::unexpected(FieldError{"", json.error(), "invalid_json"});
   if (!json->is_object()) {
-    return tl::unexpected(FieldError{"", InvalidArgument("the body must be a JSON object").value()});
+    return tl::unexpected(FieldError{"", InvalidArgument("the body must be a JSON object").value(), "invalid_type"});
   }
   if (auto error = Check(schema, JsonView(*json, "body"))) return tl::unexpected(*std::move(error));
   DropUndeclared(schema, &json->get_object());

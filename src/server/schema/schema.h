@@ -37,7 +37,10 @@ struct Schema {
   std::shared_ptr<const Schema> items;       // kArray
   std::vector<Property> properties;          // kObject; others are ignored, and dropped from a body
   std::shared_ptr<const Schema> additional;  // kObject: what other members must be; null: anything
-  std::vector<Schema> alternatives;          // kAnyOf
+  // kObject: one of these members is needed, and where only_one, no second of them is taken.
+  std::vector<std::string> needs_one_of;
+  bool only_one = false;
+  std::vector<Schema> alternatives;  // kAnyOf
 
   Schema Describe(std::string text) &&;
   Schema Default(boost::json::value value) &&;
@@ -45,6 +48,7 @@ struct Schema {
   Schema Nullable() &&;
   Schema Named(std::string component) &&;
   Schema OrUnsupported(std::string why) &&;
+  Schema NeedsOneOf(std::vector<std::string> members, bool only_one) &&;
 };
 
 struct Property {
@@ -71,6 +75,7 @@ Schema AnyOf(std::vector<Schema> alternatives);
 struct FieldError {
   std::string param;
   Status status;
+  std::string code = {};  // on the wire; "": what the status says
 };
 
 // The first field that does not fit, its value and what would; nullopt when all fits. Fields that are null count as
