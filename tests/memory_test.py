@@ -1,15 +1,20 @@
-"""Peak memory of serving a random 1.1B model: its file, the KV cache, and little else.
+"""Peak memory of serving a random 1.1B model: its file, the KV cache, and little else; and of quantizing it: a layer's parts.
 
-Q4_0 here; with INGOT_NIGHTLY=1 the other block formats too. Q5_K and Q6_K are held in 8 bits.
+Serving Q4_0 here; with INGOT_NIGHTLY=1 the other block formats too. Q5_K and Q6_K are held in 8 bits. Quantizing only then: it
+takes half an hour and more.
 """
 
+import filecmp
 import json
 import os
 import pathlib
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import urllib.request
 
@@ -19,7 +24,8 @@ KV_BYTES = 64 << 20
 OVERHEAD_BYTES = 150_000_000
 SLACK_BYTES = 32 << 20  # the heap of the program itself, and rows on their way into the packed layout
 LIMITS = {"Q4_0": 1.1}
-if os.environ.get("INGOT_NIGHTLY"):
+NIGHTLY = bool(os.environ.get("INGOT_NIGHTLY"))
+if NIGHTLY:
     LIMITS |= {"Q4_K": 1.1, "Q8_0": 1.1, "Q5_K": 1.6, "Q6_K": 1.6}
 
 
@@ -35,14 +41,16 @@ def ask(url: str) -> dict:
         return json.loads(response.read())
 
 
+def make_model(kind: str, path: pathlib.Path) -> None:
+    subprocess.run([sys.executable, ROOT / "tools/make_random_gguf.py", "--shape", "1b", "--type", kind, path], check=True)
+
+
 class MemoryTest(unittest.TestCase):
     def test_peak(self) -> None:
         for kind, limit in LIMITS.items():
             with self.subTest(kind), tempfile.TemporaryDirectory() as folder:
                 model = pathlib.Path(folder) / "model.gguf"
-                subprocess.run(
-                    [sys.executable, ROOT / "tools/make_random_gguf.py", "--shape", "1b", "--type", kind, model], check=True
-                )
+                make_model(kind, model)
                 flags = ["--session-len", "1024", "--max-batch-size", "4", "--kv-cache-memory", str(KV_BYTES)]
                 with Server(str(model), "--model-name", "m", "--chat-template", "chatml", *flags) as server:
                     self.assertEqual(ask(server.url)["usage"]["completion_tokens"], 8)
@@ -73,6 +81,59 @@ class MeasureTest(unittest.TestCase):
         done = self.measure("64MiB", "--weights", "w4")
         self.assertEqual(done.returncode, 1)
         self.assertIn("do not fit", done.stderr)
+
+
+@unittest.skipUnless(NIGHTLY, "takes half an hour and more")
+class QuantizeTest(unittest.TestCase):
+    """AWQ of the 1.1B shape. Halfway the work is copied as it lies on the disk, which is what a kill at that moment would leave; a
+    second run goes on from the copy."""
+
+    LAYERS, LAYER_BYTES = 22, 2 * (2 * 2048 * 2048 + 2 * 256 * 2048 + 3 * 5632 * 2048)
+    LIMIT_BYTES = 3 * LAYER_BYTES + 500_000_000
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.model = self.folder / "model.gguf"
+        make_model("F16", self.model)
+
+    def quantize(self, output: str) -> subprocess.Popen:
+        command = [BINARY, "lite", "auto_awq", str(self.model), "--work-dir", str(self.folder / output), "--w-group-size", "128"]
+        command += ["--calib-samples", "16", "--calib-seqlen", "512", "--eval-windows", "0", "--json"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def finish(self, process: subprocess.Popen, while_it_runs=lambda: None) -> tuple[dict, int]:
+        """The report, and the most memory that was not of a mapped file."""
+        status, peak = pathlib.Path(f"/proc/{process.pid}/status"), 0
+        while process.poll() is None:
+            if match := re.search(r"RssAnon:\s+(\d+) kB", status.read_text()):
+                peak = max(peak, int(match.group(1)) * 1024)
+            while_it_runs()
+            time.sleep(0.1)
+        self.assertEqual(process.returncode, 0)
+        return json.loads(process.stdout.read()), peak
+
+    def test_one_layer_at_a_time_and_again_after_a_kill(self) -> None:
+        begin = time.monotonic()
+        process = self.quantize("whole")
+        whole, killed = self.folder / "whole.partial", self.folder / "killed.partial"
+
+        def copy_halfway() -> None:
+            if killed.exists() or not (whole / f"layer-{self.LAYERS // 2:05}").exists():
+                return
+            process.send_signal(signal.SIGSTOP)
+            shutil.copytree(whole, killed)
+            process.send_signal(signal.SIGCONT)
+
+        _, peak = self.finish(process, copy_halfway)
+        print(f"{time.monotonic() - begin:.0f} s; peak {peak / 1e6:.0f} MB beside mapped files, limit {self.LIMIT_BYTES / 1e6:.0f} MB", flush=True)
+        self.assertLessEqual(peak, self.LIMIT_BYTES)
+        report, peak = self.finish(self.quantize("killed"))
+        self.assertLessEqual(peak, self.LIMIT_BYTES)
+        self.assertGreaterEqual(report["resumed_layers"], self.LAYERS // 2)
+        for file in (self.folder / "whole").iterdir():
+            self.assertTrue(filecmp.cmp(file, self.folder / "killed" / file.name, shallow=False), file.name)
 
 
 if __name__ == "__main__":
