@@ -106,6 +106,8 @@ TEST(MemoryPlan, TailsOfAnInt4CacheAreTakenAndTold) {
   options.quant_policy = 8;
   const std::string int8 = FormatLedger(*PlanMemory(options, needs, 231 * kMiB), options, {});
   EXPECT_NE(int8.find(" in int8"), std::string::npos) << int8;
+  EXPECT_NE(int8.find("int8 costs about"), std::string::npos) << int8;
+  EXPECT_NE(ledger.find("LMDeploy 0.2 was int8"), std::string::npos) << ledger;
   EXPECT_EQ(int8.find("KV tails"), std::string::npos) << int8;
 }
 
