@@ -9,6 +9,7 @@ PICTURE_TOKENS tokens take in it, so the picture counts them for all.
 
 import argparse
 import json
+import math
 import pathlib
 import subprocess
 
@@ -121,35 +122,50 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def svg(self) -> str:
-        """Perplexity over size."""
+        """Perplexity over size; labels that would cover each other are moved apart, with a line to their point."""
         rows = self.rows()
-        width, height, left, bottom = 860, 520, 70, 60
+        width, height, left, bottom, top, right = 860, 520, 60, 60, 20, 110
         xs, ys = [(row["bytes"] + PICTURE_TOKENS * row["kv_bytes"]) / 1e6 for row in rows], [row["perplexity"] for row in rows]
-        x_low, x_high = min(xs) * 0.9, max(xs) * 1.12
-        y_low, y_high = min(ys) - 0.1 * (max(ys) - min(ys) + 0.1), max(ys) + 0.1 * (max(ys) - min(ys) + 0.1)
+        x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
+
         def x_of(x: float) -> float:
-            return left + (x - x_low) / (x_high - x_low) * (width - left - 20)
+            return left + (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (width - left - right)
 
         def y_of(y: float) -> float:
-            return height - bottom - (y - y_low) / (y_high - y_low) * (height - bottom - 20)
+            return height - bottom - (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (height - bottom - top)
 
         parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
                  f'<rect width="{width}" height="{height}" fill="white"/>',
-                 f'<path d="M{left} 20V{height - bottom}H{width - 20}" fill="none" stroke="#444"/>',
-                 f'<text x="{width / 2}" y="{height - 14}" text-anchor="middle">MB of weights and of a KV cache of {PICTURE_TOKENS:,} tokens</text>',
+                 f'<path d="M{left} {top}V{height - bottom}H{width - right}" fill="none" stroke="#444"/>',
+                 f'<text x="{(width + left - right) / 2}" y="{height - 14}" text-anchor="middle">MB of weights and of a KV cache of '
+                 f'{PICTURE_TOKENS:,} tokens</text>',
                  f'<text transform="translate(18 {height / 2}) rotate(-90)" text-anchor="middle">perplexity</text>']  # fmt: skip
-        for i in range(6):
-            x, y = x_low + (x_high - x_low) * i / 5, y_low + (y_high - y_low) * i / 5
-            parts.append(f'<text x="{x_of(x):.1f}" y="{height - bottom + 18}" text-anchor="middle">{x:.0f}</text>')
-            parts.append(f'<text x="{left - 8}" y="{y_of(y) + 4:.1f}" text-anchor="end">{y:.2f}</text>')
+        for x in x_ticks:
+            parts.append(f'<text x="{x_of(x):.1f}" y="{height - bottom + 18}" text-anchor="middle">{x:g}</text>')
+        for y in y_ticks:
+            parts.append(f'<text x="{left - 8}" y="{y_of(y) + 4:.1f}" text-anchor="end">{y:g}</text>')
         colors = {"RTN": "#b33", "AWQ": "#27a", "GPT": "#293", "W8A": "#a60", "fp1": "#444"}
-        for row, x, y in zip(rows, xs, ys):
+        points = sorted(zip(map(y_of, ys), map(x_of, xs), rows), key=lambda point: point[:2])
+        taken = [(x - 5, x + 5, y) for y, x, _ in points]  # from, to, height
+        for y, x, row in points:
             color = "#719" if "+" in row["name"] else colors[row["name"][:3]]
-            parts.append(f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="5" fill="{color}"/>')
-            anchor, shift = ("end", -9) if x > (x_low + x_high) / 2 else ("start", 9)
-            parts.append(f'<text x="{x_of(x) + shift:.1f}" y="{y_of(y) + 4:.1f}" text-anchor="{anchor}" fill="{color}">'
-                         f'{row["name"]}</text>')  # fmt: skip
+            begin, end = x + 25, x + 25 + 6.5 * len(row["name"])
+            near = [other[2] for other in taken if other[0] < end and begin < other[1]]
+            places = (y - 8 + 2 * i * sign for i in range(height) for sign in (1, -1))
+            label_y = next(place for place in places if place < height - bottom - 6 and all(abs(place - other) >= 14 for other in near))
+            taken.append((begin, end, label_y))
+            parts.append(f'<path d="M{x:.1f} {y:.1f}L{x + 22:.1f} {label_y:.1f}" stroke="{color}" stroke-width="0.7"/>')
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>')
+            parts.append(f'<text x="{begin:.1f}" y="{label_y + 4:.1f}" fill="{color}">{row["name"]}</text>')
         return "\n".join(parts) + "\n</svg>\n"
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers, at least three, that include both."""
+    step = 10 ** math.floor(math.log10(max(high - low, 1e-6)))
+    step = next(step * factor for factor in (0.2, 0.5, 1, 2) if (high - low) / (step * factor) <= 6)
+    first = math.floor(low / step)
+    return [step * i for i in range(first, max(math.ceil(high / step), first + 2) + 1)]
 
 
 def main() -> None:
