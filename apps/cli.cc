@@ -276,7 +276,7 @@ int Main(int argc, char** argv) {
   std::deque<FlagsImpl> all;
   FlagsImpl root(&app, &all, &chosen);
   std::string log_level, config;
-  root.Add("--log-level", &log_level, "debug, info, warning, error or off; warning is the default");
+  root.Add("--log-level", &log_level, "debug, info, warning, error or off; default: warning, of a server info");
   root.Add("--config", &config, "a YAML file with settings, each under its flag's name");
   app.fallthrough();
   app.require_subcommand(1);

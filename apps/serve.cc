@@ -200,6 +200,7 @@ Status Serve(const ServeFlags& flags) {
   ModelFlags model = flags.model;
   if (model.options.flight_recorder.empty()) model.options.flight_recorder = DefaultFlightRecorder();
   INGOT_ASSIGN_OR_RETURN(llm, LoadUnlessStopped(model, signals));
+  SetDefaultLogLevel(LogLevel::kInfo);  // a line a request
   Log(LogLevel::kInfo, "a stall or a crash will be told of in {}", model.options.flight_recorder);
   fmt::print(stderr, "{}\n", llm->MemoryLedger());
   const std::chrono::duration<double> startup = std::chrono::steady_clock::now() - begin;
@@ -275,7 +276,7 @@ void DeclareServe(Flags& root) {
   api.AddChoice("--metrics-compat", &flags->metrics_compat, {"", "vllm", "lmdeploy", "both"},
                 "names of others beside our own at /metrics");
   api.AddChoice("--log-format", &flags->log_format, {"text", "json"},
-                "how log lines are written; --log-level info has one a request");
+                "how log lines are written; there is one a request, unless --log-level is above info");
   api.Add(
       "--flight-recorder", &flags->model.options.flight_recorder,
       "file for what the engine did last, written at a stall or a crash [ingot-flight-PID.txt with temporary files]");

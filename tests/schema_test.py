@@ -10,6 +10,7 @@ import tempfile
 import unittest
 import urllib.request
 
+import jsonschema
 import tiny_internlm
 
 NIGHTLY = bool(os.environ.get("INGOT_NIGHTLY"))
@@ -89,6 +90,36 @@ class Conformance(unittest.TestCase):
                 request = urllib.request.Request(self.server.url + concrete, method="OPTIONS")
                 with urllib.request.urlopen(request, timeout=HANG_SECONDS) as response:
                     self.assertIn(method.upper(), response.headers["Allow"].split(", "), path)
+
+    def test_streams_are_as_documented(self) -> None:
+        document = json.loads(self.server.get("/openapi.json"))
+        chat = {"messages": [{"role": "user", "content": "what"}], "logprobs": True, "top_logprobs": 2}
+        for path, body in (
+            ("/v1/chat/completions", chat), ("/v1/completions", {"prompt": "what", "logprobs": 2, "echo": True}),
+            ("/generate", {"prompt": "what", "return_logprob": True}), ("/v1/chat/interactive", {"prompt": "what"}),
+        ):  # fmt: skip
+            content = document["paths"][path]["post"]["responses"]["200"]["content"]
+            if "completions" in path:
+                body |= {"return_token_ids": True, "stream_options": {"include_usage": True}}
+            data = json.dumps(body | {"stream": True, "max_tokens": 4}).encode()
+            request = urllib.request.Request(self.server.url + path, data, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=HANG_SECONDS) as response:
+                media_type = response.headers["Content-Type"]
+                text = response.read().decode()
+            if media_type.startswith("text/event-stream"):
+                event = content[media_type]["schema"]["properties"]["data"]["anyOf"][0]
+                self.assertEqual(event["contentMediaType"], "application/json")
+                schema = event["contentSchema"]["anyOf"][0]
+                pieces = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+                self.assertEqual(pieces.pop(), "[DONE]")
+            else:
+                self.assertIn(media_type, content)
+                schema = content["application/json"]["schema"]  # an object of that kind a line
+                pieces = [line for line in text.splitlines() if line]
+            self.assertGreater(len(pieces), 1, text)
+            check = jsonschema.Draft202012Validator(schema | {"components": document["components"]})
+            for piece in pieces:
+                self.assertEqual([error.message for error in check.iter_errors(json.loads(piece))], [], piece)
 
     def test_every_field_is_typed_and_bounded(self) -> None:
         document = json.loads(self.server.get("/openapi.json"))

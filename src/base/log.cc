@@ -15,7 +15,7 @@
 namespace ingot {
 namespace {
 
-std::atomic<bool> g_json{false};
+std::atomic<bool> g_json{false}, g_level_named{false};
 
 const char* LevelName(LogLevel level) {
   switch (level) {
@@ -36,6 +36,7 @@ const char* LevelName(LogLevel level) {
 std::atomic<LogLevel>& Level() {
   static std::atomic<LogLevel> level = [] {
     const std::optional<std::string> name = GetEnv("INGOT_LOG_LEVEL");
+    if (name) g_level_named = true;
     const Result<LogLevel> parsed = ParseLogLevel(name.value_or("warning"));
     if (!parsed) LogLine(LogLevel::kWarning, "INGOT_LOG_LEVEL: " + parsed.error().message());
     return parsed.value_or(LogLevel::kWarning);
@@ -77,7 +78,14 @@ Result<LogLevel> ParseLogLevel(std::string_view name) {
   return InvalidArgument("log level \"{}\" is none of debug, info, warning, error, off", name);
 }
 
-void SetLogLevel(LogLevel level) { Level().store(level, std::memory_order_relaxed); }
+void SetLogLevel(LogLevel level) {
+  Level().store(level, std::memory_order_relaxed);
+  g_level_named = true;
+}
+void SetDefaultLogLevel(LogLevel level) {
+  std::atomic<LogLevel>& now = Level();
+  if (!g_level_named) now.store(level, std::memory_order_relaxed);
+}
 LogLevel GetLogLevel() { return Level().load(std::memory_order_relaxed); }
 void SetLogJson(bool json) { g_json.store(json, std::memory_order_relaxed); }
 

@@ -15,6 +15,8 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError, kOff };
 Result<LogLevel> ParseLogLevel(std::string_view name);
 // From INGOT_LOG_LEVEL (default: warning); a program's flag may set it anew. Thread-safe.
 void SetLogLevel(LogLevel level);
+// For a program that has more to tell than others: changes nothing where the environment or a flag named a level.
+void SetDefaultLogLevel(LogLevel level);
 LogLevel GetLogLevel();
 // One JSON object a line instead of text.
 void SetLogJson(bool json);

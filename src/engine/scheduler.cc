@@ -12,7 +12,7 @@ namespace {
 // A chunk adds at most this share of the time that the decodes take: 2 would be the promise broken, less leaves room
 // for what the table does not know.
 constexpr int64_t kChunkPercent = 75;
-constexpr int64_t kMinChunk = 16;    // a prompt goes on, however slow the machine is
+constexpr int64_t kMinChunk = 4;     // a prompt goes on, however slow the machine is
 constexpr int64_t kFirstChunk = 64;  // while nothing is known
 constexpr int64_t kSmoothing = 8;    // an observation counts an eighth
 

@@ -124,8 +124,8 @@ TEST(PrefillBudget, KeepsAStepBelowTwiceWhatTheDecodesTake) {
   EXPECT_GT(budget * 500, 20'000);
   EXPECT_LT(budget * 500 + 40'000, 80'000);
   for (int i = 0; i < 100; ++i) cost.Observe(0, 1, 10'000'000);
-  EXPECT_EQ(PrefillBudget(cost, 16, 4096), 16);  // a prompt goes on all the same
-  EXPECT_EQ(PrefillBudget(cost, 16, 5), 5);
+  EXPECT_EQ(PrefillBudget(cost, 16, 4096), 4);  // a prompt goes on all the same
+  EXPECT_EQ(PrefillBudget(cost, 16, 3), 3);
 }
 
 // A world that holds blocks by counting only.

@@ -182,7 +182,8 @@ Schema ChatChunk() {
   const Schema choice = Object({{"index", Integer(0, kMaxChoices), true},
                                 {"delta", delta, true},
                                 {"logprobs", TokenLogprobs().Nullable(), true},
-                                {"finish_reason", FinishReason().Nullable(), true}});
+                                {"finish_reason", FinishReason().Nullable(), true},
+                                {"token_ids", Array(Integer(0, kMaxCount), 0, kMaxText)}});
   return Object(Join(AnswerHead("chat.completion.chunk"),
                      std::vector<Property>{{"choices", Array(choice, 0, kMaxChoices), true}, {"usage", Usage()}}))
       .Named("ChatCompletionChunk");

@@ -92,7 +92,8 @@ void ModelRoutes::AddPost(Router& router, const Post& post) {
                  .request = post.request,
                  .responses = {{200, "the answer", "application/json", post.response}}};
   if (post.chunk != nullptr) {
-    info.responses.push_back({200, "with stream: server-sent events, then [DONE]", "text/event-stream; charset=utf-8"});
+    info.responses.push_back(
+        {200, "with stream: server-sent events, then [DONE]", "text/event-stream; charset=utf-8", post.chunk});
   }
   router.Add({"POST", post.path, std::move(info), [this, post](const std::shared_ptr<Exchange>& exchange) {
                 OnTextThread(context_, exchange,

@@ -120,7 +120,7 @@ class Document {
         out_ += ":{";
         if (responses[i]->schema != nullptr) {
           out_ += R"("schema":)";
-          AppendJsonSchema(*responses[i]->schema, out_, &components_);
+          Content(*responses[i]);
         }
         out_ += '}';
       }
@@ -135,6 +135,22 @@ class Document {
       out_ += "}}}";
     }
     out_ += '}';
+  }
+
+  // Of a stream OpenAPI 3.1 describes an event, whose data is text: a piece as JSON, or how it ends, [DONE] or an
+  // error.
+  void Content(const ResponseInfo& response) {
+    const bool is_stream = response.content_type.starts_with("text/event-stream");
+    if (is_stream) {
+      out_ += R"({"type":"object","required":["data"],"properties":{"data":{"type":"string","anyOf":[{)";
+      out_ += R"("contentMediaType":"application/json","contentSchema":{"anyOf":[)";
+    }
+    AppendJsonSchema(*response.schema, out_, &components_);
+    if (is_stream) {
+      out_ += ',';
+      AppendJsonSchema(ErrorSchema(), out_, &components_);
+      out_ += R"(]}},{"const":"[DONE]"}]}}})";
+    }
   }
 
   // Grows while it is written: parts have parts.

@@ -25,7 +25,7 @@ struct ResponseInfo {
   int status = 200;
   std::string description;
   std::string content_type = "application/json";
-  const Schema* schema = nullptr;  // outlives the router; null: no body, or plain text
+  const Schema* schema = nullptr;  // of a stream: of an event. Outlives the router; null: no body, or plain text
 };
 
 struct RouteInfo {

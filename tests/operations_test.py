@@ -1,0 +1,173 @@
+"""What those who run a server set: keys that change, logs, metrics under other names, pages of other origins, limits, the end."""
+
+import http.client
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import tiny_internlm
+from support import Server
+
+QUESTION = {"model": "tiny", "prompt": "abc", "max_tokens": 2}
+PATIENCE_SECONDS = 60  # generous, for what happens at once
+
+
+def call(server: Server, path: str, body: dict | None = None, key: str = "", method: str | None = None, **headers: str):
+    """(status, headers, text)"""
+    headers = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    headers |= {"Authorization": f"Bearer {key}"} if key else {}
+    request = urllib.request.Request(server.url + path, None if body is None else json.dumps(body).encode(), headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, response.headers, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers, error.read().decode()
+
+
+class Operations(unittest.TestCase):
+    def until(self, true) -> None:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not true():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.02)
+
+    def test_keys_are_read_again(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            keys, admins = pathlib.Path(folder) / "keys", pathlib.Path(folder) / "admins"
+            keys.write_text("first\n\n")
+            admins.write_text("chief\n")
+            server = tiny_internlm.serve(self, "--api-keys-file", str(keys), "--admin-keys-file", str(admins))
+            statuses = lambda: [call(server, "/v1/models", key=key)[0] for key in ("", "first", "second", "chief")]  # noqa: E731
+            self.assertEqual(statuses(), [401, 200, 401, 200])
+            self.assertEqual(call(server, "/health/live")[0], 200)
+            self.assertEqual(call(server, "/v1/models", X_Api_Key="first")[0], 200)
+            keys.write_text("second\n")
+            server.process.send_signal(signal.SIGHUP)
+            self.until(lambda: statuses() == [401, 401, 200, 200])
+            keys.unlink()  # what cannot be read leaves the old ones
+            server.process.send_signal(signal.SIGHUP)
+            self.until(lambda: any("not read again" in line for line in server.log))
+            self.assertEqual(statuses(), [401, 401, 200, 200])
+
+    def test_a_line_a_request(self) -> None:
+        server = tiny_internlm.serve(self)
+        call(server, "/v1/completions", QUESTION, X_Request_Id="seen-once")
+        self.until(lambda: any("POST /v1/completions 200" in line and "id=seen-once" in line for line in server.log))
+
+    def test_lines_of_json(self) -> None:
+        server = tiny_internlm.serve(self, "--log-format", "json")
+        call(server, "/v1/completions", QUESTION | {"max_tokens": -1}, X_Request_Id='a"b')
+        found: list[dict] = []
+
+        def logged() -> bool:
+            found[:] = [json.loads(line) for line in list(server.log) if line.startswith("{")]
+            return any("/v1/completions 400" in line["message"] for line in found)
+
+        self.until(logged)
+        self.assertTrue(all(set(line) >= {"time", "level", "message"} for line in found), found)
+
+    def test_no_lines(self) -> None:
+        server = tiny_internlm.serve(self, "--log-level", "warning")
+        call(server, "/v1/completions", QUESTION, X_Request_Id="unseen")
+        self.assertEqual(server.stop(), 0)
+        self.assertFalse([line for line in server.log if "unseen" in line])
+
+    def test_metrics_under_other_names(self) -> None:
+        for compat, names in (("vllm", ["vllm:num_requests_running", "vllm:time_to_first_token_seconds_count"]),
+                              ("lmdeploy", ["lmdeploy:num_requests_running"]),
+                              ("both", ["vllm:prompt_tokens_total", "lmdeploy:prompt_tokens_total"])):  # fmt: skip
+            with self.subTest(compat):
+                server = tiny_internlm.serve(self, "--metrics-compat", compat)
+                call(server, "/v1/completions", QUESTION)
+                text = call(server, "/metrics")[2]
+                for name in [*names, "ingot_num_requests_running"]:
+                    self.assertRegex(text, rf"(?m)^{name}(\{{[^}}]*\}})? \d")
+                if compat != "both":
+                    self.assertNotIn("lmdeploy:" if compat == "vllm" else "vllm:", text)
+                server.stop()
+        self.assertNotIn("vllm:", call(tiny_internlm.serve(self), "/metrics")[2])
+
+    def test_pages_of_other_origins(self) -> None:
+        server = tiny_internlm.serve(self, "--allow-origins", "https://good.example", "--api-keys", "k")
+        preflight = {"method": "OPTIONS", "Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "authorization"}
+        status, headers, _ = call(server, "/v1/completions", Origin="https://good.example", **preflight)
+        self.assertIn(status, (200, 204))
+        self.assertEqual(headers["Access-Control-Allow-Origin"], "https://good.example")
+        self.assertIn("POST", headers["Access-Control-Allow-Methods"])
+        status, headers, _ = call(server, "/v1/completions", QUESTION, key="k", Origin="https://good.example")
+        self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (200, "https://good.example"))
+        for origin in ("https://evil.example", "null"):
+            headers = call(server, "/v1/completions", QUESTION, key="k", Origin=origin)[1]
+            self.assertIsNone(headers["Access-Control-Allow-Origin"])
+        self.assertIsNone(call(tiny_internlm.serve(self), "/v1/models", Origin="https://good.example")[1]["Access-Control-Allow-Origin"])
+
+    def test_too_many_connections(self) -> None:
+        server = tiny_internlm.serve(self, "--max-connections", "3")
+        address = urllib.parse.urlsplit(server.url)
+        held = [socket.create_connection((address.hostname, address.port)) for _ in range(3)]
+        for connection in held:
+            self.addCleanup(connection.close)
+
+        def answer() -> int | None:
+            connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+            try:
+                connection.request("GET", "/health")
+                return connection.getresponse().status
+            except (ConnectionError, http.client.HTTPException):
+                return None
+            finally:
+                connection.close()
+
+        self.until(lambda: answer() == 503)
+        held.pop().close()
+        self.until(lambda: answer() == 200)
+
+    def test_strangers_without_a_key_are_warned_of(self) -> None:
+        warnings = lambda server: [line for line in server.log if "reachable from other machines" in line]  # noqa: E731
+        open_to_all = tiny_internlm.serve(self, "--server-name", "0.0.0.0")
+        self.until(lambda: warnings(open_to_all))
+        self.assertFalse(warnings(tiny_internlm.serve(self, "--server-name", "0.0.0.0", "--api-keys", "k")))
+        self.assertFalse(warnings(tiny_internlm.serve(self)))
+
+    def test_administrators_may_end_it(self) -> None:
+        server = tiny_internlm.serve(self, "--allow-terminate-by-client", "--api-keys", "user", "--admin-keys", "chief")
+        self.assertEqual(call(server, "/terminate", {}, key="user")[0], 403)
+        self.assertEqual(call(server, "/terminate", {})[0], 401)
+        self.assertEqual(call(server, "/terminate", {}, key="chief")[0], 200)
+        self.assertEqual(server.process.wait(timeout=PATIENCE_SECONDS), 0)
+        self.assertEqual(call(tiny_internlm.serve(self), "/terminate", {})[0], 404)
+
+    def test_no_documents(self) -> None:
+        server = tiny_internlm.serve(self, "--disable-fastapi-docs")
+        self.assertEqual([call(server, path)[0] for path in ("/openapi.json", "/docs", "/", "/chat")], [404] * 4)
+        self.assertEqual(call(server, "/v1/completions", QUESTION)[0], 200)
+
+    def test_what_a_cancelled_request_computed_is_found_again(self) -> None:
+        server = tiny_internlm.serve(self, "--cache-block-seq-len", "32")
+        hits = lambda: float(re.search(r"(?m)^ingot_prefix_cache_hits_total(?:\{[^}]*\})? (\S+)", call(server, "/metrics")[2]).group(1))  # noqa: E731
+        running = lambda: re.search(r"(?m)^ingot_num_requests_running(?:\{[^}]*\})? (\S+)", call(server, "/metrics")[2]).group(1)  # noqa: E731
+        ids = [3 + i % 90 for i in range(320)]
+        address = urllib.parse.urlsplit(server.url)
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+        body = QUESTION | {"prompt": ids, "max_tokens": 1500, "ignore_eos": True, "stream": True}
+        connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+        connection.getresponse().read(20)
+        connection.close()
+        self.until(lambda: running() == "0")
+        before = hits()
+        self.assertEqual(call(server, "/v1/completions", QUESTION | {"prompt": ids})[0], 200)
+        self.assertGreaterEqual(hits() - before, 288)
+
+
+if __name__ == "__main__":
+    unittest.main()
