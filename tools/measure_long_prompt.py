@@ -2,7 +2,7 @@
 """What those who are being answered notice when somebody else's long prompt arrives: measure_long_prompt.py MODEL
 
 So many streams decode; a prompt of --prompt-tokens arrives among them. Their inter-token latencies while that prompt is read
-are compared with those just before it, in each round anew. Prints a JSON line a round, and last the ratios of the p99: median,
+are compared with those just before and just after it (their contexts grow, and with them the latencies), in each round anew. Prints a JSON line a round, and last the ratios of the p99: median,
 smallest and largest. Flags that are not known go to `ingot serve api_server`.
 """
 
@@ -73,7 +73,9 @@ async def one_round(client: Client, arguments: argparse.Namespace, seed: int) ->
     arrives = time.monotonic()
     await client.ask("/v1/completions", {"model": "m", "prompt": prompt(draw, arguments.prompt_tokens), "max_tokens": 1})
     read = time.monotonic()
-    alone, beside = streams.between(before, arrives), streams.between(arrives, read)
+    await asyncio.sleep(arguments.seconds)
+    alone = streams.between(before, arrives) + streams.between(read, time.monotonic())
+    beside = streams.between(arrives, read)
     await streams.stop()
     told = {"time_to_first_token": read - arrives}
     for share in (0.5, 0.99):
