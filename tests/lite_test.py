@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -204,6 +205,19 @@ class Lite(unittest.TestCase):
         self.check_every_linear("w8a8", (".weight", ".weight_scale"))
         self.check_others_read_the_same("w8a8")
         self.assertTrue(smooth["mean_kl"] < plain["mean_kl"], (smooth["mean_kl"], plain["mean_kl"]))
+        text = "The ship came in."
+        exact, ours = self.our_logits(self.model, text), self.our_logits(self.root / "w8a8", text)
+        share = np.sqrt(((ours - exact) ** 2).mean() / (exact**2).mean())
+        self.assertTrue(1e-4 <= share <= 0.1, share)
+        linears = smooth["linear_f16_bytes"]
+        self.assertTrue(self.loaded_bytes("w8a8") <= self.loaded_bytes("model") - 0.4 * linears)
+
+    def loaded_bytes(self, model: str) -> float:
+        """What the weights take, by the ledger of memory."""
+        command = [BINARY, "generate", str(self.root / model), "-p", "a", "--max-tokens", "1", "--log-level", "info"]
+        ledger = subprocess.run(command, capture_output=True, text=True).stderr
+        value, unit = re.search(r"weights +([\d.]+) (\w+)", ledger).groups()
+        return float(value) * {"KiB": 1 << 10, "MiB": 1 << 20}[unit]
 
     def test_calibrate(self) -> None:
         command = self.command("calibrate", "stats")
