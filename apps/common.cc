@@ -12,6 +12,7 @@
 
 #include "base/env.h"
 #include "base/log.h"
+#include "formats/quantized.h"
 #include "models/model.h"
 #include "progress_bar.h"
 
@@ -33,12 +34,41 @@ std::string AliasFile(const fs::path& folder) {
   return "";
 }
 
+// As --model-format names it.
+std::string_view ModelFormatOf(const formats::Checkpoint& checkpoint) {
+  if (checkpoint.kind() == formats::CheckpointKind::kGguf) return "gguf";
+  for (const formats::TensorEntry* tensor : checkpoint.tensors()) {
+    if (!tensor->quantized) continue;
+    switch (tensor->quantized->packing) {
+      case formats::Packing::kAwqGemm:
+        return "awq";
+      case formats::Packing::kGptq:
+        return "gptq";
+      case formats::Packing::kCompressed:
+      case formats::Packing::kInt8:
+        return "compressed-tensors";
+    }
+  }
+  return "hf";
+}
+
+Status CheckModelFormat(const ModelFlags& model) {
+  if (model.model_format.empty()) return {};
+  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(model.options.model));
+  const std::string_view found = ModelFormatOf(*checkpoint);
+  if (found == model.model_format) return {};
+  return InvalidArgument("--model-format {}: {} is {}; leave the flag out, or take another checkpoint",
+                         model.model_format, checkpoint->path(), found);
+}
+
 }  // namespace
 
 void AddModelFlags(Flags& flags, ModelFlags* model) {
   llm::LoadOptions& options = model->options;
   flags.Positional("MODEL", &options.model,
                    "a model directory, a GGUF file, Org/Name in the Hugging Face cache, or an alias (smollm2)");
+  flags.AddChoice("--model-format", &model->model_format, {"", "hf", "awq", "gptq", "compressed-tensors", "gguf"},
+                  "fail unless the checkpoint is of this kind, which is read from it in any case");
   flags.AddChoice("--compute", &model->compute, {"fast", "exact"}, "fast: int8 activations; exact: fp32 activations");
   flags.Add("--threads", &options.num_threads,
             "threads to compute with; 0: what this machine, or its container, allows");
@@ -52,6 +82,8 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
   flags.Add("--cache-block-seq-len", &options.cache_block_seq_len, "tokens of a KV block, a multiple of 32");
   flags.Add("--quant-policy", &options.quant_policy,
             "KV cache in fp16 (0), int8 (8) or int4 (4, as in LMDeploy today; in 0.2 that was int8)");
+  flags.AddChoice("--dtype", &model->dtype, {"auto", "float16", "bfloat16"},
+                  "numbers of a KV cache of 16 bits; auto: float16, the finer; bfloat16 has the wider range");
   flags.Add("--enable-prefix-caching", &options.enable_prefix_caching,
             "share the cache of common beginnings (on; --enable-prefix-caching=false turns it off)");
   flags.Add("--max-prefill-token-num", &options.max_prefill_token_num, "tokens of one forward pass");
@@ -81,9 +113,11 @@ Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& 
 }
 
 Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
+  INGOT_RETURN_IF_ERROR(CheckModelFormat(model));
   llm::LoadOptions options = model.options;
   options.model = ResolveAlias(options.model);
   options.exact = model.compute == "exact";
+  options.kv_bf16 = model.dtype == "bfloat16";
   ProgressBar bar("loading");
   options.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
   auto loaded = llm::Llm::Load(options);

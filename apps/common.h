@@ -13,6 +13,8 @@ namespace ingot::cli {
 struct ModelFlags {
   llm::LoadOptions options;
   std::string compute = "fast";
+  std::string dtype = "auto";
+  std::string model_format;  // what the user takes the checkpoint for; empty: nothing
 };
 // MODEL, --compute, --threads, --chat-template, --meta-instruction, --session-len, memory.
 void AddModelFlags(Flags& flags, ModelFlags* model);

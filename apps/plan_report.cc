@@ -6,13 +6,11 @@
 
 #include "base/json.h"
 #include "common.h"
+#include "llm/memory_plan.h"
+#include "llm/model_memory.h"
 
 namespace ingot::cli {
 namespace {
-
-const char* KvName(const PlanRow& row) {
-  return row.options.quant_policy == 8 ? "int8" : row.options.quant_policy == 4 ? "int4" : "fp16";
-}
 
 // An integer too long to read, shortened: 131072, 1.3 M.
 std::string Count(int64_t count) {
@@ -42,13 +40,13 @@ void PrintRows(const PlanReport& report) {
     const plan::Capacity& c = row.capacity;
     const std::string weights = PrecisionName(report, row.weights);
     if (c.free <= 0) {
-      fmt::print("{:10} {:>10}  {:4} {:>10} {:>10}\n", weights, HumanBytes(c.weights), KvName(row),
+      fmt::print("{:10} {:>10}  {:4} {:>10} {:>10}\n", weights, HumanBytes(c.weights), KvFormatName(row.options),
                  HumanBytes(c.kv_bytes_per_token), "none");
       continue;
     }
     fmt::print("{:10} {:>10}  {:4} {:>10} {:>10} {:>9} {:>8} {:>9} {:>8.2f}  {}\n", weights, HumanBytes(c.weights),
-               KvName(row), HumanBytes(c.kv_bytes_per_token), HumanBytes(c.free), Count(c.tokens), c.at_once,
-               c.longest == plan::kLongestSession ? "any" : Count(c.longest), c.share_of_free,
+               KvFormatName(row.options), HumanBytes(c.kv_bytes_per_token), HumanBytes(c.free), Count(c.tokens),
+               c.at_once, c.longest == plan::kLongestSession ? "any" : Count(c.longest), c.share_of_free,
                c.cache_max_entry_count ? fmt::format("{:.2f}", *c.cache_max_entry_count) : "does not fit");
   }
   fmt::print(
@@ -146,7 +144,9 @@ std::string ServeCommand(const PlanReport& report, const PlanRow& row) {
                                  o.session_len, o.max_batch_size);
   if (o.quant_policy != 0) line += fmt::format(" --quant-policy {}", o.quant_policy);
   line += fmt::format(" --cache-max-entry-count {:.2f}", row.capacity.cache_max_entry_count.value_or(1.0));
-  const llm::LoadOptions usual;
+  const llm::LoadOptions usual = llm::WithDefaults({});
+  if (o.exact) line += " --compute exact";
+  if (o.num_threads != usual.num_threads) line += fmt::format(" --threads {}", o.num_threads);
   if (o.cache_block_seq_len != usual.cache_block_seq_len)
     line += fmt::format(" --cache-block-seq-len {}", o.cache_block_seq_len);
   if (o.max_prefill_token_num != usual.max_prefill_token_num) {
@@ -196,7 +196,7 @@ Status NothingFits(const PlanReport& report) {
   const std::string what = fmt::format("{} sessions of {} tokens do not fit in {}", report.options.max_batch_size,
                                        report.options.session_len, HumanBytes(report.memory));
   const std::string with =
-      fmt::format("weights in {} and a cache in {}", PrecisionName(report, least.weights), KvName(least));
+      fmt::format("weights in {} and a cache in {}", PrecisionName(report, least.weights), KvFormatName(least.options));
   std::string could = fmt::format("{} with {} would hold them", HumanBytes(needs(least)), with);
   if (c.at_once > 0) could = fmt::format("--max-batch-size {} fits with {}; ", c.at_once, with) + could;
   if (c.longest > 0) could = fmt::format("--session-len {} or ", c.longest) + could;

@@ -195,6 +195,35 @@ class Errors(CliTest):
         self.assertEqual(ledger.returncode, 0, ledger.stderr)
         self.assertRegex(ledger.stderr, r"KV cache .* in int4")
         self.assertRegex(ledger.stderr, r"KV tails ")
+        bf16 = ("generate", "smollm2", "-p", "x", "--max-tokens", "1", "--dtype", "bfloat16")
+        ledger = run(*bf16, INGOT_LOG_LEVEL="info")
+        self.assertEqual(ledger.returncode, 0, ledger.stderr)
+        self.assertRegex(ledger.stderr, r"KV cache .* in bf16")
+        self.assertIn("choose one of them", self.error(*bf16, "--quant-policy", "8"))
+        self.assertIn("float32 not in {auto,float16,bfloat16}", self.error(*bf16[:-1], "float32"))
+
+    def test_the_kind_of_checkpoint_that_one_counts_on(self) -> None:
+        asked = ("generate", "smollm2", "-p", "x", "--max-tokens", "1", "--model-format")
+        self.assertEqual(run(*asked, "gguf").returncode, 0)
+        self.assertRegex(self.error(*asked, "awq"), r"--model-format awq: .*\.gguf is gguf; leave the flag out")
+        self.assertIn("compressed-tensors", self.error(*asked, "marlin"))
+
+    def test_flags_of_other_programs_are_told_what_they_are_here(self) -> None:
+        for command, flag, told in (
+            ("serve api_server", "--n-gpu-layers", "CPU"),
+            ("serve api_server", "--gpu-memory-utilization", "here it is --cache-max-entry-count"),
+            ("serve api_server", "--max-model-len", "here it is --session-len"),
+            ("serve api_server", "--kv-cache-dtype", "here it is --quant-policy 8 (int8)"),
+            ("serve api_server", "--ctx-size", "here it is --session-len"),
+            ("serve api_server", "--temp", "every request says for itself"),
+            ("serve api_server", "--load-format", "is read from the checkpoint"),
+            ("generate", "--n-predict", "here it is --max-tokens"),
+            ("generate", "--max-new-tokens", "here it is --max-tokens"),
+            ("generate", "--served-model-name", "elsewhere it is --model-name; `ingot generate` has no use for it"),
+            ("generate", "--tempreature", "--temperature"),
+        ):  # fmt: skip
+            with self.subTest(flag):
+                self.assertIn(told, self.error(*command.split(), "smollm2", flag, "1"))
 
     def test_without_a_command_the_help_is_shown(self) -> None:
         self.assertIn("serve", self.error())

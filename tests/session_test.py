@@ -305,8 +305,9 @@ class StoreTest(unittest.TestCase):
     def test_a_full_disk_stops_nothing(self) -> None:
         def limit() -> None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 
+        failures = "ingot_session_write_failures_total"
         with Server(MODEL, "--session-len", "1024", "--max-batch-size", "4", "--session-db", self.db, preexec_fn=limit) as server:
             history = 0
             for i in range(40):
@@ -315,8 +316,27 @@ class StoreTest(unittest.TestCase):
                     self.assertEqual(answer["history_tokens"], history)
                     history = answer["history_tokens"] + answer["input_tokens"] + answer["tokens"]
             self.assertIn("kept in memory alone", "".join(server.log))
+            self.assertGreater(metric(server.url, failures), 0)
+            server.process.kill()
+            server.process.wait()
         with sqlite3.connect(self.db) as database:  # what was written before is sound
             self.assertEqual(database.execute("PRAGMA integrity_check").fetchone(), ("ok",))
+
+        # Once there is room again, all is written, also of sessions that nobody goes on with.
+        self.db += "2"
+        with Server(MODEL, "--session-len", "1024", "--max-batch-size", "4", "--session-db", self.db, preexec_fn=limit) as server:
+            for i in range(40):
+                turn(server.url, i, "word " * 200, request_output_len=2)
+            self.assertGreater(metric(server.url, failures), 0)
+            sessions = get(server.url, "/v1/sessions?limit=100")["data"]
+            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            turn(server.url, 100, "Hi", request_output_len=1)
+            server.process.kill()
+            server.process.wait()
+        with serve("--session-db", self.db) as server:
+            kept = {session["session_id"]: session["tokens"] for session in get(server.url, "/v1/sessions?limit=100")["data"]}
+            for session in sessions:
+                self.assertEqual(kept.get(session["session_id"]), session["tokens"])
 
     def test_stopping_the_server_keeps_what_was_said(self) -> None:
         with serve("--session-db", self.db, "--drain-timeout", "0.2") as server:

@@ -369,7 +369,10 @@ void Core::Commit(size_t slot, int64_t end) {
 void Core::Accept(size_t slot, const StepResult& result) {
   Sequence& sequence = *sequences_[slot];
   if (result.outcome == sampling::Outcome::kNotANumber) {
-    return Retire(slot, nullptr, Finish::kError, Internal("the model's logits are not numbers").value());
+    const auto error = Internal(
+        "the model's logits are not numbers; where its keys or values exceed 65504, fp16's largest, a KV cache in bf16 "
+        "(dtype bfloat16) holds them");
+    return Retire(slot, nullptr, Finish::kError, error.value());
   }
   if (result.outcome == sampling::Outcome::kNoToken) {
     return Retire(slot, nullptr, Finish::kError, Internal("no token can be drawn: all are masked").value());

@@ -20,7 +20,7 @@ struct Case {
   ops::KvFormat format;
 };
 std::string NameOf(const testing::TestParamInfo<Case>& info) {
-  static constexpr const char* kFormats[] = {"f16", "f32", "i8", "i4"};
+  static constexpr const char* kFormats[] = {"f16", "bf16", "f32", "i8", "i4"};
   return std::string(info.param.golden) + "_" + kFormats[static_cast<int>(info.param.format)];
 }
 
@@ -94,9 +94,10 @@ TEST_P(KvFormatTest, AnswersInAnyMixAreThoseGivenAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, KvFormatTest,
-                         testing::Values(Case{"llama", ops::KvFormat::kF16}, Case{"llama", ops::KvFormat::kI8},
-                                         Case{"llama", ops::KvFormat::kI4}, Case{"gemma3", ops::KvFormat::kI8},
-                                         Case{"gemma3", ops::KvFormat::kI4}, Case{"qwen2_window", ops::KvFormat::kI4}),
+                         testing::Values(Case{"llama", ops::KvFormat::kF16}, Case{"llama", ops::KvFormat::kBF16},
+                                         Case{"llama", ops::KvFormat::kI8}, Case{"llama", ops::KvFormat::kI4},
+                                         Case{"gemma3", ops::KvFormat::kI8}, Case{"gemma3", ops::KvFormat::kI4},
+                                         Case{"qwen2_window", ops::KvFormat::kI4}),
                          NameOf);
 
 }  // namespace

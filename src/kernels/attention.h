@@ -1,7 +1,8 @@
 // Attention over the blocked KV cache, and the write into it.
 //
 // How the cache holds K and V. Tiles are 32 positions of one KV head; scales and minimums are fp16.
-//   kF16, kF32  keys [head_dim][32] (transposed, so that a vector lane is a position), values [32][head_dim].
+//   kF16, kBF16, kF32
+//               keys [head_dim][32] (transposed, so that a vector lane is a position), values [32][head_dim].
 //   kI8         the same in bytes, x ≈ min + code · scale with a scale and a minimum per position: then scales [32],
 //               minimums [32].
 //   kI4         codes of 4 bits, positions j and j + 16 in one byte (the first in the low half). Keys [head_dim][16],
@@ -30,7 +31,7 @@ inline constexpr int kKvTile = 32;   // positions whose keys lie transposed toge
 inline constexpr int kSplit = 512;   // positions of a split
 inline constexpr int kMaxRows = 48;  // (token, head) rows of an item: scores of 48 · 512 floats stay in L2
 
-enum class KvFormat : uint8_t { kF16, kF32, kI8, kI4 };  // kF32 serves tests
+enum class KvFormat : uint8_t { kF16, kBF16, kF32, kI8, kI4 };  // kF32 serves tests
 
 // Dims of a value that share a scale in kI4; the last group may be smaller.
 inline constexpr int kValueGroup = 32;

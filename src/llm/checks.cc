@@ -76,6 +76,10 @@ Status CheckLoadOptions(const LoadOptions& options) {
     return InvalidArgument("quant-policy {}: a KV cache is kept in fp16 (0), int8 (8) or int4 (4)",
                            options.quant_policy);
   }
+  if (options.kv_bf16 && options.quant_policy != 0) {
+    return InvalidArgument("dtype bfloat16 is a KV cache of 16 bits, quant-policy {} one of {}: choose one of them",
+                           options.quant_policy, options.quant_policy);
+  }
   return {};
 }
 

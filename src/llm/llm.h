@@ -46,6 +46,7 @@ struct LoadOptions {
   int cache_block_seq_len = 64;        // tokens of a KV block; a multiple of 32
   int max_prefill_token_num = 512;     // tokens of one forward pass
   int quant_policy = 0;  // bits of the KV cache: 0 (fp16), 8 or 4; 4 is int4 as in LMDeploy today, not int8 as in 0.2
+  bool kv_bf16 = false;  // with quant_policy 0: bf16 instead of fp16
   bool enable_prefix_caching = true;  // requests share the blocks of a common beginning
   int max_queue = 1024;               // requests that wait for a slot; more are refused
   int text_threads = 2;               // that turn ids into text and look for stop strings

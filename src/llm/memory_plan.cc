@@ -128,15 +128,20 @@ std::string FormatBytes(int64_t bytes) {
   return fmt::format("{:.2f} {}", value, kUnits[unit]);
 }
 
+const char* KvFormatName(const LoadOptions& options) {
+  if (options.quant_policy == 8) return "int8";
+  if (options.quant_policy == 4) return "int4";
+  return options.kv_bf16 ? "bf16" : "fp16";
+}
+
 std::string FormatLedger(const MemoryPlan& plan, const LoadOptions& options, const MemoryAllowance& memory) {
   std::string text = fmt::format("memory      {} available of {}{}\n", FormatBytes(memory.available_bytes),
                                  FormatBytes(memory.total_bytes), memory.cgroup_limit ? " (cgroup limit)" : "");
   text += fmt::format("weights     {}\n", FormatBytes(plan.weights));
-  const char* format = options.quant_policy == 8 ? "int8" : options.quant_policy == 4 ? "int4" : "fp16";
   int64_t token_bytes = 0;
   for (const CacheGroup& group : plan.groups) token_bytes += group.block_bytes / options.cache_block_seq_len;
   text += fmt::format("KV cache    {} in {}, {} bytes a token; reserved, touched as it fills\n", FormatBytes(plan.kv),
-                      format, token_bytes);
+                      KvFormatName(options), token_bytes);
   // As measured for docs/performance.md.
   if (options.quant_policy == 8) text += "            int8 costs about 0.05 % of perplexity against fp16\n";
   if (options.quant_policy == 4)

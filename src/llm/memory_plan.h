@@ -41,7 +41,8 @@ struct MemoryPlan {
 // as long as the model and the cache allow. kResourceExhausted names the option and the value that would fit.
 Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& needs, int64_t available);
 
-std::string FormatBytes(int64_t bytes);  // "1.25 GiB"
+std::string FormatBytes(int64_t bytes);                // "1.25 GiB"
+const char* KvFormatName(const LoadOptions& options);  // "fp16", "bf16", "int8", "int4"
 std::string FormatLedger(const MemoryPlan& plan, const LoadOptions& options, const MemoryAllowance& memory);
 
 }  // namespace ingot::llm

@@ -9,8 +9,10 @@ namespace {
 // only wait for each other.
 constexpr int kDefaultBatchSize = 32;
 
-ops::KvFormat KvFormatOf(int quant_policy) {
-  return quant_policy == 8 ? ops::KvFormat::kI8 : quant_policy == 4 ? ops::KvFormat::kI4 : ops::KvFormat::kF16;
+ops::KvFormat KvFormatOf(const LoadOptions& options) {
+  if (options.quant_policy == 8) return ops::KvFormat::kI8;
+  if (options.quant_policy == 4) return ops::KvFormat::kI4;
+  return options.kv_bf16 ? ops::KvFormat::kBF16 : ops::KvFormat::kF16;
 }
 
 }  // namespace
@@ -26,7 +28,7 @@ engine::ExecutorOptions ExecutorOptionsOf(const LoadOptions& options) {
           .max_prefill_tokens = options.max_prefill_token_num,
           .block_len = options.cache_block_seq_len,
           .prefix_caching = options.enable_prefix_caching,
-          .kv_format = KvFormatOf(options.quant_policy),
+          .kv_format = KvFormatOf(options),
           .compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast};
 }
 

@@ -8,10 +8,11 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
-#include <deque>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "base/log.h"
 
@@ -20,7 +21,7 @@ namespace {
 
 constexpr int kSchemaVersion = 1;
 constexpr int kApplicationId = 0x496E676F;  // "Ingo" in SQLite's header
-constexpr std::chrono::seconds kBetweenWarnings{60};
+constexpr std::chrono::seconds kBetweenTries{2}, kBetweenWarnings{60};
 constexpr const char* kSchema =
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
     "CREATE TABLE IF NOT EXISTS sessions (owner TEXT NOT NULL, id INTEGER NOT NULL, created INTEGER NOT NULL,"
@@ -117,10 +118,10 @@ class SqliteStore : public SessionStore {
 
   std::vector<SessionRecord> TakeLoaded() override { return std::move(loaded_); }
   void Write(SessionRecord record, std::function<void()> done) override {
-    Enqueue({std::move(record), false, std::move(done)});
+    Enqueue({std::move(record), false}, std::move(done));
   }
   void Remove(SessionKey key, std::function<void()> done) override {
-    Enqueue({{.key = std::move(key)}, true, std::move(done)});
+    Enqueue({{.key = std::move(key)}, true}, std::move(done));
   }
   int64_t num_failures() const override { return failures_; }
 
@@ -128,8 +129,9 @@ class SqliteStore : public SessionStore {
   struct Change {
     SessionRecord record;
     bool remove;
-    std::function<void()> done;
   };
+  // Of each session the last: a record is the whole of it.
+  using Changes = std::map<SessionKey, Change>;
 
   Result<int64_t> NumberOf(const char* sql) const {
     INGOT_ASSIGN_OR_RETURN(const Statement read, Prepare(database_.get(), sql, path_));
@@ -177,28 +179,38 @@ class SqliteStore : public SessionStore {
     }
   }
 
-  void Enqueue(Change change) {
+  void Enqueue(Change change, std::function<void()> done) {
     {
       const std::lock_guard lock(mutex_);
-      changes_.push_back(std::move(change));
+      SessionKey key = change.record.key;
+      changes_.insert_or_assign(std::move(key), std::move(change));
+      if (done) done_.push_back(std::move(done));
     }
     wake_.notify_one();
   }
 
   void Loop() {
+    Changes unwritten;  // a full disk may have room again
     for (;;) {
-      std::deque<Change> changes;
+      std::vector<std::function<void()>> done;
+      int64_t num_new;
+      bool last;
       {
         std::unique_lock lock(mutex_);
-        wake_.wait(lock, [&] { return stopping_ || !changes_.empty(); });
-        if (changes_.empty()) return;
-        changes.swap(changes_);
+        const auto has_news = [&] { return stopping_ || !changes_.empty(); };
+        if (unwritten.empty()) wake_.wait(lock, has_news);
+        if (!unwritten.empty()) wake_.wait_for(lock, kBetweenTries, has_news);
+        num_new = std::ssize(changes_);
+        changes_.merge(unwritten);  // what is newer stays
+        unwritten = std::exchange(changes_, {});
+        done.swap(done_);
+        last = stopping_;
       }
-      const Status status = Commit(changes);
-      if (!status.ok()) Warn(status, std::ssize(changes));
-      for (const Change& change : changes) {
-        if (change.done) change.done();
-      }
+      const Status status = Commit(unwritten);
+      if (status.ok()) unwritten.clear();
+      if (!status.ok()) Warn(status, num_new);
+      for (const auto& tell : done) tell();
+      if (last) return;
     }
   }
 
@@ -212,13 +224,14 @@ class SqliteStore : public SessionStore {
   }
 
   // What waits goes in one transaction.
-  Status Commit(const std::deque<Change>& changes) {
+  Status Commit(const Changes& changes) {
+    if (changes.empty()) return {};
     INGOT_RETURN_IF_ERROR(Execute(database_.get(), "BEGIN IMMEDIATE", path_));
-    for (const Change& change : changes) {
+    for (const auto& [key, change] : changes) {
       const Statement& statement = change.remove ? remove_ : write_;
       const SessionRecord& record = change.record;
-      BindText(statement, 1, record.key.owner);
-      sqlite3_bind_int64(statement.get(), 2, record.key.id);
+      BindText(statement, 1, key.owner);
+      sqlite3_bind_int64(statement.get(), 2, key.id);
       if (!change.remove) {
         sqlite3_bind_int64(statement.get(), 3, record.created);
         sqlite3_bind_int64(statement.get(), 4, record.used);
@@ -247,7 +260,8 @@ class SqliteStore : public SessionStore {
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;
-  std::deque<Change> changes_;
+  Changes changes_;
+  std::vector<std::function<void()>> done_;  // to be told of changes_
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -37,10 +37,11 @@ class SessionStore {
   // All sessions, as they were when the store was opened.
   virtual std::vector<SessionRecord> TakeLoaded() = 0;
   // In the order of the calls. `done` is called from the writer's thread once the change is on its way to the disk for
-  // good, or could not be written, which is logged and counted; it may be empty.
+  // good, or could not be written, which is logged and counted, and tried again until it succeeds or the store ends; it
+  // may be empty.
   virtual void Write(SessionRecord record, std::function<void()> done) = 0;
   virtual void Remove(SessionKey key, std::function<void()> done) = 0;
-  virtual int64_t num_failures() const = 0;  // changes that were lost
+  virtual int64_t num_failures() const = 0;  // changes that could not be written at first
 };
 
 }  // namespace ingot::llm

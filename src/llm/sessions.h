@@ -76,7 +76,7 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
   // Whether a turn of it can be kept: there is the session, or fewer than max_sessions.
   bool HasRoomFor(const SessionKey& key);
   int64_t count();
-  int64_t lost_writes() const { return store_ ? store_->num_failures() : 0; }
+  int64_t failed_writes() const { return store_ ? store_->num_failures() : 0; }
 
  private:
   struct Session {

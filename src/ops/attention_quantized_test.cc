@@ -26,7 +26,11 @@ class QuantizedAttentionTest : public testing::TestWithParam<Isa> {
 
 // Not only close: every instruction set rounds alike.
 TEST_P(QuantizedAttentionTest, TheCacheHoldsTheBytesOfTheReference) {
-  for (const Config& config : QuantizedConfigs()) {
+  std::vector<Config> configs = QuantizedConfigs();
+  for (const int head_dim : {13, 64}) {
+    configs.push_back({.num_heads = 4, .num_kv_heads = 2, .head_dim = head_dim, .format = KvFormat::kBF16});
+  }
+  for (const Config& config : configs) {
     Text text = RandomText(config, 200, 1);
     for (int i = 0; i < 40; ++i) {
       KeyOrValue(config, text, 3, i) = 0;              // constant

@@ -12,6 +12,9 @@ std::vector<Config> Configs() {
   configs.push_back({.num_heads = 1, .num_kv_heads = 1, .head_dim = 64, .format = KvFormat::kF32});
   configs.push_back({.num_heads = 3, .num_kv_heads = 1, .head_dim = 20, .block_len = 32, .format = KvFormat::kF32});
   configs.push_back({.num_heads = 3, .num_kv_heads = 1, .head_dim = 13, .block_len = 96});
+  for (const int head_dim : {13, 24, 64, 80, 256}) {
+    configs.push_back({.num_heads = 6, .num_kv_heads = 2, .head_dim = head_dim, .format = KvFormat::kBF16});
+  }
   configs.push_back({.num_heads = 50, .num_kv_heads = 1, .head_dim = 16});  // more heads than a tile has rows
   configs.push_back({.num_heads = 2, .num_kv_heads = 2, .head_dim = 64, .softcap = 3});
   for (const KvFormat format : {KvFormat::kI8, KvFormat::kI4}) {
@@ -64,7 +67,7 @@ TEST_P(AttentionTest, ChunksDoNotChangeABit) {
 }
 
 TEST_P(AttentionTest, BlockLengthDoesNotChangeABit) {
-  for (const KvFormat format : {KvFormat::kF16, KvFormat::kI8, KvFormat::kI4}) {
+  for (const KvFormat format : {KvFormat::kF16, KvFormat::kBF16, KvFormat::kI8, KvFormat::kI4}) {
     Config config{.num_heads = 3, .num_kv_heads = 1, .head_dim = 64, .format = format};
     const int length = IsReference() ? 70 : 600;
     const Text text = RandomText(config, length, 3);
@@ -81,6 +84,7 @@ TEST_P(AttentionTest, CompanyAndThreadsDoNotChangeABit) {
   for (const Config& config : {Config{.num_heads = 9, .num_kv_heads = 3, .head_dim = 64},
                                Config{.num_heads = 2, .num_kv_heads = 2, .head_dim = 24, .window = 100},
                                Config{.num_heads = 6, .num_kv_heads = 2, .head_dim = 80, .format = KvFormat::kF32},
+                               Config{.num_heads = 6, .num_kv_heads = 2, .head_dim = 80, .format = KvFormat::kBF16},
                                Config{.num_heads = 6, .num_kv_heads = 2, .head_dim = 80, .format = KvFormat::kI8},
                                Config{.num_heads = 6, .num_kv_heads = 2, .head_dim = 80, .format = KvFormat::kI4}}) {
     const std::vector<int> lengths = IsReference() ? std::vector<int>{40, 3} : std::vector<int>{1030, 1, 77, 520, 900};
@@ -127,7 +131,7 @@ void CheckBlocksBehindTheWindow(Isa isa, const Config& config) {
 }
 
 TEST_P(AttentionTest, BlocksBehindTheWindowAreNotRead) {
-  for (const KvFormat format : {KvFormat::kF16, KvFormat::kI8, KvFormat::kI4}) {
+  for (const KvFormat format : {KvFormat::kF16, KvFormat::kBF16, KvFormat::kI8, KvFormat::kI4}) {
     CheckBlocksBehindTheWindow(
         GetParam(),
         {.num_heads = 2, .num_kv_heads = 1, .head_dim = 32, .block_len = 32, .format = format, .window = 50});
@@ -154,6 +158,16 @@ TEST_P(AttentionTest, HugeScoresDoNotOverflow) {
   for (float& x : text.qkv) x *= 50;
   const std::vector<float> out = Runner({GetParam(), config, 1, 1, 100, 1}).InChunks(text, 100);
   for (const float x : out) EXPECT_TRUE(std::isfinite(x));
+}
+
+// Beyond fp16's 65504; of a text of one token the answer is its value.
+TEST_P(AttentionTest, Bf16HoldsWhatExceedsFp16) {
+  const Config config{.num_heads = 2, .num_kv_heads = 2, .head_dim = 24, .format = KvFormat::kBF16};
+  Text text = RandomText(config, 1, 10);
+  float* value = text.qkv.data() + config.OutWidth() * 2;
+  for (int i = 0; i < config.OutWidth(); ++i) value[i] *= 1e30f;
+  const std::vector<float> out = Runner({GetParam(), config, 1, 1, 1, 1}).InChunks(text, 1);
+  for (size_t i = 0; i < out.size(); ++i) EXPECT_EQ(out[i], BF16ToF32(F32ToBF16(value[i])));
 }
 
 struct RopeCase {

@@ -10,7 +10,7 @@
 namespace ingot::ops {
 
 using kernels::kKvTile;   // 32 tokens; what a kI4 cache holds, shares and is rewound to ends on multiples of it
-using kernels::KvFormat;  // kF16, kF32 (for tests), kI8, kI4
+using kernels::KvFormat;  // kF16, kBF16, kF32 (for tests), kI8, kI4
 
 // One block holds all layers: [num_layers][num_kv_heads][tiles of keys, then of values]; kernels/attention.h says what
 // a tile of 32 tokens looks like.
@@ -44,6 +44,7 @@ struct KvLayout {
       case KvFormat::kF32:
         return count * 4;
       case KvFormat::kF16:
+      case KvFormat::kBF16:
         return count * 2;
       case KvFormat::kI8:
         return count + kernels::kKvTile * 4;

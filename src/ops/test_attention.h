@@ -28,7 +28,7 @@ struct Config {
   float softcap = 0;
 
   std::string ToString() const {
-    static constexpr const char* kFormats[] = {" f16", " f32", " i8", " i4"};
+    static constexpr const char* kFormats[] = {" f16", " bf16", " f32", " i8", " i4"};
     return "heads " + std::to_string(num_heads) + "/" + std::to_string(num_kv_heads) + " dim " +
            std::to_string(head_dim) + " block " + std::to_string(block_len) + " window " + std::to_string(window) +
            " cap " + std::to_string(softcap) + kFormats[static_cast<int>(format)];
@@ -227,7 +227,7 @@ inline Seen SeenOf(const Config& c, const Text& text) {
   for (int t = 0; t < text.length; ++t) {
     for (int i = 0; i < 2 * kv_dim; ++i) {
       float* x = at(seen.closed, t, i);
-      *x = *at(seen.open, t, i) = F16ToF32(F32ToF16(*x));
+      *x = *at(seen.open, t, i) = c.format == KvFormat::kBF16 ? BF16ToF32(F32ToBF16(*x)) : F16ToF32(F32ToF16(*x));
     }
   }
   for (int begin = 0; c.format == KvFormat::kI4 && begin + 32 <= text.length; begin += 32) {

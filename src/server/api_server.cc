@@ -172,7 +172,7 @@ class ApiServerImpl : public ApiServer {
                       .body = metrics_->Scrape({.engine = llm_.load()->stats(),
                                                 .connections = http_->open_connections(),
                                                 .sessions = routes_->sessions().count(),
-                                                .lost_session_writes = routes_->sessions().lost_writes(),
+                                                .failed_session_writes = routes_->sessions().failed_writes(),
                                                 .startup_seconds = startup_seconds_})});
   }
 

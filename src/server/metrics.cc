@@ -223,8 +223,8 @@ void MetricsImpl::AddProcess(const Server& server, std::vector<MetricFamily>* fa
   const Sample samples[] = {
       {"ingot_http_connections", "Open connections", kGauge, static_cast<double>(server.connections)},
       {"ingot_sessions", "Sessions that are kept", kGauge, static_cast<double>(server.sessions)},
-      {"ingot_session_writes_lost_total", "Changes of sessions that could not be written to --session-db",
-       prometheus::MetricType::Counter, static_cast<double>(server.lost_session_writes)},
+      {"ingot_session_write_failures_total", "Changes of sessions that --session-db did not take at first",
+       prometheus::MetricType::Counter, static_cast<double>(server.failed_session_writes)},
       {"ingot_startup_seconds", "From the process's start to the first request that it could take", kGauge,
        server.startup_seconds},
       {"process_cpu_seconds_total", "User and system CPU time", prometheus::MetricType::Counter, cpu},

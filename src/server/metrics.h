@@ -44,7 +44,7 @@ class Metrics {
     llm::Stats engine;
     int connections = 0;
     int64_t sessions = 0;
-    int64_t lost_session_writes = 0;  // changes that --session-db did not take
+    int64_t failed_session_writes = 0;  // changes that --session-db did not take at first
     double startup_seconds = 0;
   };
   // Prometheus' text format.

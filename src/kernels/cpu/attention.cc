@@ -96,7 +96,9 @@ void VisitKeys(const Work& w, int position, const Body& body) {
     case KvFormat::kF32:
       return body(FloatKeys{reinterpret_cast<const float*>(tile)});
     case KvFormat::kF16:
-      return body(HalfKeys{Halves(tile)});
+      return body(HalfKeys<Fp16>{Halves(tile)});
+    case KvFormat::kBF16:
+      return body(HalfKeys<Bf16>{Halves(tile)});
     case KvFormat::kI8:
       return body(ByteKeys{tile, w.dim});
     case KvFormat::kI4:
@@ -105,14 +107,15 @@ void VisitKeys(const Work& w, int position, const Body& body) {
 }
 
 // Values whose rows are not whole vectors: filled up with zeros.
-void LoadRaggedValues(const Work& w, const std::byte* tile, bool is_f16) {
+void LoadRaggedValues(const Work& w, const std::byte* tile, KvFormat format) {
   for (int j = 0; j < kKvTile; ++j) {
     float* out = w.values + j * PaddedDim(w.dim);
     for (int d = 0; d < w.dim; d += kLanes) {
       const int64_t i = int64_t{j} * w.dim + d;
       const int n = Min(kLanes, w.dim - d);
-      Store(out + d,
-            is_f16 ? LoadHalfFirst(Halves(tile) + i, n) : LoadFirst(reinterpret_cast<const float*>(tile) + i, n));
+      Store(out + d, format == KvFormat::kF16    ? Fp16::LoadFirst(Halves(tile) + i, n)
+                     : format == KvFormat::kBF16 ? Bf16::LoadFirst(Halves(tile) + i, n)
+                                                 : LoadFirst(reinterpret_cast<const float*>(tile) + i, n));
     }
   }
 }
@@ -127,13 +130,16 @@ void VisitValues(const Work& w, int position, const Body& body) {
       break;
     case KvFormat::kF16:
       if (w.dim % 16 != 0) break;
-      return body(HalfValues{Halves(tile), w.dim});
+      return body(HalfValues<Fp16>{Halves(tile), w.dim});
+    case KvFormat::kBF16:
+      if (w.dim % 16 != 0) break;
+      return body(HalfValues<Bf16>{Halves(tile), w.dim});
     case KvFormat::kI8:
       return body(ByteValues{tile, w.dim});
     case KvFormat::kI4:
       return body(CodeValues(tile, w.dim, w.keys));  // keys have been read
   }
-  LoadRaggedValues(w, tile, format == KvFormat::kF16);
+  LoadRaggedValues(w, tile, format);
   return body(FloatValues{w.values, PaddedDim(w.dim)});
 }
 

@@ -84,6 +84,18 @@ inline void ConvertScales(const uint16_t* halves, int n, float* out) {
 
 constexpr int kHalfTile = kKvTile / 2;
 
+// Numbers of 16 bits.
+struct Fp16 {
+  static F32 Load(const uint16_t* p) { return LoadHalf(p); }
+  static F32 LoadFirst(const uint16_t* p, int n) { return LoadHalfFirst(p, n); }
+  static void StoreFirst(uint16_t* p, F32 a, int n) { StoreHalfFirst(p, a, n); }
+};
+struct Bf16 {
+  static F32 Load(const uint16_t* p) { return LoadBf16(p); }
+  static F32 LoadFirst(const uint16_t* p, int n) { return LoadBf16First(p, n); }
+  static void StoreFirst(uint16_t* p, F32 a, int n) { StoreBf16First(p, a, n); }
+};
+
 // Readers of tiles of keys. At(j), j < 16, reads the positions j, j + 1… of a vector and those 16 further; Load(d)
 // gives both, of dim d.
 
@@ -100,14 +112,15 @@ struct FloatKeys {
   Columns At(int j) const { return {tile + j}; }
 };
 
+template <typename Number>
 struct HalfKeys {
   static constexpr int kFetchDims = 16;
   const uint16_t* tile;
   struct Columns {
     const uint16_t* at;
     void Load(int d, F32* first, F32* second) const {
-      *first = LoadHalf(at + d * kKvTile);
-      *second = LoadHalf(at + d * kKvTile + kHalfTile);
+      *first = Number::Load(at + d * kKvTile);
+      *second = Number::Load(at + d * kKvTile + kHalfTile);
     }
   };
   Columns At(int j) const { return {tile + j}; }
@@ -177,6 +190,7 @@ struct FloatValues {
   Row At(int j) const { return {tile + j * stride}; }
 };
 
+template <typename Number>
 struct HalfValues {
   static constexpr int kFetchPositions = 8;
   const uint16_t* tile;
@@ -185,7 +199,7 @@ struct HalfValues {
     const uint16_t* at;
     template <int V>
     void Load(int d, F32* out) const {
-      for (int v = 0; v < V; ++v) out[v] = LoadHalf(at + d + v * kLanes);
+      for (int v = 0; v < V; ++v) out[v] = Number::Load(at + d + v * kLanes);
     }
   };
   Row At(int j) const { return {tile + int64_t{j} * dim}; }

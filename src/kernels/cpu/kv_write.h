@@ -45,7 +45,7 @@ inline F32 ClampToHalf(F32 x) {
   return Max(Set(-kMaxHalf), Min(Set(kMaxHalf), x));
 }
 
-template <bool kClamp>
+template <typename Number, bool kClamp>
 inline void WriteHalves(const TilePair& tiles, int column, int dim, const float* k, const float* v) {
   uint16_t* keys = reinterpret_cast<uint16_t*>(tiles.keys) + column;
   uint16_t* values = reinterpret_cast<uint16_t*>(tiles.values) + int64_t{column} * dim;
@@ -54,9 +54,9 @@ inline void WriteHalves(const TilePair& tiles, int column, int dim, const float*
     F32 key = LoadSome(k + d, n), value = LoadSome(v + d, n);
     if (kClamp) key = ClampToHalf(key), value = ClampToHalf(value);
     uint16_t half[kLanes];
-    StoreHalfFirst(half, key, n);
+    Number::StoreFirst(half, key, n);
     for (int i = 0; i < n; ++i) keys[int64_t{d + i} * kKvTile] = half[i];
-    StoreHalfFirst(values + d, value, n);
+    Number::StoreFirst(values + d, value, n);
   }
 }
 
@@ -121,11 +121,13 @@ inline void WriteToken(const KvLayer& kv, const TilePair& tiles, int column, con
     case KvFormat::kF32:
       return WriteFloats(tiles, column, kv.head_dim, k, v);
     case KvFormat::kF16:
-      return WriteHalves<false>(tiles, column, kv.head_dim, k, v);
+      return WriteHalves<Fp16, false>(tiles, column, kv.head_dim, k, v);
+    case KvFormat::kBF16:
+      return WriteHalves<Bf16, false>(tiles, column, kv.head_dim, k, v);
     case KvFormat::kI8:
       return WriteBytes(tiles, column, kv.head_dim, k, v);
     case KvFormat::kI4:
-      return WriteHalves<true>(tiles, column, kv.head_dim, k, v);
+      return WriteHalves<Fp16, true>(tiles, column, kv.head_dim, k, v);
   }
 }
 

@@ -76,6 +76,26 @@ inline void StoreHalfFirst(uint16_t* p, F32 a, int n) {
   _mm256_mask_storeu_epi16(p, LanesBetween(0, n).v, half);
 }
 
+// A number of bf16 is the upper half of a float.
+inline F32 LoadBf16(const uint16_t* p) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+}
+inline F32 LoadBf16First(const uint16_t* p, int n) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(LanesBetween(0, n).v, p));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+}
+// Rounded to nearest even; a NaN is made quiet.
+inline void StoreBf16First(uint16_t* p, F32 a, int n) {
+  const __m512i bits = _mm512_castps_si512(a.v), upper = _mm512_srli_epi32(bits, 16);
+  const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+  const __m512i rounded =
+      _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+  const __mmask16 nan = _mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q);
+  const __m512i number = _mm512_mask_or_epi32(rounded, nan, upper, _mm512_set1_epi32(0x40));
+  _mm256_mask_storeu_epi16(p, LanesBetween(0, n).v, _mm512_cvtepi32_epi16(number));
+}
+
 // Sixteen bytes as numbers.
 inline F32 LoadBytes(const uint8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
@@ -155,6 +175,30 @@ inline void StoreHalfFirst(uint16_t* p, F32 a, int n) {
   uint16_t lanes[kLanes];
   const __m128i half = _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(lanes), half);
+  __builtin_memcpy(p, lanes, static_cast<uint64_t>(n < kLanes ? n : kLanes) * sizeof(uint16_t));
+}
+
+// A number of bf16 is the upper half of a float.
+inline F32 LoadBf16(const uint16_t* p) {
+  const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))};
+}
+inline F32 LoadBf16First(const uint16_t* p, int n) {
+  uint16_t lanes[kLanes] = {};
+  __builtin_memcpy(lanes, p, static_cast<uint64_t>(n < kLanes ? n : kLanes) * sizeof(uint16_t));
+  return LoadBf16(lanes);
+}
+// Rounded to nearest even; a NaN is made quiet.
+inline void StoreBf16First(uint16_t* p, F32 a, int n) {
+  const __m256i bits = _mm256_castps_si256(a.v), upper = _mm256_srli_epi32(bits, 16);
+  const __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+  const __m256i rounded =
+      _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q));
+  const __m256i number = _mm256_blendv_epi8(rounded, _mm256_or_si256(upper, _mm256_set1_epi32(0x40)), nan);
+  uint16_t lanes[kLanes];
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(lanes),
+                   _mm_packus_epi32(_mm256_castsi256_si128(number), _mm256_extracti128_si256(number, 1)));
   __builtin_memcpy(p, lanes, static_cast<uint64_t>(n < kLanes ? n : kLanes) * sizeof(uint16_t));
 }
 

@@ -29,15 +29,15 @@ Tiles OwnTiles(const OpenTiles& open, int64_t token, int num_kv_heads, int kv_he
   return {base + kv_head * 2 * tile_bytes, base + (kv_head * 2 + 1) * tile_bytes};
 }
 
-float LoadHalf(const std::byte* base, int64_t index) {
+uint16_t LoadBits(const std::byte* base, int64_t index) {
   uint16_t bits;
   std::memcpy(&bits, base + index * 2, sizeof(bits));
-  return F16ToF32(bits);
+  return bits;
 }
-void StoreHalf(std::byte* base, int64_t index, float value) {
-  const uint16_t bits = F32ToF16(value);
-  std::memcpy(base + index * 2, &bits, sizeof(bits));
-}
+void StoreBits(std::byte* base, int64_t index, uint16_t bits) { std::memcpy(base + index * 2, &bits, sizeof(bits)); }
+
+float LoadHalf(const std::byte* base, int64_t index) { return F16ToF32(LoadBits(base, index)); }
+void StoreHalf(std::byte* base, int64_t index, float value) { StoreBits(base, index, F32ToF16(value)); }
 
 // A tile of keys or of values; j is one of its 32 positions, d one of its dims.
 struct Tile {
@@ -63,6 +63,8 @@ float LoadElement(const Tile& tile, int j, int d) {
     }
     case KvFormat::kF16:
       return LoadHalf(tile.data, tile.IndexOf(j, d));
+    case KvFormat::kBF16:
+      return BF16ToF32(LoadBits(tile.data, tile.IndexOf(j, d)));
     case KvFormat::kI8: {
       const auto code = static_cast<float>(std::to_integer<int>(tile.data[tile.IndexOf(j, d)]));
       const std::byte* scales = tile.data + int64_t{kKvTile} * tile.dim;
@@ -121,6 +123,8 @@ void StoreRow(const Tile& tile, int j, const float* x) {
     const int64_t index = tile.IndexOf(j, d);
     if (tile.format == KvFormat::kF32) {
       std::memcpy(tile.data + index * 4, x + d, sizeof(float));
+    } else if (tile.format == KvFormat::kBF16) {
+      StoreBits(tile.data, index, F32ToBF16(x[d]));
     } else {
       StoreHalf(tile.data, index, tile.format == KvFormat::kI4 ? Clamp(x[d]) : x[d]);
     }
