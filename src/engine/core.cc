@@ -8,9 +8,6 @@
 namespace ingot::engine {
 namespace {
 
-// A class of priority weighs as much as so many seconds of waiting: nobody waits forever.
-constexpr int64_t kClassUs = 10'000'000;
-
 double Seconds(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
@@ -108,7 +105,7 @@ Status Core::Check(const Request& request) const {
 void Core::Add(RequestId id, Request request, Clock::time_point submitted) {
   auto sequence = std::make_unique<Sequence>();
   sequence->id = id;
-  sequence->rank = MicrosOf(submitted) + request.priority * kClassUs;
+  sequence->rank = RankOf(MicrosOf(submitted), request.priority);
   sequence->tokens = std::move(request.prompt);
   sequence->prompt_length = sequence->num_tokens();
   sequence->submitted = submitted;
@@ -214,7 +211,8 @@ SlotState Core::StateOf(const Sequence& sequence) const {
   for (int g = 0; g < cache_.num_groups(); ++g) {
     const kv::BlockTable& table = sequence.blocks.tables[static_cast<size_t>(g)];
     const int64_t held = table.size() - table.begin();
-    const int64_t most = cache_.MostHeld(g, state.num_tokens, executor_->options().max_prefill_tokens);
+    const int64_t soon = std::min(state.num_tokens + cache_.block_len(), sequence.most_cached_tokens());
+    const int64_t most = cache_.MostHeld(g, soon, executor_->options().max_prefill_tokens);
     state.table_blocks[static_cast<size_t>(g)] = table.size();
     state.held[static_cast<size_t>(g)] = held;
     state.exclusive[static_cast<size_t>(g)] = table.CountExclusive(cache_.pool(g));

@@ -106,23 +106,21 @@ class Planner {
     return count;
   }
 
+  // Nobody has given up anything in this step, so that what those that run take in it is within what is kept for them.
   void Admit() {
     const auto num_groups = static_cast<size_t>(state_.num_groups);
-    kv::PerGroup promised{};
+    kv::PerGroup left = state_.available;
     for (size_t i = 0; i < plan_.order.size(); ++i) {
-      for (size_t g = 0; g < num_groups; ++g) promised[g] += std::max<int64_t>(1, Slot(i).expected[g]);
+      for (size_t g = 0; g < num_groups; ++g) left[g] -= Slot(i).expected[g];
     }
     size_t slot = 0;
     for (const WaitingState& request : state_.waiting) {
       while (slot < state_.slots.size() && state_.slots[slot].live) ++slot;
       if (slot == state_.slots.size()) return;
       for (size_t g = 0; g < num_groups; ++g) {
-        if (request.needed[g] + promised[g] > available_[g]) return;
+        if (request.needed[g] > left[g]) return;
       }
-      for (size_t g = 0; g < num_groups; ++g) {
-        available_[g] -= request.needed[g];
-        ++promised[g];
-      }
+      for (size_t g = 0; g < num_groups; ++g) left[g] -= request.needed[g] + 1;
       const int64_t count = WithRows(request.wants_rows, std::min(budget_, request.num_tokens - request.num_cached));
       if (request.wants_rows) rows_ -= count;
       plan_.admitted_slots.push_back(static_cast<int32_t>(slot));

@@ -26,6 +26,10 @@ struct CostTable {
 // is being answered hardly notices that somebody else's prompt is read.
 int64_t PrefillBudget(const CostTable& cost, int64_t decodes, int64_t max_prefill_tokens);
 
+// A class of priority weighs as much as so much waiting: nobody is overtaken forever.
+inline constexpr int64_t kClassUs = 10'000'000;
+constexpr int64_t RankOf(int64_t submitted_us, int32_t priority) { return submitted_us + priority * kClassUs; }
+
 // Logits of a prompt's own tokens that a step computes at most: they are many numbers.
 inline constexpr int64_t kMaxPromptRows = 32;
 
@@ -34,11 +38,11 @@ struct SlotState {
   int64_t rank = 0, id = 0;     // lower ranks first, then lower ids
   int64_t num_tokens = 0;       // known: prompt and answer
   int64_t num_computed = 0;     // of them in the cache; less than num_tokens
-  bool wants_rows = false;      // the logits of its prompt\'s tokens are wanted
+  bool wants_rows = false;      // the logits of its prompt's tokens are wanted
   kv::PerGroup table_blocks{};  // entries of its block tables
   kv::PerGroup held{};          // blocks that it holds, with others or alone
   kv::PerGroup exclusive{};     // blocks that would become available if it gave up its slot
-  kv::PerGroup expected{};      // further blocks that its known tokens will take
+  kv::PerGroup expected{};      // further blocks that its known tokens, and a block of tokens after them, will take
 };
 struct WaitingState {
   int64_t num_tokens = 0;
@@ -75,11 +79,16 @@ struct StepPlan {
 
 // Blocks are taken as they are needed. By rank: one token of every sequence that needs only one (a decode), a chunk of
 // every other (a prefill), prefill_budget tokens of prompts together. Where blocks are lacking, a decode, and the first
-// of all whatever it does, takes the slot of whoever ranks last; other prefills wait. So the first makes progress in
-// every step, and who is first stays first until it ends: everyone gets there. Admission is by rank too: while a slot
-// is free, nobody had to give up one in this step, and the blocks suffice for all known tokens of the request and of
-// those that run, and one more for each of these. The plan has no work only when there is nothing to do, or the head of
-// the queue does not fit beside an empty batch.
+// of all whatever it does, takes the slot of whoever ranks last; other prefills wait. Admission is by rank too: while a
+// slot is free, nobody had to give up one in this step, and the blocks suffice for all known tokens of the request and
+// of those that run, and a block of tokens more for each of these. The plan has no work only when there is nothing to
+// do, or the head of the queue does not fit beside an empty batch.
+//
+// So everyone gets there: who is first works in every step, does not give up its slot, and is first for at most
+// (1 + o) · t steps, where t are its tokens and o those that came after it but rank before it; hence a request ends
+// after at most the sum of that over itself and those that rank before it, and the tokens of those behind it that had
+// slots when it came; and it gives up its slot only in steps in which one before it is first, at most once for each
+// block that answers begin meanwhile.
 void Plan(const SchedulerState& state, int64_t prefill_budget, StepPlan* plan);
 
 }  // namespace ingot::engine
