@@ -7,6 +7,7 @@
 #include <deque>
 #include <new>
 
+#include "base/env.h"
 #include "engine/test_support.h"
 
 // Counts the allocations of the whole binary, where no sanitizer brings its own operators.
@@ -65,7 +66,8 @@ TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
   ThreadPool pool(2);
   std::mt19937_64 random(11);
   int64_t preemptions = 0, hits = 0;
-  for (int round = 0; round < 24; ++round) {
+  const int rounds = GetEnv("INGOT_NIGHTLY") ? 480 : 24;
+  for (int round = 0; round < rounds; ++round) {
     SCOPED_TRACE(round);
     const int window = round % 3 == 0 ? 0 : static_cast<int>(1 + random() % 100);
     FakeModel model(kVocab, 4096, window);
@@ -279,7 +281,8 @@ TEST(Core, RandomCancelsLeakNothingAndTellEveryoneOnce) {
       model, {.max_batch_size = 6, .max_prefill_tokens = 50, .max_context = 256, .block_len = 32, .num_blocks = {20}},
       pool);
   std::deque<Told> told;
-  for (int step = 0; step < 20'000; ++step) {
+  const int steps = GetEnv("INGOT_NIGHTLY") ? 400'000 : 20'000;
+  for (int step = 0; step < steps; ++step) {
     if (random() % 3 == 0 && core->num_waiting() < 10) {
       Request request = RandomRequest(random, kVocab, 100);
       if (random() % 50 == 0) request.prompt[0] = FakeModel::kNanToken;
