@@ -26,7 +26,7 @@ struct ServeFlags {
   ModelFlags model;
   std::string model_name, metrics_compat, log_format = "text";
   int server_port = 23333, tp = 1;
-  int64_t max_body_bytes = int64_t{16} << 20;
+  int64_t max_body_bytes = int64_t{16} << 20, max_body_memory = int64_t{1} << 30;
   double drain_timeout = 30;
   bool disable_docs = false, ssl = false;
   server::ApiServerOptions api;
@@ -39,6 +39,8 @@ Status CheckFlags(const ServeFlags& flags) {
     return InvalidArgument("--drain-timeout {} is outside 0…86400 seconds", flags.drain_timeout);
   if (flags.max_body_bytes < 1024 || flags.max_body_bytes > int64_t{1} << 32)
     return InvalidArgument("--max-body-size {} is outside 1 KiB…4 GiB", flags.max_body_bytes);
+  if (flags.max_body_memory < 0 || flags.max_body_memory > int64_t{1} << 50)
+    return InvalidArgument("--max-body-memory {} is outside 0…1 PiB", flags.max_body_memory);
   if (flags.api.max_output_len < 0 || flags.api.max_output_len > int64_t{1} << 30)
     return InvalidArgument("--max-output-len {} is outside 0…2^30", flags.api.max_output_len);
   if (flags.api.http.max_connections < 1 || flags.api.http.max_connections > 1 << 20)
@@ -135,6 +137,7 @@ server::ApiServerOptions OptionsOf(const ServeFlags& flags) {
   if (flags.ssl) ReadSslVariables(&options.http.tls);
   options.http.port = static_cast<uint16_t>(flags.server_port);
   options.http.max_body_bytes = static_cast<size_t>(flags.max_body_bytes);
+  options.http.max_body_memory = static_cast<size_t>(flags.max_body_memory);
   options.model_name = flags.model_name.empty() ? flags.model.options.model : flags.model_name;
   options.version = INGOT_VERSION;
   options.text_threads = flags.model.options.text_threads;
@@ -242,6 +245,8 @@ void AddAccessFlags(Flags& api, ServeFlags* flags) {
   api.Add("--allow-credentials", &options.allow_credentials, "let such pages send cookies and credentials");
   api.Add("--max-connections", &options.http.max_connections, "connections at once; more get 503");
   api.AddBytes("--max-body-size", &flags->max_body_bytes, "largest request [16MiB]");
+  api.AddBytes("--max-body-memory", &flags->max_body_memory,
+               "all requests that are being read; more get 503. At least --max-body-size [1GiB]");
   api.Add("--allow-terminate-by-client", &options.allow_terminate,
           "POST /terminate stops the server, with an admin key");
 }

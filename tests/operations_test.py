@@ -64,6 +64,36 @@ class Operations(unittest.TestCase):
         call(server, "/v1/completions", QUESTION, X_Request_Id="seen-once")
         self.until(lambda: any("POST /v1/completions 200" in line and "id=seen-once" in line for line in server.log))
 
+    def test_requests_that_cannot_be_read_are_told_of(self) -> None:
+        server = tiny_internlm.serve(self, "--max-body-size", "2KiB")
+        for path in ("/v1/completions", "/secret%0Apath"):
+            self.assertEqual(call(server, path, {"prompt": "x" * 3000}, X_Request_Id="too-large")[0], 413)
+        address = urllib.parse.urlsplit(server.url)
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(b"no HTTP at all\r\n\r\n")
+            self.assertTrue(connection.recv(100).startswith(b"HTTP/1.1 400"))
+        for wanted in (r"POST /v1/completions 413 code=body_too_large \S+ ms client=127\.0\.0\.1:\d+ id=too-large",
+                       r"POST /secret\\npath 413 code=body_too_large", r"- - 400 code=bad_http"):  # fmt: skip
+            self.until(lambda wanted=wanted: any(re.search(wanted, line) for line in server.log))
+        counts = [line for line in call(server, "/metrics")[2].splitlines() if line.startswith("ingot_http_requests_total{")]
+        self.assertEqual(sorted(line for line in counts if "413" in line or "400" in line),
+                         ['ingot_http_requests_total{code="400",path="other"} 1', 'ingot_http_requests_total{code="413",path="/v1/completions"} 1',
+                          'ingot_http_requests_total{code="413",path="other"} 1'])  # fmt: skip
+
+    def test_bodies_together_have_a_bound(self) -> None:
+        server = tiny_internlm.serve(self, "--max-body-size", "64KiB", "--max-body-memory", "0")
+        held = lambda: float(re.search(r"(?m)^ingot_http_body_bytes (\S+)$", call(server, "/metrics")[2])[1])  # noqa: E731
+        address = urllib.parse.urlsplit(server.url)
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n" + b" " * 60000)
+            self.until(lambda: held() == 60000)
+            status, headers, text = call(server, "/v1/completions", QUESTION | {"padding": "x" * 6000})
+            self.assertEqual((status, json.loads(text)["error"]["code"]), (503, "body_memory_full"))
+            self.assertGreaterEqual(int(headers["Retry-After"]), 1)
+            self.assertEqual(call(server, "/v1/completions", QUESTION)[0], 200)  # a small one has room
+        self.until(lambda: held() == 0)
+        self.assertEqual(call(server, "/v1/completions", QUESTION | {"padding": "x" * 6000})[0], 200)
+
     def test_lines_of_json(self) -> None:
         server = tiny_internlm.serve(self, "--log-format", "json")
         call(server, "/v1/completions", QUESTION | {"max_tokens": -1}, X_Request_Id='a"b')

@@ -107,8 +107,9 @@ class ApiServerImpl : public ApiServer {
     metrics_->Answered(PatternOf(answered.router, answered.request.path), answered.status);
     if (answered.slow) metrics_->SlowConsumer();
     if (GetLogLevel() > LogLevel::kInfo) return;
-    ingot::Log(LogLevel::kInfo, "{} {} {} {} {:.1f} ms{} client={} id={}", answered.request.method,
-               answered.request.path, answered.status, answered.note, answered.seconds * 1e3,
+    const auto known = [](const std::string& text) { return text.empty() ? "-" : text.c_str(); };
+    ingot::Log(LogLevel::kInfo, "{} {} {} {} {:.1f} ms{} client={} id={}", known(answered.request.method),
+               known(answered.request.path), answered.status, answered.note, answered.seconds * 1e3,
                answered.complete ? "" : " client left", answered.request.client, answered.request.request_id);
   }
   // The route's path, so that metrics have as many labels as there are routes.
@@ -171,6 +172,7 @@ class ApiServerImpl : public ApiServer {
     exchange.Respond({.content_type = "text/plain; version=0.0.4; charset=utf-8",
                       .body = metrics_->Scrape({.engine = llm_.load()->stats(),
                                                 .connections = http_->open_connections(),
+                                                .body_bytes = http_->body_bytes(),
                                                 .sessions = routes_->sessions().count(),
                                                 .failed_session_writes = routes_->sessions().failed_writes(),
                                                 .startup_seconds = startup_seconds_})});

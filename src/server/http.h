@@ -1,7 +1,8 @@
 // The HTTP core: HTTP/1.1 over Boost.Beast coroutines, hidden behind plain types so that Beast is compiled in
-// http_server.cc alone.
+// connection.cc and request_reader.cc alone.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "server/body_memory.h"
 #include "server/schema/route.h"
 
 namespace ingot::server {
@@ -24,6 +26,7 @@ struct HttpRequest {
   std::string query;   // as sent
   Headers headers;
   std::string body;
+  BodyShare body_share;    // of the server's memory for bodies
   std::string request_id;  // the client's X-Request-Id where it is sane, else ours
   std::string client;      // address and port
   std::string key_id;      // which API key it came with: a hash of it; "" without one
@@ -31,6 +34,11 @@ struct HttpRequest {
 
   // Case-insensitive; "" when absent.
   std::string_view Header(std::string_view name) const;
+  // Frees the body, once it is no more needed: an answer may take long.
+  void DropBody() {
+    body = std::string();
+    body_share = BodyShare();
+  }
 };
 
 struct HttpResponse {
@@ -50,7 +58,7 @@ class Exchange {
  public:
   virtual ~Exchange() = default;
   virtual const HttpRequest& request() const = 0;
-  virtual HttpRequest& mutable_request() = 0;  // for the router, before any handler sees it
+  virtual HttpRequest& mutable_request() = 0;  // for the router, before any handler sees it, and to drop the body
   virtual void Respond(HttpResponse response) = 0;
   // Sends status and headers (body is ignored) and switches to chunked transfer.
   virtual void StartStream(HttpResponse head) = 0;
@@ -111,7 +119,8 @@ std::optional<int64_t> WholeNumber(std::string_view text);
 // "%41+b" → "A+b" ("A b" in a query); an invalid escape stays as it is.
 std::string PercentDecode(std::string_view text, bool in_query = false);
 
-// A request that was answered, or whose client left (then `complete` is false).
+// A request that was answered, or whose client left (then `complete` is false). Of one that was refused before it was
+// read, method, path and headers are what had come.
 struct AnsweredRequest {
   const HttpRequest& request;
   const Router& router;  // that it went to
@@ -135,6 +144,7 @@ struct HttpOptions {
   std::string address = "127.0.0.1";
   uint16_t port = 23333;  // 0: any free one
   size_t max_body_bytes = size_t{16} << 20;
+  size_t max_body_memory = size_t{1} << 30;  // of all bodies at once; at least max_body_bytes
   uint32_t max_header_bytes = 16 << 10;
   int max_connections = 4096;
   size_t max_buffered_bytes = 256 << 10;  // of a stream that its client does not read
@@ -144,6 +154,11 @@ struct HttpOptions {
   int write_timeout_seconds = 30;                           // for the client to take the next bytes
   std::function<void(const AnsweredRequest&)> on_answered;  // on the I/O thread; may be empty
 };
+
+// The bytes of bodies that a server with these options holds at once.
+inline size_t BodyMemoryOf(const HttpOptions& options) {
+  return std::max(options.max_body_memory, options.max_body_bytes);
+}
 
 // Owns its one I/O thread.
 class HttpServer {
@@ -156,6 +171,7 @@ class HttpServer {
   virtual ~HttpServer() = default;    // Stop(0)
   virtual uint16_t port() const = 0;  // the one it listens on
   virtual int open_connections() const = 0;
+  virtual size_t body_bytes() const = 0;  // of the bodies in hand
   // Reads certificate and key again, for connections that begin from then on. On an error the old ones hold.
   virtual Status ReloadTls() = 0;
   // Waits up to `drain_seconds` for running exchanges; meanwhile a connection, new ones too, has one answer more at

@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <condition_variable>
 #include <mutex>
@@ -43,6 +44,10 @@ class HttpServerTest : public ::testing::Test {
     options_.max_buffered_bytes = 64 << 10;
     options_.on_answered = [this](const AnsweredRequest& answered) {
       if (answered.slow) slow_.Set();
+      std::lock_guard lock(mutex_);
+      told_.push_back(fmt::format("{} {} {} {} id={}", answered.request.method, answered.request.path, answered.status,
+                                  answered.note, answered.request.request_id));
+      is_client_told_ = is_client_told_ && answered.request.client.starts_with("127.0.0.1:");
     };
     router_.Add("GET", "/hello", [](auto exchange) { exchange->Respond({.body = "\"hello\""}); });
     router_.Add("POST", "/echo", [](auto exchange) {
@@ -59,7 +64,6 @@ class HttpServerTest : public ::testing::Test {
       exchange->OnClose([this] { closed_.Set(); });
       std::lock_guard lock(mutex_);
       held_ = exchange;
-      held_flag_.Set();
     });
     Start();
   }
@@ -73,10 +77,35 @@ class HttpServerTest : public ::testing::Test {
     server_ = *std::move(server);
     server_->Run();
   }
+  // Until `is_so`, or long enough for anything to come.
+  template <typename Condition>
+  static bool Until(Condition is_so) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!is_so() && std::chrono::steady_clock::now() < end)
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    return is_so();
+  }
   std::shared_ptr<Exchange> TakeHeld() {
-    EXPECT_TRUE(held_flag_.WaitFor(5000));
-    std::lock_guard lock(mutex_);
-    return std::exchange(held_, nullptr);
+    std::shared_ptr<Exchange> held;
+    EXPECT_TRUE(Until([&] {
+      std::lock_guard lock(mutex_);
+      return held || (held = std::exchange(held_, nullptr));
+    }));
+    return held;
+  }
+  // What was told of the requests since the last call; once there is something.
+  std::vector<std::string> TakeTold() {
+    std::vector<std::string> told;
+    EXPECT_TRUE(Until([&] {
+      std::lock_guard lock(mutex_);
+      if (told.empty()) told.swap(told_);
+      return !told.empty();
+    }));
+    return told;
+  }
+  void WaitForBodyBytes(size_t bytes) {
+    Until([&] { return server_->body_bytes() == bytes; });
+    ASSERT_EQ(server_->body_bytes(), bytes);
   }
   std::string Ask(const std::string& request) {
     TestClient client(server_->port());
@@ -89,7 +118,9 @@ class HttpServerTest : public ::testing::Test {
   std::unique_ptr<HttpServer> server_;
   std::mutex mutex_;
   std::shared_ptr<Exchange> held_;
-  Flag held_flag_, closed_, slow_;
+  std::vector<std::string> told_;
+  bool is_client_told_ = true;
+  Flag closed_, slow_;
 };
 
 TEST_F(HttpServerTest, AnswersSeveralRequestsOnOneConnection) {
@@ -171,6 +202,114 @@ TEST_F(HttpServerTest, TellsWhoSendsHalfARequest) {
                 AllOf(StartsWith("HTTP/1.1 408"), HasSubstr("request_timeout"), HasSubstr("Connection: close")));
     EXPECT_TRUE(closed);
   }
+}
+
+std::string Post(size_t length, const std::string& body = "") {
+  return fmt::format("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{}", length, body);
+}
+
+TEST_F(HttpServerTest, BodiesHaveABoundTogether) {
+  options_.body_timeout_seconds = 60;
+  options_.max_body_memory = 0;  // as much as one may have: 1000
+  Start();
+  TestClient first(server_->port());
+  first.Send(Post(1000, std::string(800, 'x')));
+  WaitForBodyBytes(800);
+  const std::string some(300, 'y');
+  for (const std::string& request :
+       {Post(300), Post(300, some),
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n12c\r\n" + some + "\r\n0\r\n\r\n"}) {
+    TestClient second(server_->port());
+    second.Send(request);
+    bool closed = false;
+    EXPECT_THAT(second.ReadAll(5000, &closed),
+                AllOf(StartsWith("HTTP/1.1 503"), HasSubstr("Retry-After: "), HasSubstr("body_memory_full"),
+                      HasSubstr("--max-body-memory"), HasSubstr("Connection: close")));
+    EXPECT_TRUE(closed);
+    WaitForBodyBytes(800);
+  }
+  EXPECT_THAT(Ask(Post(200, std::string(200, 'z'))), StartsWith("HTTP/1.1 200"));
+  first.Send(std::string(200, 'x'));
+  EXPECT_THAT(first.ReadResponse(), StartsWith("HTTP/1.1 200"));
+  WaitForBodyBytes(0);
+  EXPECT_THAT(Ask(Post(300, some)), HasSubstr(some));
+}
+
+TEST_F(HttpServerTest, GivesBackWhatABodyTook) {
+  const std::string half = Post(600, std::string(500, 'x'));
+  for (const bool leaves : {true, false}) {  // or is told 408
+    TestClient client(server_->port());
+    client.Send(half);
+    if (leaves) {
+      client.Close();
+    } else {
+      EXPECT_THAT(client.ReadResponse(), StartsWith("HTTP/1.1 408"));
+    }
+    WaitForBodyBytes(0);
+  }
+  Ask("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3e0\r\n" + std::string(0x3e0, 'x') +
+      "\r\n5\r\n");
+  WaitForBodyBytes(0);
+  TestClient client(server_->port());
+  const std::string held = "GET /held HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde";
+  client.Send(held);
+  auto exchange = TakeHeld();
+  EXPECT_EQ(server_->body_bytes(), 5);
+  exchange->mutable_request().DropBody();
+  EXPECT_EQ(server_->body_bytes(), 0);
+  EXPECT_EQ(exchange->request().body, "");
+  exchange->Respond({.body = "1"});
+  client.ReadResponse();
+  client.Send(held);
+  exchange = TakeHeld();
+  EXPECT_EQ(server_->body_bytes(), 5);
+  server_->Stop(0);
+  exchange.reset();
+  EXPECT_EQ(server_->body_bytes(), 0);
+}
+
+TEST_F(HttpServerTest, TellsOfRequestsThatItCouldNotRead) {
+  const auto told = [this](const std::string& request) {
+    const std::string answer = Ask(request);
+    const std::vector<std::string> list = TakeTold();
+    if (list.size() != 1) return answer;
+    const size_t id = list[0].find(" id=");
+    EXPECT_THAT(answer, HasSubstr("X-Request-Id: " + list[0].substr(id + 4) + "\r\n"));
+    EXPECT_THAT(answer, HasSubstr(list[0].substr(list[0].find("code=") + 5, 4)));
+    return list[0].substr(0, id);
+  };
+  EXPECT_EQ(told("nonsense\r\n\r\n"), "  400 code=bad_http");
+  EXPECT_EQ(told("GET /hello?x=1 HTTP/1.1\r\nHo"), "GET /hello 408 code=request_timeout");
+  EXPECT_EQ(told(Post(5, "abc")), "POST /echo 408 code=request_timeout");
+  EXPECT_EQ(told(Post(1001)), "POST /echo 413 code=body_too_large");
+  EXPECT_EQ(told("GET /hello HTTP/1.1\r\nX: " + std::string(3000, 'x') + "\r\n\r\n"),
+            "GET /hello 431 code=headers_too_large");
+  EXPECT_EQ(told("GET /none HTTP/1.1\r\nbad header\r\n\r\n"), "GET /none 400 code=bad_http");
+  Ask("POST /echo HTTP/1.1\r\nX-Request-Id: mine\r\nContent-Length: 1001\r\n\r\n");
+  EXPECT_THAT(TakeTold()[0], ::testing::EndsWith("id=mine"));
+  options_.max_connections = 2;
+  Start();
+  TestClient one(server_->port()), two(server_->port());
+  EXPECT_EQ(told("GET /hello HTTP/1.1\r\n\r\n"), "  503 code=too_many_connections");
+  EXPECT_TRUE(is_client_told_);
+}
+
+TEST_F(HttpServerTest, RefusesHeadWithoutABody) {
+  TestClient client(server_->port());
+  client.Send("HEAD /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 1001\r\n\r\n");
+  bool closed = false;
+  const std::string answer = client.ReadAll(5000, &closed);
+  EXPECT_THAT(answer, AllOf(StartsWith("HTTP/1.1 413"), ::testing::EndsWith("\r\n\r\n")));
+}
+
+TEST_F(HttpServerTest, ItsThreadHasAStackForSignals) {
+  router_.Add("GET", "/stack", [](auto exchange) {
+    stack_t stack{};
+    sigaltstack(nullptr, &stack);
+    exchange->Respond({.body = (stack.ss_flags & SS_DISABLE) != 0 ? "none" : "one"});
+  });
+  Start();
+  EXPECT_THAT(Ask("GET /stack HTTP/1.1\r\nHost: a\r\n\r\n"), HasSubstr("one"));
 }
 
 TEST_F(HttpServerTest, ClosesIdleConnectionsWithoutAWord) {

@@ -56,7 +56,8 @@ class MetricsImpl : public Metrics, public std::enable_shared_from_this<MetricsI
  public:
   explicit MetricsImpl(const MetricsOptions& options)
       : options_(options),
-        http(Family("ingot_http_requests_total", "Requests answered, by path and status")),
+        http(Family("ingot_http_requests_total",
+                    "Requests answered, by path and status; those refused before they were read, too")),
         requests(Family("ingot_requests_total", "Requests to the model that ended, by how")),
         rejected(Family("ingot_rejected_total", "Requests refused before they ran, by why")),
         cancelled(Family("ingot_cancelled_total", "Requests cut short, by why")),
@@ -222,6 +223,7 @@ void MetricsImpl::AddProcess(const Server& server, std::vector<MetricFamily>* fa
                      static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
   const Sample samples[] = {
       {"ingot_http_connections", "Open connections", kGauge, static_cast<double>(server.connections)},
+      {"ingot_http_body_bytes", "Bytes held of the bodies of requests", kGauge, static_cast<double>(server.body_bytes)},
       {"ingot_sessions", "Sessions that are kept", kGauge, static_cast<double>(server.sessions)},
       {"ingot_session_write_failures_total", "Changes of sessions that --session-db did not take at first",
        prometheus::MetricType::Counter, static_cast<double>(server.failed_session_writes)},

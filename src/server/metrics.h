@@ -43,6 +43,7 @@ class Metrics {
   struct Server {  // what only the server knows
     llm::Stats engine;
     int connections = 0;
+    size_t body_bytes = 0;  // of the requests in hand
     int64_t sessions = 0;
     int64_t failed_session_writes = 0;  // changes that --session-db did not take at first
     double startup_seconds = 0;

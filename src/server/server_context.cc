@@ -33,6 +33,7 @@ void Refuse(Exchange& exchange, const FieldError& error) {
 std::optional<boost::json::value> ReadBody(Exchange& exchange, const Schema& schema) {
   if (!AcceptsBody(exchange)) return std::nullopt;
   auto body = ParseBody(exchange.request().body, schema);
+  exchange.mutable_request().DropBody();
   if (body) return *std::move(body);
   Refuse(exchange, body.error());
   return std::nullopt;

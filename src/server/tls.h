@@ -1,4 +1,4 @@
-// TLS as options and as a context: http_server.cc makes the connections.
+// TLS as options and as a context: connections are made with it.
 #pragma once
 
 #include <boost/asio/ssl/context.hpp>

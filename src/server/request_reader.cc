@@ -1,0 +1,123 @@
+#include "server/request_reader.h"
+
+#include <algorithm>
+#include <boost/asio/ssl/error.hpp>
+#include <boost/beast/http.hpp>
+#include <random>
+
+#include "server/read_timer.h"
+
+namespace ingot::server {
+namespace {
+
+namespace beast = boost::beast;
+namespace http = beast::http;
+using boost::system::error_code;
+using std::chrono::seconds;
+using Parser = decltype(Incoming::parser);
+
+std::string RequestId(std::string_view from_client) {
+  const auto is_sane = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
+  };
+  if (!from_client.empty() && from_client.size() <= 128 &&
+      std::all_of(from_client.begin(), from_client.end(), is_sane)) {
+    return std::string(from_client);
+  }
+  static std::mt19937_64 generator{std::random_device{}()};  // I/O thread only
+  return fmt::format("{:016x}{:016x}", generator(), generator());
+}
+
+}  // namespace
+
+HttpRequest TakeRequest(Incoming& incoming, const Connection& connection) {
+  http::request<http::string_body> message = incoming.parser.release();
+  HttpRequest request;
+  request.client = connection.client;
+  request.method = std::string(message.method_string());
+  std::string_view target(message.target().data(), message.target().size());
+  // A proxy's form, "GET http://host/path": the path is what counts.
+  if (target.starts_with("http://") || target.starts_with("https://")) {
+    const size_t slash = target.find('/', target.find("//") + 2);
+    target = slash == std::string_view::npos ? "/" : target.substr(slash);
+  }
+  const size_t question = target.find('?');
+  request.path = PercentDecode(target.substr(0, question));
+  if (question != std::string_view::npos) request.query = std::string(target.substr(question + 1));
+  for (const auto& field : message) {
+    request.headers.emplace_back(std::string(field.name_string()), std::string(field.value()));
+  }
+  request.body = std::move(message.body());
+  request.body_share = std::move(incoming.share);
+  request.request_id = RequestId(request.Header("X-Request-Id"));
+  return request;
+}
+
+std::optional<WireError> ReadError(const error_code& error, const HttpOptions& options) {
+  if (error == http::error::end_of_stream || error == asio::error::connection_reset ||
+      error == asio::error::operation_aborted || error == http::error::partial_message || error == asio::error::eof ||
+      error == asio::error::bad_descriptor || error.category() == asio::error::get_ssl_category() ||
+      error == asio::ssl::error::stream_truncated) {
+    return std::nullopt;
+  }
+  if (error == beast::error::timeout) {
+    return WireError{408, "timeout_error", "request_timeout", "",
+                     fmt::format("the request did not arrive within {} s for its headers and {} s for its body",
+                                 options.header_timeout_seconds, options.body_timeout_seconds)};
+  }
+  if (error == http::error::header_limit) {
+    return WireError{431, "invalid_request_error", "headers_too_large", "",
+                     fmt::format("the headers exceed {} bytes", options.max_header_bytes)};
+  }
+  if (error == http::error::body_limit) {
+    return WireError{413, "invalid_request_error", "body_too_large", "",
+                     fmt::format("the body exceeds {} bytes", options.max_body_bytes)};
+  }
+  if (error == asio::error::no_memory) {
+    return WireError{503, "unavailable_error", "body_memory_full", "",
+                     fmt::format("the bodies of the requests in hand fill the {} bytes that this server has for them "
+                                 "(--max-body-memory)",
+                                 BodyMemoryOf(options))};
+  }
+  return WireError{400, "invalid_request_error", "bad_http", "",
+                   fmt::format("not an HTTP/1.1 request: {}", error.message())};
+}
+
+asio::awaitable<error_code> ReadRequest(Connection& connection, Incoming& incoming) {
+  const HttpOptions& options = connection.core->options;
+  Parser& parser = incoming.parser;
+  parser.header_limit(options.max_header_bytes);
+  parser.body_limit(options.max_body_bytes);
+  if (connection.buffer.size() == 0) {
+    connection.stream.expires_after(seconds(options.idle_timeout_seconds));
+    connection.idle = connection.used;
+    const auto [error, count] = co_await connection.stream.async_read_some(connection.buffer.prepare(4096), kAwait);
+    connection.idle = false;
+    if (error) co_return error == beast::error::timeout ? error_code(asio::error::eof) : error;
+    connection.buffer.commit(count);
+  }
+  incoming.begin = std::chrono::steady_clock::now();
+  ReadTimer timer(*connection.core->io, connection.stream);
+  timer.Set(seconds(options.header_timeout_seconds));
+  const auto [header_error, header_bytes] =
+      co_await http::async_read_header(connection.stream, connection.buffer, parser, kAwait);
+  if (header_error) co_return timer.ErrorOf(header_error);
+  timer.Set(seconds(options.body_timeout_seconds));
+  // Only what has come counts, so that a length that is merely announced keeps nobody out.
+  incoming.share = BodyShare(connection.core->body_memory);
+  const auto length = parser.content_length();
+  if (length && !connection.core->body_memory->HasRoom(*length)) co_return asio::error::no_memory;
+  if (beast::iequals(parser.get()[http::field::expect], "100-continue")) {
+    const http::response<http::empty_body> go_on{http::status::continue_, 11};
+    const auto [error, written] = co_await http::async_write(connection.stream, go_on, kAwait);
+    if (error) co_return timer.ErrorOf(error);
+  }
+  while (!parser.is_done()) {
+    const auto [error, count] = co_await http::async_read_some(connection.stream, connection.buffer, parser, kAwait);
+    if (error) co_return timer.ErrorOf(error);
+    if (!incoming.share.GrowTo(parser.get().body().size())) co_return asio::error::no_memory;
+  }
+  co_return error_code();
+}
+
+}  // namespace ingot::server
