@@ -114,6 +114,7 @@ double Engine::StalledSeconds() const {
 }
 
 void Engine::WatchForStalls() {
+  const SignalStack signal_stack;
   const std::chrono::duration<double> limit(options_.stall_seconds);
   Clock::time_point reported;  // the progress before the stall that was told of last
   std::unique_lock lock(mutex_);

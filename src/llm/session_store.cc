@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/signal_stack.h"
 
 namespace ingot::llm {
 namespace {
@@ -190,6 +191,7 @@ class SqliteStore : public SessionStore {
   }
 
   void Loop() {
+    const SignalStack signal_stack;
     Changes unwritten;  // a full disk may have room again
     for (;;) {
       std::vector<std::function<void()>> done;
