@@ -106,6 +106,8 @@ void Core::Add(RequestId id, Request request, Clock::time_point submitted) {
   auto sequence = std::make_unique<Sequence>();
   sequence->id = id;
   sequence->rank = RankOf(MicrosOf(submitted), request.priority);
+  sequence->scope = std::make_shared<kv::PrefixScope>(
+      kv::PrefixScope{.model = executor_->model().fingerprint(), .salt = request.cache_salt});
   sequence->tokens = std::move(request.prompt);
   sequence->prompt_length = sequence->num_tokens();
   sequence->submitted = submitted;
@@ -182,7 +184,7 @@ void Core::RunWork() {
     const auto slot = static_cast<size_t>(work.slot);
     Sequence& sequence = *sequences_[slot];
     sequence.num_computed = work.begin + work.count;
-    cache_.Commit(&sequence.blocks, sequence.request.cache_salt, sequence.tokens, sequence.num_computed);
+    cache_.Commit(&sequence.blocks, sequence.tokens, sequence.num_computed);
     if (work.sample) Accept(slot, results_[drawn++]);
   }
   Count<int64_t>(stats_.steps, 1);
@@ -233,7 +235,7 @@ WaitingState Core::LookUp(size_t index, bool use_hits) {
   const bool looks = SharesBlocks(sequence.request) && sequence.request.uses_cached_blocks;
   if (use_hits && looks && !sequence.wants_prompt_logprobs()) {
     // The last token's logits are wanted: it is always computed.
-    match = cache_.Find(sequence.request.cache_salt, sequence.tokens, sequence.num_tokens() - 1);
+    match = cache_.Find(*sequence.scope, sequence.tokens, sequence.num_tokens() - 1);
   }
   WaitingState state{.num_tokens = sequence.num_tokens(),
                      .num_cached = match.num_tokens,
@@ -256,7 +258,7 @@ bool Core::IsJustBeingComputed(size_t index, int64_t num_cached) const {
   if (!SharesBlocks(sequence.request) || !sequence.request.uses_cached_blocks) return false;
   if (sequence.wants_prompt_logprobs()) return false;
   const auto is_computing = [&](const SequencePtr& other) {
-    if (!other || other->request.cache_salt != sequence.request.cache_salt) return false;
+    if (!other || *other->scope != *sequence.scope) return false;
     if (!SharesBlocks(other->request) || other->wants_prompt_logprobs()) return false;
     if (std::pair(other->rank, other->id) > std::pair(sequence.rank, sequence.id)) return false;
     const int64_t known = std::max(num_cached, other->num_computed);
@@ -315,7 +317,7 @@ Core::SequencePtr Core::TakeSlot(size_t slot) {
   SequencePtr sequence = std::move(sequences_[slot]);
   slots_[slot] = nullptr;
   --num_live_;
-  cache_.Release(&sequence->blocks, sequence->request.cache_salt, sequence->tokens, sequence->num_computed);
+  cache_.Release(&sequence->blocks, sequence->tokens, sequence->num_computed);
   sequence->num_computed = 0;
   return sequence;
 }
@@ -341,14 +343,14 @@ void Core::Admit(size_t slot, const kv::PrefixMatch& match) {
     sequence->was_admitted = true;
     sequence->admitted = Clock::now();
     sequence->tokens.reserve(static_cast<size_t>(sequence->prompt_length + request.max_tokens));
-    sequence->blocks = cache_.MakeHolding(sequence->most_cached_tokens());
-    sequence->blocks.kept = SharesBlocks(request);
+    sequence->blocks =
+        cache_.MakeHolding(sequence->most_cached_tokens(), SharesBlocks(request) ? sequence->scope : nullptr);
     sequence->num_cached = match.num_tokens;
     sequence->masked.reserve(request.end_ids.size() + request.bad_words.size());
     if (request.prompt_logprobs >= 0) sequence->prompt_logprobs.reserve(static_cast<size_t>(sequence->prompt_length));
     if (request.sampling.penalizes()) sequence->history = sampling::History(sequence->tokens, request.max_tokens);
     Count(stats_.prompt_tokens, sequence->prompt_length);
-    const bool looked = sequence->blocks.kept && request.uses_cached_blocks;
+    const bool looked = sequence->blocks.scope && request.uses_cached_blocks;
     Count(stats_.prefix_queries, looked ? sequence->prompt_length : int64_t{0});
     Count(stats_.prefix_hits, match.num_tokens);
   }

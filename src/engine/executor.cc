@@ -219,8 +219,7 @@ Status Executor::Score(std::span<const int32_t> token_ids, const ScoreOptions& o
   const int64_t suits = std::max<int64_t>(1, kScoreLogitsBytes / (vocab_size * static_cast<int64_t>(sizeof(float))));
   const int64_t chunk = std::min(options.chunk > 0 ? options.chunk : suits, options_.max_prefill_tokens);
   INGOT_ASSIGN_OR_RETURN(const Tensor logits, Tensor::Allocate(DType::kF32, {std::min(chunk, length), vocab_size}));
-  kv::Holding holding = cache.MakeHolding(length);
-  holding.kept = false;
+  kv::Holding holding = cache.MakeHolding(length, nullptr);
   for (int64_t begin = 0; begin < length; begin += chunk) {
     const int64_t end = std::min(length, begin + chunk);
     if (!cache.Grow(&holding, end)) {
@@ -238,7 +237,7 @@ Status Executor::Score(std::span<const int32_t> token_ids, const ScoreOptions& o
     for (int64_t position = first; position < end; ++position) {
       on_logits(position, logits.Data<float>() + (position - first) * vocab_size);
     }
-    cache.Commit(&holding, {}, token_ids, end);
+    cache.Commit(&holding, token_ids, end);
   }
   return {};
 }

@@ -18,6 +18,7 @@ struct Sequence {
   RequestId id = 0;
   Request request;              // its prompt has moved to `tokens`
   int64_t rank = 0;             // lower ones first
+  kv::PrefixScopePtr scope;     // whose blocks it may share
   std::vector<int32_t> tokens;  // prompt and answer
   int64_t prompt_length = 0;
   int64_t num_computed = 0;   // tokens whose K and V are in the cache

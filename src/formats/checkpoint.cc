@@ -1,5 +1,7 @@
 #include "formats/checkpoint.h"
 
+#include <algorithm>
+#include <boost/json/serialize.hpp>
 #include <cstring>
 
 #include "base/check.h"
@@ -108,6 +110,15 @@ Result<std::vector<float>> Checkpoint::Floats(const std::string& name, int64_t e
   std::vector<float> values(static_cast<size_t>(count));
   DequantizeRows(rows, values.data());
   return values;
+}
+
+void AddTo(const Checkpoint& checkpoint, Fingerprint* print) {
+  print->Add(boost::json::serialize(checkpoint.config()));
+  for (const TensorEntry* tensor : checkpoint.tensors()) {
+    print->Add(tensor->name);
+    const size_t bytes = std::min<size_t>(tensor->bytes.size(), 64);
+    print->Add({reinterpret_cast<const char*>(tensor->bytes.data()), bytes});
+  }
 }
 
 }  // namespace ingot::formats

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/fingerprint.h"
 #include "base/status.h"
 #include "base/vocabulary.h"
 #include "tensor/encoding.h"
@@ -70,6 +71,9 @@ class Checkpoint : public std::enable_shared_from_this<Checkpoint> {
   // Lets go of the resident pages of a span of a file.
   virtual void DropPages(const TensorEntry& tensor) const = 0;
 };
+
+// Adds what tells its model from others: the configuration, and how every tensor begins.
+void AddTo(const Checkpoint& checkpoint, Fingerprint* print);
 
 // A path as it is; else `Org/Name` (optionally @revision) in the local Hugging Face cache (HF_HUB_CACHE, HF_HOME,
 // XDG_CACHE_HOME; models--Org--Name/refs/main → snapshots/<commit>); else a GGUF file inside that snapshot. kNotFound

@@ -1,6 +1,7 @@
 #include "kv/cache.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 
@@ -28,16 +29,16 @@ int64_t Cache::MostHeld(int group_index, int64_t num_tokens, int64_t max_chunk) 
   return MostBlocksHeld(group(group_index).window, {num_tokens, max_chunk, options_.block_len});
 }
 
-Holding Cache::MakeHolding(int64_t max_tokens) const {
-  Holding holding;
+Holding Cache::MakeHolding(int64_t max_tokens, PrefixScopePtr scope) const {
+  Holding holding{.scope = std::move(scope)};
   for (int g = 0; g < num_groups(); ++g) {
     holding.tables.emplace_back(options_.block_len, BlocksFor(max_tokens, options_.block_len));
   }
   return holding;
 }
 
-PrefixMatch Cache::Find(std::string_view salt, std::span<const int32_t> tokens, int64_t limit) const {
-  return limit <= 0 ? PrefixMatch{} : index_->Find(salt, tokens, limit);
+PrefixMatch Cache::Find(const PrefixScope& scope, std::span<const int32_t> tokens, int64_t limit) const {
+  return limit <= 0 ? PrefixMatch{} : index_->Find(scope, tokens, limit);
 }
 
 PerGroup Cache::BlocksOfMatch(const PrefixMatch& match) const {
@@ -98,10 +99,10 @@ bool Cache::Grow(Holding* holding, int64_t num_tokens) {
   return true;
 }
 
-void Cache::Commit(Holding* holding, std::string_view salt, std::span<const int32_t> tokens, int64_t num_computed) {
+void Cache::Commit(Holding* holding, std::span<const int32_t> tokens, int64_t num_computed) {
   const auto block_len = static_cast<size_t>(options_.block_len);
-  while (holding->kept && !holding->detached && (holding->num_indexed + 1) * options_.block_len <= num_computed) {
-    const NodeId parent = holding->num_indexed == 0 ? index_->Root(salt) : holding->node;
+  while (holding->scope && !holding->detached && (holding->num_indexed + 1) * options_.block_len <= num_computed) {
+    const NodeId parent = holding->num_indexed == 0 ? index_->Root(holding->scope) : holding->node;
     const auto block = tokens.subspan(static_cast<size_t>(holding->num_indexed) * block_len, block_len);
     const NodeId node =
         parent == kNoNode ? kNoNode : index_->Insert(parent, block, holding->tables, holding->num_indexed);
@@ -115,17 +116,17 @@ void Cache::Commit(Holding* holding, std::string_view salt, std::span<const int3
     if (window == 0) continue;
     int64_t first = std::max<int64_t>(0, num_computed - window + 1) / options_.block_len;
     // The node of the last whole block must not go while more is to come after it.
-    if (holding->kept && !holding->detached) first = std::min(first, holding->num_indexed - 1);
+    if (holding->scope && !holding->detached) first = std::min(first, holding->num_indexed - 1);
     holding->tables[static_cast<size_t>(g)].ReleaseBefore(first);
   }
 }
 
-void Cache::Release(Holding* holding, std::string_view salt, std::span<const int32_t> tokens, int64_t num_computed) {
-  Commit(holding, salt, tokens, num_computed);
+void Cache::Release(Holding* holding, std::span<const int32_t> tokens, int64_t num_computed) {
+  Commit(holding, tokens, num_computed);
   num_computed -= num_computed % options_.granularity;
   const int64_t whole = holding->num_indexed * options_.block_len;
-  if (holding->kept && !holding->detached && num_computed > whole) {
-    const NodeId parent = holding->num_indexed == 0 ? index_->Root(salt) : holding->node;
+  if (holding->scope && !holding->detached && num_computed > whole) {
+    const NodeId parent = holding->num_indexed == 0 ? index_->Root(holding->scope) : holding->node;
     const auto part = tokens.subspan(static_cast<size_t>(whole), static_cast<size_t>(num_computed - whole));
     if (parent != kNoNode) index_->Insert(parent, part, holding->tables, holding->num_indexed);
   }

@@ -7,8 +7,6 @@
 #include <functional>
 #include <memory>
 #include <span>
-#include <string>
-#include <string_view>
 #include <vector>
 
 #include "kv/block_pool.h"
@@ -48,7 +46,7 @@ struct Holding {
   std::vector<BlockTable> tables;  // one a group
   NodeId node = kNoNode;           // of its last whole block in the index
   int64_t num_indexed = 0;         // whole blocks in the index
-  bool kept = true;                // false: nothing of it enters the index
+  PrefixScopePtr scope;            // whose blocks it may share; null: nothing of it enters the index
   bool detached = false;           // the index had no room: nothing more of it is kept
   std::vector<BlockRef> to_copy;   // [groups] between Take and CopyPart: what its last, partial block begins with
 };
@@ -69,9 +67,9 @@ class Cache {
   // MostBlocksHeld of the group.
   int64_t MostHeld(int group, int64_t num_tokens, int64_t max_chunk) const;
 
-  Holding MakeHolding(int64_t max_tokens) const;
+  Holding MakeHolding(int64_t max_tokens, PrefixScopePtr scope) const;
   // What the index has of these tokens, at most `limit` of them.
-  PrefixMatch Find(std::string_view salt, std::span<const int32_t> tokens, int64_t limit) const;
+  PrefixMatch Find(const PrefixScope& scope, std::span<const int32_t> tokens, int64_t limit) const;
   // Blocks that taking the match makes unavailable, its copy included.
   PerGroup BlocksOfMatch(const PrefixMatch& match) const;
   // Lets an empty holding begin with the match, but for the copy of its last, partial block. Takes nothing from others,
@@ -85,9 +83,9 @@ class Cache {
   // Takes blocks until num_tokens fit, evicting idle ones; false, with what it got kept, when there are not enough.
   [[nodiscard]] bool Grow(Holding* holding, int64_t num_tokens);
   // The first num_computed tokens are computed: whole blocks enter the index, what no window sees any more goes back.
-  void Commit(Holding* holding, std::string_view salt, std::span<const int32_t> tokens, int64_t num_computed);
+  void Commit(Holding* holding, std::span<const int32_t> tokens, int64_t num_computed);
   // Gives everything back. The blocks of the first num_computed tokens stay for later hits.
-  void Release(Holding* holding, std::string_view salt, std::span<const int32_t> tokens, int64_t num_computed);
+  void Release(Holding* holding, std::span<const int32_t> tokens, int64_t num_computed);
 
   CacheStats stats() const;
   bool CheckIntegrity() const;

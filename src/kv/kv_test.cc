@@ -117,7 +117,7 @@ class World {
     }
   }
   struct Sequence {
-    std::string salt;
+    PrefixScopePtr scope = std::make_shared<PrefixScope>();
     std::vector<int32_t> tokens;
     int64_t computed = 0;
     Holding holding;
@@ -127,7 +127,7 @@ class World {
     std::vector<PrefixMatch> matches;
     PerGroup taken{};
     for (const Sequence& s : sequences) {
-      const PrefixMatch match = cache_.Find(s.salt, s.tokens, static_cast<int64_t>(s.tokens.size()) - 1);
+      const PrefixMatch match = cache_.Find(*s.scope, s.tokens, static_cast<int64_t>(s.tokens.size()) - 1);
       const PerGroup more = cache_.BlocksOfMatch(match);
       bool fits = true;
       for (int g = 0; g < cache_.num_groups(); ++g) {
@@ -139,7 +139,7 @@ class World {
     }
     for (size_t i = 0; i < matches.size(); ++i) {
       Sequence& s = sequences[i];
-      s.holding = cache_.MakeHolding(1000);
+      s.holding = cache_.MakeHolding(1000, s.scope);
       hits += matches[i].num_tokens;
       cache_.Take(matches[i], &s.holding);
       s.computed = matches[i].num_tokens;
@@ -164,10 +164,10 @@ class World {
     }
     for (int64_t p = s->computed; p < end; ++p) CheckSeen(*s, p);
     s->computed = end;
-    cache_.Commit(&s->holding, s->salt, s->tokens, end);
+    cache_.Commit(&s->holding, s->tokens, end);
     return true;
   }
-  void Stop(Sequence* s) { cache_.Release(&s->holding, s->salt, s->tokens, s->computed); }
+  void Stop(Sequence* s) { cache_.Release(&s->holding, s->tokens, s->computed); }
   Cache& cache() { return cache_; }
   int64_t hits = 0;
 
@@ -204,7 +204,7 @@ TEST(Cache, RandomSequencesAlwaysSeeTheirOwnTokens) {
       if (random() % 3 == 0 && live.size() < 4) {
         std::vector<World::Sequence> several(1 + random() % 3);
         for (World::Sequence& s : several) {
-          if (random() % 4 == 0) s.salt = "x";
+          if (random() % 4 == 0) s.scope = std::make_shared<PrefixScope>(PrefixScope{.salt = "x"});
           // Few tokens and few lengths: beginnings meet.
           for (uint64_t n = 1 + random() % 60; n > 0; --n) s.tokens.push_back(static_cast<int32_t>(random() % 40 == 0));
         }
@@ -244,6 +244,25 @@ TEST(Cache, EvictsTheEndOfWhatWasUnusedLongest) {
   EXPECT_EQ(run(2, 24), 0);
   EXPECT_EQ(run(1, 24), 23);  // a block is copied for its last token: 2's last block gives way
   EXPECT_EQ(run(2, 24), 16);
+}
+
+TEST(Cache, OnlyTheSameModelAdapterAndSaltShareBlocks) {
+  World world({.block_len = 8, .groups = {{0, 20}}});
+  const auto cached = [&](const PrefixScope& scope) {
+    World::Sequence s{.scope = std::make_shared<PrefixScope>(scope), .tokens = std::vector<int32_t>(20, 1)};
+    EXPECT_EQ(world.Start(std::span(&s, 1)), 1u);
+    const int64_t found = s.computed;
+    EXPECT_TRUE(world.Compute(&s, 20));
+    world.Stop(&s);
+    return found;
+  };
+  // The same letters, otherwise shared out, are something else.
+  const PrefixScope scopes[] = {{"m", "a", "s"}, {"n", "a", "s"}, {"m", "b", "s"}, {"m", "a", "t"},
+                                {"ma", "", "s"}, {"", "ma", "s"}, {"", "", "mas"}};
+  for (const PrefixScope& scope : std::span(scopes).first(3)) EXPECT_EQ(cached(scope), 0);
+  for (const PrefixScope& scope : std::span(scopes).first(3)) EXPECT_EQ(cached(scope), 19);
+  for (const PrefixScope& scope : std::span(scopes).last(4)) EXPECT_EQ(cached(scope), 0);
+  EXPECT_TRUE(world.cache().CheckIntegrity());
 }
 
 TEST(Cache, WhatOneIsToCopyDoesNotTakeWhatAnotherFoundInTheSameStep) {

@@ -23,9 +23,12 @@ uint64_t HashOf(NodeId parent, std::span<const int32_t> tokens) {
   return hash;
 }
 
-uint64_t HashOfSalt(std::string_view salt) {
+uint64_t HashOf(const PrefixScope& scope) {
   uint64_t hash = 0x13198A2E03707344u;
-  for (const char c : salt) hash = Mix(hash, static_cast<unsigned char>(c));
+  for (const std::string* text : {&scope.model, &scope.adapter, &scope.salt}) {
+    for (const char c : *text) hash = Mix(hash, static_cast<unsigned char>(c));
+    hash = Mix(hash, 0x100);  // where it ends
+  }
   return hash;
 }
 
@@ -80,11 +83,11 @@ std::span<const int32_t> PrefixIndex::TokensOf(NodeId node) const {
   return std::span(tokens_).subspan(begin, static_cast<size_t>(nodes_[static_cast<size_t>(node)].num_tokens));
 }
 
-NodeId PrefixIndex::FindRoot(std::string_view salt) const {
-  NodeId node = buckets_[HashOfSalt(salt) % buckets_.size()];
+NodeId PrefixIndex::FindRoot(const PrefixScope& scope) const {
+  NodeId node = buckets_[HashOf(scope) % buckets_.size()];
   for (; node != kNoNode; node = nodes_[static_cast<size_t>(node)].next_in_bucket) {
     const Node& n = nodes_[static_cast<size_t>(node)];
-    if (n.num_tokens == 0 && n.salt == salt) return node;
+    if (n.num_tokens == 0 && *n.scope == scope) return node;
   }
   return kNoNode;
 }
@@ -99,9 +102,9 @@ NodeId PrefixIndex::FindChild(NodeId parent, std::span<const int32_t> tokens) co
   return kNoNode;
 }
 
-PrefixMatch PrefixIndex::Find(std::string_view salt, std::span<const int32_t> tokens, int64_t limit) const {
+PrefixMatch PrefixIndex::Find(const PrefixScope& scope, std::span<const int32_t> tokens, int64_t limit) const {
   PrefixMatch here;
-  here.node = FindRoot(salt);
+  here.node = FindRoot(scope);
   if (here.node == kNoNode) return {};
   PrefixMatch best = here;
   const int64_t block_len = options_.block_len;
@@ -208,11 +211,11 @@ NodeId PrefixIndex::Make(NodeId parent, uint64_t hash, std::span<const int32_t> 
   return id;
 }
 
-NodeId PrefixIndex::Root(std::string_view salt) {
-  NodeId root = FindRoot(salt);
+NodeId PrefixIndex::Root(const PrefixScopePtr& scope) {
+  NodeId root = FindRoot(*scope);
   if (root != kNoNode) return root;
-  root = Make(kNoNode, HashOfSalt(salt), {});
-  if (root != kNoNode) nodes_[static_cast<size_t>(root)].salt = salt;
+  root = Make(kNoNode, HashOf(*scope), {});
+  if (root != kNoNode) nodes_[static_cast<size_t>(root)].scope = scope;
   return root;
 }
 
@@ -321,6 +324,7 @@ void PrefixIndex::FreeIfBare(NodeId id) {
       nodes_[static_cast<size_t>(parent)].first_child = node.next_sibling;
     }
     node.live = false;
+    node.scope = nullptr;
     free_nodes_.push_back(id);
     id = parent;
   }

@@ -2,15 +2,24 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "kv/block_pool.h"
 #include "kv/block_table.h"
 
 namespace ingot::kv {
+
+// What tells blocks apart besides their tokens: only sequences of equal ones share.
+struct PrefixScope {
+  std::string model;    // its fingerprint
+  std::string adapter;  // "": none
+  std::string salt;     // "": none
+  bool operator==(const PrefixScope&) const = default;
+};
+using PrefixScopePtr = std::shared_ptr<const PrefixScope>;
 
 using NodeId = int32_t;
 inline constexpr NodeId kNoNode = -1;
@@ -30,8 +39,8 @@ struct PrefixMatch {
 };
 
 // A tree: a node is a block of tokens after those of its parent, found by a hash of (parent, tokens) and compared token
-// by token; a leaf may hold less than a block. A root stands for a salt (and whatever else keys the cache).
-// Thread safety: none. Allocates memory only when made, and for roots.
+// by token; a leaf may hold less than a block. A root stands for a scope.
+// Thread safety: none. Allocates memory only when made.
 // Invariants: 1. Every node but a root keeps a block of at least one group, or has a descendant that does. 2. Where a
 // group sees all positions, every node keeps a block of it, and a node without holders has no child with one. 3. A
 // block that a node keeps is in no other node.
@@ -43,16 +52,16 @@ class PrefixIndex {
   PrefixIndex& operator=(const PrefixIndex&) = delete;
 
   // At most `limit` tokens of `tokens`.
-  PrefixMatch Find(std::string_view salt, std::span<const int32_t> tokens, int64_t limit) const;
+  PrefixMatch Find(const PrefixScope& scope, std::span<const int32_t> tokens, int64_t limit) const;
   // How many blocks of the match's path nobody holds now.   REQUIRES: nothing changed since Find
   int64_t CountIdle(const PrefixMatch& match, int group) const;
   // The group's blocks of the match's whole blocks, from the first; empty entries before what the window sees.
   void Share(const PrefixMatch& match, int group, BlockTable* table) const;
   int32_t BlockOf(NodeId node, int group) const { return blocks_[Index(node, group)]; }  // -1: none
 
-  // The root of a salt, made where there is none; kNoNode when there is no room. It goes with its last child, so no one
-  // may remember it.
-  NodeId Root(std::string_view salt);
+  // The root of a scope, made where there is none; kNoNode when there is no room. It goes with its last child, so no
+  // one may remember it.
+  NodeId Root(const PrefixScopePtr& scope);
   // The block `tokens` after `parent` (a whole one, or the last tokens of a sequence), which tables[group] have at
   // `index`. Where it is there already, the tables take the index's block instead of their own. kNoNode when there is
   // no room, or for a part that would not help anybody.
@@ -71,7 +80,7 @@ class PrefixIndex {
     uint64_t hash = 0;
     int32_t num_tokens = 0;  // 0: a root
     bool live = false;
-    std::string salt;  // of a root
+    PrefixScopePtr scope;  // of a root
   };
   struct Links {  // of a node in the idle list of a group; the list's ends are at index nodes_.size()
     NodeId previous, next;
@@ -88,7 +97,7 @@ class PrefixIndex {
     return static_cast<size_t>(node) * options_.windows.size() + static_cast<size_t>(group);
   }
   std::span<const int32_t> TokensOf(NodeId node) const;
-  NodeId FindRoot(std::string_view salt) const;
+  NodeId FindRoot(const PrefixScope& scope) const;
   NodeId FindChild(NodeId parent, std::span<const int32_t> tokens) const;
   void ExtendPartly(std::span<const int32_t> tokens, int64_t limit, PrefixMatch* match) const;
   bool SeesWhatItNeeds(const PrefixMatch& match) const;

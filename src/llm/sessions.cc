@@ -1,12 +1,12 @@
 #include "llm/sessions.h"
 
 #include <algorithm>
-#include <boost/json/serialize.hpp>
 #include <ctime>
 #include <limits>
 #include <utility>
 
 #include "base/check.h"
+#include "base/fingerprint.h"
 #include "chat/chat_template.h"
 #include "formats/checkpoint.h"
 #include "llm/checks.h"
@@ -17,24 +17,6 @@ namespace {
 
 int64_t Now() { return static_cast<int64_t>(std::time(nullptr)); }
 
-// FNV-1a; the fingerprint tells models apart, it does not defend against anybody.
-class Fingerprint {
- public:
-  void Add(std::string_view text) {
-    for (const char c : text) Mix(static_cast<unsigned char>(c));
-    Mix(0xFFFF);
-  }
-  std::string Text() const { return fmt::format("{:016x}{:016x}", a_, b_); }
-
- private:
-  void Mix(uint64_t value) {
-    a_ = (a_ ^ value) * 0x100000001B3u;
-    b_ = (b_ ^ (value + 0x9E37)) * 0x9E3779B97F4A7C15u;
-    b_ ^= b_ >> 29;
-  }
-  uint64_t a_ = 0xCBF29CE484222325u, b_ = 0x84222325CBF29CE4u;
-};
-
 bool IsEnd(const Llm& llm, int32_t id) {
   const std::vector<int32_t>& eos = llm.tokenizer().eos_ids();
   return std::ranges::find(eos, id) != eos.end();
@@ -44,13 +26,7 @@ bool IsEnd(const Llm& llm, int32_t id) {
 
 std::string FingerprintOf(const Llm& llm) {
   Fingerprint print;
-  const formats::Checkpoint& checkpoint = llm.checkpoint();
-  print.Add(boost::json::serialize(checkpoint.config()));
-  for (const formats::TensorEntry* tensor : checkpoint.tensors()) {
-    print.Add(tensor->name);
-    const size_t bytes = std::min<size_t>(tensor->bytes.size(), 64);
-    print.Add({reinterpret_cast<const char*>(tensor->bytes.data()), bytes});
-  }
+  formats::AddTo(llm.checkpoint(), &print);
   const tokenizer::Tokenizer& tokenizer = llm.tokenizer();
   for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) print.Add(tokenizer.TokenBytes(id));
   if (llm.chat_template() != nullptr) print.Add(llm.chat_template()->source());

@@ -63,7 +63,12 @@ Result<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const formats::Checkp
 
 Result<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const formats::Checkpoint> checkpoint, ModelSpec spec,
                                            const LoadOptions& options, ThreadPool& pool) {
-  return Decoder::Load(std::move(checkpoint), std::move(spec), options, pool);
+  Fingerprint print;
+  formats::AddTo(*checkpoint, &print);
+  INGOT_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
+                         Decoder::Load(std::move(checkpoint), std::move(spec), options, pool));
+  model->fingerprint_ = print.Text();
+  return model;
 }
 
 Status CheckWeights(const formats::Checkpoint& checkpoint, const ModelSpec& spec) {

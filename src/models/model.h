@@ -74,6 +74,8 @@ class Model {
 
   virtual const ModelSpec& spec() const = 0;
   virtual int64_t weight_bytes() const = 0;  // as packed
+  // Tells its checkpoint from others; "" of a model that was made without one.
+  const std::string& fingerprint() const { return fingerprint_; }
   virtual std::vector<WeightInfo> weights() const = 0;
   std::vector<KvGroup> kv_groups() const { return KvGroupsOf(spec()); }
   // The layout of the cache of a group's layers.
@@ -84,6 +86,9 @@ class Model {
   // Allocates nothing but from context.scratch. The batch was checked by its maker (INGOT_CHECK).
   virtual void Forward(const ops::Context& context, const StepBatch& batch, std::span<const ops::KvView> kv,
                        float* logits, const LayerTap* tap = nullptr) const = 0;
+
+ private:
+  std::string fingerprint_;
 };
 
 }  // namespace ingot::models

@@ -214,6 +214,14 @@ TEST(Goldens, AreThere) {
   EXPECT_GE(NamesIn(kQuantizedGoldens).size(), 10u);
 }
 
+TEST(Goldens, FingerprintsTellModelsApart) {
+  const auto print = [](const char* name) {
+    return LoadGolden(kGoldens / name, 0, ops::Compute::kExact)->fingerprint();
+  };
+  EXPECT_EQ(print("llama"), print("llama"));
+  EXPECT_NE(print("llama"), print("gemma3"));
+}
+
 TEST(Goldens, QuantizedMatricesAreHeldAsTheyAre) {
   const auto held = [](const char* name) {
     const auto model = LoadGolden(kQuantizedGoldens / name, 0, ops::Compute::kExact);
