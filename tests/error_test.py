@@ -91,6 +91,7 @@ class ErrorTest(unittest.TestCase):
         told, answered = self.refused("POST", "/v1/chat/interactive", json.dumps(turn | {"session_id": 2}), JSON)
         self.assertEqual(told, (429, "rate_limit_error", "too_many_sessions", "session_id"))
         self.assertEqual((answered.get("x-should-retry"), answered.get("retry-after")), ("false", None))
+        self.assertNotIn("x-ratelimit-limit-requests", answered)
 
         # One that runs, one that waits, and one too many.
         long = chat(max_tokens=1900, ignore_eos=True, n=2)
@@ -103,7 +104,9 @@ class ErrorTest(unittest.TestCase):
         runs.join()
         error, headers = refusals[0]
         self.assertEqual((error["type"], error["code"], error["param"]), ("rate_limit_error", "queue_full", None))
-        self.assertIn("retry-after", headers)
+        self.assertIn(int(headers["retry-after"]), range(1, 61))
+        limits = {name.removeprefix("x-ratelimit-"): value for name, value in headers.items() if name.startswith("x-ratelimit-")}
+        self.assertEqual(limits, {"limit-requests": "1", "remaining-requests": "0", "reset-requests": headers["retry-after"] + "s"})
 
     def test_a_busy_session(self) -> None:
         turn = {"prompt": "a", "session_id": 9, "request_output_len": 1500, "ignore_eos": True}

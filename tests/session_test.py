@@ -167,6 +167,20 @@ class SessionTest(unittest.TestCase):
         self.assertLess(said["tokens"], 1000)
         self.assertEqual(turn(self.url, 5, "Go on.")["history_tokens"], said["tokens"])
 
+    def test_commands_as_streams(self) -> None:
+        turn(self.url, 11, "Hi")
+        nothing = {"text": "", "tokens": 0, "input_tokens": 0, "history_tokens": 0, "finish_reason": "stop", "session_id": 11}
+        for command in ({"cancel": True}, {"request_output_len": 0}):
+            for streams in (True, False):
+                body = {"prompt": "", "session_id": 11, "stream": streams} | command
+                request = urllib.request.Request(self.url + "/v1/chat/interactive", json.dumps(body).encode(), {"Content-Type": "application/json"})
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    kind, text = response.headers.get_content_type(), response.read().decode()
+                self.assertEqual(kind, "application/x-ndjson" if streams else "application/json")
+                self.assertEqual(text.endswith("\n"), streams)
+                self.assertEqual([json.loads(line) for line in text.splitlines()], [nothing])
+        self.refused(404, lambda: get(self.url, "/v1/sessions/11"))
+
     def test_a_full_session_says_so_or_begins_anew(self) -> None:
         turn(self.url, 6, "word " * 900)
         error = self.refused(400, lambda: turn(self.url, 6, "more " * 100))

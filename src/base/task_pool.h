@@ -27,6 +27,7 @@ class TaskPool {
   TaskPool(const TaskPool&) = delete;
   TaskPool& operator=(const TaskPool&) = delete;
 
+  const Limits& limits() const { return limits_; }
   // Whatever waits already.
   void Post(std::function<void()> task);
   // For a task that keeps `bytes` until it has run. False, and the task is dropped, where as much waits as may; what is

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 
 #include "base/json.h"
 #include "base/log.h"
 #include "server/errors.h"
 #include "server/model_routes.h"
 #include "server/schema/openapi.h"
+#include "server/slot_times.h"
 #include "server/ui/pages.h"
 
 namespace ingot::server {
@@ -15,6 +17,8 @@ namespace {
 
 constexpr const char* kDraining = "the server is about to stop";
 constexpr const char* kInitializing = "the model is being loaded";
+// Of what nobody knows the end of: loading, a stalled engine.
+constexpr int kUnknownRetrySeconds = 5;
 
 std::string Joined(const std::vector<std::string>& list) { return fmt::format("{}", fmt::join(list, ", ")); }
 
@@ -66,11 +70,14 @@ class ApiServerImpl : public ApiServer {
     return http_->ReloadTls();
   }
   void Stop(double drain_seconds) override {
+    drain_end_ =
+        Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(drain_seconds));
     draining_ = true;
     http_->Stop(drain_seconds);
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
   void SetGuards(Router& router, bool loading) {
     router.set_guards({.admit = [this, loading](const RouteInfo& route,
                                                 HttpRequest& request) { return Admit(route, request, loading); },
@@ -79,9 +86,15 @@ class ApiServerImpl : public ApiServer {
   std::optional<HttpResponse> Admit(const RouteInfo& route, HttpRequest& request, bool loading) const {
     if (auto refusal = keys_->Admit(route, request)) return refusal;
     if (route.access == Access::kOpen) return std::nullopt;
-    if (draining_) return ErrorResponse({503, "unavailable_error", "draining", "", kDraining});
-    if (loading) return ErrorResponse({503, "unavailable_error", "initializing", "", kInitializing});
+    if (draining_) return ErrorResponse({503, "unavailable_error", "draining", "", kDraining, DrainSeconds()});
+    if (loading)
+      return ErrorResponse({503, "unavailable_error", "initializing", "", kInitializing, kUnknownRetrySeconds});
     return std::nullopt;
+  }
+
+  // Until nobody is waited for any more: then it ends, and another server may begin.
+  int DrainSeconds() const {
+    return RetrySeconds(std::chrono::duration<double>(drain_end_.load() - Clock::now()).count());
   }
 
   Headers CorsHeaders(const HttpRequest& request) const {
@@ -91,7 +104,9 @@ class ApiServerImpl : public ApiServer {
     if (origin.empty() || (!any && std::ranges::find(allowed, origin) == allowed.end())) return {};
     Headers headers = {{"Access-Control-Allow-Origin", any && !options_.allow_credentials ? "*" : std::string(origin)},
                        {"Vary", "Origin"},
-                       {"Access-Control-Expose-Headers", "X-Request-Id, Retry-After"}};
+                       {"Access-Control-Expose-Headers",
+                        "X-Request-Id, Retry-After, x-ratelimit-limit-requests, "
+                        "x-ratelimit-remaining-requests, x-ratelimit-reset-requests"}};
     if (options_.allow_credentials) headers.emplace_back("Access-Control-Allow-Credentials", "true");
     if (request.method != "OPTIONS") return headers;
     const std::string_view asked = request.Header("Access-Control-Request-Headers");
@@ -154,18 +169,18 @@ class ApiServerImpl : public ApiServer {
                 [this](auto exchange) { ScrapeMetrics(*exchange); }});
   }
 
-  static void Unhealthy(Exchange& exchange, const char* status, const std::string& message) {
+  static void Unhealthy(Exchange& exchange, const char* status, const std::string& message, int retry_after_seconds) {
     exchange.Respond({.status = 503,
                       .body = fmt::format(R"({{"status":"{}","message":"{}"}})", status, message),
-                      .headers = {{"Retry-After", "1"}}});
+                      .headers = {{"Retry-After", std::to_string(retry_after_seconds)}}});
   }
   void Health(Exchange& exchange) const {
-    if (draining_) return Unhealthy(exchange, "draining", kDraining);
+    if (draining_) return Unhealthy(exchange, "draining", kDraining, DrainSeconds());
     const llm::Llm* llm = llm_;
-    if (llm == nullptr) return Unhealthy(exchange, "initializing", kInitializing);
+    if (llm == nullptr) return Unhealthy(exchange, "initializing", kInitializing, kUnknownRetrySeconds);
     const double stalled = llm->StalledSeconds();
     if (stalled < options_.stalled_seconds) return exchange.Respond({.body = R"({"status":"healthy"})"});
-    Unhealthy(exchange, "unhealthy", fmt::format("no progress for {:.0f} s", stalled));
+    Unhealthy(exchange, "unhealthy", fmt::format("no progress for {:.0f} s", stalled), kUnknownRetrySeconds);
   }
 
   void ScrapeMetrics(Exchange& exchange) {
@@ -207,7 +222,8 @@ class ApiServerImpl : public ApiServer {
   const std::shared_ptr<Metrics> metrics_;
   std::unique_ptr<ApiKeys> keys_;
   std::atomic<bool> draining_ = false;
-  std::atomic<llm::Llm*> llm_ = nullptr;  // null: it is being loaded
+  std::atomic<Clock::time_point> drain_end_;  // set before draining_
+  std::atomic<llm::Llm*> llm_ = nullptr;      // null: it is being loaded
   double startup_seconds_ = 0;
   std::unique_ptr<ModelRoutes> routes_;  // null: the model is being loaded
   Router router_;

@@ -77,7 +77,13 @@ HttpResponse ErrorResponse(const WireError& error) {
   if (error.status == 504 || error.code == kTooManySessions) {
     response.headers.emplace_back("x-should-retry", "false");
   } else if (error.status == 429 || error.status == 503) {
-    response.headers.emplace_back("Retry-After", "1");
+    const std::string seconds = std::to_string(error.retry_after_seconds);
+    response.headers.emplace_back("Retry-After", seconds);
+    if (error.limit_requests > 0) {
+      response.headers.emplace_back("x-ratelimit-limit-requests", std::to_string(error.limit_requests));
+      response.headers.emplace_back("x-ratelimit-remaining-requests", "0");
+      response.headers.emplace_back("x-ratelimit-reset-requests", seconds + "s");
+    }
   }
   return response;
 }

@@ -1,6 +1,7 @@
 // Errors on the wire, as OpenAI's clients read them: {"error": {message, type, param, code}}.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "base/status.h"
@@ -16,6 +17,8 @@ struct WireError {
   std::string code;   // "context_length_exceeded", …; null on the wire when empty
   std::string param;  // the field; null on the wire when empty
   std::string message;
+  int retry_after_seconds = 1;  // of 429 and 503
+  int64_t limit_requests = 0;   // of a full queue: how many may wait there; 0: not told
 };
 
 // The table that maps our codes to HTTP: invalid, unsupported → 400; too long → 400 context_length_exceeded; not found

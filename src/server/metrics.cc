@@ -12,6 +12,7 @@
 #include <span>
 
 #include "base/topology.h"
+#include "server/slot_times.h"
 
 namespace ingot::server {
 namespace {
@@ -81,6 +82,9 @@ class MetricsImpl : public Metrics, public std::enable_shared_from_this<MetricsI
     http.Add({{"path", path}, {"code", std::to_string(status)}}).Increment();
   }
   void SlowConsumer() override { slow.Increment(); }
+  int RetryAfterSeconds(const llm::Stats& engine) const override {
+    return RetrySeconds(slot_times.SecondsUntilServed(engine.waiting, engine.running));
+  }
   std::string Scrape(const Server& server) override;
 
  private:
@@ -99,6 +103,7 @@ class MetricsImpl : public Metrics, public std::enable_shared_from_this<MetricsI
   prometheus::Registry registry_;
 
  public:
+  SlotTimes slot_times;
   prometheus::Family<prometheus::Counter>&http, &requests, &rejected, &cancelled;
   prometheus::Counter& slow;
   prometheus::Histogram &first_token, &between_tokens, &per_token, &whole, &queued, &prefill, &decode, &prompt_tokens,
@@ -129,6 +134,7 @@ void ObservedImpl::Tokens(const llm::Event& event) {
   metrics_.queued.Observe(event.timings.queue_seconds);
   metrics_.prefill.Observe(event.timings.prefill_seconds);
   metrics_.decode.Observe(event.timings.decode_seconds);
+  metrics_.slot_times.Add(event.timings.prefill_seconds + event.timings.decode_seconds);
   if (event.usage.completion_tokens > 1) {
     metrics_.per_token.Observe(event.timings.decode_seconds / static_cast<double>(event.usage.completion_tokens - 1));
   }

@@ -39,6 +39,8 @@ class Metrics {
   // A request that was answered, whatever it was.
   virtual void Answered(const std::string& path, int status) = 0;
   virtual void SlowConsumer() = 0;
+  // For a request that found the queue full, by how long those that ended lately had a slot.
+  virtual int RetryAfterSeconds(const llm::Stats& engine) const = 0;
 
   struct Server {  // what only the server knows
     llm::Stats engine;

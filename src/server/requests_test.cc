@@ -213,7 +213,8 @@ TEST_F(RequestsTest, NoMoreWaitToBeReadThanMayWait) {
     post(third, path);
     const std::string answer = third.ReadResponse();
     EXPECT_THAT(answer, ::testing::StartsWith("HTTP/1.1 429"));
-    EXPECT_THAT(answer, HasSubstr("Retry-After: 1"));
+    EXPECT_THAT(answer, HasSubstr("Retry-After: 1\r\n"));
+    EXPECT_THAT(answer, HasSubstr("x-ratelimit-limit-requests: 2\r\n"));
     EXPECT_THAT(answer, HasSubstr("\"code\":\"queue_full\""));
   }
   first.Close();
@@ -231,21 +232,22 @@ TEST_F(RequestsTest, OnlyHealthIsAnsweredBeforeThereIsAModelAndWhileDraining) {
   using ::testing::StartsWith;
   const auto server = ApiServer::Listen({.http = {.port = 0}, .model_name = "m", .version = "1"});
   ASSERT_TRUE(server.has_value()) << server.error().ToString();
-  const auto refuses_all = [&](const std::string& state) {
+  const auto refuses_all = [&](const std::string& state, const std::string& retry_after) {
     SCOPED_TRACE(state);
     EXPECT_THAT(AnswerTo(**server, "GET /health/live"), AllOf(StartsWith("HTTP/1.1 200"), HasSubstr("healthy")));
     for (const char* path : {"/health", "/health/ready"}) {
-      EXPECT_THAT(
-          AnswerTo(**server, std::string("GET ") + path),
-          AllOf(StartsWith("HTTP/1.1 503"), HasSubstr("Retry-After: "), HasSubstr("\"status\":\"" + state + "\"")));
+      EXPECT_THAT(AnswerTo(**server, std::string("GET ") + path),
+                  AllOf(StartsWith("HTTP/1.1 503"), HasSubstr("Retry-After: " + retry_after),
+                        HasSubstr("\"status\":\"" + state + "\"")));
     }
     for (const char* request : {"GET /metrics", "GET /v1/models", "POST /v1/chat/completions", "GET /", "GET /none"}) {
-      EXPECT_THAT(AnswerTo(**server, request), AllOf(StartsWith("HTTP/1.1 503"), HasSubstr("Retry-After: "),
-                                                     HasSubstr("\"error\":{"), HasSubstr("\"code\":\"" + state + "\"")))
+      EXPECT_THAT(AnswerTo(**server, request),
+                  AllOf(StartsWith("HTTP/1.1 503"), HasSubstr("Retry-After: " + retry_after), HasSubstr("\"error\":{"),
+                        HasSubstr("\"code\":\"" + state + "\"")))
           << request;
     }
   };
-  refuses_all("initializing");
+  refuses_all("initializing", "5\r\n");
   ASSERT_TRUE((*server)->Serve(*fake_.llm, 1.5).ok());
   for (const char* path : {"/health", "/health/live", "/health/ready", "/v1/models"}) {
     EXPECT_THAT(AnswerTo(**server, std::string("GET ") + path), StartsWith("HTTP/1.1 200")) << path;
@@ -259,10 +261,10 @@ TEST_F(RequestsTest, OnlyHealthIsAnsweredBeforeThereIsAModelAndWhileDraining) {
   const std::string body = R"({"prompt":"ab","max_tokens":1})";
   busy.Send(fmt::format("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));
   while (fake_.llm->stats().running == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  std::thread stopper([&] { (*server)->Stop(60); });
+  std::thread stopper([&] { (*server)->Stop(3600); });
   while (AnswerTo(**server, "GET /health").find("draining") == std::string::npos) {
   }
-  refuses_all("draining");
+  refuses_all("draining", "60\r\n");  // no more than that, whatever is left
   go_on.set_value();
   EXPECT_THAT(busy.ReadResponse(), StartsWith("HTTP/1.1 200"));
   stopper.join();

@@ -7,7 +7,11 @@ namespace ingot::server {
 void OnTextThread(const ServerContext& context, const std::shared_ptr<Exchange>& exchange,
                   std::function<void()> handle) {
   if (context.text_pool.TryPost(std::move(handle), exchange->request().body.size())) return;
-  Refuse(*exchange, {"", ResourceExhausted("too many requests wait to be read").value()});
+  // Soon: a text thread has a request for milliseconds.
+  WireError error =
+      ToWireError(ResourceExhausted("too many requests wait to be read").value(), exchange->request().request_id);
+  error.limit_requests = static_cast<int64_t>(context.text_pool.limits().tasks);
+  exchange->Respond(ErrorResponse(error));
 }
 
 bool AcceptsBody(Exchange& exchange) {

@@ -25,7 +25,7 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
   }
 
   // All prompts or none. The 200 of a stream goes out only when all have been accepted.
-  void Submit(llm::Llm& llm, const AnswerRequest& request) {
+  void Submit(llm::Llm& llm, const Metrics& metrics, const AnswerRequest& request) {
     std::unique_lock lock(mutex_);  // events wait until all is submitted
     for (size_t i = 0; i < request.requests.size(); ++i) {
       const auto on_event = [self = shared_from_this(), i](const llm::Event& event) { self->OnEvent(i, event); };
@@ -36,8 +36,12 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
         const auto handles = handles_;
         lock.unlock();
         for (const auto& one : handles) one->Cancel();
-        const WireError error =
+        WireError error =
             ToWireError(handle.error(), exchange_->request().request_id, ParamOf(request, i, handle.error()));
+        if (error.status == 429) {
+          error.retry_after_seconds = metrics.RetryAfterSeconds(llm.stats());
+          error.limit_requests = llm.options().max_queue;
+        }
         observed_->Reject(error);
         return exchange_->Respond(ErrorResponse(error));
       }
@@ -144,7 +148,7 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
 
 void Answer(llm::Llm& llm, Metrics& metrics, const std::shared_ptr<Exchange>& exchange,
             std::unique_ptr<AnswerFormat> format, AnswerRequest request) {
-  std::make_shared<AnswerExchange>(metrics, exchange, std::move(format), request)->Submit(llm, request);
+  std::make_shared<AnswerExchange>(metrics, exchange, std::move(format), request)->Submit(llm, metrics, request);
 }
 
 }  // namespace ingot::server

@@ -22,11 +22,13 @@ std::string Line(const std::string& text, const Counts& counts, std::optional<ll
   return out;
 }
 
+constexpr const char* kLines = "application/x-ndjson; charset=utf-8";
+
 // A JSON object a line. The counts are known once the turn has been submitted, before any event.
 class InteractiveFormat : public AnswerFormat {
  public:
   explicit InteractiveFormat(std::shared_ptr<Counts> counts) : counts_(std::move(counts)) {}
-  const char* stream_type() const override { return "application/x-ndjson; charset=utf-8"; }
+  const char* stream_type() const override { return kLines; }
   const char* ping() const override { return "\n"; }
   std::string Piece(const AnswerChoice&, const llm::Event& event) override {
     counts_->tokens += static_cast<int64_t>(event.token_ids.size());
@@ -44,7 +46,8 @@ class InteractiveFormat : public AnswerFormat {
   const std::shared_ptr<Counts> counts_;
 };
 
-// What is no turn: {cancel}, and forgetting with an empty prompt and no output. True: answered.
+// What is no turn: {cancel}, and forgetting with an empty prompt and no output. A stream of it is one line. True:
+// answered.
 bool AnswerCommand(const Fields& fields, llm::Sessions& sessions, const llm::SessionKey& key,
                    const std::shared_ptr<Exchange>& exchange) {
   const bool cancels = fields.Bool("cancel", false);
@@ -56,8 +59,13 @@ bool AnswerCommand(const Fields& fields, llm::Sessions& sessions, const llm::Ses
     Refuse(*exchange, {"session_id", InvalidArgument("session_id -1 names no session").value()});
     return true;
   }
-  const auto done = [exchange, id = key.id] {
-    exchange->Respond({.body = Line("", {.session_id = id}, llm::FinishReason::kStop)});
+  const auto done = [exchange, id = key.id, stream = fields.Bool("stream", false)] {
+    HttpResponse response{.body = Line("", {.session_id = id}, llm::FinishReason::kStop)};
+    if (stream) {
+      response.content_type = kLines;
+      response.body += "\n";
+    }
+    exchange->Respond(std::move(response));
   };
   if (cancels) {
     sessions.Cancel(key, done);

@@ -21,10 +21,13 @@ constexpr ErrorInfo kErrors[] = {
     {409, "the session is answering another request"},
     {413, "the body is too large"},
     {415, "the body is not application/json, or is compressed"},
-    {429, "the queue is full; Retry-After says when to come back"},
+    {429,
+     "a queue of requests is full, and Retry-After says when to come back; or as many sessions are kept as may be, "
+     "which "
+     "waiting does not help (x-should-retry: false)"},
     {431, "the headers, or the address with them, are too large"},
     {500, "a fault of the server; its log has the cause"},
-    {503, "the server is starting, draining or overloaded"},
+    {503, "the server is starting, draining or overloaded; Retry-After says when to come back"},
     {504, "the request's deadline has passed"},
 };
 
