@@ -16,6 +16,7 @@ namespace ingot::cli {
 namespace {
 
 constexpr size_t kMaxLine = size_t{64} << 20;
+constexpr const char* kRequest = "the request";          // in errors
 constexpr std::string_view kLineId = "batch_req_line_";  // of requests without a custom_id
 
 BatchRequest Refused(BatchRequest request, const char* code, std::string message) {
@@ -105,9 +106,9 @@ Result<std::optional<std::string>> LineSource::Next() {
 BatchRequest ParseBatchRequest(std::string_view text, int64_t line) {
   BatchRequest request{.line = line};
   if (line == 1 && text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // a byte order mark
-  const auto json = ParseJson(text, "the request");
+  const auto json = ParseJson(text, kRequest);
   if (!json) return Refused(std::move(request), "invalid_json_line", json.error().message());
-  const std::string problem = ReadMembers(JsonView(*json, ""), &request);
+  const std::string problem = ReadMembers(JsonView(*json, kRequest), &request);
   if (!problem.empty()) return Refused(std::move(request), "invalid_request", problem);
   return request;
 }

@@ -111,6 +111,7 @@ class Answers(BatchTest):
         ])  # fmt: skip
         done = self.run_batch()
         self.assertEqual(done.returncode, 1)
+        self.assertNotIn("dropped", done.stderr)
         results = self.results()
         codes = {result["custom_id"]: result["response"]["status_code"] for result in results if result["response"]}
         self.assertEqual(codes, {"url": 404, "range": 400, "model": 404, "long": 400, "good": 200})
@@ -119,6 +120,8 @@ class Answers(BatchTest):
         self.assertEqual(len(results), 12)
         self.assertIn(("stream", "invalid_request"), errors)
         self.assertIn((None, "invalid_json_line"), errors)
+        messages = [result["error"]["message"] for result in results if result["error"]]
+        self.assertIn("line 3: the request: custom_id: missing", messages)
         long = next(result for result in results if result["custom_id"] == "long")
         self.assertEqual(long["response"]["body"]["error"]["code"], "context_length_exceeded")
         before = self.output.read_bytes()

@@ -22,6 +22,7 @@ class LocalExchange : public Exchange {
   LocalExchange(HttpRequest request, std::function<void(HttpResponse)> on_answer)
       : request_(std::move(request)), on_answer_(std::move(on_answer)) {}
   ~LocalExchange() override {
+    if (!on_answer_) return;  // nobody else has it any more: no lock
     Respond(ErrorResponse(InternalError("it was dropped without an answer", request_.request_id)));
   }
 

@@ -11,6 +11,7 @@ namespace ingot::server {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class LocalApiTest : public ::testing::Test {
  protected:
@@ -30,6 +31,18 @@ TEST_F(LocalApiTest, AnswersAsTheServerDoes) {
   EXPECT_THAT(answer.body, HasSubstr(R"("completion_tokens":3)"));
   EXPECT_EQ(Post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}],"max_tokens":2})").get().status,
             200);
+}
+
+TEST_F(LocalApiTest, LogsNoFaultForWhatWasAnswered) {
+  ::testing::internal::CaptureStderr();
+  {
+    const auto api = LocalApi::Make(*fake_.llm, {.model_name = "m"});
+    std::promise<HttpResponse> answer;
+    api->Post({"/v1/completions", R"({"prompt":"abc","max_tokens":3})", "id"},
+              [&](HttpResponse response) { answer.set_value(std::move(response)); });
+    EXPECT_EQ(answer.get_future().get().status, 200);
+  }  // all that it ran is gone
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), Not(HasSubstr("failed")));
 }
 
 TEST_F(LocalApiTest, RefusesAsTheServerDoes) {
