@@ -132,6 +132,13 @@ Status CheckTls(const ServeFlags& flags, const server::TlsOptions& tls) {
   return {};
 }
 
+// MODEL as it was typed, without the folders of this machine.
+std::string RootOf(const std::string& model) {
+  const std::filesystem::path path(model);
+  if (!path.is_absolute()) return model;
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
 server::ApiServerOptions OptionsOf(const ServeFlags& flags) {
   server::ApiServerOptions options = flags.api;
   if (flags.ssl) ReadSslVariables(&options.http.tls);
@@ -139,6 +146,7 @@ server::ApiServerOptions OptionsOf(const ServeFlags& flags) {
   options.http.max_body_bytes = static_cast<size_t>(flags.max_body_bytes);
   options.http.max_body_memory = static_cast<size_t>(flags.max_body_memory);
   options.model_name = flags.model_name.empty() ? flags.model.options.model : flags.model_name;
+  options.model_root = RootOf(flags.model.options.model);
   options.version = INGOT_VERSION;
   options.text_threads = flags.model.options.text_threads;
   options.max_queue = flags.model.options.max_queue;

@@ -49,6 +49,8 @@ TABLE = [
     ((405, INVALID, "method_not_allowed", None), "GET", CHAT, None, {}),
     ((413, INVALID, "body_too_large", None), "POST", CHAT, b" " * (17 << 20), JSON),
     ((415, INVALID, "unsupported_media_type", None), "POST", CHAT, chat(), {"Content-Type": "text/plain"}),
+    ((415, INVALID, "unsupported_media_type", None), "POST", CHAT, chat(), {"Content-Type": "text/notjson"}),
+    ((415, INVALID, "unsupported_media_type", None), "POST", CHAT, chat(), {"Content-Type": "application/+json"}),
     ((415, INVALID, "unsupported_content_encoding", None), "POST", CHAT, chat(), JSON | {"Content-Encoding": "gzip"}),
     ((431, INVALID, "headers_too_large", None), "GET", "/health", None, {"X-Long": "x" * 20_000}),
     ((504, "timeout_error", "deadline_exceeded", None), "POST", CHAT, chat(max_tokens=2000, ignore_eos=True, timeout=0.002), JSON),
@@ -85,6 +87,11 @@ class ErrorTest(unittest.TestCase):
                 self.assertEqual(answered.get("x-should-retry"), "false" if row[0] == 504 else None)
                 self.assertNotIn("retry-after", answered)
 
+    def test_media_types_of_json(self) -> None:
+        for kind in ("Application/JSON", "application/json;charset=utf-8", "application/json ; x=y", "application/vnd.api+json"):
+            self.assertEqual(self.ask("POST", CHAT, chat(), {"Content-Type": kind})[0], 200, kind)
+        self.assertEqual(self.ask("POST", CHAT, chat(), {})[0], 200)
+
     def test_full(self) -> None:
         turn = {"prompt": "a", "interactive_mode": True, "request_output_len": 1}
         self.assertEqual(self.ask("POST", "/v1/chat/interactive", json.dumps(turn | {"session_id": 1}), JSON)[0], 200)
@@ -118,7 +125,7 @@ class ErrorTest(unittest.TestCase):
                 told, _ = self.refused("POST", "/v1/chat/interactive", json.dumps(turn), JSON)
             time.sleep(0.001)
         runs.join()
-        self.assertEqual(told, (409, "conflict_error", "conflict", None))
+        self.assertEqual(told, (409, "conflict_error", "conflict", "session_id"))
 
     def test_a_stream_that_fails_ends_with_the_error_and_not_as_whole_ones_do(self) -> None:
         for path, body in ((CHAT, {"messages": MESSAGES}), ("/v1/completions", {"prompt": "a"}), ("/generate", {"prompt": "a"})):

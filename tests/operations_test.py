@@ -127,6 +127,15 @@ class Operations(unittest.TestCase):
                 server.stop()
         self.assertNotIn("vllm:", call(tiny_internlm.serve(self), "/metrics")[2])
 
+    def test_the_model_is_listed_as_it_was_typed(self) -> None:
+        listed = json.loads(call(tiny_internlm.serve(self), "/v1/models")[2])["data"][0]
+        self.assertEqual((listed["id"], listed["root"], listed["permission"]), ("tiny", tiny_internlm.NAME, []))
+        with tempfile.TemporaryDirectory() as folder:
+            tiny_internlm.write_cache(pathlib.Path(folder))
+            snapshot = next(pathlib.Path(folder).glob("hub/*/snapshots/*"))
+            with Server(str(snapshot), "--model-name", "m") as server:
+                self.assertEqual(json.loads(call(server, "/v1/models/m")[2])["root"], snapshot.name)
+
     def test_pages_of_other_origins(self) -> None:
         server = tiny_internlm.serve(self, "--allow-origins", "https://good.example", "--api-keys", "k")
         preflight = {"method": "OPTIONS", "Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "authorization"}

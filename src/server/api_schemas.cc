@@ -298,6 +298,17 @@ Schema InteractiveResponse() {
       .Named("InteractiveAnswer");
 }
 
+Schema ModelSchema() {
+  return Object({{"id", String(1, 4096), true},
+                 {"object", OneOf({"model"}), true},
+                 {"created", Integer(0, kMaxCount), true},
+                 {"owned_by", String(1, 64), true},
+                 {"root", String(1, 4096)},
+                 {"permission", Array(Any(), 0, 0)},
+                 {"max_model_len", Integer(1, kMaxCount)}})
+      .Named("Model");
+}
+
 Schema SessionSchema() {
   return Object({{"session_id", Integer(0, std::numeric_limits<int64_t>::max()), true},
                  {"tokens", Integer(0, kMaxCount), true},
@@ -411,13 +422,7 @@ ApiSchemas::ApiSchemas(const ModelLimits& limits)
   rewind_request = Object({{"step", Integer(0, kMaxCount).Describe("tokens that stay"), true}})
                        .Named("RewindRequest")
                        .Example(boost::json::object{{"step", 0}});
-  model = Object({{"id", String(1, 4096), true},
-                  {"object", OneOf({"model"}), true},
-                  {"created", Integer(0, kMaxCount), true},
-                  {"owned_by", String(1, 64), true},
-                  {"root", String(1, 4096)},
-                  {"max_model_len", Integer(1, kMaxCount)}})
-              .Named("Model");
+  model = ModelSchema();
   model_list = Object({{"object", OneOf({"list"}), true}, {"data", Array(model, 0, 1024), true}}).Named("ModelList");
   health = Object({{"status", OneOf({"initializing", "healthy", "unhealthy", "draining"}), true},
                    {"message", String(0, 1024)}})

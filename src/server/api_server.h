@@ -16,6 +16,7 @@ namespace ingot::server {
 struct ApiServerOptions {
   HttpOptions http;
   std::string model_name;  // as /v1/models lists it and as requests name it
+  std::string model_root;  // what it was made of, as /v1/models tells anybody; "": its name
   std::string version;     // of Ingot
   ApiKeyOptions keys;
   AnswerOptions answers;

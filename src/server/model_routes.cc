@@ -30,8 +30,8 @@ std::string ModelJson(const ServedModel& model) {
   std::string body = R"({"id":)";
   AppendJsonString(body, model.name);
   body += fmt::format(R"(,"object":"model","created":{},"owned_by":"ingot","root":)", model.created);
-  AppendJsonString(body, model.llm.options().model);
-  body += fmt::format(R"(,"max_model_len":{}}})", model.llm.session_len());
+  AppendJsonString(body, model.root);
+  body += fmt::format(R"(,"permission":[],"max_model_len":{}}})", model.llm.session_len());
   return body;
 }
 
@@ -55,7 +55,8 @@ ModelRoutes::ModelRoutes(llm::Llm& llm, const ApiServerOptions& options, Metrics
       schemas_(LimitsOf(llm, options)),
       text_pool_(options.text_threads, TextLimits(options)),
       context_{models_, metrics, text_pool_, options.answers} {
-  models_.Add({llm, options.model_name, std::time(nullptr), LimitsOf(llm, options)});
+  models_.Add({llm, options.model_name, std::time(nullptr), LimitsOf(llm, options),
+               options.model_root.empty() ? options.model_name : options.model_root});
 }
 
 Status ModelRoutes::OpenSessions() {

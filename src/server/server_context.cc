@@ -1,8 +1,24 @@
 #include "server/server_context.h"
 
+#include <algorithm>
+#include <cctype>
+
 #include "server/answers/request_fields.h"
 
 namespace ingot::server {
+namespace {
+
+// "application/json" or a kind of it, "application/…+json"; "" too, as many scripts leave it out.
+bool IsJson(std::string_view content_type) {
+  std::string type(content_type.substr(0, content_type.find(';')));
+  type.erase(type.find_last_not_of(" \t") + 1);
+  std::ranges::transform(type, type.begin(), [](unsigned char c) { return std::tolower(c); });
+  constexpr std::string_view kTree = "application/", kSuffix = "+json";
+  return type.empty() || type == "application/json" ||
+         (type.starts_with(kTree) && type.ends_with(kSuffix) && type.size() > kTree.size() + kSuffix.size());
+}
+
+}  // namespace
 
 void OnTextThread(const ServerContext& context, const std::shared_ptr<Exchange>& exchange,
                   std::function<void()> handle) {
@@ -17,7 +33,7 @@ void OnTextThread(const ServerContext& context, const std::shared_ptr<Exchange>&
 bool AcceptsBody(Exchange& exchange) {
   const HttpRequest& http = exchange.request();
   const std::string_view type = http.Header("Content-Type"), encoding = http.Header("Content-Encoding");
-  if (!type.empty() && type.find("json") == std::string_view::npos) {
+  if (!IsJson(type)) {
     exchange.Respond(ErrorResponse({415, "invalid_request_error", "unsupported_media_type", "",
                                     fmt::format("Content-Type is '{}'; send application/json", type)}));
     return false;

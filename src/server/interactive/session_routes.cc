@@ -8,6 +8,7 @@
 namespace ingot::server {
 namespace {
 
+constexpr const char* kLines = "application/x-ndjson; charset=utf-8";
 constexpr int64_t kPage = 100, kMaxPage = 1000;
 
 std::string SessionJson(const llm::SessionInfo& info, bool for_admin) {
@@ -97,7 +98,8 @@ void AddSessionRoutes(Router& router, const ApiSchemas& schemas, const ServerCon
                .tag = "Sessions",
                .request = &schemas.interactive_request,
                .responses = {{200, "the answer", "application/json", &schemas.interactive_response},
-                             {200, "with stream: an object a line", "application/x-ndjson; charset=utf-8"}}},
+                             {200, "with stream: such an object a line; the last may be an error", kLines,
+                              &schemas.interactive_response}}},
               [&](const std::shared_ptr<Exchange>& exchange) {
                 OnTextThread(context, exchange,
                              [&, exchange] { Interactive(context, sessions, schemas.interactive_request, exchange); });

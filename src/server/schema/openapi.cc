@@ -140,18 +140,23 @@ class Document {
     out_ += '}';
   }
 
-  // Of a stream OpenAPI 3.1 describes an event, whose data is text: a piece as JSON, or how it ends, [DONE] or an
-  // error.
+  // Of a stream OpenAPI 3.1 describes a line, an answer or an error, or an event, whose data is text: a piece as JSON,
+  // or how it ends, [DONE] or an error.
   void Content(const ResponseInfo& response) {
     const bool is_stream = response.content_type.starts_with("text/event-stream");
+    const bool is_lines = response.content_type.starts_with("application/x-ndjson");
+    if (is_lines) out_ += R"({"anyOf":[)";
     if (is_stream) {
       out_ += R"({"type":"object","required":["data"],"properties":{"data":{"type":"string","anyOf":[{)";
       out_ += R"("contentMediaType":"application/json","contentSchema":{"anyOf":[)";
     }
     AppendJsonSchema(*response.schema, out_, &components_);
-    if (is_stream) {
+    if (is_stream || is_lines) {
       out_ += ',';
       AppendJsonSchema(ErrorSchema(), out_, &components_);
+    }
+    if (is_lines) out_ += "]}";
+    if (is_stream) {
       out_ += R"(]}},{"const":"[DONE]"}]}}})";
     }
   }

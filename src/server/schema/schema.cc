@@ -10,6 +10,8 @@ std::string Quoted(const boost::json::value& value) {
   std::string text;
   if (value.is_string()) {
     AppendJsonString(text, std::string_view(value.get_string()).substr(0, 64));
+  } else if (value.is_double() && !std::isfinite(value.get_double())) {
+    text = "not a finite number";
   } else if (value.is_double()) {
     AppendJsonNumber(text, value.get_double());
   } else if (value.is_int64()) {
