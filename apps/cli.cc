@@ -117,6 +117,19 @@ class FlagsImpl : public Flags {
                  const std::string& help) override {
     Bind(name, *target, help)->check(CLI::IsMember(choices));
   }
+  void AddNamed(const std::string& name, int* target, const NamedNumbers& names, const std::string& help) override {
+    TakeNames(*Bind(name, *target, help), names);
+  }
+  void AddNamed(const std::string& name, std::optional<int64_t>* target, const NamedNumbers& names,
+                const std::string& help) override {
+    TakeNames(*Bind(name, *target, help), names);
+  }
+  void AddInEffect(const std::string& name, const std::string& value, const std::string& why) override {
+    const auto take = [name, value, why](const std::string& given) {
+      if (given != value) throw CLI::ValidationError(name, fmt::format("{}; {} is what it has", why, value));
+    };
+    app_->add_option_function<std::string>(name, take)->group("");
+  }
   void Positional(const std::string& name, std::string* target, const std::string& help, bool required) override {
     app_->add_option(name, *target, help)->required(required);
   }
@@ -134,6 +147,17 @@ class FlagsImpl : public Flags {
   }
 
  private:
+  static void TakeNames(CLI::Option& option, const NamedNumbers& names) {
+    option.transform([names](std::string text) {
+      std::string known;
+      for (const auto& [name, number] : names) {
+        if (text == name) return std::to_string(number);
+        known += fmt::format("{}{} ({})", known.empty() ? "" : ", ", name, number);
+      }
+      if (text.find_first_not_of("-0123456789") == std::string::npos) return text;
+      throw CLI::ValidationError(fmt::format("'{}' is none of {}", text, known));
+    });
+  }
   template <typename T>
   CLI::Option* Bind(const std::string& name, T& target, const std::string& help) {
     std::string description = help;
@@ -171,6 +195,7 @@ const CLI::App& InnermostCommand(const CLI::App& app) {
 std::vector<std::string> FlagNames(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::Option* option : app.get_options()) {
+    if (option->get_group().empty()) continue;  // nobody needs it
     for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
   }
   return names;

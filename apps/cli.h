@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -15,6 +16,7 @@
 namespace ingot::cli {
 
 using Run = std::function<Status()>;
+using NamedNumbers = std::vector<std::pair<std::string, int>>;
 
 // The flags of one command. Targets outlive parsing. `name` is "--session-len" or "-p,--prompt"; a positional has no
 // dashes.
@@ -34,6 +36,12 @@ class Flags {
   virtual void AddBytes(const std::string& name, int64_t* target, const std::string& help) = 0;
   virtual void AddChoice(const std::string& name, std::string* target, const std::vector<std::string>& choices,
                          const std::string& help) = 0;
+  // A number that may also be given by a name.
+  virtual void AddNamed(const std::string& name, int* target, const NamedNumbers& names, const std::string& help) = 0;
+  virtual void AddNamed(const std::string& name, std::optional<int64_t>* target, const NamedNumbers& names,
+                        const std::string& help) = 0;
+  // A flag that may only say what is so anyway: any value but `value` is refused, with `why`. Not in the help.
+  virtual void AddInEffect(const std::string& name, const std::string& value, const std::string& why) = 0;
   virtual void Positional(const std::string& name, std::string* target, const std::string& help,
                           bool required = true) = 0;
 

@@ -12,6 +12,7 @@
 
 #include "base/env.h"
 #include "base/log.h"
+#include "foreign_flags.h"
 #include "formats/quantized.h"
 #include "models/model.h"
 #include "progress_bar.h"
@@ -80,13 +81,14 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
   flags.Add("--cache-max-entry-count", &options.cache_max_entry_count, "fraction of free memory for the KV cache");
   flags.AddBytes("--kv-cache-memory", &options.kv_cache_bytes, "size of the KV cache, instead of a fraction");
   flags.Add("--cache-block-seq-len", &options.cache_block_seq_len, "tokens of a KV block, a multiple of 32");
-  flags.Add("--quant-policy", &options.quant_policy,
-            "KV cache in fp16 (0), int8 (8) or int4 (4, as in LMDeploy today; in 0.2 that was int8)");
+  flags.AddNamed("--quant-policy", &options.quant_policy, kQuantPolicies,
+                 "KV cache in fp16 (0), int8 (8) or int4 (4, as in LMDeploy today; in 0.2 that was int8)");
   flags.AddChoice("--dtype", &model->dtype, {"auto", "float16", "bfloat16"},
                   "numbers of a KV cache of 16 bits; auto: float16, the finer; bfloat16 has the wider range");
   flags.Add("--enable-prefix-caching", &options.enable_prefix_caching,
             "share the cache of common beginnings (on; --enable-prefix-caching=false turns it off)");
   flags.Add("--max-prefill-token-num", &options.max_prefill_token_num, "tokens of one forward pass");
+  AddFlagsInEffect(flags);
 }
 
 std::string ResolveAlias(const std::string& name) {

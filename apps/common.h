@@ -10,6 +10,9 @@
 
 namespace ingot::cli {
 
+// --quant-policy as LMDeploy's users name it, too.
+inline const NamedNumbers kQuantPolicies = {{"none", 0}, {"int8", 8}, {"int4", 4}};
+
 struct ModelFlags {
   llm::LoadOptions options;
   std::string compute = "fast";

@@ -227,7 +227,7 @@ void DeclareDiff(Flags& eval) {
   AddModelFlags(command, &flags->a);
   command.Positional("MODEL_B", &flags->b, "the other model");
   command.AddChoice("--compute-b", &flags->compute_b, {"fast", "exact"}, "how B computes; default: as A");
-  command.Add("--quant-policy-b", &flags->quant_policy_b, "bits of B's KV cache; default: as A");
+  command.AddNamed("--quant-policy-b", &flags->quant_policy_b, kQuantPolicies, "bits of B's KV cache; default: as A");
   AddTextFlags(command, &flags->text);
   command.Add("--window", &flags->window, "tokens of a window; its second half is compared");
   command.Add("--max-windows", &flags->max_windows, "0: all");

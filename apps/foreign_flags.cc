@@ -9,11 +9,18 @@ namespace {
 
 struct Foreign {
   const char* theirs;
-  const char* ours;    // the flag here; null: there is none
-  const char* remark;  // what to know of it, or why there is none
+  const char* ours;                 // the flag here; null: there is none
+  const char* remark;               // what to know of it, or why there is none
+  const char* in_effect = nullptr;  // without a flag of ours: the value that is so anyway, and taken
 };
 
 constexpr const char* kCpuOnly = "this build computes on the CPU, and layers are not split between devices";
+constexpr const char* kOneProcess = "one process computes, on one machine";
+constexpr const char* kNoGraphs = "there are no graphs to leave out";
+constexpr const char* kNoAdapters = "LoRA adapters are not supported";
+constexpr const char* kNoTools = "tools are not supported";
+constexpr const char* kNoImages = "images are not supported";
+constexpr const char* kNothingIsFetched = "nothing is downloaded; HF_HOME names the cache that models are read from";
 constexpr const char* kModelIsArgument = "the model is an argument without a flag, after the command";
 constexpr const char* kFormatIsRead = "how the weights are stored is read from the checkpoint";
 
@@ -38,7 +45,11 @@ constexpr Foreign kForeign[] = {
     {"--swap-space", nullptr, "there is no swapping; see --kv-cache-memory"},
     {"--trust-remote-code", nullptr, "Ingot runs no code from a checkpoint, so it needs no trust"},
     {"--tokenizer", nullptr, "the tokenizer is the checkpoint's own"},
-    {"--enforce-eager", nullptr, "there are no graphs to leave out"},
+    {"--enforce-eager", nullptr, kNoGraphs},
+    {"--data-parallel-size", nullptr, kCpuOnly, "1"},
+    {"--pipeline-parallel-size", nullptr, kCpuOnly, "1"},
+    {"--enable-auto-tool-choice", nullptr, kNoTools},
+    {"--enable-lora", nullptr, kNoAdapters},
     {"--uvicorn-log-level", "--log-level", ""},
     {"--dataset-name", "--dataset-path", ": the file says of what kind it is, and without one prompts are random"},
     {"--save-result", "--json", ", to standard output"},
@@ -82,10 +93,27 @@ constexpr Foreign kForeign[] = {
     // LMDeploy
     {"--max-new-tokens", "--max-tokens", ""},
     {"--request-output-len", "--max-tokens", ""},
-    {"--device", nullptr, kCpuOnly},
+    {"--device", nullptr, kCpuOnly, "cpu"},
+    {"--dp", nullptr, kCpuOnly, "1"},
+    {"--ep", nullptr, kCpuOnly, "1"},
+    {"--cp", nullptr, kCpuOnly, "1"},
+    {"--nnodes", nullptr, kOneProcess, "1"},
+    {"--node-rank", nullptr, kOneProcess, "0"},
+    {"--dist-init-addr", nullptr, kOneProcess},
+    {"--communicator", nullptr, kCpuOnly},
     {"--backend", nullptr, "there is one engine, Ingot's own"},
     {"--generation-config", nullptr,
-     "sampling defaults are those of the checkpoint's generation_config.json; every request may say otherwise"},
+     "sampling defaults are those of the checkpoint's generation_config.json; every request may say otherwise", "auto"},
+    {"--tool-call-parser", nullptr, kNoTools},
+    {"--reasoning-parser", nullptr, "an answer's text comes whole, with what the model thinks before it"},
+    {"--proxy-url", nullptr, "a server does not announce itself; give its address to the proxy"},
+    {"--adapters", nullptr, kNoAdapters},
+    {"--revision", nullptr, "it is part of the model's name: Org/Name@REVISION"},
+    {"--download-dir", nullptr, kNothingIsFetched},
+    {"--async", nullptr, "there is one way to schedule steps, and nothing to choose"},
+    {"--eager-mode", nullptr, kNoGraphs},
+    {"--allowed-media-domains", nullptr, kNoImages},
+    {"--vision-max-batch-size", nullptr, kNoImages},
     {"--max-concurrent-requests", "--max-batch-size", ", and --max-queue is how many more may wait"},
     {"--max-log-len", nullptr, "the log has nothing of what is asked and answered"},
     {"--disable-metrics", nullptr, "/metrics is always there; where the server asks for keys, it asks for one too"},
@@ -128,6 +156,12 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 }
 
 }  // namespace
+
+void AddFlagsInEffect(Flags& flags) {
+  for (const Foreign& foreign : kForeign) {
+    if (foreign.in_effect != nullptr) flags.AddInEffect(foreign.theirs, foreign.in_effect, foreign.remark);
+  }
+}
 
 std::string NearestOf(std::string_view word, const std::vector<std::string>& names) {
   std::string nearest;

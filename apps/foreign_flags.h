@@ -5,7 +5,12 @@
 #include <string_view>
 #include <vector>
 
+#include "cli.h"
+
 namespace ingot::cli {
+
+// Those that only say what is so here anyway, as launch scripts do: --dp 1. They are taken and change nothing.
+void AddFlagsInEffect(Flags& flags);
 
 // The name nearest to `word` by edit distance, if it is near enough to be a slip; "" otherwise.
 std::string NearestOf(std::string_view word, const std::vector<std::string>& names);

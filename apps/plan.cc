@@ -214,8 +214,8 @@ void DeclarePlan(Flags& root) {
   command.Add("--max-batch-size", &options.max_batch_size, "sessions at once; 0: 8");
   command.AddChoice("--weights", &flags->weights, {"", "stored", "fp16", "w8a8", "w4"}, "this precision only");
   command.Add("--w-group-size", &flags->group_size, "weights of a group in w4");
-  command.Add("--quant-policy", &flags->quant_policy,
-              "this KV cache only: fp16 (0), int8 (8) or int4 (4; in LMDeploy 0.2 that was int8)");
+  command.AddNamed("--quant-policy", &flags->quant_policy, kQuantPolicies,
+                   "this KV cache only: fp16 (0), int8 (8) or int4 (4; in LMDeploy 0.2 that was int8)");
   command.Add("--cache-max-entry-count", &options.cache_max_entry_count,
               "the most of free memory that the KV cache may get");
   command.Add("--cache-block-seq-len", &options.cache_block_seq_len, "tokens of a KV block, a multiple of 32");

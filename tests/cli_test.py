@@ -195,6 +195,9 @@ class Errors(CliTest):
         self.assertEqual(ledger.returncode, 0, ledger.stderr)
         self.assertRegex(ledger.stderr, r"KV cache .* in int4")
         self.assertRegex(ledger.stderr, r"KV tails ")
+        ledger = run("generate", "smollm2", "-p", "x", "--max-tokens", "1", "--quant-policy", "int8", INGOT_LOG_LEVEL="info")
+        self.assertRegex(ledger.stderr, r"KV cache .* in int8")
+        self.assertIn("'fp8' is none of none (0), int8 (8), int4 (4)", self.error("generate", "smollm2", "-p", "x", "--quant-policy", "fp8"))
         bf16 = ("generate", "smollm2", "-p", "x", "--max-tokens", "1", "--dtype", "bfloat16")
         ledger = run(*bf16, INGOT_LOG_LEVEL="info")
         self.assertEqual(ledger.returncode, 0, ledger.stderr)
@@ -221,9 +224,26 @@ class Errors(CliTest):
             ("generate", "--max-new-tokens", "here it is --max-tokens"),
             ("generate", "--served-model-name", "elsewhere it is --model-name; `ingot generate` has no use for it"),
             ("generate", "--tempreature", "--temperature"),
+            ("info", "--dp", "layers are not split"), ("serve api_server", "--tool-call-parser", "tools are not supported"),
+            ("serve api_server", "--reasoning-parser", "comes whole"), ("serve api_server", "--proxy-url", "announce itself"),
+            ("serve api_server", "--adapters", "LoRA"), ("serve api_server", "--revision", "Org/Name@REVISION"),
+            ("serve api_server", "--download-dir", "HF_HOME"), ("serve api_server", "--communicator", "CPU"),
+            ("serve api_server", "--async", "one way"), ("chat", "--eager-mode", "graphs"),
+            ("serve api_server", "--allowed-media-domains", "images"), ("serve api_server", "--vision-max-batch-size", "images"),
+            ("serve api_server", "--backend", "one engine"),
         ):  # fmt: skip
             with self.subTest(flag):
                 self.assertIn(told, self.error(*command.split(), "smollm2", flag, "1"))
+
+    def test_what_is_so_anyway_may_be_said(self) -> None:
+        said = ("--dp", "1", "--ep=1", "--cp", "1", "--nnodes", "1", "--node-rank", "0", "--generation-config", "auto", "--device", "cpu")
+        command = ("generate", "smollm2", "-p", "x", "--max-tokens", "1")
+        self.assertEqual(run(*command, *said).returncode, 0)
+        self.assertIn("--dp: this build computes on the CPU, and layers are not split between devices; 1 is what it has",
+                      self.error(*command, "--dp", "2"))  # fmt: skip
+        self.assertIn("generation_config.json", self.error(*command, "--generation-config", "lmdeploy"))
+        self.assertIn("did you mean --threads", self.error(*command, "--thread", "1"))
+        self.assertNotIn("--dp", self.output("generate", "--help"))
 
     def test_without_a_command_the_help_is_shown(self) -> None:
         self.assertIn("serve", self.error())
