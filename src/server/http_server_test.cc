@@ -145,11 +145,26 @@ TEST_F(HttpServerTest, RoutesByMethodAndPath) {
   EXPECT_THAT(Ask("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n"),
               AllOf(StartsWith("HTTP/1.1 404"), HasSubstr("route_not_found")));
   EXPECT_THAT(Ask("POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
-              AllOf(StartsWith("HTTP/1.1 405"), HasSubstr("Allow: GET")));
+              AllOf(StartsWith("HTTP/1.1 405"), HasSubstr("Allow: GET, HEAD\r\n")));
   EXPECT_THAT(Ask("OPTIONS /echo HTTP/1.1\r\nHost: a\r\n\r\n"),
               AllOf(StartsWith("HTTP/1.1 204"), HasSubstr("Allow: POST")));
   EXPECT_THAT(Ask("GET /items/a%2Fb%20c HTTP/1.1\r\nHost: a\r\n\r\n"), HasSubstr("/items/a/b c"));
   EXPECT_THAT(Ask("GET /items/ HTTP/1.1\r\nHost: a\r\n\r\n"), StartsWith("HTTP/1.1 404"));
+}
+
+TEST_F(HttpServerTest, KeepsToTheLetterOfHttp) {
+  EXPECT_THAT(Ask("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"), StartsWith("HTTP/1.1 204"));
+  EXPECT_THAT(Ask("OPTIONS /hello HTTP/1.1\r\nHost: a\r\n\r\n"), HasSubstr("Allow: GET, HEAD, OPTIONS\r\n"));
+  EXPECT_THAT(Ask("GET /hello HTTP/1.1\r\n\r\n"), AllOf(StartsWith("HTTP/1.1 400"), HasSubstr("one Host field")));
+  EXPECT_THAT(Ask("GET /hello HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), StartsWith("HTTP/1.1 400"));
+  EXPECT_THAT(Ask("GET /hello HTTP/1.0\r\n\r\n"), StartsWith("HTTP/1.0 200"));
+  const auto with_fields = [this](int count) {
+    std::string request = "GET /hello HTTP/1.1\r\nHost: a\r\n";
+    for (int i = 1; i < count; ++i) request += fmt::format("X-{}: y\r\n", i);
+    return Ask(request + "\r\n");
+  };
+  EXPECT_THAT(with_fields(100), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(with_fields(101), AllOf(StartsWith("HTTP/1.1 431"), HasSubstr("100 fields")));
 }
 
 TEST_F(HttpServerTest, AnswersHeadWithoutBody) {
@@ -378,8 +393,9 @@ TEST_F(HttpServerTest, AnswersForADroppedExchange) {
 }
 
 TEST_F(HttpServerTest, KeepsASaneRequestIdAndReplacesOthers) {
-  EXPECT_THAT(Ask("GET /hello HTTP/1.1\r\nX-Request-Id: abc-1\r\n\r\n"), HasSubstr("X-Request-Id: abc-1\r\n"));
-  EXPECT_THAT(Ask("GET /hello HTTP/1.1\r\nX-Request-Id: a b\r\n\r\n"), Not(HasSubstr("X-Request-Id: a b")));
+  EXPECT_THAT(Ask("GET /hello HTTP/1.1\r\nHost: a\r\nX-Request-Id: abc-1\r\n\r\n"),
+              HasSubstr("X-Request-Id: abc-1\r\n"));
+  EXPECT_THAT(Ask("GET /hello HTTP/1.1\r\nHost: a\r\nX-Request-Id: a b\r\n\r\n"), Not(HasSubstr("X-Request-Id: a b")));
 }
 
 TEST_F(HttpServerTest, TakesOtherRoutesWhileItRuns) {

@@ -28,6 +28,16 @@ std::string RequestId(std::string_view from_client) {
   return fmt::format("{:016x}{:016x}", generator(), generator());
 }
 
+constexpr std::ptrdiff_t kMaxHeaderFields = 100;
+constexpr auto kNoHost = boost::system::errc::destination_address_required;
+
+// What Beast lets pass.
+error_code CheckHeader(const http::request_header<>& header) {
+  if (std::distance(header.begin(), header.end()) > kMaxHeaderFields) return http::error::header_limit;
+  if (header.version() >= 11 && header.count(http::field::host) != 1) return make_error_code(kNoHost);  // RFC 9112 3.2
+  return {};
+}
+
 }  // namespace
 
 HttpRequest TakeRequest(Incoming& incoming, const Connection& connection) {
@@ -66,8 +76,12 @@ std::optional<WireError> ReadError(const error_code& error, const HttpOptions& o
                                  options.header_timeout_seconds, options.body_timeout_seconds)};
   }
   if (error == http::error::header_limit) {
-    return WireError{431, "invalid_request_error", "headers_too_large", "",
-                     fmt::format("the headers exceed {} bytes", options.max_header_bytes)};
+    return WireError{
+        431, "invalid_request_error", "headers_too_large", "",
+        fmt::format("the headers exceed {} bytes or {} fields", options.max_header_bytes, kMaxHeaderFields)};
+  }
+  if (error == kNoHost) {
+    return WireError{400, "invalid_request_error", "bad_http", "", "a request of HTTP/1.1 has one Host field"};
   }
   if (error == http::error::body_limit) {
     return WireError{413, "invalid_request_error", "body_too_large", "",
@@ -102,6 +116,7 @@ asio::awaitable<error_code> ReadRequest(Connection& connection, Incoming& incomi
   const auto [header_error, header_bytes] =
       co_await http::async_read_header(connection.stream, connection.buffer, parser, kAwait);
   if (header_error) co_return timer.ErrorOf(header_error);
+  if (const error_code error = CheckHeader(parser.get())) co_return error;
   timer.Set(seconds(options.body_timeout_seconds));
   // Only what has come counts, so that a length that is merely announced keeps nobody out.
   incoming.share = BodyShare(connection.core->body_memory);

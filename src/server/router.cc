@@ -90,8 +90,9 @@ void Router::Dispatch(std::shared_ptr<Exchange> exchange) const {
       allowed.clear();
     }
     if (route.method == RoutedMethod(request.method)) chosen = &route;
-    allowed += allowed.empty() ? route.method : ", " + route.method;
+    allowed += (allowed.empty() ? "" : ", ") + route.method + (route.method == "GET" ? ", HEAD" : "");
   }
+  if (request.method == "OPTIONS" && request.path == "*") return exchange->Respond({204, "", "", {}});
   if (request.method == "OPTIONS" && !allowed.empty()) {
     return exchange->Respond({204, "", "", {{"Allow", allowed + ", OPTIONS"}}});
   }
