@@ -1,17 +1,15 @@
 // One coroutine serves a connection; a second one, while a request is answered, watches for the client going away.
 #include "server/connection.h"
 
-#include <poll.h>
-#include <sys/socket.h>
-
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
 #include <optional>
 
+#include "base/log.h"
+#include "server/close_watch.h"
 #include "server/errors.h"
 #include "server/request_reader.h"
 
@@ -24,24 +22,8 @@ using boost::system::error_code;
 using tcp = asio::ip::tcp;
 using std::chrono::seconds;
 
-// Tells the outbox when the client goes away. Bytes that it sends meanwhile (a pipelined request) stay unread.
-asio::awaitable<void> WatchForClose(ConnectionPtr connection, std::shared_ptr<Outbox> outbox) {
-  co_await asio::this_coro::throw_if_cancelled(false);
-  const int fd = connection->stream.socket().native_handle();
-  asio::steady_timer pause(*connection->core->io);
-  for (;;) {
-    const auto [wait_error] = co_await connection->stream.socket().async_wait(tcp::socket::wait_read, kAwait);
-    if (wait_error) co_return;
-    pollfd entry{fd, POLLRDHUP, 0};
-    if (poll(&entry, 1, 0) > 0) {
-      outbox->Close(false);
-      co_return;
-    }
-    pause.expires_after(std::chrono::milliseconds(200));
-    const auto [pause_error] = co_await pause.async_wait(kAwait);
-    if (pause_error) co_return;
-  }
-}
+// A request whose client left before there was anything to send, as nginx logs it.
+constexpr int kClientLeft = 499;
 
 struct ResponseStyle {
   unsigned version = 11;
@@ -70,56 +52,71 @@ void FillHead(http::response<Body>& message, const HttpResponse& response, const
   for (const auto& [name, value] : response.headers) message.set(name, value);
 }
 
+// Writes what is left of a message or a chunk. The time for the client to take some of it begins anew whenever it has,
+// however large the whole is.
+template <typename Body>
+asio::awaitable<error_code> WriteAll(Connection& connection, http::response_serializer<Body>& serializer) {
+  while (!serializer.is_done()) {
+    connection.stream.expires_after(seconds(connection.core->options.write_timeout_seconds));
+    const auto [error, written] = co_await http::async_write_some(connection.stream, serializer, kAwait);
+    if (error) co_return error;
+  }
+  co_return error_code();
+}
+template <typename Buffers>
+asio::awaitable<error_code> WriteAll(Connection& connection, Buffers buffers) {
+  beast::buffers_suffix<Buffers> rest(buffers);
+  while (beast::buffer_bytes(rest) > 0) {
+    connection.stream.expires_after(seconds(connection.core->options.write_timeout_seconds));
+    const auto [error, written] = co_await connection.stream.async_write_some(rest, kAwait);
+    if (error) co_return error;
+    rest.consume(written);
+  }
+  co_return error_code();
+}
+
 asio::awaitable<bool> WriteWhole(Connection& connection, HttpResponse response, const ResponseStyle& style) {
-  connection.stream.expires_after(seconds(connection.core->options.write_timeout_seconds));
   if (style.head_only) {
     http::response<http::empty_body> message{static_cast<http::status>(response.status), style.version};
     FillHead(message, response, style);
     message.content_length(response.body.size());
     message.keep_alive(style.keep_alive);
-    const auto [error, written] = co_await http::async_write(connection.stream, message, kAwait);
-    co_return !error;
+    http::response_serializer<http::empty_body> serializer{message};
+    co_return !co_await WriteAll(connection, serializer);
   }
   http::response<http::string_body> message{static_cast<http::status>(response.status), style.version};
   FillHead(message, response, style);
   message.body() = std::move(response.body);
   message.keep_alive(style.keep_alive);
   message.prepare_payload();
-  const auto [error, written] = co_await http::async_write(connection.stream, message, kAwait);
-  co_return !error;
+  http::response_serializer<http::string_body> serializer{message};
+  co_return !co_await WriteAll(connection, serializer);
 }
 
-// Writes the head and then what the outbox brings, until its end. False: the connection cannot be used again.
+// Writes the head and then what the outbox brings, until its end. Whether the client has it all.
 asio::awaitable<bool> WriteStream(Connection& connection, HttpResponse head, const ResponseStyle& style) {
-  const seconds timeout(connection.core->options.write_timeout_seconds);
   const bool chunked = style.version >= 11;
   http::response<http::empty_body> message{static_cast<http::status>(head.status), style.version};
   FillHead(message, head, style);
-  message.keep_alive(style.keep_alive && chunked);
+  message.keep_alive(style.keep_alive);
   message.chunked(chunked);
   http::response_serializer<http::empty_body> serializer{message};
-  connection.stream.expires_after(timeout);
+  connection.stream.expires_after(seconds(connection.core->options.write_timeout_seconds));
   const auto [head_error, head_bytes] = co_await http::async_write_header(connection.stream, serializer, kAwait);
   if (head_error) co_return false;
   for (;;) {
     connection.stream.expires_never();
     const Outbox::Item item = co_await connection.outbox->Next(seconds(head.ping_seconds));
-    connection.stream.expires_after(timeout);
     const bool is_data = item.kind == Outbox::Item::Kind::kChunk || item.kind == Outbox::Item::Kind::kPing;
     if (item.kind == Outbox::Item::Kind::kEnd) {
-      if (!chunked || style.head_only) co_return false;
-      const auto [error, written] = co_await asio::async_write(connection.stream, http::make_chunk_last(), kAwait);
-      co_return !error;
+      if (!chunked || style.head_only) co_return true;
+      co_return !co_await WriteAll(connection, http::make_chunk_last());
     }
     if (!is_data) co_return false;
     if (style.head_only) continue;
     const auto data = asio::buffer(item.kind == Outbox::Item::Kind::kPing ? head.ping : item.chunk);
-    error_code error;
-    if (chunked) {
-      std::tie(error, std::ignore) = co_await asio::async_write(connection.stream, http::make_chunk(data), kAwait);
-    } else {
-      std::tie(error, std::ignore) = co_await asio::async_write(connection.stream, data, kAwait);
-    }
+    const error_code error = chunked ? co_await WriteAll(connection, http::make_chunk(data))
+                                     : co_await WriteAll(connection, asio::const_buffer(data));
     if (error == beast::error::timeout) connection.outbox->SetSlow();
     if (error) co_return false;
   }
@@ -157,6 +154,44 @@ asio::awaitable<void> Refuse(Connection& connection, Incoming& incoming, const W
   }
 }
 
+// The request that a connection answers: it counts, and it is over when this goes, whatever the reason.
+class InHand {
+ public:
+  explicit InHand(ConnectionPtr connection) : connection_(std::move(connection)) {
+    connection_->outbox = Outbox::Make(connection_->core->io, connection_->core->options.max_buffered_bytes);
+    connection_->core->Count(0, 1);
+  }
+  ~InHand() {
+    connection_->outbox->Close(false);
+    connection_->outbox.reset();
+    watching_->emit(asio::cancellation_type::all);
+    connection_->core->Count(0, -1);
+  }
+  InHand(const InHand&) = delete;
+  InHand& operator=(const InHand&) = delete;
+
+  // Until this goes. The signal lives until the watcher has ended, which is after it was told to.
+  void WatchForClose() {
+    asio::co_spawn(*connection_->core->io, server::WatchForClose(connection_->stream.socket(), connection_->outbox),
+                   asio::bind_cancellation_slot(watching_->slot(), [connection = connection_, watching = watching_](
+                                                                       const std::exception_ptr&) {}));
+  }
+
+ private:
+  const ConnectionPtr connection_;
+  const std::shared_ptr<asio::cancellation_signal> watching_ = std::make_shared<asio::cancellation_signal>();
+};
+
+// A handler that throws has dropped its exchange, which answers then.
+void Dispatch(const Router& router, std::shared_ptr<Exchange> exchange) {
+  const std::string id = exchange->request().request_id;
+  try {
+    router.Dispatch(std::move(exchange));
+  } catch (const std::exception& error) {
+    Log(LogLevel::kError, "request {}: {}", id, error.what());
+  }
+}
+
 // Hands the request to its route and writes the answer. False: close the connection.
 asio::awaitable<bool> Answer(ConnectionPtr connection, Incoming& incoming) {
   Core& core = *connection->core;
@@ -167,35 +202,29 @@ asio::awaitable<bool> Answer(ConnectionPtr connection, Incoming& incoming) {
   style.SetFor(request, *router);
   HttpRequest for_log{
       .method = request.method, .path = request.path, .request_id = request.request_id, .client = request.client};
-  connection->outbox = Outbox::Make(core.io, core.options.max_buffered_bytes);
-  core.Count(0, 1);
+  InHand in_hand(connection);
+  Outbox& outbox = *connection->outbox;
   const auto begin = std::chrono::steady_clock::now();
-  router->Dispatch(MakeExchange(std::move(request), connection->outbox));
-
-  // Lives until the watcher has ended, which is after this coroutine has told it to.
-  const auto stop_watching = std::make_shared<asio::cancellation_signal>();
-  asio::co_spawn(*core.io, WatchForClose(connection, connection->outbox),
-                 asio::bind_cancellation_slot(stop_watching->slot(), [stop_watching](std::exception_ptr) {}));
+  Dispatch(*router, MakeExchange(std::move(request), connection->outbox));
+  in_hand.WatchForClose();
   connection->stream.expires_never();
-  Outbox::Item first = co_await connection->outbox->Next(seconds(0));
-  bool reusable = false;
-  const int status = first.response.status;
+  Outbox::Item first = co_await outbox.Next(seconds(0));
+  bool complete = false;
+  int status = first.response.status;
   if (first.kind == Outbox::Item::Kind::kWhole) {
-    reusable = co_await WriteWhole(*connection, std::move(first.response), style);
-    connection->outbox->Close(reusable);
+    complete = co_await WriteWhole(*connection, std::move(first.response), style);
   } else if (first.kind == Outbox::Item::Kind::kHead) {
-    reusable = co_await WriteStream(*connection, std::move(first.response), style);
-    connection->outbox->Close(reusable);
+    if (style.version < 11) style.keep_alive = false;  // there the end of the connection is the stream's
+    complete = co_await WriteStream(*connection, std::move(first.response), style);
+  } else {
+    status = kClientLeft;
   }
-  connection->outbox->Close(false);
-  stop_watching->emit(asio::cancellation_type::all);
+  outbox.Close(complete);
   if (core.options.on_answered) {
-    core.options.on_answered({for_log, *router, status, SecondsSince(begin), reusable, connection->outbox->note(),
-                              connection->outbox->slow()});
+    core.options.on_answered({for_log, *router, status, SecondsSince(begin), complete, outbox.note(), outbox.slow()});
   }
-  connection->outbox.reset();
-  core.Count(0, -1);
-  co_return reusable&& style.keep_alive && !core.draining;
+  const bool stays_open = complete && style.keep_alive && !core.draining;
+  co_return stays_open;
 }
 
 }  // namespace

@@ -23,22 +23,30 @@ using boost::system::error_code;
 using tcp = asio::ip::tcp;
 using std::chrono::seconds;
 
+void Begin(const std::shared_ptr<Core>& core, tcp::socket socket) {
+  const bool is_full = core->connections.size() >= static_cast<size_t>(core->options.max_connections);
+  const auto connection = std::make_shared<Connection>(core, std::move(socket));
+  asio::co_spawn(*core->io, is_full ? TurnAway(connection) : ServeConnection(connection), asio::detached);
+}
+
 asio::awaitable<void> Accept(std::shared_ptr<Core> core, tcp::acceptor& acceptor) {
   for (;;) {
-    auto [error, socket] = co_await acceptor.async_accept(kAwait);
-    if (error == asio::error::operation_aborted || error == asio::error::bad_descriptor) co_return;
-    if (error) {
-      // Out of descriptors or the like: let some connections end first.
-      Log(LogLevel::kWarning, "cannot accept a connection: {}", error.message());
-      asio::steady_timer pause(*core->io, std::chrono::milliseconds(100));
-      co_await pause.async_wait(kAwait);
-      continue;
+    std::string problem;
+    try {
+      auto [error, socket] = co_await acceptor.async_accept(kAwait);
+      if (error == asio::error::operation_aborted || error == asio::error::bad_descriptor) co_return;
+      if (!error) {
+        Begin(core, std::move(socket));
+        continue;
+      }
+      problem = error.message();
+    } catch (const std::exception& error) {
+      problem = error.what();
     }
-    if (core->connections.size() >= static_cast<size_t>(core->options.max_connections)) {
-      asio::co_spawn(*core->io, TurnAway(std::make_shared<Connection>(core, std::move(socket))), asio::detached);
-      continue;
-    }
-    asio::co_spawn(*core->io, ServeConnection(std::make_shared<Connection>(core, std::move(socket))), asio::detached);
+    // Out of descriptors, of memory or the like: let some connections end first.
+    Log(LogLevel::kWarning, "cannot accept a connection: {}", problem);
+    asio::steady_timer pause(*core->io, std::chrono::milliseconds(100));
+    co_await pause.async_wait(kAwait);
   }
 }
 

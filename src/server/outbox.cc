@@ -65,11 +65,14 @@ std::shared_ptr<Outbox> Outbox::Make(std::shared_ptr<asio::io_context> io, size_
 
 bool Outbox::Push(Item item) {
   std::function<void()> on_close;
+  bool is_over = false;
   {
     std::lock_guard lock(mutex_);
     if (closed_) return false;
+    // Of what waited before, not of this one: a client that reads may be sent what is larger than max_buffered_.
+    is_over = !item.chunk.empty() && buffered_ > max_buffered_;
     buffered_ += item.chunk.size();
-    if (buffered_ > max_buffered_) {
+    if (is_over) {
       items_.clear();
       items_.push_back({Item::Kind::kAbort, {}, {}});
       slow_ = true;
@@ -80,7 +83,7 @@ bool Outbox::Push(Item item) {
   }
   asio::post(*io_, [self = self_.lock()] { self->timer_.cancel(); });
   if (on_close) on_close();
-  return !on_close;
+  return !is_over;
 }
 
 void Outbox::OnClose(std::function<void()> on_close) {

@@ -36,7 +36,7 @@ class Outbox {
   static std::shared_ptr<Outbox> Make(std::shared_ptr<asio::io_context> io, size_t max_buffered);
   Outbox(std::shared_ptr<asio::io_context> io, size_t max_buffered);  // for Make
 
-  // Any thread. False: the answer is over, or more waits than max_buffered, which ends it.
+  // Any thread. False: the answer is over, or more than max_buffered waited already, which ends it.
   bool Push(Item item);
   void OnClose(std::function<void()> on_close);
   // The client did not take what was sent in time, or Push found too much of it waiting.

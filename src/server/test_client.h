@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <thread>
+#include <utility>
 
 namespace ingot::server {
 
@@ -53,6 +55,11 @@ class TestClient {
     while (ReadSome(timeout_ms)) {
     }
     *closed = eof_;
+    return std::exchange(pending_, "");
+  }
+  // The same, in pieces with a pause after each.
+  std::string ReadAllSlowly(std::chrono::milliseconds pause) {
+    while (ReadSome(20'000)) std::this_thread::sleep_for(pause);
     return std::exchange(pending_, "");
   }
   // A whole response with Content-Length: head and body.

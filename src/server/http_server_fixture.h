@@ -1,0 +1,133 @@
+// For tests: an HttpServer with routes, and what it told.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "server/http.h"
+#include "server/test_client.h"
+
+namespace ingot::server {
+
+// Set once, waited for by another thread.
+class Flag {
+ public:
+  void Set() {
+    std::lock_guard lock(mutex_);
+    set_ = true;
+    changed_.notify_all();
+  }
+  bool WaitFor(int milliseconds) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::milliseconds(milliseconds), [this] { return set_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool set_ = false;
+};
+
+class HttpServerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    options_.port = 0;
+    options_.max_body_bytes = 1000;
+    options_.max_header_bytes = 2000;
+    options_.header_timeout_seconds = options_.body_timeout_seconds = 1;
+    options_.max_buffered_bytes = 64 << 10;
+    options_.on_answered = [this](const AnsweredRequest& answered) {
+      if (answered.slow) slow_.Set();
+      std::lock_guard lock(mutex_);
+      told_.push_back(fmt::format("{} {} {} {} id={}{}", answered.request.method, answered.request.path,
+                                  answered.status, answered.note, answered.request.request_id,
+                                  answered.complete ? "" : " left"));
+      is_client_told_ = is_client_told_ && answered.request.client.starts_with("127.0.0.1:");
+    };
+    router_.Add("GET", "/hello", [](auto exchange) { exchange->Respond({.body = "\"hello\""}); });
+    router_.Add("POST", "/echo", [](auto exchange) {
+      exchange->Respond({.content_type = "text/plain", .body = exchange->request().body});
+    });
+    router_.Add("GET", "/items/{id}", [](auto exchange) { exchange->Respond({.body = exchange->request().path}); });
+    router_.Add("GET", "/dropped", [](auto) {});
+    router_.Add("GET", "/throws", [](auto) { throw std::runtime_error("no good"); });
+    router_.Add("GET", "/stream", [this](auto exchange) {
+      exchange->OnClose([this] { closed_.Set(); });
+      exchange->StartStream({.content_type = "text/event-stream"});
+      for (int i = 0; i < 3; ++i) exchange->Send(fmt::format("data: {}\n\n", i));
+      exchange->Finish();
+    });
+    router_.Add("GET", "/held", [this](auto exchange) {
+      exchange->OnClose([this] { closed_.Set(); });
+      std::lock_guard lock(mutex_);
+      held_ = exchange;
+    });
+    Start();
+  }
+  void TearDown() override {
+    server_.reset();
+    held_.reset();
+  }
+  void Start() {
+    auto server = HttpServer::Listen(options_, router_);
+    ASSERT_TRUE(server) << server.error().ToString();
+    server_ = *std::move(server);
+    server_->Run();
+  }
+  // Until `is_so`, or long enough for anything to come.
+  template <typename Condition>
+  static bool Until(Condition is_so) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!is_so() && std::chrono::steady_clock::now() < end)
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    return is_so();
+  }
+  std::shared_ptr<Exchange> TakeHeld() {
+    std::shared_ptr<Exchange> held;
+    EXPECT_TRUE(Until([&] {
+      std::lock_guard lock(mutex_);
+      return held || (held = std::exchange(held_, nullptr));
+    }));
+    return held;
+  }
+  // What was told of the requests since the last call; once there is something.
+  std::vector<std::string> TakeTold() {
+    std::vector<std::string> told;
+    EXPECT_TRUE(Until([&] {
+      std::lock_guard lock(mutex_);
+      if (told.empty()) told.swap(told_);
+      return !told.empty();
+    }));
+    return told;
+  }
+  void WaitForBodyBytes(size_t bytes) {
+    Until([&] { return server_->body_bytes() == bytes; });
+    ASSERT_EQ(server_->body_bytes(), bytes);
+  }
+  std::string Ask(const std::string& request) {
+    TestClient client(server_->port());
+    client.Send(request);
+    return client.ReadResponse();
+  }
+
+  HttpOptions options_;
+  Router router_;
+  std::unique_ptr<HttpServer> server_;
+  std::mutex mutex_;
+  std::shared_ptr<Exchange> held_;
+  std::vector<std::string> told_;
+  bool is_client_told_ = true;
+  Flag closed_, slow_;
+};
+
+}  // namespace ingot::server

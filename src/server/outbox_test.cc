@@ -1,0 +1,31 @@
+#include "server/outbox.h"
+
+#include <gtest/gtest.h>
+
+namespace ingot::server {
+namespace {
+
+Outbox::Item Chunk(size_t size) { return {Outbox::Item::Kind::kChunk, {}, std::string(size, 'x')}; }
+
+TEST(OutboxTest, IsOverOnlyWhenMoreThanItsBoundWaitedAlready) {
+  const auto outbox = Outbox::Make(std::make_shared<asio::io_context>(1), 10);
+  EXPECT_TRUE(outbox->Push({Outbox::Item::Kind::kHead, {}, {}}));
+  EXPECT_TRUE(outbox->Push(Chunk(8)));
+  EXPECT_TRUE(outbox->Push(Chunk(100)));
+  EXPECT_FALSE(outbox->slow());
+  EXPECT_FALSE(outbox->Push(Chunk(1)));  // though nobody asked to be told yet
+  EXPECT_TRUE(outbox->slow());
+  bool told = false;
+  outbox->OnClose([&] { told = true; });
+  EXPECT_TRUE(told);
+}
+
+TEST(OutboxTest, AnEndFollowsWhateverWaits) {
+  const auto outbox = Outbox::Make(std::make_shared<asio::io_context>(1), 10);
+  EXPECT_TRUE(outbox->Push(Chunk(100)));
+  EXPECT_TRUE(outbox->Push({Outbox::Item::Kind::kEnd, {}, {}}));
+  EXPECT_FALSE(outbox->slow());
+}
+
+}  // namespace
+}  // namespace ingot::server
