@@ -60,8 +60,9 @@ TEST_F(HttpServerTest, WaitsForClientsThatReadSteadily) {
     return client.ReadAllSlowly(std::chrono::milliseconds(12));
   };
   std::vector<std::future<std::string>> answers;
-  for (const char* request : {"GET /large HTTP/1.1\r\nConnection: close\r\n\r\n", "GET /large_stream HTTP/1.0\r\n\r\n",
-                              "GET /large_stream HTTP/1.1\r\nConnection: close\r\n\r\n"}) {
+  for (const char* request :
+       {"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "GET /large_stream HTTP/1.0\r\n\r\n",
+        "GET /large_stream HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"}) {
     answers.push_back(std::async(std::launch::async, read_slowly, request));
   }
   for (auto& answer : answers) EXPECT_GT(answer.get().size(), large.size());
