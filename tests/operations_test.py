@@ -34,6 +34,19 @@ def call(server: Server, path: str, body: dict | None = None, key: str = "", met
         return error.code, error.headers, error.read().decode()
 
 
+def samples(text: str) -> dict[str, float]:
+    """{"name label=value …": value}, without the labels that all have."""
+    values = {}
+    for name, labels, value in re.findall(r"(?m)^([\w:]+)(?:\{(.*)\})? (\S+)$", text):
+        pairs = sorted(pair for pair in re.findall(r'(\w+)="([^"]*)"', labels) if pair[0] not in ("model_name", "engine"))
+        values[" ".join([name, *map("=".join, pairs)])] = float(value)
+    return values
+
+
+def blocks(values: dict[str, float]) -> str:
+    return str(int(sum(value for name, value in values.items() if name.startswith("ingot_kv_blocks"))))
+
+
 class Operations(unittest.TestCase):
     def until(self, true) -> None:
         end = time.monotonic() + PATIENCE_SECONDS
@@ -113,17 +126,42 @@ class Operations(unittest.TestCase):
         self.assertFalse([line for line in server.log if "unseen" in line])
 
     def test_metrics_under_other_names(self) -> None:
-        for compat, names in (("vllm", ["vllm:num_requests_running", "vllm:time_to_first_token_seconds_count"]),
-                              ("lmdeploy", ["lmdeploy:num_requests_running"]),
-                              ("both", ["vllm:prompt_tokens_total", "lmdeploy:prompt_tokens_total"])):  # fmt: skip
+        prefixes = {"vllm": ["vllm:"], "lmdeploy": ["lmdeploy:"], "both": ["vllm:", "lmdeploy:"]}
+        for compat, wanted in prefixes.items():
             with self.subTest(compat):
-                server = tiny_internlm.serve(self, "--metrics-compat", compat)
-                call(server, "/v1/completions", QUESTION)
+                server = tiny_internlm.serve(self, "--metrics-compat", compat, "--cache-block-seq-len", "32")
+                for _ in range(2):  # the second finds blocks of the first
+                    call(server, "/v1/completions", QUESTION | {"prompt": [5] * 100, "ignore_eos": True})
+                call(server, "/v1/completions", QUESTION | {"prompt": [5] * 4000})
+                call(server, "/v1/completions", QUESTION | {"max_tokens": 1900, "ignore_eos": True, "timeout": 0.001})
                 text = call(server, "/metrics")[2]
-                for name in [*names, "ingot_num_requests_running"]:
-                    self.assertRegex(text, rf"(?m)^{name}(\{{[^}}]*\}})? \d")
-                if compat != "both":
-                    self.assertNotIn("lmdeploy:" if compat == "vllm" else "vllm:", text)
+                for prefix in ("vllm:", "lmdeploy:"):
+                    self.assertEqual(prefix in text, prefix in wanted)
+                values = samples(text)
+                self.assertIn("ingot_num_requests_running", values)
+                both = {
+                    "num_requests_running": 0, "num_requests_waiting": 0, "request_inference_time_seconds_count": 2,
+                    "request_success_total finished_reason=length": 2, "request_success_total finished_reason=error": 1,
+                    "request_prompt_tokens_sum": 200, "iteration_tokens_total_count": values["ingot_engine_steps_total"],
+                }  # fmt: skip
+                of_vllm = {
+                    "prompt_tokens_cached_total": 99, "num_requests_waiting_by_reason reason=capacity": 0,
+                    "admission_rejections_total reason=context_length_exceeded": 1,
+                    "cache_config_info block_size=32 enable_prefix_caching=True num_gpu_blocks=" + blocks(values): 1,
+                }  # fmt: skip
+                of_lmdeploy = {
+                    "num_requests_succeeded": 2, "num_requests_failed": 1, "num_api_requests_routed": 0, "num_api_requests_waiting": 0,
+                    "prefix_cache_hit_rate": values["ingot_prefix_cache_hits_total"] / values["ingot_prefix_cache_queries_total"],
+                    "request_cached_tokens_sum": 99, "request_cache_hit_ratio_count": 2,
+                }  # fmt: skip
+                for prefix in wanted:
+                    for name, value in (both | (of_vllm if prefix == "vllm:" else of_lmdeploy)).items():
+                        self.assertAlmostEqual(values[prefix + name], value, 6, name)
+                labels = re.findall(r"(?m)^(?:vllm|lmdeploy):\w+\{(.*)\}", text)
+                self.assertTrue(all('model_name="tiny"' in each and 'engine="0"' in each for each in labels))
+                steps = [value for name, value in values.items() if name.startswith("ingot_step_tokens_bucket")]
+                self.assertEqual(steps, sorted(steps))
+                self.assertEqual(steps[-1], values["ingot_step_tokens_count"])
                 server.stop()
         self.assertNotIn("vllm:", call(tiny_internlm.serve(self), "/metrics")[2])
 

@@ -39,6 +39,11 @@ bool TaskPool::TryPost(std::function<void()> task, size_t bytes) {
   return true;
 }
 
+size_t TaskPool::num_waiting() const {
+  const std::lock_guard lock(mutex_);
+  return tasks_.size();
+}
+
 void TaskPool::Work() {
   const SignalStack signal_stack;
   for (;;) {

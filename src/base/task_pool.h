@@ -33,6 +33,8 @@ class TaskPool {
   // For a task that keeps `bytes` until it has run. False, and the task is dropped, where as much waits as may; what is
   // larger than the limit alone is taken when nothing else waits.
   bool TryPost(std::function<void()> task, size_t bytes);
+  // Tasks that no thread has taken yet.
+  size_t num_waiting() const;
 
  private:
   struct Task {
@@ -42,7 +44,7 @@ class TaskPool {
   void Work();
 
   const Limits limits_;
-  std::mutex mutex_;  // guards the next three
+  mutable std::mutex mutex_;  // guards the next three
   std::condition_variable ready_;
   std::deque<Task> tasks_;
   size_t waiting_bytes_ = 0;

@@ -188,6 +188,7 @@ void Core::RunWork() {
     if (work.sample) Accept(slot, results_[drawn++]);
   }
   Count<int64_t>(stats_.steps, 1);
+  stats_.step_tokens.Add(decodes + prefill_tokens);
   Publish();
 }
 

@@ -10,6 +10,7 @@
 #include "engine/request.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
+#include "engine/step_tokens.h"
 #include "kv/cache.h"
 
 namespace ingot::engine {
@@ -21,7 +22,8 @@ struct CoreStats {
   std::atomic<int64_t> steps{0}, preemptions{0}, cancelled{0}, most_running{0};
   std::atomic<int64_t> prompt_tokens{0}, generated_tokens{0};  // prompt: of admitted requests
   std::atomic<int64_t> prefix_queries{0}, prefix_hits{0};      // tokens of prompts looked up, and found
-  std::atomic<int64_t> oldest_waiting_ns{0};                   // when the oldest that waits came; 0: nobody waits
+  StepTokenCounts step_tokens;
+  std::atomic<int64_t> oldest_waiting_ns{0};  // when the oldest that waits came; 0: nobody waits
 };
 
 // Thread safety: none but where said; the engine thread owns it. Events come from within Step, Cancel and CancelAll.

@@ -94,7 +94,8 @@ EngineStats Engine::stats() const {
                     .prompt_tokens = get(core.prompt_tokens),
                     .generated_tokens = get(core.generated_tokens),
                     .prefix_queries = get(core.prefix_queries),
-                    .prefix_hits = get(core.prefix_hits)};
+                    .prefix_hits = get(core.prefix_hits),
+                    .step_tokens = core.step_tokens.Read()};
   int64_t oldest = get(core.oldest_waiting_ns);
   {
     const std::lock_guard lock(mutex_);

@@ -33,6 +33,7 @@ struct EngineStats {
   int64_t steps = 0, preemptions = 0, cancelled = 0, most_running = 0;
   int64_t prompt_tokens = 0, generated_tokens = 0;
   int64_t prefix_queries = 0, prefix_hits = 0;  // tokens
+  StepTokens step_tokens;
 };
 
 // Thread safety: all methods from any thread at once, but none from within an event except Cancel.

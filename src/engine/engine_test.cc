@@ -114,6 +114,20 @@ TEST(Engine, ATaskRunsAloneAndRequestsGoOnAfterIt) {
   EXPECT_EQ(stats.free_blocks + stats.idle_blocks, 24);
 }
 
+TEST(Engine, StepsAreCountedByTheirTokens) {
+  FakeModel model(kVocab);
+  ThreadPool pool(1);
+  auto engine = *Engine::Create(model, SmallOptions(), pool);
+  Pending pending;
+  ASSERT_TRUE(engine->Submit({{.prompt = {1, 2, 3}, .max_tokens = 5, .on_event = pending.Fn()}}).has_value());
+  pending.over.wait();
+  while (engine->StalledSeconds() > 0) std::this_thread::yield();
+  const StepTokens counts = engine->stats().step_tokens;
+  EXPECT_EQ(counts.tokens, 3 + 4);  // the answer's last is not computed any more
+  EXPECT_EQ(counts.steps[0], 4);    // up to one token
+  EXPECT_EQ(counts.steps[2], 1);    // up to four
+}
+
 TEST(Engine, StallIsSeenAndItsEndToo) {
   FakeModel model(kVocab);
   std::mutex gate;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "engine/step_tokens.h"
 #include "llm/output_parser.h"
 
 namespace ingot::tokenizer {
@@ -170,6 +171,7 @@ struct Stats {
   int64_t prompt_tokens = 0, generated_tokens = 0;  // prompt: of admitted requests
   int64_t prefix_queries = 0, prefix_hits = 0;      // tokens of prompts looked up, and found in the cache
   int64_t max_running = 0;                          // most requests in one step
+  engine::StepTokens step_tokens;
 };
 
 // Thread safety: all methods from any thread at once.

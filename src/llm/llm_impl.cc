@@ -127,7 +127,8 @@ Stats LlmImpl::stats() const {
           .generated_tokens = stats.generated_tokens,
           .prefix_queries = stats.prefix_queries,
           .prefix_hits = stats.prefix_hits,
-          .max_running = stats.most_running};
+          .max_running = stats.most_running,
+          .step_tokens = stats.step_tokens};
 }
 
 Status LlmImpl::RunScore(const std::vector<int32_t>& token_ids, const engine::ScoreOptions& options,

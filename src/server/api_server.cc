@@ -184,8 +184,12 @@ class ApiServerImpl : public ApiServer {
   }
 
   void ScrapeMetrics(Exchange& exchange) {
+    const llm::Llm& llm = *llm_.load();
     exchange.Respond({.content_type = "text/plain; version=0.0.4; charset=utf-8",
-                      .body = metrics_->Scrape({.engine = llm_.load()->stats(),
+                      .body = metrics_->Scrape({.engine = llm.stats(),
+                                                .block_tokens = llm.options().cache_block_seq_len,
+                                                .prefix_caching = llm.options().enable_prefix_caching,
+                                                .unread = routes_->num_unread(),
                                                 .connections = http_->open_connections(),
                                                 .body_bytes = http_->body_bytes(),
                                                 .sessions = routes_->sessions().count(),

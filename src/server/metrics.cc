@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
-#include <span>
 
 #include "base/topology.h"
+#include "server/metric_families.h"
 #include "server/slot_times.h"
 
 namespace ingot::server {
@@ -29,6 +29,8 @@ const Buckets kBetweenTokens = {.001, .005, .01, .025, .05, .075, .1, .15, .2, .
 const Buckets kWhole = {.01, .05, .1, .3, .5, .8, 1,   1.5, 2,   2.5, 5,    10,
                         15,  20,  30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
 const Buckets kTokens = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
+const Buckets kCached = {0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
+const Buckets kRatios = {0, .1, .2, .3, .4, .5, .6, .7, .8, .9, 1};
 
 double SecondsSince(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
@@ -72,7 +74,10 @@ class MetricsImpl : public Metrics, public std::enable_shared_from_this<MetricsI
         queued(Time("ingot_request_queue_time_seconds", "Waiting for a slot", kWhole)),
         prefill(Time("ingot_request_prefill_time_seconds", "From a slot to the first token", kWhole)),
         decode(Time("ingot_request_decode_time_seconds", "From the first token to the last", kWhole)),
+        inference(Time("ingot_request_inference_time_seconds", "From a slot to the last token", kWhole)),
         prompt_tokens(Time("ingot_request_prompt_tokens", "Tokens of a prompt", kTokens)),
+        cached_tokens(Time("ingot_request_cached_tokens", "Tokens of a prompt found in the prefix cache", kCached)),
+        cache_hit_ratio(Time("ingot_request_cache_hit_ratio", "The same, as a share of the prompt", kRatios)),
         generation_tokens(Time("ingot_request_generation_tokens", "Tokens of an answer", kTokens)) {}
 
   std::shared_ptr<Observed> Begin(const HttpRequest&) override {
@@ -95,9 +100,8 @@ class MetricsImpl : public Metrics, public std::enable_shared_from_this<MetricsI
     return prometheus::BuildHistogram().Name(name).Help(help).Register(registry_).Add(
         {{"model_name", options_.model_name}}, buckets);
   }
-  void AddEngine(const llm::Stats& stats, std::vector<MetricFamily>* families) const;
+  void AddEngine(const Server& server, std::vector<MetricFamily>* families) const;
   void AddProcess(const Server& server, std::vector<MetricFamily>* families) const;
-  void AddAliases(std::vector<MetricFamily>* families) const;
 
   const MetricsOptions options_;
   prometheus::Registry registry_;
@@ -106,8 +110,8 @@ class MetricsImpl : public Metrics, public std::enable_shared_from_this<MetricsI
   SlotTimes slot_times;
   prometheus::Family<prometheus::Counter>&http, &requests, &rejected, &cancelled;
   prometheus::Counter& slow;
-  prometheus::Histogram &first_token, &between_tokens, &per_token, &whole, &queued, &prefill, &decode, &prompt_tokens,
-      &generation_tokens;
+  prometheus::Histogram &first_token, &between_tokens, &per_token, &whole, &queued, &prefill, &decode, &inference,
+      &prompt_tokens, &cached_tokens, &cache_hit_ratio, &generation_tokens;
 };
 
 ObservedImpl::~ObservedImpl() {
@@ -134,7 +138,9 @@ void ObservedImpl::Tokens(const llm::Event& event) {
   metrics_.queued.Observe(event.timings.queue_seconds);
   metrics_.prefill.Observe(event.timings.prefill_seconds);
   metrics_.decode.Observe(event.timings.decode_seconds);
-  metrics_.slot_times.Add(event.timings.prefill_seconds + event.timings.decode_seconds);
+  const double in_slot = event.timings.prefill_seconds + event.timings.decode_seconds;
+  metrics_.inference.Observe(in_slot);
+  metrics_.slot_times.Add(in_slot);
   if (event.usage.completion_tokens > 1) {
     metrics_.per_token.Observe(event.timings.decode_seconds / static_cast<double>(event.usage.completion_tokens - 1));
   }
@@ -155,35 +161,21 @@ void ObservedImpl::Fail(const WireError& error) {
 
 void ObservedImpl::End(const llm::Usage& usage) {
   if (std::exchange(over_, true)) return;
-  metrics_.prompt_tokens.Observe(static_cast<double>(usage.prompt_tokens));
+  const auto prompt = static_cast<double>(usage.prompt_tokens), cached = static_cast<double>(usage.cached_tokens);
+  metrics_.prompt_tokens.Observe(prompt);
+  metrics_.cached_tokens.Observe(cached);
+  if (prompt > 0) metrics_.cache_hit_ratio.Observe(cached / prompt);
   metrics_.whole.Observe(SecondsSince(begin_));
 }
 
-struct Sample {
-  const char *name, *help;
-  prometheus::MetricType type;
-  double value;
-};
-
-void Append(const Sample& sample, const std::vector<prometheus::ClientMetric::Label>& labels,
-            std::vector<MetricFamily>* families) {
-  prometheus::ClientMetric metric;
-  metric.label = labels;
-  metric.gauge.value = metric.counter.value = sample.value;
-  if (!families->empty() && families->back().name == sample.name) {
-    families->back().metric.push_back(metric);
-  } else {
-    families->push_back({sample.name, sample.help, sample.type, {metric}});
-  }
-}
-
-void MetricsImpl::AddEngine(const llm::Stats& stats, std::vector<MetricFamily>* families) const {
+void MetricsImpl::AddEngine(const Server& server, std::vector<MetricFamily>* families) const {
+  const llm::Stats& stats = server.engine;
   constexpr auto kGauge = prometheus::MetricType::Gauge;
   constexpr auto kCounter = prometheus::MetricType::Counter;
   const auto in_use = static_cast<double>(stats.total_blocks - stats.free_blocks - stats.cached_blocks);
-  const std::vector<prometheus::ClientMetric::Label> model = {{"model_name", options_.model_name}};
+  const MetricLabels model = {{"model_name", options_.model_name}};
   const auto with_state = [&](const char* state) {
-    return std::vector<prometheus::ClientMetric::Label>{{"model_name", options_.model_name}, {"state", state}};
+    return MetricLabels{{"model_name", options_.model_name}, {"state", state}};
   };
   const char* blocks_help = "Blocks of the KV cache, by what they are: active ones are held by requests";
   Append({"ingot_kv_blocks", blocks_help, kGauge, static_cast<double>(stats.free_blocks)}, with_state("free"),
@@ -195,6 +187,8 @@ void MetricsImpl::AddEngine(const llm::Stats& stats, std::vector<MetricFamily>* 
   const Sample samples[] = {
       {"ingot_num_requests_running", "Requests that have a slot", kGauge, value(stats.running)},
       {"ingot_num_requests_waiting", "Requests that wait for one", kGauge, value(stats.waiting)},
+      {"ingot_num_requests_unread", "Requests that wait for a thread that renders and tokenizes", kGauge,
+       value(server.unread)},
       {"ingot_max_batch_size", "Slots", kGauge, value(stats.max_batch_size)},
       {"ingot_max_requests_running", "Most requests that had a slot at once", kGauge, value(stats.max_running)},
       {"ingot_kv_cache_usage_ratio", "Share of the KV cache that requests hold", kGauge,
@@ -211,6 +205,13 @@ void MetricsImpl::AddEngine(const llm::Stats& stats, std::vector<MetricFamily>* 
        value(stats.prefix_queries)},
       {"ingot_prefix_cache_hits_total", "Tokens of prompts found there", kCounter, value(stats.prefix_hits)}};
   for (const Sample& sample : samples) Append(sample, model, families);
+  AppendStepTokens(stats.step_tokens, model, families);
+  Append({"ingot_cache_config_info", "Always 1", kGauge, 1},
+         {{"model_name", options_.model_name},
+          {"block_size", std::to_string(server.block_tokens)},
+          {"num_blocks", std::to_string(stats.total_blocks)},
+          {"enable_prefix_caching", server.prefix_caching ? "True" : "False"}},
+         families);
 }
 
 int64_t OpenDescriptors() {
@@ -242,65 +243,12 @@ void MetricsImpl::AddProcess(const Server& server, std::vector<MetricFamily>* fa
   Append({"ingot_build_info", "Always 1", kGauge, 1}, {{"version", options_.version}}, families);
 }
 
-struct Alias {
-  const char *ours, *theirs;
-};
-constexpr Alias kVllm[] = {{"ingot_num_requests_running", "vllm:num_requests_running"},
-                           {"ingot_num_requests_waiting", "vllm:num_requests_waiting"},
-                           {"ingot_kv_cache_usage_ratio", "vllm:kv_cache_usage_perc"},
-                           {"ingot_kv_cache_usage_ratio", "vllm:gpu_cache_usage_perc"},
-                           {"ingot_preemptions_total", "vllm:num_preemptions_total"},
-                           {"ingot_prompt_tokens_total", "vllm:prompt_tokens_total"},
-                           {"ingot_generation_tokens_total", "vllm:generation_tokens_total"},
-                           {"ingot_prefix_cache_queries_total", "vllm:prefix_cache_queries_total"},
-                           {"ingot_prefix_cache_hits_total", "vllm:prefix_cache_hits_total"},
-                           {"ingot_time_to_first_token_seconds", "vllm:time_to_first_token_seconds"},
-                           {"ingot_inter_token_latency_seconds", "vllm:inter_token_latency_seconds"},
-                           {"ingot_time_per_output_token_seconds", "vllm:request_time_per_output_token_seconds"},
-                           {"ingot_e2e_request_latency_seconds", "vllm:e2e_request_latency_seconds"},
-                           {"ingot_request_queue_time_seconds", "vllm:request_queue_time_seconds"},
-                           {"ingot_request_prefill_time_seconds", "vllm:request_prefill_time_seconds"},
-                           {"ingot_request_decode_time_seconds", "vllm:request_decode_time_seconds"},
-                           {"ingot_request_prompt_tokens", "vllm:request_prompt_tokens"},
-                           {"ingot_request_generation_tokens", "vllm:request_generation_tokens"}};
-constexpr Alias kLmdeploy[] = {{"ingot_num_requests_running", "lmdeploy:num_requests_running"},
-                               {"ingot_num_requests_waiting", "lmdeploy:num_requests_waiting"},
-                               {"ingot_kv_cache_usage_ratio", "lmdeploy:gpu_cache_usage_perc"},
-                               {"ingot_prompt_tokens_total", "lmdeploy:prompt_tokens_total"},
-                               {"ingot_generation_tokens_total", "lmdeploy:generation_tokens_total"},
-                               {"ingot_prefix_cache_hits_total", "lmdeploy:cached_tokens_total"},
-                               {"ingot_time_to_first_token_seconds", "lmdeploy:time_to_first_token_seconds"},
-                               {"ingot_time_per_output_token_seconds", "lmdeploy:time_per_output_token_seconds"},
-                               {"ingot_inter_token_latency_seconds", "lmdeploy:iter_token_latency"},
-                               {"ingot_e2e_request_latency_seconds", "lmdeploy:e2e_request_latency_seconds"},
-                               {"ingot_request_queue_time_seconds", "lmdeploy:request_queue_time_seconds"},
-                               {"ingot_request_prefill_time_seconds", "lmdeploy:request_prefill_time_seconds"},
-                               {"ingot_request_decode_time_seconds", "lmdeploy:request_decode_time_seconds"},
-                               {"ingot_request_prompt_tokens", "lmdeploy:request_prompt_tokens"},
-                               {"ingot_request_generation_tokens", "lmdeploy:request_generation_tokens"}};
-
-void MetricsImpl::AddAliases(std::vector<MetricFamily>* families) const {
-  const size_t own = families->size();
-  const auto add = [&](std::span<const Alias> aliases) {
-    for (const Alias& alias : aliases) {
-      for (size_t i = 0; i < own; ++i) {
-        if ((*families)[i].name != alias.ours) continue;
-        MetricFamily copy = (*families)[i];
-        copy.name = alias.theirs;
-        families->push_back(std::move(copy));
-        break;
-      }
-    }
-  };
-  if (options_.vllm_names) add(kVllm);
-  if (options_.lmdeploy_names) add(kLmdeploy);
-}
-
 std::string MetricsImpl::Scrape(const Server& server) {
   std::vector<MetricFamily> families = registry_.Collect();
-  AddEngine(server.engine, &families);
+  AddEngine(server, &families);
   AddProcess(server, &families);
-  AddAliases(&families);
+  if (options_.vllm_names) AppendVllmNames(options_, server, &families);
+  if (options_.lmdeploy_names) AppendLmdeployNames(options_, server, &families);
   return prometheus::TextSerializer().Serialize(families);
 }
 

@@ -44,6 +44,9 @@ class Metrics {
 
   struct Server {  // what only the server knows
     llm::Stats engine;
+    int block_tokens = 0;         // of a block of the KV cache
+    bool prefix_caching = false;  // its blocks are shared
+    size_t unread = 0;            // requests that wait for a thread to read them
     int connections = 0;
     size_t body_bytes = 0;  // of the requests in hand
     int64_t sessions = 0;

@@ -20,6 +20,7 @@ class ModelRoutes {
 
   const ApiSchemas& schemas() const { return schemas_; }
   llm::Sessions& sessions() { return *sessions_; }
+  size_t num_unread() const { return text_pool_.num_waiting(); }
 
  private:
   using BodyHandler = void (*)(const ServerContext&, const Schema&, const std::shared_ptr<Exchange>&);
