@@ -17,8 +17,22 @@ def chat(**fields) -> str:
     return json.dumps({"messages": MESSAGES, "max_tokens": 2} | fields)
 
 
+LATE_TEXT = [{"role": "user", "content": "word " * 300}]  # takes longer than a millisecond
 LONG_IDS, LONG_TEXT = json.dumps({"input_ids": [5] * 3000}), [{"role": "user", "content": "word " * 5000}]
 USER = {"Authorization": "Bearer user"}
+# What others take, or other routes do, and would change the answer.
+UNSUPPORTED = [
+    (CHAT, {"messages": MESSAGES}, [
+        {"tools": [{}]}, {"input_ids": [5]}, {"do_preprocess": False}, {"image_data": "x"}, {"echo": True}, {"best_of": 2},
+        {"repetition_ngram_size": 3}, {"session_id": 5}, {"return_logprob": True},
+    ]),
+    ("/v1/completions", {"prompt": "a"}, [{"suffix": "x"}, {"chat_template_kwargs": {"a": 1}}, {"regex": "a"}, {"do_preprocess": True}]),
+    ("/generate", {"prompt": "a"}, [{"logprobs": True}, {"echo": True}, {"n": 2}, {"return_token_ids": True}, {"add_special_tokens": False}]),
+    ("/v1/chat/interactive", {"prompt": "a"}, [
+        {"messages": MESSAGES}, {"logprobs": True}, {"input_ids": [5]}, {"continue_final_message": True}, {"stream_options": {}},
+    ]),
+    ("/tokenize", {"messages": MESSAGES}, [{"chat_template": "x"}]),
+]  # fmt: skip
 # (status, type, code, param), method, path, body, headers; with a key where none is named
 TABLE = [
     ((400, INVALID, "invalid_json", None), "POST", CHAT, "{", JSON),
@@ -38,11 +52,20 @@ TABLE = [
     ((400, INVALID, "context_length_exceeded", "messages"), "POST", CHAT, chat(max_tokens=5000), JSON),
     ((400, INVALID, "context_length_exceeded", "prompt"), "POST", "/v1/completions", json.dumps({"prompt": [5] * 3000}), JSON),
     ((400, INVALID, "context_length_exceeded", "input_ids"), "POST", "/generate", LONG_IDS, JSON),
-    ((400, "not_supported_error", "not_supported", "tools"), "POST", CHAT, chat(tools=[{}]), JSON),
     ((400, "not_supported_error", "not_supported", None), "POST", "/v1/embeddings", json.dumps({"input": "a"}), JSON),
     ((400, "not_supported_error", "not_supported", None), "POST", "/v1/audio/speech", "{}", JSON),
     ((400, "not_supported_error", "not_supported", None), "POST", "/v1/responses", json.dumps({"input": "a"}), JSON),
     ((401, "authentication_error", "invalid_api_key", None), "POST", "/v1/embeddings", "{}", JSON | {"Authorization": ""}),
+    ((400, INVALID, "invalid_value", "n"), "POST", CHAT, chat(n=3), JSON),  # more than ever may wait
+    ((400, INVALID, "invalid_value", "prompt"), "POST", "/v1/completions", json.dumps({"prompt": ["a", "b", "c"]}), JSON),
+    ((400, INVALID, "invalid_value", "prompt[0]"), "POST", "/v1/completions", json.dumps({"prompt": [10**6]}), JSON),
+    ((400, INVALID, "invalid_value", "prompt[0]"), "POST", "/v1/completions", json.dumps({"prompt": [[]]}), JSON),
+    ((400, INVALID, "invalid_type", "prompt"), "POST", "/v1/completions", json.dumps({"prompt": {}}), JSON),
+    ((400, "not_supported_error", "not_supported", "modalities[1]"), "POST", CHAT, chat(modalities=["text", "audio"]), JSON),
+    ((400, "not_supported_error", "not_supported", "messages[0].function_call"), "POST", CHAT,
+     chat(messages=[{"role": "assistant", "content": "", "function_call": {"name": "f"}}]), JSON),
+    *(((400, "not_supported_error", "not_supported", [*fields][0]), "POST", path, json.dumps(required | fields), JSON)
+      for path, required, asked in UNSUPPORTED for fields in asked),
     ((401, "authentication_error", "invalid_api_key", None), "GET", "/v1/models", None, {"Authorization": ""}),
     ((401, "authentication_error", "invalid_api_key", None), "GET", "/v1/models", None, {"Authorization": "Bearer x"}),
     ((403, "permission_error", "admin_only", None), "POST", "/terminate", "{}", JSON),
@@ -57,7 +80,9 @@ TABLE = [
     ((415, INVALID, "unsupported_media_type", None), "POST", CHAT, chat(), {"Content-Type": "application/+json"}),
     ((415, INVALID, "unsupported_content_encoding", None), "POST", CHAT, chat(), JSON | {"Content-Encoding": "gzip"}),
     ((431, INVALID, "headers_too_large", None), "GET", "/health", None, {"X-Long": "x" * 20_000}),
-    ((504, "timeout_error", "deadline_exceeded", None), "POST", CHAT, chat(max_tokens=2000, ignore_eos=True, timeout=0.002), JSON),
+    ((504, "timeout_error", "deadline_exceeded", None), "POST", CHAT, chat(max_tokens=2000, ignore_eos=True, timeout=0.001), JSON),
+    # Of a stream, too, before its first piece.
+    ((504, "timeout_error", "deadline_exceeded", None), "POST", CHAT, chat(stream=True, timeout=0.001, messages=LATE_TEXT), JSON),
 ]  # fmt: skip
 
 
@@ -65,7 +90,7 @@ class ErrorTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         keys = ("--api-keys", "user", "--admin-keys", "root", "--allow-terminate-by-client")
-        cls.server = tiny_internlm.serve(cls, *keys, "--max-batch-size", "1", "--max-queue", "1", "--max-sessions", "1")
+        cls.server = tiny_internlm.serve(cls, *keys, "--max-batch-size", "1", "--max-queue", "2", "--max-sessions", "1")
 
     def ask(self, method: str, path: str, body: str | bytes | None, headers: dict) -> tuple[int, dict, str]:
         connection = http.client.HTTPConnection(self.server.url.removeprefix("http://"), timeout=60)
@@ -117,7 +142,7 @@ class ErrorTest(unittest.TestCase):
         self.assertEqual((error["type"], error["code"], error["param"]), ("rate_limit_error", "queue_full", None))
         self.assertIn(int(headers["retry-after"]), range(1, 61))
         limits = {name.removeprefix("x-ratelimit-"): value for name, value in headers.items() if name.startswith("x-ratelimit-")}
-        self.assertEqual(limits, {"limit-requests": "1", "remaining-requests": "0", "reset-requests": headers["retry-after"] + "s"})
+        self.assertEqual(limits, {"limit-requests": "2", "remaining-requests": "0", "reset-requests": headers["retry-after"] + "s"})
 
     def test_a_busy_session(self) -> None:
         turn = {"prompt": "a", "session_id": 9, "request_output_len": 1500, "ignore_eos": True}
@@ -133,13 +158,16 @@ class ErrorTest(unittest.TestCase):
 
     def test_a_stream_that_fails_ends_with_the_error_and_not_as_whole_ones_do(self) -> None:
         for path, body in ((CHAT, {"messages": MESSAGES}), ("/v1/completions", {"prompt": "a"}), ("/generate", {"prompt": "a"})):
-            body |= {"stream": True, "max_tokens": 1900, "ignore_eos": True, "timeout": 0.01}
-            status, headers, text = self.ask("POST", path, json.dumps(body), JSON)
+            body |= {"stream": True, "max_tokens": 1900, "ignore_eos": True}
+            status, timeout = 504, 0.005  # long enough for a first piece, too short for the last
+            while status == 504:
+                timeout *= 2
+                status, headers, text = self.ask("POST", path, json.dumps(body | {"timeout": timeout}), JSON)
             self.assertEqual((status, headers["content-type"]), (200, "text/event-stream; charset=utf-8"))
             self.assertNotIn("[DONE]", text)
             error = json.loads(text.rstrip().rsplit("data: ", 1)[1])["error"]
             self.assertEqual((error["type"], error["code"], error["param"]), ("timeout_error", "deadline_exceeded", None))
-        turn = {"prompt": "a", "stream": True, "request_output_len": 1900, "ignore_eos": True, "timeout": 0.01}
+        turn = {"prompt": "a", "stream": True, "request_output_len": 1900, "ignore_eos": True, "timeout": timeout}
         lines = self.ask("POST", "/v1/chat/interactive", json.dumps(turn), JSON)[2].splitlines()
         self.assertEqual(json.loads(lines[-1])["error"]["code"], "deadline_exceeded")
 

@@ -228,6 +228,15 @@ class StopTest(unittest.TestCase):
         thread.start()
         return thread
 
+    def whole(self, server: Server, tokens: int, answers: list[tuple[int, dict]]) -> None:
+        body = json.dumps({"messages": QUESTION, "max_tokens": tokens, "ignore_eos": True}).encode()
+        request = urllib.request.Request(server.url + "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=120) as response:
+                answers.append((response.status, json.load(response)))
+        except urllib.error.HTTPError as error:
+            answers.append((error.code, json.load(error)))
+
     def test_prints_how_to_try_it_and_ends_on_sigterm(self) -> None:
         with Server(MODEL, "--model-name", "smollm2") as server:
             server.get("/health")
@@ -265,11 +274,21 @@ class StopTest(unittest.TestCase):
 
     def test_but_not_for_ever(self) -> None:
         with Server(MODEL, "--drain-timeout", "0.5") as server:
-            thread = self.stream(server, 8000, [])
+            streamed, whole = [], []
+            threads = [self.stream(server, 8000, streamed), threading.Thread(target=self.whole, args=(server, 8000, whole))]
+            threads[1].start()
+            while not re.search(r"^ingot_num_requests_running\S* 2$", server.get("/metrics"), re.M) and not whole:
+                time.sleep(0.01)
             begin = time.monotonic()
             self.assertEqual(server.stop(), 0)
             self.assertLess(time.monotonic() - begin, 20)
-            thread.join()
+            for thread in threads:
+                thread.join()
+            # Those that were not finished are told so.
+            self.assertNotIn("[DONE]", streamed[0])
+            self.assertEqual(json.loads(streamed[0].rstrip().rsplit("data: ", 1)[1])["error"]["code"], "draining")
+            self.assertEqual([(status, error["error"]["code"]) for status, error in whole], [(503, "draining")])
+            self.assertIn("503 code=draining", "".join(server.log))
 
     def test_a_second_ctrl_c_ends_it_at_once(self) -> None:
         with Server(MODEL) as server:

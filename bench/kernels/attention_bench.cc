@@ -48,8 +48,10 @@ struct NamedFormat {
   ops::KvFormat format;
   const char* name;
 };
-constexpr NamedFormat kFormats[] = {
-    {ops::KvFormat::kF16, "f16"}, {ops::KvFormat::kI8, "i8"}, {ops::KvFormat::kI4, "i4"}};
+constexpr NamedFormat kFormats[] = {{ops::KvFormat::kF16, "f16"},
+                                    {ops::KvFormat::kBF16, "bf16"},
+                                    {ops::KvFormat::kI8, "i8"},
+                                    {ops::KvFormat::kI4, "i4"}};
 
 double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 

@@ -87,13 +87,13 @@ bool AnswerStream::Push(const TokenEvent& event, const EventFn& emit) {
   Sort(text);
   if (event_.text.empty() && event_.reasoning.empty() && !finished_) return false;
   event_.index = options_.index;
+  event_.usage.prompt_tokens = options_.prompt_tokens;
   if (finished_) {
     event_.finish = match_ ? FinishReason::kStop : ReasonOf(*event.finish);
     if (match_) event_.stop_reason = matcher_.stop(*match_);
     event_.error = event.error;
-    event_.usage = {.prompt_tokens = options_.prompt_tokens,
-                    .completion_tokens = num_tokens_,
-                    .cached_tokens = event.cached_tokens};
+    event_.usage.completion_tokens = num_tokens_;
+    event_.usage.cached_tokens = event.cached_tokens;
     event_.timings = {event.timings.queue_seconds, event.timings.prefill_seconds, event.timings.decode_seconds};
   }
   const Event out = std::exchange(event_, Event{});

@@ -132,7 +132,7 @@ struct Event {
   std::optional<FinishReason> finish;
   std::string stop_reason;  // the stop string that ended it; "" otherwise
   Status error;             // with kError
-  Usage usage;              // with finish: of this choice
+  Usage usage;              // of this choice: prompt_tokens always, the others with finish
   Timings timings;          // with finish
 };
 using EventFn =

@@ -2,6 +2,8 @@
 
 #include <limits>
 
+#include "server/other_fields.h"
+
 namespace ingot::server {
 namespace {
 
@@ -15,7 +17,7 @@ std::vector<Property> Join(std::vector<Property> first, Lists... rest) {
   return first;
 }
 
-constexpr int64_t kMaxAnswerTokens = 1 << 24;
+constexpr int64_t kMaxAnswerTokens = std::numeric_limits<int32_t>::max();
 
 // Without a cap of the server's, what is too long for the context is told with the counts when the prompt is known.
 int64_t MaxTokens(const ModelLimits& limits) {
@@ -73,64 +75,27 @@ std::vector<Property> AnswerHead(const char* object) {
 
 Schema FinishReason() { return OneOf({"stop", "length"}); }
 
-// Named by clients, honoured nowhere: what they say changes nothing in an answer.
-std::vector<Property> IgnoredProperties() {
-  return {{"prediction", Map(Any(), 64).Describe("taken and ignored: a guess at the answer")},
-          {"prompt_cache_options", Map(Any(), 64).Describe("taken and ignored")},
-          {"prompt_cache_retention", String(0, 64).Describe("taken and ignored")},
-          {"user", String(0, 1024).Describe("taken and ignored")},
-          {"metadata", Map(Any(), 64).Describe("taken and ignored")},
-          {"store", Boolean().Describe("taken and ignored")},
-          {"service_tier", String(0, 64).Describe("taken and ignored")},
-          {"safety_identifier", String(0, 1024).Describe("taken and ignored")},
-          {"prompt_cache_key", String(0, 1024).Describe("taken and ignored")},
-          {"verbosity", String(0, 64).Describe("taken and ignored")},
-          {"parallel_tool_calls", Boolean().Describe("taken and ignored while there are no tools")},
-          {"request_id", String(0, 128).Describe("taken and ignored; X-Request-Id names a request")}};
+Property KwargsProperty() {
+  return {"chat_template_kwargs", Map(Any(), 64).Describe("variables for the chat template")};
 }
-
-// What others can do and this server cannot: a request that asks for it is refused, never answered without it.
-std::vector<Property> UnsupportedProperties() {
-  std::vector<Property> properties = {
-      {"tools", Array(Any(), 0, 0).OrUnsupported("tools are not supported")},
-      {"functions", Array(Any(), 0, 0).OrUnsupported("functions are not supported")},
-      {"tool_choice", OneOf({"none", "auto"}).OrUnsupported("tools are not supported")},
-      {"function_call", OneOf({"none", "auto"}).OrUnsupported("functions are not supported")},
-      {"response_format",
-       Object({{"type", OneOf({"text"}).OrUnsupported("only {\"type\": \"text\"} is supported"), true}})},
-      {"modalities", Array(OneOf({"text"}).OrUnsupported("only text is supported"), 0, 1)},
-      {"reasoning_effort", OneOf({"none"}).OrUnsupported("reasoning is not steered")},
-      {"truncate_prompt_tokens", Null().OrUnsupported("prompts are not truncated; what is too long is refused")}};
-  for (const char* name :
-       {"audio", "web_search_options", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
-        "structured_outputs", "moderation", "chat_template", "documents", "allowed_token_ids"}) {
-    properties.push_back({name, Null().OrUnsupported("not supported")});
-  }
-  return properties;
+Property ThinkingProperty() {
+  return {"enable_thinking", Boolean().Describe("LMDeploy's short form of that in chat_template_kwargs")};
 }
 
 // How messages become a prompt.
 std::vector<Property> TemplateProperties() {
   return {{"add_generation_prompt", Boolean().Default(true)},
           {"continue_final_message", Boolean().Default(false).Describe("go on writing the last message")},
-          {"chat_template_kwargs", Map(Any(), 64).Describe("variables for the chat template")}};
-}
-
-// Of routes that give one answer.
-Property OneAnswer() {
-  return {"n",
-          Integer(1, 1).OrUnsupported("more than one answer is given by /v1/chat/completions and /v1/completions")};
-}
-
-Property PromptLogprobsOfCompletions() {
-  return {"prompt_logprobs", Null().OrUnsupported("logprobs of a prompt are given by /v1/completions")};
+          ThinkingProperty(),
+          KwargsProperty()};
 }
 
 std::vector<Property> StreamProperties() {
-  return {
-      {"stream", Boolean().Default(false).Describe("send the answer as server-sent events, as it grows")},
-      {"stream_options",
-       Object({{"include_usage", Boolean().Default(false)}}).Describe("with stream: a last chunk tells the usage")}};
+  return {{"stream", Boolean().Default(false).Describe("send the answer as server-sent events, as it grows")},
+          {"stream_options",
+           Object({{"include_usage", Boolean().Default(false)},
+                   {"continuous_usage_stats", Only(false).OrUnsupported("usage is told once, in the last chunk")}})
+               .Describe("with stream: a last chunk tells the usage")}};
 }
 
 std::vector<Property> ChoiceProperties() {
@@ -155,12 +120,12 @@ Schema ChatRequest(const ModelLimits& limits) {
       {"messages", Messages(), true},
       {"max_tokens", Tokens(limits, "longest answer; default: what the context leaves")},
       {"max_completion_tokens", Tokens(limits, "the newer name of max_tokens, which it overrides")},
-      PromptLogprobsOfCompletions(),
+      {"do_preprocess", Only(true).OrUnsupported("/v1/completions and /generate take prompts as they are")},
       {"logprobs", Boolean().Default(false)},
       {"top_logprobs", Integer(0, 20).Describe("alternatives a token; needs logprobs")},
   };
-  return Object(Join(std::move(own), TemplateProperties(), SamplingProperties(limits), AnswerProperties(),
-                     ChoiceProperties(), StreamProperties(), UnsupportedProperties(), IgnoredProperties()))
+  return Object(RefuseOthers(Join(std::move(own), TemplateProperties(), SamplingProperties(limits), AnswerProperties(),
+                                  ChoiceProperties(), StreamProperties(), IgnoredProperties())))
       .Named("ChatCompletionRequest")
       .Example(boost::json::object{{"messages", ExampleMessages()}, {"max_tokens", 64}, {"temperature", 0}});
 }
@@ -200,17 +165,17 @@ Schema CompletionRequest(const ModelLimits& limits) {
       {"logprobs", Integer(0, 20).Describe("alternatives a token beside the chosen one")},
       {"echo", Boolean().Default(false).Describe("put the prompt before the answer")},
       {"prompt_logprobs", Integer(0, 20).Describe("the same as logprobs for the prompt's tokens")},
-      {"suffix", Null().OrUnsupported("filling in before a suffix is not supported")},
-      {"best_of", Integer(1, 1).OrUnsupported("best_of above 1 is not supported; use n")},
       {"add_special_tokens", Boolean().Default(true).Describe("a BOS before the prompt where the model wants one")}};
-  return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), ChoiceProperties(),
-                     StreamProperties(), UnsupportedProperties(), IgnoredProperties()))
+  return Object(RefuseOthers(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), ChoiceProperties(),
+                                  StreamProperties(), IgnoredProperties())))
       .Named("CompletionRequest")
       .Example(boost::json::object{{"prompt", "The capital of France is"}, {"max_tokens", 16}, {"temperature", 0}});
 }
 
 Schema CompletionResponse() {
-  const Schema top = Map(Number(-9999, 0), 1024);
+  const Schema alternative = Object({{"logprob", Number(-9999, 0), true},
+                                     {"rank", Integer(1, kMaxCount).Nullable(), true},
+                                     {"decoded_token", String(0, 4096), true}});
   const Schema logprobs =
       Object({{"tokens", Array(String(0, 4096), 0, kMaxText), true},
               {"token_logprobs", Array(Number(-9999, 0).Nullable(), 0, kMaxText), true},
@@ -221,7 +186,7 @@ Schema CompletionResponse() {
                                 {"text", String(0, kMaxText), true},
                                 {"logprobs", Schema(logprobs).Nullable(), true},
                                 {"finish_reason", FinishReason().Nullable(), true},
-                                {"prompt_logprobs", Array(top, 0, kMaxText)},
+                                {"prompt_logprobs", Array(Map(alternative, 1024).Nullable(), 0, kMaxText)},
                                 {"token_ids", Array(Integer(0, kMaxCount), 0, kMaxText)}});
   return Object(Join(AnswerHead("text_completion"),
                      std::vector<Property>{{"choices", Array(choice, 0, kMaxCount), true}, {"usage", Usage()}}))
@@ -235,12 +200,8 @@ Schema GenerateRequest(const ModelLimits& limits) {
       {"input_ids", TokenIds(limits, 1)},
       {"max_tokens", Tokens(limits, "longest answer").Default(DefaultTokens(limits, kGenerateTokens))},
       {"stream", Boolean().Default(false)},
-      {"return_logprob", Boolean().Default(false)},
-      OneAnswer(),
-      PromptLogprobsOfCompletions(),
-      {"session_id", Integer(-1, -1).OrUnsupported("sessions live at /v1/chat/interactive")},
-      {"image_data", Null().OrUnsupported("images are not supported")}};
-  return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), UnsupportedProperties()))
+      {"return_logprob", Boolean().Default(false)}};
+  return Object(RefuseOthers(Join(std::move(own), SamplingProperties(limits), AnswerProperties())))
       .NeedsOneOf({"prompt", "input_ids"}, /*only_one=*/true)
       .Named("GenerateRequest")
       .Example(boost::json::object{{"prompt", "The capital of France is"}, {"max_tokens", 16}, {"temperature", 0}});
@@ -276,11 +237,9 @@ Schema InteractiveRequest(const ModelLimits& limits) {
       {"when_full", OneOf({"refuse", "renew"})
                         .Default("refuse")
                         .Describe("renew: begin anew when the session has no room for the turn")},
-      OneAnswer(),
-      PromptLogprobsOfCompletions(),
-      {"image_url", Null().OrUnsupported("images are not supported")},
-      {"adapter_name", Null().OrUnsupported("adapters are not supported")}};
-  return Object(Join(std::move(own), SamplingProperties(limits), AnswerProperties(), UnsupportedProperties()))
+      ThinkingProperty(),
+      KwargsProperty()};
+  return Object(RefuseOthers(Join(std::move(own), SamplingProperties(limits), AnswerProperties())))
       .Named("InteractiveRequest")
       .Example(boost::json::object{{"prompt", "What is the capital of France?"},
                                    {"session_id", 1},
@@ -401,6 +360,8 @@ ApiSchemas::ApiSchemas(const ModelLimits& limits)
                                         {"messages", Messages()},
                                         {"add_special_tokens", Boolean().Default(true)},
                                         {"return_token_strs", Boolean().Default(false)},
+                                        {"chat_template", Null().OrUnsupported("not supported")},
+                                        {"documents", Null().OrUnsupported("not supported")},
                                         {"tools", Array(Any(), 0, 0).OrUnsupported("tools are not supported")}}))
           .NeedsOneOf({"prompt", "messages"}, /*only_one=*/true)
           .Named("TokenizeRequest")

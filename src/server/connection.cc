@@ -93,8 +93,21 @@ asio::awaitable<bool> WriteWhole(Connection& connection, HttpResponse response, 
   co_return !co_await WriteAll(connection, serializer);
 }
 
-// Writes the head and then what the outbox brings, until its end. Whether the client has it all.
-asio::awaitable<bool> WriteStream(Connection& connection, HttpResponse head, const ResponseStyle& style) {
+// Writes the head and then what the outbox brings, until its end. Whether the client has it all. `status` is of the
+// answer that was sent.
+asio::awaitable<bool> WriteStream(Connection& connection, HttpResponse head, const ResponseStyle& style, int* status) {
+  using Kind = Outbox::Item::Kind;
+  const seconds patience(head.ping_seconds);
+  connection.stream.expires_never();
+  Outbox::Item item = co_await connection.outbox->Next(patience);
+  if (item.kind == Kind::kFailure) {
+    *status = item.response.status;
+    co_return co_await WriteWhole(connection, std::move(item.response), style);
+  }
+  if (item.kind == Kind::kAbort) {
+    *status = kClientLeft;
+    co_return false;
+  }
   const bool chunked = style.version >= 11;
   http::response<http::empty_body> message{static_cast<http::status>(head.status), style.version};
   FillHead(message, head, style);
@@ -105,20 +118,26 @@ asio::awaitable<bool> WriteStream(Connection& connection, HttpResponse head, con
   const auto [head_error, head_bytes] = co_await http::async_write_header(connection.stream, serializer, kAwait);
   if (head_error) co_return false;
   for (;;) {
-    connection.stream.expires_never();
-    const Outbox::Item item = co_await connection.outbox->Next(seconds(head.ping_seconds));
-    const bool is_data = item.kind == Outbox::Item::Kind::kChunk || item.kind == Outbox::Item::Kind::kPing;
-    if (item.kind == Outbox::Item::Kind::kEnd) {
+    const bool fails = item.kind == Kind::kFailure;
+    const bool is_data = item.kind == Kind::kChunk || item.kind == Kind::kPing || fails;
+    if (item.kind == Kind::kEnd) {
       if (!chunked || style.head_only) co_return true;
       co_return !co_await WriteAll(connection, http::make_chunk_last());
     }
     if (!is_data) co_return false;
-    if (style.head_only) continue;
-    const auto data = asio::buffer(item.kind == Outbox::Item::Kind::kPing ? head.ping : item.chunk);
-    const error_code error = chunked ? co_await WriteAll(connection, http::make_chunk(data))
-                                     : co_await WriteAll(connection, asio::const_buffer(data));
-    if (error == beast::error::timeout) connection.outbox->SetSlow();
-    if (error) co_return false;
+    if (!style.head_only) {
+      const auto data = asio::buffer(item.kind == Kind::kPing ? head.ping : item.chunk);
+      const error_code error = chunked ? co_await WriteAll(connection, http::make_chunk(data))
+                                       : co_await WriteAll(connection, asio::const_buffer(data));
+      if (error == beast::error::timeout) connection.outbox->SetSlow();
+      if (error) co_return false;
+    }
+    if (fails) {
+      item = {Kind::kEnd, {}, {}};
+      continue;
+    }
+    connection.stream.expires_never();
+    item = co_await connection.outbox->Next(patience);
   }
 }
 
@@ -215,7 +234,7 @@ asio::awaitable<bool> Answer(ConnectionPtr connection, Incoming& incoming) {
     complete = co_await WriteWhole(*connection, std::move(first.response), style);
   } else if (first.kind == Outbox::Item::Kind::kHead) {
     if (style.version < 11) style.keep_alive = false;  // there the end of the connection is the stream's
-    complete = co_await WriteStream(*connection, std::move(first.response), style);
+    complete = co_await WriteStream(*connection, std::move(first.response), style, &status);
   } else {
     status = kClientLeft;
   }

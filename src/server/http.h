@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -29,8 +30,9 @@ struct HttpRequest {
   BodyShare body_share;    // of the server's memory for bodies
   std::string request_id;  // the client's X-Request-Id where it is sane, else ours
   std::string client;      // address and port
-  std::string key_id;      // which API key it came with: a hash of it; "" without one
-  bool is_admin = false;   // it came with an admin key
+  std::chrono::steady_clock::time_point received = std::chrono::steady_clock::now();
+  std::string key_id;     // which API key it came with: a hash of it; "" without one
+  bool is_admin = false;  // it came with an admin key
 
   // Case-insensitive; "" when absent.
   std::string_view Header(std::string_view name) const;
@@ -52,27 +54,34 @@ struct HttpResponse {
 };
 
 // One request and its way back. Thread safety: all methods from any thread; bytes leave in the order of the calls.
-// A response is either one Respond, or StartStream, any number of Send, and Finish. A dropped Exchange that answered
-// nothing is a 500.
+// A response is either one Respond, or StartStream, any number of Send, and Finish or FailStream. A dropped Exchange
+// that answered nothing is a 500.
 class Exchange {
  public:
   virtual ~Exchange() = default;
   virtual const HttpRequest& request() const = 0;
   virtual HttpRequest& mutable_request() = 0;  // for the router, before any handler sees it, and to drop the body
   virtual void Respond(HttpResponse response) = 0;
-  // Sends status and headers (body is ignored) and switches to chunked transfer.
+  // Status and headers (body is ignored) of a stream in chunked transfer. They leave with the first chunk or ping.
   virtual void StartStream(HttpResponse head) = 0;
   // false once the client is gone or reads so slowly that its buffer is full: the stream is over then, and on_close was
   // or will be called.
   virtual bool Send(std::string chunk) = 0;
   virtual void Finish() = 0;
-  // Ends a stream that went wrong: the connection is closed, and the client sees that the body is not whole.
+  // Ends a stream that went wrong with `last`, or where nothing has left yet, with `instead` in its place.
+  virtual void FailStream(HttpResponse instead, std::string last) = 0;
+  // The same where there is nothing to say: the connection is closed, and the client sees that the body is not whole.
   virtual void Abort() = 0;
   // What the log line of the request is to say beside the rest: "prompt=12 answer=3".
   virtual void Note(std::string note) = 0;
   // Called once, from an I/O thread, if the client goes away before the answer is complete; at once if it is gone
   // already.
   virtual void OnClose(std::function<void()> on_close) = 0;
+  // Called once, from an I/O thread, if the server stops without waiting for the answer any longer, which should then
+  // end at once, with an error; at once if that has happened already.
+  virtual void OnStop(std::function<void()> on_stop) = 0;
+  // Whether the client has gone, or the answer is complete.
+  virtual bool closed() = 0;
 };
 
 // Called on an I/O thread: must not block. Hand work that takes time to a pool.
@@ -175,7 +184,7 @@ class HttpServer {
   // Reads certificate and key again, for connections that begin from then on. On an error the old ones hold.
   virtual Status ReloadTls() = 0;
   // Waits up to `drain_seconds` for running exchanges; meanwhile a connection, new ones too, has one answer more at
-  // most. Then closes what is left. Idempotent.
+  // most. Then tells those that are left to end, and closes what has not after a second. Idempotent.
   virtual void Stop(double drain_seconds) = 0;
 };
 

@@ -105,8 +105,16 @@ class BeastServer : public HttpServer {
     };
     close(false);
     std::unique_lock lock(core_->mutex);
-    core_->changed.wait_for(lock, std::chrono::duration<double>(drain_seconds),
-                            [&] { return core_->num_exchanges == 0; });
+    const auto is_idle = [&] { return core_->num_exchanges == 0; };
+    if (!core_->changed.wait_for(lock, std::chrono::duration<double>(drain_seconds), is_idle)) {
+      asio::post(*core_->io, [core = core_] {
+        const std::set<Connection*> connections = core->connections;
+        for (const Connection* connection : connections) {
+          if (connection->outbox) connection->outbox->Stop();
+        }
+      });
+      core_->changed.wait_for(lock, seconds(1), is_idle);
+    }
     close(true);
     // Without connections and acceptor every coroutine ends, and run() returns; stop() is for one that a bug keeps.
     const bool ended = core_->changed.wait_for(lock, seconds(2), [&] { return core_->stopped; });

@@ -45,6 +45,7 @@ class LocalExchange : public Exchange {
   }
   bool Send(std::string) override { return false; }
   void Finish() override {}
+  void FailStream(HttpResponse instead, std::string) override { Respond(std::move(instead)); }
   void Abort() override {}
   void Note(std::string) override {}
   void OnClose(std::function<void()> on_close) override {
@@ -57,6 +58,8 @@ class LocalExchange : public Exchange {
     }
     on_close();  // nobody waits for an answer
   }
+  void OnStop(std::function<void()>) override {}  // it is cancelled, then
+  bool closed() override { return cancelled(); }
   void Cancel() {
     std::function<void()> on_close;
     {

@@ -5,6 +5,7 @@
 
 #include <future>
 
+#include "base/json.h"
 #include "llm/test_llm.h"
 
 namespace ingot::server {
@@ -31,6 +32,26 @@ TEST_F(LocalApiTest, AnswersAsTheServerDoes) {
   EXPECT_THAT(answer.body, HasSubstr(R"("completion_tokens":3)"));
   EXPECT_EQ(Post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"a"}],"max_tokens":2})").get().status,
             200);
+}
+
+// Tokens are bytes here, special tokens are not in a text, and BOS comes before a prompt.
+TEST_F(LocalApiTest, OffsetsOfTokensCountCharacters) {
+  const HttpResponse answer =
+      Post("/v1/completions", R"({"prompt":"aéb","max_tokens":2,"ignore_eos":true,"echo":true,"logprobs":3})").get();
+  const auto json = ParseJson(answer.body, "answer");
+  const auto logprobs = json->at("choices").at(0).at("logprobs").as_object();
+  const auto& offsets = logprobs.at("text_offset").as_array();
+  const auto& tokens = logprobs.at("tokens").as_array();
+  const std::vector<std::string> want = {"a", "bytes:\\xc3", "bytes:\\xa9", "b"};
+  const std::vector<int64_t> at = {0, 1, 2, 2};
+  const size_t first = tokens.size() - 2 - want.size();  // a BOS
+  for (size_t i = 0; i < first; ++i) EXPECT_EQ(offsets[i].as_int64(), 0);
+  for (size_t i = 0; i < want.size(); ++i) {
+    EXPECT_EQ(tokens[first + i].as_string(), want[i]);
+    EXPECT_EQ(offsets[first + i].as_int64(), at[i]);
+  }
+  EXPECT_EQ(offsets[first + want.size()].as_int64(), 3);
+  for (size_t i = 1; i < tokens.size(); ++i) EXPECT_GE(logprobs.at("top_logprobs").at(i).as_object().size(), 3u);
 }
 
 TEST_F(LocalApiTest, LogsNoFaultForWhatWasAnswered) {

@@ -14,7 +14,7 @@ class ExchangeImpl : public Exchange {
   ExchangeImpl(HttpRequest request, std::shared_ptr<Outbox> outbox)
       : request_(std::move(request)), outbox_(std::move(outbox)) {}
   ~ExchangeImpl() override {
-    if (stage_ == Stage::kNew) {
+    if (stage_ == Stage::kNew && !outbox_->closed()) {
       Respond(ErrorResponse(InternalError("it was dropped without an answer", request_.request_id)));
     } else if (stage_ == Stage::kStreaming) {
       Abort();
@@ -38,12 +38,18 @@ class ExchangeImpl : public Exchange {
     stage_ = Stage::kDone;
     outbox_->Push({Outbox::Item::Kind::kEnd, {}, {}});
   }
+  void FailStream(HttpResponse instead, std::string last) override {
+    stage_ = Stage::kDone;
+    outbox_->Push({Outbox::Item::Kind::kFailure, std::move(instead), std::move(last)});
+  }
   void Abort() override {
     stage_ = Stage::kDone;
     outbox_->Push({Outbox::Item::Kind::kAbort, {}, {}});
   }
   void Note(std::string note) override { outbox_->SetNote(std::move(note)); }
   void OnClose(std::function<void()> on_close) override { outbox_->OnClose(std::move(on_close)); }
+  void OnStop(std::function<void()> on_stop) override { outbox_->OnStop(std::move(on_stop)); }
+  bool closed() override { return outbox_->closed(); }
 
  private:
   enum class Stage { kNew, kStreaming, kDone };
@@ -98,6 +104,33 @@ void Outbox::OnClose(std::function<void()> on_close) {
   on_close();
 }
 
+void Outbox::OnStop(std::function<void()> on_stop) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (closed_) return;
+    if (!stopped_) {
+      on_stop_ = std::move(on_stop);
+      return;
+    }
+  }
+  on_stop();
+}
+
+void Outbox::Stop() {
+  std::function<void()> on_stop;
+  {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+    on_stop = std::exchange(on_stop_, nullptr);
+  }
+  if (on_stop) on_stop();
+}
+
+bool Outbox::closed() {
+  const std::lock_guard lock(mutex_);
+  return closed_;
+}
+
 void Outbox::SetSlow() {
   const std::lock_guard lock(mutex_);
   slow_ = true;
@@ -147,6 +180,7 @@ asio::awaitable<Outbox::Item> Outbox::Next(std::chrono::seconds patience) {
 
 std::function<void()> Outbox::CloseLocked() {
   closed_ = true;
+  on_stop_ = nullptr;
   return std::exchange(on_close_, nullptr);
 }
 

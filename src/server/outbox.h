@@ -28,9 +28,9 @@ inline constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 class Outbox {
  public:
   struct Item {
-    enum class Kind { kWhole, kHead, kChunk, kEnd, kAbort, kPing } kind;
-    HttpResponse response;  // kWhole, kHead
-    std::string chunk;      // kChunk
+    enum class Kind { kWhole, kHead, kChunk, kEnd, kFailure, kAbort, kPing } kind;
+    HttpResponse response;  // kWhole, kHead; kFailure: where nothing has been sent
+    std::string chunk;      // kChunk; kFailure: the last one
   };
 
   static std::shared_ptr<Outbox> Make(std::shared_ptr<asio::io_context> io, size_t max_buffered);
@@ -39,6 +39,8 @@ class Outbox {
   // Any thread. False: the answer is over, or more than max_buffered waited already, which ends it.
   bool Push(Item item);
   void OnClose(std::function<void()> on_close);
+  void OnStop(std::function<void()> on_stop);
+  bool closed();
   // The client did not take what was sent in time, or Push found too much of it waiting.
   void SetSlow();
   bool slow();
@@ -47,6 +49,8 @@ class Outbox {
 
   // I/O thread: the answer is over: completely written, or (complete false) the client has gone.
   void Close(bool complete);
+  // I/O thread: the server waits no longer.
+  void Stop();
   // I/O thread: the next thing to write; chunks that wait together are joined. kPing when nothing has come for
   // `patience` (0: it waits on).
   asio::awaitable<Item> Next(std::chrono::seconds patience);
@@ -63,8 +67,8 @@ class Outbox {
   std::mutex mutex_;  // guards what follows
   std::deque<Item> items_;
   size_t buffered_ = 0;
-  bool closed_ = false, complete_ = false, slow_ = false;
-  std::function<void()> on_close_;
+  bool closed_ = false, complete_ = false, slow_ = false, stopped_ = false;
+  std::function<void()> on_close_, on_stop_;
   std::string note_;
 };
 

@@ -22,7 +22,10 @@ bool IsJson(std::string_view content_type) {
 
 void OnTextThread(const ServerContext& context, const std::shared_ptr<Exchange>& exchange,
                   std::function<void()> handle) {
-  if (context.text_pool.TryPost(std::move(handle), exchange->request().body.size())) return;
+  const auto task = [exchange, handle = std::move(handle)] {
+    if (!exchange->closed()) handle();
+  };
+  if (context.text_pool.TryPost(task, exchange->request().body.size())) return;
   // Soon: a text thread has a request for milliseconds.
   WireError error =
       ToWireError(ResourceExhausted("too many requests wait to be read").value(), exchange->request().request_id);

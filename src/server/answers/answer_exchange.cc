@@ -1,11 +1,16 @@
 #include "server/answers/answer_exchange.h"
 
 #include <algorithm>
+#include <chrono>
+#include <utility>
 
 #include "base/log.h"
 
 namespace ingot::server {
 namespace {
+
+// Of an answer that is collected: each is some 100 bytes here and 40 in JSON.
+constexpr size_t kMaxLogprobs = size_t{2} << 20;
 
 // Thread safety: events of different prompts come from different threads; mutex_ makes them take turns.
 class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
@@ -24,35 +29,41 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
     }
   }
 
-  // All prompts or none. The 200 of a stream goes out only when all have been accepted.
-  void Submit(llm::Llm& llm, const Metrics& metrics, const AnswerRequest& request) {
-    std::unique_lock lock(mutex_);  // events wait until all is submitted
+  // All prompts or none; the 200 of a stream goes out only when all have been accepted. Events that come meanwhile are
+  // kept: whoever tells them must not wait while prompts are tokenized.
+  void Submit(llm::Llm& llm, const Metrics& metrics, AnswerRequest request) {
+    if (std::ssize(choices_) > llm.options().max_queue) return Reject(TooManyAnswers(llm, request));
+    const HttpRequest& http = exchange_->request();
+    const double waited = std::chrono::duration<double>(std::chrono::steady_clock::now() - http.received).count();
     for (size_t i = 0; i < request.requests.size(); ++i) {
+      llm::Request& one = request.requests[i];
+      // It counts from when the request came, which may have waited for a thread.
+      if (one.deadline_seconds) one.deadline_seconds = std::max(*one.deadline_seconds - waited, 1e-6);
       const auto on_event = [self = shared_from_this(), i](const llm::Event& event) { self->OnEvent(i, event); };
-      auto handle =
-          request.submit ? request.submit(request.requests[i], on_event) : llm.Submit(request.requests[i], on_event);
+      auto handle = request.submit ? request.submit(one, on_event) : llm.Submit(one, on_event);
       if (!handle) {
-        failed_ = true;
-        const auto handles = handles_;
-        lock.unlock();
-        for (const auto& one : handles) one->Cancel();
-        WireError error =
-            ToWireError(handle.error(), exchange_->request().request_id, ParamOf(request, i, handle.error()));
+        WireError error = ToWireError(handle.error(), http.request_id, ParamOf(request, i, handle.error()));
         if (error.status == 429) {
           error.retry_after_seconds = metrics.RetryAfterSeconds(llm.stats());
           error.limit_requests = llm.options().max_queue;
         }
-        observed_->Reject(error);
-        return exchange_->Respond(ErrorResponse(error));
+        return Reject(error);
       }
       handles_.push_back(*std::move(handle));
+      if (exchange_->closed()) break;  // OnClose cancels what there is
     }
-    StartStream();
-    const auto handles = handles_;
-    lock.unlock();
-    exchange_->OnClose([handles, observed = observed_] {
+    {
+      const std::lock_guard lock(mutex_);
+      StartStream();
+      is_submitted_ = true;
+      for (const auto& [prompt, event] : std::exchange(early_, {})) Take(prompt, event);
+    }
+    exchange_->OnClose([handles = handles_, observed = observed_] {
       observed->ClientLeft();
       for (const auto& one : handles) one->Cancel();
+    });
+    exchange_->OnStop([self = weak_from_this()] {
+      if (const auto exchange = self.lock()) exchange->Stop();
     });
   }
 
@@ -70,10 +81,40 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
                             .ping = format_->ping()});
   }
 
-  void OnEvent(size_t prompt, const llm::Event& told) {
+  static WireError TooManyAnswers(const llm::Llm& llm, const AnswerRequest& request) {
+    return {400, "invalid_request_error", "invalid_value", request.requests.size() > 1 ? "prompt" : "n",
+            fmt::format("{} prompts with n {} make more answers than the {} that may wait here (--max-queue)",
+                        request.requests.size(), request.requests.front().n, llm.options().max_queue)};
+  }
+
+  void Reject(const WireError& error) {
+    {
+      const std::lock_guard lock(mutex_);
+      is_over_ = true;
+      early_.clear();
+    }
+    for (const auto& one : handles_) one->Cancel();
+    observed_->Reject(error);
+    exchange_->Respond(ErrorResponse(error));
+  }
+
+  // The server waits no longer.
+  void Stop() {
     const std::lock_guard lock(mutex_);
-    if (failed_) return;
-    if (told.finish == llm::FinishReason::kError) return Fail(told.error);
+    if (!is_over_)
+      Fail({503, "unavailable_error", "draining", "", "the server stops, and this was not finished in time"});
+  }
+
+  void OnEvent(size_t prompt, const llm::Event& event) {
+    const std::lock_guard lock(mutex_);
+    if (is_over_) return;
+    if (!is_submitted_) return early_.emplace_back(prompt, event), void();
+    Take(prompt, event);
+  }
+
+  void Take(size_t prompt, const llm::Event& told) {
+    if (is_over_) return;
+    if (told.finish == llm::FinishReason::kError) return Fail(ToWireError(told.error, exchange_->request().request_id));
     llm::Event event = told;
     event.index += first_choice_[prompt];
     AnswerChoice& choice = choices_[static_cast<size_t>(event.index)];
@@ -85,8 +126,15 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
       choice.choice.text.append(event.text);  // offsets are counted from it
     } else {
       Collect(choice, event);
+      if (num_logprobs_ > kMaxLogprobs) return Fail(TooManyLogprobs());
     }
     if (num_finished_ == choices_.size()) Finish();
+  }
+
+  static WireError TooManyLogprobs() {
+    return {400, "invalid_request_error", "invalid_value", "logprobs",
+            fmt::format("the answer has more than {} logprobs; ask for fewer alternatives or answers, or for a stream",
+                        kMaxLogprobs)};
   }
 
   void Count(size_t prompt, const llm::Event& event) {
@@ -98,8 +146,11 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
     usage_.completion_tokens += event.usage.completion_tokens;
   }
 
-  static void Collect(AnswerChoice& state, const llm::Event& event) {
+  void Collect(AnswerChoice& state, const llm::Event& event) {
     llm::Choice& choice = state.choice;
+    for (const auto* tokens : {&event.logprobs, &event.prompt_logprobs}) {
+      for (const llm::TokenInfo& token : *tokens) num_logprobs_ += 1 + token.top.size();
+    }
     choice.text += event.text;
     choice.token_ids.insert(choice.token_ids.end(), event.token_ids.begin(), event.token_ids.end());
     choice.logprobs.insert(choice.logprobs.end(), event.logprobs.begin(), event.logprobs.end());
@@ -109,18 +160,18 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
     choice.stop_reason = event.stop_reason;
   }
 
-  void Fail(const Status& status) {
-    failed_ = true;
+  void Fail(const WireError& error) {
+    is_over_ = true;
     for (const auto& handle : handles_) handle->Cancel();
-    const WireError error = ToWireError(status, exchange_->request().request_id);
     observed_->Fail(error);
+    exchange_->Note("code=" + error.code);
     if (!stream_) return exchange_->Respond(ErrorResponse(error));
     // Ended without the format's end: the client must not take what came for a whole answer.
-    exchange_->Send(format_->Failure(error));
-    exchange_->Finish();
+    exchange_->FailStream(ErrorResponse(error), format_->Failure(error));
   }
 
   void Finish() {
+    is_over_ = true;
     observed_->End(usage_);
     exchange_->Note(fmt::format("prompt={} cached={} answer={} finish={}", usage_.prompt_tokens, usage_.cached_tokens,
                                 usage_.completion_tokens, llm::FinishReasonName(last_finish_)));
@@ -134,22 +185,26 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
   const bool stream_;
   const int ping_seconds_;
   const std::shared_ptr<Observed> observed_;
-  std::vector<int> first_choice_;  // [prompts]
+  std::vector<int> first_choice_;                      // [prompts]
+  std::vector<std::shared_ptr<llm::Handle>> handles_;  // Submit's, until is_submitted_
 
   std::mutex mutex_;  // guards what follows
-  std::vector<std::shared_ptr<llm::Handle>> handles_;
+  bool is_submitted_ = false;
+  std::vector<std::pair<size_t, llm::Event>> early_;  // that came before, with their prompts
   std::vector<AnswerChoice> choices_;
   size_t num_finished_ = 0;
   llm::Usage usage_;
   llm::FinishReason last_finish_ = llm::FinishReason::kStop;
-  bool failed_ = false;
+  size_t num_logprobs_ = 0;  // collected
+  bool is_over_ = false;     // it was answered, or failed
 };
 
 }  // namespace
 
 void Answer(llm::Llm& llm, Metrics& metrics, const std::shared_ptr<Exchange>& exchange,
             std::unique_ptr<AnswerFormat> format, AnswerRequest request) {
-  std::make_shared<AnswerExchange>(metrics, exchange, std::move(format), request)->Submit(llm, metrics, request);
+  std::make_shared<AnswerExchange>(metrics, exchange, std::move(format), request)
+      ->Submit(llm, metrics, std::move(request));
 }
 
 }  // namespace ingot::server

@@ -29,6 +29,12 @@ std::optional<FieldError> ReadMessages(const boost::json::value& messages, const
     // "developer" is OpenAI's newer name of the system role; templates know the older. Content that is null is none.
     if (message["role"] == "developer") message["role"] = "system";
     if (!message.contains("content") || message["content"].is_null()) message["content"] = "";
+    for (const char* name : {"function_call", "audio"}) {
+      const boost::json::value* value = message.if_contains(name);
+      if (value == nullptr || value->is_null()) continue;
+      const std::string field = fmt::format("{}[{}].{}", param, i, name);
+      return FieldError{field, Unsupported("{}: not supported", field).value()};
+    }
     boost::json::value* calls = message.if_contains("tool_calls");
     if (calls == nullptr || calls->is_null() || calls->get_array().empty()) continue;
     if (llm.chat_template() != nullptr && llm.chat_template()->source().find("tool_calls") == std::string::npos) {
@@ -50,8 +56,14 @@ std::optional<FieldError> ReadTemplateOptions(const Fields& fields, llm::Request
     }
     request->add_generation_prompt = false;
   }
-  if (const auto* kwargs = fields.Find("chat_template_kwargs")) request->template_kwargs = kwargs->get_object();
+  ReadTemplateKwargs(fields, request);
   return std::nullopt;
+}
+
+void ReadTemplateKwargs(const Fields& fields, llm::Request* request) {
+  if (const auto* kwargs = fields.Find("chat_template_kwargs")) request->template_kwargs = kwargs->get_object();
+  if (const auto* thinking = fields.Find("enable_thinking"))
+    request->template_kwargs.emplace("enable_thinking", *thinking);
 }
 
 }  // namespace ingot::server

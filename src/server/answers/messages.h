@@ -9,8 +9,9 @@ namespace ingot::server {
 // template would leave out: it does not show them.
 std::optional<FieldError> ReadMessages(const boost::json::value& messages, const std::string& param,
                                        const llm::Llm& llm, llm::Request* request);
-// add_generation_prompt, continue_final_message and chat_template_kwargs. The error is of those that exclude each
-// other.
+// add_generation_prompt, continue_final_message and what follows. The error is of those that exclude each other.
 std::optional<FieldError> ReadTemplateOptions(const Fields& fields, llm::Request* request);
+// chat_template_kwargs and enable_thinking.
+void ReadTemplateKwargs(const Fields& fields, llm::Request* request);
 
 }  // namespace ingot::server

@@ -103,6 +103,7 @@ void Interactive(const ServerContext& context, llm::Sessions& sessions, const Sc
   llm::TurnRequest turn;
   llm::Request& request = turn.request;
   if (auto error = ReadCommon(fields, model->llm, &request)) return Refuse(*exchange, *error);
+  ReadTemplateKwargs(fields, &request);
   request.default_max_tokens = DefaultTokens(model->limits, 0);
   if (request.max_tokens == 0) {
     return Refuse(*exchange,

@@ -7,6 +7,7 @@
 #include "server/answers/request_fields.h"
 #include "server/openai/wire.h"
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/unicode.h"
 
 namespace ingot::server {
 namespace {
@@ -14,74 +15,135 @@ namespace {
 constexpr size_t kMaxAnswersAtOnce = 512;  // prompts · n
 
 struct CompletionOptions {
-  bool include_usage = false, token_ids = false, echo = false, prompt_logprobs = false;
+  bool include_usage = false, token_ids = false, echo = false, logprobs = false, prompt_logprobs = false;
   std::vector<std::string> prompts;  // as text, with echo
   int n = 1;
 };
 
+// As OpenAI writes the text of a token that is a part of a character: bytes:\xe6\x97.
+std::string TextOf(const llm::TokenLogprob& token) {
+  if (tokenizer::IsValidUtf8(token.bytes)) return token.bytes;
+  std::string text = "bytes:";
+  for (const char c : token.bytes) text += fmt::format("\\x{:02x}", static_cast<uint8_t>(c));
+  return text;
+}
+
 // {"tokens":[…],"token_logprobs":[…],"top_logprobs":[…],"text_offset":[…]}
 class LegacyLogprobs {
  public:
-  explicit LegacyLogprobs(size_t offset) : offset_(offset) {}
+  // Of tokens whose text is `text`, which begins at character `offset`.
+  LegacyLogprobs(const tokenizer::Tokenizer& tokenizer, std::string text, size_t offset)
+      : tokenizer_(tokenizer), text_(std::move(text)), offset_(offset) {}
   // `known` false: the first token of a prompt, which nothing foretells.
   void Add(const llm::TokenInfo& token, bool known) {
     const char* comma = count_++ > 0 ? "," : "";
     tokens_ += comma;
-    AppendJsonString(tokens_, token.chosen.bytes);
+    AppendJsonString(tokens_, TextOf(token.chosen));
     values_ += comma;
     tops_ += comma;
     if (known) {
       AppendJsonNumber(values_, token.chosen.logprob);
-      AppendTop(tops_, token);
+      AppendTop(token);
     } else {
       values_ += "null";
       tops_ += "null";
     }
     offsets_ += comma + std::to_string(offset_);
-    offset_ += token.chosen.bytes.size();
+    Pass(token.chosen);
   }
   std::string Json() const {
     return R"({"tokens":[)" + tokens_ + R"(],"token_logprobs":[)" + values_ + R"(],"top_logprobs":[)" + tops_ +
            R"(],"text_offset":[)" + offsets_ + "]}";
   }
-  static void AppendTop(std::string& out, const llm::TokenInfo& token) {
-    std::vector<std::string> seen;  // two tokens of the same bytes: the likelier one is told
-    out += '{';
+
+ private:
+  void AppendTop(const llm::TokenInfo& token) {
+    std::vector<std::string> seen;  // two tokens of the same text: the likelier one is told
+    tops_ += '{';
     const auto add = [&](const llm::TokenLogprob& one) {
-      if (std::ranges::find(seen, one.bytes) != seen.end()) return;
-      if (!seen.empty()) out += ',';
-      seen.push_back(one.bytes);
-      AppendJsonString(out, one.bytes);
-      out += ':';
-      AppendJsonNumber(out, one.logprob);
+      std::string text = TextOf(one);
+      if (std::ranges::find(seen, text) != seen.end()) return;
+      if (!seen.empty()) tops_ += ',';
+      AppendJsonString(tops_, text);
+      tops_ += ':';
+      AppendJsonNumber(tops_, one.logprob);
+      seen.push_back(std::move(text));
     };
     for (const llm::TokenLogprob& one : token.top) add(one);
     add(token.chosen);
-    out += '}';
+    tops_ += '}';
+  }
+  // Goes on behind the token in the text, which has neither special tokens nor the space of a SentencePiece's first
+  // word, and may end before the tokens do (at a stop string).
+  void Pass(const llm::TokenLogprob& token) {
+    std::string_view bytes = token.bytes;
+    const std::string_view rest = std::string_view(text_).substr(passed_);
+    if (!rest.starts_with(bytes)) {
+      if (tokenizer_.IsSpecial(token.id)) return;
+      if (passed_ == 0 && bytes.starts_with(' ')) bytes.remove_prefix(1);
+    }
+    for (const char c : rest.substr(0, bytes.size())) offset_ += (static_cast<uint8_t>(c) & 0xC0) != 0x80 ? 1 : 0;
+    passed_ += std::min(bytes.size(), rest.size());
   }
 
- private:
+  const tokenizer::Tokenizer& tokenizer_;
+  const std::string text_;
   std::string tokens_, values_, tops_, offsets_;
-  size_t offset_;
+  size_t offset_, passed_ = 0;  // characters of the whole text, bytes of text_
   int count_ = 0;
 };
 
+size_t CharactersOf(std::string_view text) {
+  return static_cast<size_t>(
+      std::ranges::count_if(text, [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; }));
+}
+
+// As vLLM writes them: null for the first token, then {"ID":{"logprob":…,"rank":…,"decoded_token":…}}. The rank of a
+// token that is not among the alternatives is null.
+void AppendPromptLogprobs(std::string& out, const std::vector<llm::TokenInfo>& tokens) {
+  out += "[null";
+  for (size_t i = 1; i < tokens.size(); ++i) {
+    const auto add = [&](const llm::TokenLogprob& one, const std::string& rank) {
+      out += fmt::format(R"("{}":{{"logprob":)", one.id);
+      AppendJsonNumber(out, one.logprob);
+      out += R"(,"rank":)" + rank + R"(,"decoded_token":)";
+      AppendJsonString(out, TextOf(one));
+      out += '}';
+    };
+    out += ",{";
+    bool has_chosen = false;
+    for (size_t j = 0; j < tokens[i].top.size(); ++j) {
+      if (j > 0) out += ',';
+      add(tokens[i].top[j], std::to_string(j + 1));
+      has_chosen = has_chosen || tokens[i].top[j].id == tokens[i].chosen.id;
+    }
+    if (!has_chosen) {
+      if (!tokens[i].top.empty()) out += ',';
+      add(tokens[i].chosen, "null");
+    }
+    out += '}';
+  }
+  out += ']';
+}
+
 class CompletionFormat : public AnswerFormat {
  public:
-  CompletionFormat(AnswerHead head, CompletionOptions options) : head_(std::move(head)), options_(std::move(options)) {}
+  CompletionFormat(AnswerHead head, const tokenizer::Tokenizer& tokenizer, CompletionOptions options)
+      : head_(std::move(head)), tokenizer_(tokenizer), options_(std::move(options)) {}
 
   std::string Piece(const AnswerChoice& choice, const llm::Event& event) override {
     const bool echoes = options_.echo && choice.is_first;
     if (event.text.empty() && event.logprobs.empty() && !event.finish && !echoes) return "";
     std::string out = "data: " + head_.Open("text_completion") + R"(,"choices":[)";
-    const size_t before =
-        choice.choice.text.size() + (options_.echo && !choice.is_first ? PromptOf(event.index).size() : 0);
-    LegacyLogprobs logprobs(before);
+    const size_t before = CharactersOf(choice.choice.text) +
+                          (options_.echo && !choice.is_first ? CharactersOf(PromptOf(event.index)) : 0);
+    const std::string text = (echoes ? PromptOf(event.index) : "") + event.text;
+    LegacyLogprobs logprobs(tokenizer_, text, before);
     if (echoes) AddPrompt(event.prompt_logprobs, &logprobs);
     for (const llm::TokenInfo& token : event.logprobs) logprobs.Add(token, true);
-    const bool has_logprobs = !event.logprobs.empty() || (echoes && !event.prompt_logprobs.empty());
+    const bool has_logprobs = options_.logprobs && (!event.logprobs.empty() || echoes);
     AppendChoice(out, {.index = event.index,
-                       .text = (echoes ? PromptOf(event.index) : "") + event.text,
+                       .text = text,
                        .logprobs = has_logprobs ? logprobs.Json() : "null",
                        .finish = event.finish ? fmt::format("\"{}\"", WireFinish(*event.finish)) : "null",
                        .token_ids = &event.token_ids,
@@ -105,13 +167,13 @@ class CompletionFormat : public AnswerFormat {
     std::string out = head_.Open("text_completion") + R"(,"choices":[)";
     for (const AnswerChoice& state : choices) {
       if (state.index > 0) out += ',';
-      LegacyLogprobs logprobs(0);
+      const std::string text = (options_.echo ? PromptOf(state.index) : "") + state.choice.text;
+      LegacyLogprobs logprobs(tokenizer_, text, 0);
       if (options_.echo) AddPrompt(state.prompt_logprobs, &logprobs);
       for (const llm::TokenInfo& token : state.choice.logprobs) logprobs.Add(token, true);
-      const bool has_logprobs = !state.choice.logprobs.empty() || (options_.echo && !state.prompt_logprobs.empty());
       AppendChoice(out, {.index = state.index,
-                         .text = (options_.echo ? PromptOf(state.index) : "") + state.choice.text,
-                         .logprobs = has_logprobs ? logprobs.Json() : "null",
+                         .text = text,
+                         .logprobs = options_.logprobs ? logprobs.Json() : "null",
                          .finish = fmt::format("\"{}\"", WireFinish(state.choice.finish)),
                          .token_ids = &state.choice.token_ids,
                          .prompt_logprobs = &state.prompt_logprobs});
@@ -143,17 +205,14 @@ class CompletionFormat : public AnswerFormat {
       AppendIds(out, *parts.token_ids);
     }
     if (options_.prompt_logprobs && !parts.prompt_logprobs->empty()) {
-      out += R"(,"prompt_logprobs":[)";
-      for (size_t i = 1; i < parts.prompt_logprobs->size(); ++i) {
-        if (i > 1) out += ',';
-        LegacyLogprobs::AppendTop(out, (*parts.prompt_logprobs)[i]);
-      }
-      out += ']';
+      out += R"(,"prompt_logprobs":)";
+      AppendPromptLogprobs(out, *parts.prompt_logprobs);
     }
     out += R"(,"finish_reason":)" + parts.finish + "}";
   }
 
   const AnswerHead head_;
+  const tokenizer::Tokenizer& tokenizer_;
   const CompletionOptions options_;
 };
 
@@ -215,12 +274,15 @@ void Completions(const ServerContext& context, const Schema& schema, const std::
   CompletionOptions options{.include_usage = asks_for_usage || context.answers.always_include_usage,
                             .token_ids = fields.Bool("return_token_ids", false),
                             .echo = fields.Bool("echo", false),
+                            .logprobs = fields.Has("logprobs"),
                             .prompt_logprobs = fields.Has("prompt_logprobs"),
                             .prompts = {},
                             .n = requests->front().n};
   for (const llm::Request& request : *requests) {
     if (options.echo)
-      options.prompts.push_back(request.prompt ? *request.prompt : model->llm.tokenizer().Decode(request.token_ids));
+      options.prompts.push_back(request.prompt
+                                    ? *request.prompt
+                                    : model->llm.tokenizer().Decode(request.token_ids, /*skip_special_tokens=*/false));
   }
   AnswerHead head{"cmpl-" + exchange->request().request_id, model->name, std::time(nullptr)};
   AnswerRequest answer{.requests = *std::move(requests),
@@ -228,7 +290,8 @@ void Completions(const ServerContext& context, const Schema& schema, const std::
                        .stream = fields.Bool("stream", false),
                        .ping_seconds = context.answers.ping_seconds};
   answer.params.assign(answer.requests.size(), "prompt");
-  Answer(model->llm, context.metrics, exchange, std::make_unique<CompletionFormat>(std::move(head), std::move(options)),
+  Answer(model->llm, context.metrics, exchange,
+         std::make_unique<CompletionFormat>(std::move(head), model->llm.tokenizer(), std::move(options)),
          std::move(answer));
 }
 

@@ -109,6 +109,12 @@ class Writer {
         Key("maximum");
         AppendJsonNumber(out_, schema.maximum);
         break;
+      case Schema::Type::kBoolean:
+        if (!schema.only_boolean) break;
+        Key("enum");
+        out_ += *schema.only_boolean ? "[true" : "[false";
+        out_ += nullable ? ",null]" : "]";
+        break;
       case Schema::Type::kString:
         StringBounds(schema, nullable);
         break;

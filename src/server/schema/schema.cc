@@ -26,6 +26,8 @@ std::string Quoted(const boost::json::value& value) {
   return text;
 }
 
+constexpr const char* kInvalidType = "invalid_type";
+
 const char* TypeName(Schema::Type type) {
   switch (type) {
     case Schema::Type::kNull:
@@ -67,7 +69,7 @@ FieldError Fail(const Schema& schema, const JsonView& value, std::string message
 
 FieldError WrongType(const Schema& schema, const JsonView& value, const std::string& types) {
   FieldError error = Fail(schema, value, fmt::format("must be {}, and is {}", types, Quoted(value.value())));
-  if (error.status.code() == Code::kInvalidArgument) error.code = "invalid_type";
+  if (error.status.code() == Code::kInvalidArgument) error.code = kInvalidType;
   return error;
 }
 FieldError WrongType(const Schema& schema, const JsonView& value) {
@@ -84,6 +86,12 @@ using MaybeError = std::optional<FieldError>;
 const Property* FindProperty(const Schema& schema, std::string_view name) {
   const auto found = std::ranges::find(schema.properties, name, &Property::name);
   return found == schema.properties.end() ? nullptr : &*found;
+}
+
+MaybeError CheckBoolean(const Schema& schema, const JsonView& value) {
+  if (!value.value().is_bool()) return WrongType(schema, value);
+  if (!schema.only_boolean || *schema.only_boolean == value.value().get_bool()) return std::nullopt;
+  return Fail(schema, value, fmt::format("must be {}", *schema.only_boolean));
 }
 
 MaybeError CheckInteger(const Schema& schema, const JsonView& value) {
@@ -176,7 +184,7 @@ MaybeError CheckObject(const Schema& schema, const JsonView& value) {
   return std::nullopt;
 }
 
-// Of the alternatives, the error of the first whose type fits tells most.
+// Of the alternatives, the error of the first whose type fits tells most; better still when all types within fit.
 MaybeError CheckAnyOf(const Schema& schema, const JsonView& value) {
   MaybeError told;
   std::string types;
@@ -187,8 +195,10 @@ MaybeError CheckAnyOf(const Schema& schema, const JsonView& value) {
     const bool type_fits = (alternative.type == Schema::Type::kString && kind == boost::json::kind::string) ||
                            (alternative.type == Schema::Type::kArray && kind == boost::json::kind::array) ||
                            (alternative.type == Schema::Type::kObject && kind == boost::json::kind::object);
-    if (type_fits && !told) told = std::move(error);
-    types += (types.empty() ? "" : " or ") + std::string(TypeName(alternative.type));
+    const bool only_bounds = error->code != kInvalidType;
+    if (type_fits && (!told || (told->code == kInvalidType && only_bounds))) told = std::move(error);
+    const std::string type = TypeName(alternative.type);
+    if (types.find(type) == std::string::npos) types += (types.empty() ? "" : " or ") + type;
   }
   if (told && schema.unsupported.empty()) return told;
   return WrongType(schema, value, types);
@@ -244,6 +254,7 @@ Schema Schema::NeedsOneOf(std::vector<std::string> members, bool one) && {
 Schema Any() { return {}; }
 Schema Null() { return {.type = Schema::Type::kNull}; }
 Schema Boolean() { return {.type = Schema::Type::kBoolean}; }
+Schema Only(bool value) { return {.type = Schema::Type::kBoolean, .only_boolean = value}; }
 Schema Integer(int64_t min, int64_t max) {
   return {.type = Schema::Type::kInteger, .min_integer = min, .max_integer = max};
 }
@@ -278,7 +289,7 @@ std::optional<FieldError> Check(const Schema& schema, const JsonView& value) {
     case Schema::Type::kNull:
       return value.value().is_null() ? std::nullopt : MaybeError(WrongType(schema, value));
     case Schema::Type::kBoolean:
-      return value.value().is_bool() ? std::nullopt : MaybeError(WrongType(schema, value));
+      return CheckBoolean(schema, value);
     case Schema::Type::kInteger:
       return CheckInteger(schema, value);
     case Schema::Type::kNumber:
@@ -299,7 +310,7 @@ tl::expected<boost::json::value, FieldError> ParseBody(std::string_view body, co
   auto json = ParseJson(body, "body");
   if (!json) return tl::unexpected(FieldError{"", json.error(), "invalid_json"});
   if (!json->is_object()) {
-    return tl::unexpected(FieldError{"", InvalidArgument("the body must be a JSON object").value(), "invalid_type"});
+    return tl::unexpected(FieldError{"", InvalidArgument("the body must be a JSON object").value(), kInvalidType});
   }
   if (auto error = Check(schema, JsonView(*json, "body"))) return tl::unexpected(*std::move(error));
   DropUndeclared(schema, &json->get_object());

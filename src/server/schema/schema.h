@@ -34,6 +34,7 @@ struct Schema {
   int64_t min_integer = 0, max_integer = 0;  // kInteger
   size_t min_size = 0, max_size = 0;         // characters of a string, items of an array, members of an object
   std::vector<std::string> values;           // kString: one of these; empty: any
+  std::optional<bool> only_boolean;          // kBoolean
   std::shared_ptr<const Schema> items;       // kArray
   std::vector<Property> properties;          // kObject; others are ignored, and dropped from a body
   std::shared_ptr<const Schema> additional;  // kObject: what other members must be; null: anything
@@ -62,6 +63,7 @@ inline constexpr size_t kMaxText = size_t{4} << 20;  // characters of a prompt o
 Schema Any();
 Schema Null();
 Schema Boolean();
+Schema Only(bool value);
 Schema Integer(int64_t min, int64_t max);
 Schema Number(double min, double max);
 Schema String(size_t min_length, size_t max_length);
