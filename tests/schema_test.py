@@ -57,7 +57,14 @@ class Conformance(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.folder = pathlib.Path(folder.name)
-        cls.server = tiny_internlm.serve(cls, "--max-output-len", "16")
+        # One that shows tool calls: where they are not shown, they are refused.
+        template = cls.folder / "template.jinja"
+        template.write_text(
+            "{% for message in messages %}<|User|>:{{ message.content }}"
+            "{% for call in message.tool_calls or [] %}{{ call | tojson }}{% endfor %}<eoh>\n{% endfor %}"
+            "{% if add_generation_prompt %}<|Bot|>:{% endif %}"
+        )
+        cls.server = tiny_internlm.serve(cls, "--max-output-len", "16", "--chat-template", str(template))
 
     def test_documented_requests(self) -> None:
         (self.folder / "schemathesis.toml").write_text(CONFIGURATION)

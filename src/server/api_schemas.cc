@@ -95,7 +95,7 @@ std::vector<Property> StreamProperties() {
           {"stream_options",
            Object({{"include_usage", Boolean().Default(false)},
                    {"continuous_usage_stats", Only(false).OrUnsupported("usage is told once, in the last chunk")}})
-               .Describe("with stream: a last chunk tells the usage")}};
+               .Describe("with stream: a last chunk tells the usage, as a whole answer does of itself")}};
 }
 
 std::vector<Property> ChoiceProperties() {

@@ -113,9 +113,6 @@ std::optional<FieldError> ReadCommon(const Fields& fields, const llm::Llm& llm, 
   request->priority = static_cast<int>(fields.Int("priority").value_or(0));
   request->deadline_seconds = fields.Number("timeout");
   request->cache_salt = fields.Text("cache_salt").value_or("");
-  if (fields.Has("stream_options") && !fields.Bool("stream", false)) {
-    return Invalid("stream_options", "stream_options needs stream: true");
-  }
   if (request->max_tokens && request->min_tokens > *request->max_tokens) {
     return Invalid("min_tokens",
                    fmt::format("min_tokens {} is above max_tokens {}", request->min_tokens, *request->max_tokens));
