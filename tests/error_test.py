@@ -61,6 +61,7 @@ TABLE = [
     ((400, INVALID, "invalid_value", "prompt[0]"), "POST", "/v1/completions", json.dumps({"prompt": [10**6]}), JSON),
     ((400, INVALID, "invalid_value", "prompt[0]"), "POST", "/v1/completions", json.dumps({"prompt": [[]]}), JSON),
     ((400, INVALID, "invalid_type", "prompt"), "POST", "/v1/completions", json.dumps({"prompt": {}}), JSON),
+    ((400, INVALID, "invalid_value", "messages"), "POST", CHAT, chat(chat_template_kwargs={"messages": []}), JSON),
     ((400, "not_supported_error", "not_supported", "modalities[1]"), "POST", CHAT, chat(modalities=["text", "audio"]), JSON),
     ((400, "not_supported_error", "not_supported", "messages[0].function_call"), "POST", CHAT,
      chat(messages=[{"role": "assistant", "content": "", "function_call": {"name": "f"}}]), JSON),
@@ -129,15 +130,18 @@ class ErrorTest(unittest.TestCase):
         self.assertEqual((answered.get("x-should-retry"), answered.get("retry-after")), ("false", None))
         self.assertNotIn("x-ratelimit-limit-requests", answered)
 
-        # One that runs, one that waits, and one too many.
+        # One that runs, one that waits, and one too many: by chance that is the long one, which then ends at once.
         long = chat(max_tokens=1900, ignore_eos=True, n=2)
-        runs = threading.Thread(target=self.ask, args=("POST", CHAT, long, JSON))
         refusals = []
-        runs.start()
-        while runs.is_alive() and not refusals:
-            status, headers, text = self.ask("POST", CHAT, chat(n=2), JSON)
-            refusals += [(json.loads(text)["error"], headers)] if status == 429 else []
-        runs.join()
+        for _ in range(20):
+            runs = threading.Thread(target=self.ask, args=("POST", CHAT, long, JSON))
+            runs.start()
+            while runs.is_alive() and not refusals:
+                status, headers, text = self.ask("POST", CHAT, chat(n=2), JSON)
+                refusals += [(json.loads(text)["error"], headers)] if status == 429 else []
+            runs.join()
+            if refusals:
+                break
         error, headers = refusals[0]
         self.assertEqual((error["type"], error["code"], error["param"]), ("rate_limit_error", "queue_full", None))
         self.assertIn(int(headers["retry-after"]), range(1, 61))

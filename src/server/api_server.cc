@@ -105,7 +105,7 @@ class ApiServerImpl : public ApiServer {
     Headers headers = {{"Access-Control-Allow-Origin", any && !options_.allow_credentials ? "*" : std::string(origin)},
                        {"Vary", "Origin"},
                        {"Access-Control-Expose-Headers",
-                        "X-Request-Id, Retry-After, x-ratelimit-limit-requests, "
+                        "X-Request-Id, Retry-After, x-should-retry, x-ratelimit-limit-requests, "
                         "x-ratelimit-remaining-requests, x-ratelimit-reset-requests"}};
     if (options_.allow_credentials) headers.emplace_back("Access-Control-Allow-Credentials", "true");
     if (request.method != "OPTIONS") return headers;

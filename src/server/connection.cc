@@ -112,6 +112,7 @@ asio::awaitable<bool> WriteStream(Connection& connection, HttpResponse head, con
   http::response<http::empty_body> message{static_cast<http::status>(head.status), style.version};
   FillHead(message, head, style);
   message.keep_alive(style.keep_alive);
+  if (style.keep_alive) message.set(http::field::connection, "keep-alive");  // some proxies look for it
   message.chunked(chunked);
   http::response_serializer<http::empty_body> serializer{message};
   connection.stream.expires_after(seconds(connection.core->options.write_timeout_seconds));

@@ -70,7 +70,9 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
  private:
   static std::string ParamOf(const AnswerRequest& request, size_t index, const Status& status) {
     if (status.code() == Code::kConflict) return "session_id";  // nothing else is in another request's way
-    return status.code() == Code::kTooLong && index < request.params.size() ? request.params[index] : "";
+    const bool is_of_prompt = status.code() == Code::kTooLong || status.message().starts_with("chat template") ||
+                              status.message().starts_with("the prompt");
+    return is_of_prompt && index < request.params.size() ? request.params[index] : "";
   }
 
   void StartStream() {
