@@ -49,8 +49,8 @@ Status CheckFlags(const ServeFlags& flags) {
     return InvalidArgument("--sse-keep-alive {} is outside 0…3600 seconds", flags.api.answers.ping_seconds);
   if (flags.api.sessions.max_sessions < 1 || flags.api.sessions.max_sessions > 1 << 24)
     return InvalidArgument("--max-sessions {} is outside 1…2^24", flags.api.sessions.max_sessions);
-  if (flags.api.sessions.ttl_seconds < 0)
-    return InvalidArgument("--session-ttl {} is negative", flags.api.sessions.ttl_seconds);
+  if (flags.api.sessions.ttl_seconds < 0 || flags.api.sessions.ttl_seconds > int64_t{1} << 32)
+    return InvalidArgument("--session-ttl {} is outside 0…2^32 seconds", flags.api.sessions.ttl_seconds);
   if (flags.tp != 1)
     return InvalidArgument("--tp {}: this build computes on one CPU device; --tp 1 is what it has", flags.tp);
   return {};
@@ -98,10 +98,11 @@ sigset_t BlockSignals() {
   return signals;
 }
 
-// As many descriptors as the connections want, or as many as there may be.
+// As many descriptors as the connections want, or as many as there may be. Who is one too many has one, too, to be
+// told: up to as many as are served.
 void RaiseDescriptorLimit(int connections) {
   rlimit limit{};
-  const auto wanted = static_cast<rlim_t>(connections) + 128;
+  const auto wanted = 2 * static_cast<rlim_t>(connections) + 128;
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
   limit.rlim_cur = std::min(wanted, limit.rlim_max);
   setrlimit(RLIMIT_NOFILE, &limit);
@@ -224,6 +225,7 @@ Status Serve(const ServeFlags& flags) {
              number == SIGINT ? "interrupted" : "terminated", flags.drain_timeout);
   signal(SIGINT, SIG_DFL);
   signal(SIGTERM, SIG_DFL);
+  signal(SIGHUP, SIG_IGN);  // no more requests: what it would read again is not needed
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   server->Stop(flags.drain_timeout);
   return {};

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -208,6 +209,14 @@ class Operations(unittest.TestCase):
         self.until(lambda: answer() == 503)
         held.pop().close()
         self.until(lambda: answer() == 200)
+
+    def test_descriptors_for_those_who_are_turned_away_too(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        server = tiny_internlm.serve(self, "--max-connections", "300")
+        limits = pathlib.Path(f"/proc/{server.process.pid}/limits").read_text()
+        self.assertRegex(limits, r"Max open files +728 ")
 
     def test_strangers_without_a_key_are_warned_of(self) -> None:
         warnings = lambda server: [line for line in server.log if "reachable from other machines" in line]  # noqa: E731

@@ -142,6 +142,7 @@ class StartTest(unittest.TestCase):
             self.assertIn("--server-port", self.error(MODEL, "--server-port", port))
         self.assertIn("no-host", self.error(MODEL, "--server-name", "no-host"))
         self.assertIn("65535", self.error(MODEL, "--server-port", "70000"))
+        self.assertIn("--session-ttl", self.error(MODEL, "--session-ttl", str(2**63 - 1)))
         self.assertIn("/no/such", self.error("/no/such", "--server-port", "0"))
         self.assertIn("vicuna", self.error(MODEL, "--server-port", "0", "--chat-template", "none-such"))
 
@@ -271,6 +272,19 @@ class StopTest(unittest.TestCase):
             server.process.terminate()  # once more: at once
             self.assertEqual(server.process.wait(timeout=60), -signal.SIGTERM)
             thread.join()
+
+    def test_a_hangup_while_it_drains_changes_nothing(self) -> None:
+        answers: list[str] = []
+        with Server(MODEL) as server:
+            thread = self.stream(server, 150, answers)
+            server.process.terminate()
+            with self.assertRaises(urllib.error.HTTPError):
+                while True:
+                    server.get("/health")
+            server.process.send_signal(signal.SIGHUP)
+            self.assertEqual(server.process.wait(timeout=60), 0)
+            thread.join()
+        self.assertTrue(answers[0].endswith("data: [DONE]\n\n"))
 
     def test_but_not_for_ever(self) -> None:
         with Server(MODEL, "--drain-timeout", "0.5") as server:

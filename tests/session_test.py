@@ -219,13 +219,16 @@ class OwnersTest(unittest.TestCase):
             self.assertEqual(caught.exception.code, 404)
             for i in range(100, 104):
                 turn(server.url, i, "Hi", "b", request_output_len=1)
+            # All are taken: b has less than half of them and may go on, and a loses what it used longest ago.
+            turn(server.url, 998, "Hi", "b", request_output_len=1)
+            self.assertEqual([s["session_id"] for s in get(server.url, "/v1/sessions", "a")["data"]], list(range(1, 25)))
             with self.assertRaises(urllib.error.HTTPError) as caught:
-                turn(server.url, 999, "Hi", "b")
+                turn(server.url, 999, "Hi", "a")
             self.assertEqual((caught.exception.code, json.load(caught.exception)["error"]["code"]), (429, "too_many_sessions"))
             # Nobody should wait for room that will not come.
             self.assertEqual(caught.exception.headers["x-should-retry"], "false")
             self.assertNotIn("Retry-After", caught.exception.headers)
-            turn(server.url, 999, "Hi", "b", interactive_mode=False)  # is not kept
+            turn(server.url, 999, "Hi", "a", interactive_mode=False)  # is not kept
 
     def test_an_administrator_reaches_the_sessions_of_others(self) -> None:
         with serve("--api-keys", "a", "--api-keys", "b", "--admin-keys", "root") as server:

@@ -136,29 +136,31 @@ class ValueBuilder {
   static constexpr size_t max_key_size = boost::json::string::max_size();
   static constexpr size_t max_string_size = boost::json::string::max_size();
 
+  explicit ValueBuilder(size_t max_parts) : max_parts_(max_parts) {}
   boost::json::value Release() { return stack_.release(); }
+  bool has_too_many() const { return num_parts_ > max_parts_; }
 
   bool on_document_begin(error_code&) { return true; }
   bool on_document_end(error_code&) { return true; }
-  bool on_object_begin(error_code&) { return true; }
+  bool on_object_begin(error_code& error) { return CountPart(error); }
   bool on_object_end(size_t count, error_code&) {
     return Done([&] { stack_.push_object(count); });
   }
-  bool on_array_begin(error_code&) { return true; }
+  bool on_array_begin(error_code& error) { return CountPart(error); }
   bool on_array_end(size_t count, error_code&) {
     return Done([&] { stack_.push_array(count); });
   }
   bool on_key_part(string_view text, size_t, error_code&) {
     return Done([&] { stack_.push_chars(text); });
   }
-  bool on_key(string_view text, size_t, error_code&) {
-    return Done([&] { stack_.push_key(text); });
+  bool on_key(string_view text, size_t, error_code& error) {
+    return CountPart(error) && Done([&] { stack_.push_key(text); });
   }
   bool on_string_part(string_view text, size_t, error_code&) {
     return Done([&] { stack_.push_chars(text); });
   }
-  bool on_string(string_view text, size_t, error_code&) {
-    return Done([&] { stack_.push_string(text); });
+  bool on_string(string_view text, size_t, error_code& error) {
+    return CountPart(error) && Done([&] { stack_.push_string(text); });
   }
   bool on_number_part(string_view text, error_code&) {
     return Done([&] { number_.append(text.data(), text.size()); });
@@ -187,6 +189,11 @@ class ValueBuilder {
   bool on_comment(string_view, error_code&) { return true; }
 
  private:
+  bool CountPart(error_code& error) {
+    ++num_parts_;
+    if (has_too_many()) error = boost::json::error::object_too_large;
+    return !has_too_many();
+  }
   template <typename Push>
   static bool Done(const Push& push) {
     push();
@@ -198,18 +205,23 @@ class ValueBuilder {
     return Done(push);
   }
 
+  const size_t max_parts_;
+  size_t num_parts_ = 0;
   boost::json::value_stack stack_;
   std::string number_;  // the text of the number at hand
 };
 
 }  // namespace
 
-Result<boost::json::value> ParseJson(std::string_view text, std::string_view name) {
+Result<boost::json::value> ParseJson(std::string_view text, std::string_view name, size_t max_parts) {
   boost::json::parse_options options;
   options.max_depth = kMaxDepth;
-  boost::json::basic_parser<ValueBuilder> parser(options);
+  boost::json::basic_parser<ValueBuilder> parser(options, max_parts);
   boost::json::error_code error;
   const size_t consumed = parser.write_some(/*more=*/false, text.data(), text.size(), error);
+  if (parser.handler().has_too_many()) {
+    return InvalidArgument("{}: more than {} keys, strings, arrays and objects, at byte {}", name, max_parts, consumed);
+  }
   if (error == boost::json::error::incomplete) {
     return InvalidArgument("{}: not JSON at byte {}: the text ends too early", name, consumed);
   }

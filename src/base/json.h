@@ -2,7 +2,9 @@
 #pragma once
 
 #include <boost/json/value.hpp>
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,8 +14,10 @@
 namespace ingot {
 
 // Parses UTF-8 text; nesting is limited to 64. `name` (a file or a field) opens the error message, which has the
-// offset.
-Result<boost::json::value> ParseJson(std::string_view text, std::string_view name);
+// offset. At most `max_parts` keys, strings, arrays and objects, which take memory of their own (up to 130 bytes for
+// two characters); other values take 24 bytes, and are not counted.
+Result<boost::json::value> ParseJson(std::string_view text, std::string_view name,
+                                     size_t max_parts = std::numeric_limits<size_t>::max());
 
 // A parsed value and the path that led to it ("config.json: rope_scaling.factor"). Does not own the value.
 class JsonView {

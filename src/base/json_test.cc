@@ -43,6 +43,23 @@ TEST(ParseJson, LimitsDepth) {
   EXPECT_THAT(ParseError(std::string(1'000'000, '[')), HasSubstr("deeper than 64"));
 }
 
+TEST(ParseJson, LimitsWhatTakesMemoryOfItsOwn) {
+  const auto is_taken = [](std::string_view text, size_t max_parts) {
+    const auto value = ParseJson(text, "f.json", max_parts);
+    if (!value) {
+      EXPECT_THAT(value.error().message(),
+                  HasSubstr(fmt::format("more than {} keys, strings, arrays and objects", max_parts)));
+    }
+    return value.has_value();
+  };
+  for (const char* text : {R"({"a":{"b":1}})", R"([[],["x"]])", R"([{},{},""])"}) {
+    EXPECT_TRUE(is_taken(text, 4)) << text;
+    EXPECT_FALSE(is_taken(text, 3)) << text;
+  }
+  EXPECT_TRUE(is_taken("[1,2,3.5,true,null,-1]", 1));
+  EXPECT_FALSE(is_taken("[1]", 0));
+}
+
 TEST(JsonView, FindsMembers) {
   const boost::json::value value = Parsed(R"({"a": {"b": [1, {"c": "x"}]}, "none": null, "flag": true})");
   const JsonView view(value, "f.json");

@@ -59,10 +59,26 @@ void Sessions::ExpireLocked(int64_t now) {
   next_expiry_ = now + std::min<int64_t>(60, options_.ttl_seconds);
   std::erase_if(sessions_, [&](const auto& entry) {
     const Session& session = entry.second;
-    if (session.busy || session.record.used + options_.ttl_seconds > now) return false;
+    if (session.busy || now - session.record.used < options_.ttl_seconds) return false;
     if (session.stored) store_->Remove(entry.first, nullptr);
     return true;
   });
+}
+
+// An owner below an equal share is owed one by whoever has most, if that is more than a share: its longest unused one.
+// Nobody within a share loses any, and one owner alone none.
+Sessions::SessionMap::iterator Sessions::LentLocked(const std::string& owner) {
+  std::map<std::string_view, int64_t> held = {{owner, 0}};
+  for (const auto& entry : sessions_) ++held[entry.first.owner];
+  const int64_t share = options_.max_sessions / std::ssize(held);
+  const auto most = std::ranges::max_element(held, {}, [](const auto& count) { return count.second; });
+  auto lent = sessions_.end();
+  if (held[owner] >= share || most->second <= share) return lent;
+  for (auto it = sessions_.begin(); it != sessions_.end(); ++it) {
+    if (it->first.owner != most->first || it->second.busy) continue;
+    if (lent == sessions_.end() || it->second.record.used < lent->second.record.used) lent = it;
+  }
+  return lent;
 }
 
 // Ids are not used again while the process runs, so that nobody goes on with a session that is another's by now.
@@ -79,7 +95,13 @@ Result<Sessions::Begun> Sessions::BeginTurn(SessionKey key, bool keep) {
   auto found = sessions_.find(key);
   if (found == sessions_.end()) {
     if (keep && IsFullLocked()) {
-      return ResourceExhausted("{} sessions are kept, as many as --max-sessions allows; delete one", sessions_.size());
+      const auto lent = LentLocked(key.owner);
+      if (lent == sessions_.end()) {
+        return ResourceExhausted("{} sessions are kept, as many as --max-sessions allows; delete one",
+                                 sessions_.size());
+      }
+      if (lent->second.stored) store_->Remove(lent->first, nullptr);
+      sessions_.erase(lent);
     }
     found =
         sessions_.emplace(key, Session{.record = {.key = key, .created = Now(), .used = Now()}, .is_new = true}).first;
@@ -268,21 +290,6 @@ Result<int64_t> Sessions::Rewind(const SessionKey& key, int64_t step, const std:
   return length;
 }
 
-Status Sessions::Remove(const SessionKey& key, const std::function<void()>& done) {
-  {
-    const std::lock_guard lock(mutex_);
-    INGOT_ASSIGN_OR_RETURN(const auto found, FindIdleLocked(key));
-    const bool stored = found->second.stored;
-    sessions_.erase(found);
-    if (stored) {
-      store_->Remove(key, done);
-      return {};
-    }
-  }
-  done();
-  return {};
-}
-
 namespace {
 
 SessionInfo InfoOf(const SessionRecord& record, bool running) {
@@ -290,6 +297,23 @@ SessionInfo InfoOf(const SessionRecord& record, bool running) {
 }
 
 }  // namespace
+
+Status Sessions::Remove(const SessionKey& key, const std::function<void(const SessionInfo&)>& done) {
+  SessionInfo removed;
+  {
+    const std::lock_guard lock(mutex_);
+    INGOT_ASSIGN_OR_RETURN(const auto found, FindIdleLocked(key));
+    removed = InfoOf(found->second.record, false);
+    const bool stored = found->second.stored;
+    sessions_.erase(found);
+    if (stored) {
+      store_->Remove(key, [done, removed] { done(removed); });
+      return {};
+    }
+  }
+  done(removed);
+  return {};
+}
 
 std::optional<SessionInfo> Sessions::Find(const SessionKey& key) {
   const std::lock_guard lock(mutex_);
@@ -316,7 +340,7 @@ std::vector<SessionInfo> Sessions::List(const std::optional<std::string>& owner,
 bool Sessions::HasRoomFor(const SessionKey& key) {
   const std::lock_guard lock(mutex_);
   ExpireLocked(Now());
-  return sessions_.contains(key) || !IsFullLocked();
+  return sessions_.contains(key) || !IsFullLocked() || LentLocked(key.owner) != sessions_.end();
 }
 
 int64_t Sessions::count() {

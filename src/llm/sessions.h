@@ -21,8 +21,10 @@ namespace ingot::llm {
 inline constexpr int64_t kFirstChosenId = 1'000'000'000;
 
 struct SessionOptions {
-  std::string db;                   // a file; "": sessions end with the process
-  int64_t max_sessions = 10'000;    // more are refused, but for those that one turn begins and ends
+  std::string db;  // a file; "": sessions end with the process
+  // More are refused, but for those that one turn begins and ends. An owner that has less than its share (max_sessions
+  // by the number of owners) is not: the longest unused session of the owner that has most is forgotten for it.
+  int64_t max_sessions = 10'000;
   int64_t ttl_seconds = 7 * 86400;  // unused for so long, a session is forgotten; 0: never
 };
 
@@ -68,12 +70,12 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
   // Cuts the session to its first `step` tokens (0: an empty one); below 0 and beyond its end nothing happens. How many
   // it has then. kConflict while a turn runs; kNotFound. Unless it fails, `done` is called after this has been written.
   Result<int64_t> Rewind(const SessionKey& key, int64_t step, const std::function<void()>& done);
-  // Forgets it. Errors and `done` are as with Rewind.
-  Status Remove(const SessionKey& key, const std::function<void()>& done);
+  // Forgets it. Errors and `done`, which is told what it was, are as with Rewind.
+  Status Remove(const SessionKey& key, const std::function<void(const SessionInfo&)>& done);
   std::optional<SessionInfo> Find(const SessionKey& key);
   // In the order of ids, after `after`; of all owners where none is given.
   std::vector<SessionInfo> List(const std::optional<std::string>& owner, std::optional<SessionKey> after, size_t limit);
-  // Whether a turn of it can be kept: there is the session, or fewer than max_sessions.
+  // Whether a turn of it can be kept: there is the session, or room for it.
   bool HasRoomFor(const SessionKey& key);
   int64_t count();
   int64_t failed_writes() const { return store_ ? store_->num_failures() : 0; }
@@ -115,6 +117,8 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
   void SetRunning(const Begun& begun, const std::shared_ptr<Handle>& handle);
   void Free(const SessionKey& key, bool keep);
   int64_t FreeIdLocked(const std::string& owner);
+  // The session that makes room for a new one of `owner` when all are full; end() where none does.
+  SessionMap::iterator LentLocked(const std::string& owner);
   Result<SessionMap::iterator> FindIdleLocked(const SessionKey& key);
   void ExpireLocked(int64_t now);
 

@@ -292,7 +292,7 @@ TEST(Sessions, OneTurnAtATime) {
   begun.Wait();
   EXPECT_EQ(Say(*sessions, key, {.request = Open("two")}).error().code(), Code::kConflict);
   EXPECT_EQ(sessions->Rewind(key, 0, kNothing).error().code(), Code::kConflict);
-  EXPECT_EQ(sessions->Remove(key, kNothing).code(), Code::kConflict);
+  EXPECT_EQ(sessions->Remove(key, [](const SessionInfo&) {}).code(), Code::kConflict);
   EXPECT_TRUE(sessions->Find(key)->running);
   go_on.Set();
   ended.Wait();
@@ -420,7 +420,11 @@ TEST(Sessions, OutliveTheProcessAsTheyWere) {
     EXPECT_EQ(said.turn.history_tokens, expected.turn.history_tokens);
     MustSay(*sessions, {"owner", 6}, Open("forgotten"));
     const Signal removed;
-    EXPECT_TRUE(sessions->Remove({"owner", 6}, [removed] { removed.Set(); }).ok());
+    const auto on_removed = [removed](const SessionInfo& info) {
+      EXPECT_EQ(info.turns, 1);
+      removed.Set();
+    };
+    EXPECT_TRUE(sessions->Remove({"owner", 6}, on_removed).ok());
     removed.Wait();
     EXPECT_TRUE(Say(*sessions, {"owner", 7}, {.request = Open("at once"), .keep = false}).has_value());
     if (i != 3) continue;
@@ -451,7 +455,9 @@ TEST(Sessions, WhatWasUnusedForLongIsForgottenOnDiskToo) {
     EXPECT_FALSE(sessions->Find({"", 1}).has_value());
     EXPECT_TRUE(sessions->Find({"", 2}).has_value());
   }
-  EXPECT_EQ(OpenSessions(*fake.llm, {.db = db, .ttl_seconds = 0})->count(), 1);
+  for (const int64_t ttl_seconds : {int64_t{0}, std::numeric_limits<int64_t>::max()}) {
+    EXPECT_TRUE(OpenSessions(*fake.llm, {.db = db, .ttl_seconds = ttl_seconds})->Find({"", 2}).has_value());
+  }
 }
 
 std::string OpenError(const std::string& db, const std::string& fingerprint = "f") {

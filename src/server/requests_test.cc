@@ -145,6 +145,22 @@ INSTANTIATE_TEST_SUITE_P(
                       Bad{R"("min_tokens":9,"max_tokens":3)", "min_tokens", "above"},
                       Bad{R"("stream":"yes")", "stream", "true or false"}));
 
+TEST_F(RequestsTest, BodiesOfTooManyPartsAreRefused) {
+  const auto body = [](size_t parts) {  // the object and two keys, a list and the rest
+    std::string text = R"({"prompt":[1],"x":[1)";
+    for (size_t i = 5; i < parts; ++i) text += ",[]";
+    return text + "]}";
+  };
+  EXPECT_TRUE(Completion(body(kMaxBodyParts)));
+  const auto refused = Completion(body(kMaxBodyParts + 1));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, "invalid_json");
+  EXPECT_THAT(refused.error().status.message(), HasSubstr("more than 1048576 keys"));
+  std::string ids = R"({"prompt":[1)";
+  for (size_t i = 1; i < kMaxText; ++i) ids += ",1";
+  EXPECT_EQ((*Completion(ids + "]}"))[0].token_ids.size(), kMaxText);
+}
+
 TEST_F(RequestsTest, BodiesThatAreNoObjectsAreRefused) {
   for (const char* body : {"", "{", "[]", "1", "\"x\"", "{\"messages\":\"\xff\"}"}) EXPECT_FALSE(Chat(body)) << body;
 }
@@ -270,6 +286,60 @@ TEST_F(RequestsTest, OnlyHealthIsAnsweredBeforeThereIsAModelAndWhileDraining) {
   EXPECT_THAT(busy.ReadResponse(), StartsWith("HTTP/1.1 200"));
   stopper.join();
   EXPECT_FALSE(TestClient((*server)->port()).connected());
+}
+
+std::string WithBody(const std::string& path, const std::string& body, const std::string& headers = "") {
+  return fmt::format("POST {} HTTP/1.1\r\nHost: x\r\n{}Content-Length: {}\r\n\r\n{}", path, headers, body.size(), body);
+}
+
+TEST_F(RequestsTest, OnlyAdministratorsPassOthers) {
+  using ::testing::AllOf;
+  using ::testing::StartsWith;
+  for (const bool asks : {true, false}) {
+    ApiServerOptions options{.http = {.port = 0}, .model_name = "m", .version = "1"};
+    if (asks) options.keys = {.keys = {"secret"}, .admin_keys = {"root"}};
+    const auto server = ApiServer::Start(*fake_.llm, options);
+    ASSERT_TRUE(server.has_value());
+    const auto ask = [&](const char* key, const char* path, int priority) {
+      TestClient client((*server)->port());
+      client.Send(WithBody(path, fmt::format(R"({{"prompt":"a","max_tokens":1,"priority":{}}})", priority),
+                           fmt::format("X-Api-Key: {}\r\n", key)));
+      return client.ReadResponse();
+    };
+    for (const char* path : {"/v1/completions", "/generate", "/v1/chat/interactive"}) {
+      EXPECT_THAT(ask("secret", path, 1), StartsWith("HTTP/1.1 200"));
+      EXPECT_THAT(ask("root", path, -1000), StartsWith("HTTP/1.1 200"));
+      const std::string passing = ask("secret", path, -1);
+      EXPECT_THAT(passing, StartsWith(asks ? "HTTP/1.1 400" : "HTTP/1.1 200"));
+      if (asks) EXPECT_THAT(passing, AllOf(HasSubstr(R"("param":"priority")"), HasSubstr("--admin-keys")));
+    }
+  }
+}
+
+// Parsing takes long, and the I/O thread has none: with no text thread nothing that has a body goes on.
+TEST_F(RequestsTest, BodiesAreReadByTextThreadsAlone) {
+  ApiServerOptions options{.http = {.port = 0}, .model_name = "m", .version = "1"};
+  options.text_threads = 0;
+  options.max_queue = 1;
+  const auto server = ApiServer::Start(*fake_.llm, options);
+  ASSERT_TRUE(server.has_value());
+  const auto is_refused = [](TestClient& client) { return client.ReadUntil("\r\n", 100).starts_with("HTTP/1.1 429"); };
+  TestClient one((*server)->port()), two((*server)->port());
+  for (TestClient* client : {&one, &two}) client->Send(WithBody("/tokenize", R"({"prompt":"a"})"));
+  while (!is_refused(one) && !is_refused(two)) {  // then the other one waits
+  }
+  int tried = 0;
+  for (const Router::Route& route : (*server)->router().routes()) {
+    if (route.info.request == nullptr) continue;
+    ++tried;
+    std::string path = route.path;
+    if (const size_t open = path.find('{'); open != std::string::npos)
+      path.replace(open, path.find('}') - open + 1, "1");
+    TestClient client((*server)->port());
+    client.Send(WithBody(path, "{}"));
+    EXPECT_THAT(client.ReadUntil("\r\n"), ::testing::StartsWith("HTTP/1.1 429")) << path;
+  }
+  EXPECT_GE(tried, 8);
 }
 
 TEST_F(RequestsTest, HealthTellsOfAnEngineThatMakesNoProgress) {

@@ -18,6 +18,15 @@ bool IsJson(std::string_view content_type) {
          (type.starts_with(kTree) && type.ends_with(kSuffix) && type.size() > kTree.size() + kSuffix.size());
 }
 
+// Whoever shares the server with others may let them pass; to pass them all is for administrators.
+std::optional<FieldError> CheckPriority(const HttpRequest& http, const boost::json::value& body) {
+  const int64_t priority = Fields(body).Int("priority").value_or(0);
+  const bool has_plain_key = !http.key_id.empty() && !http.is_admin;
+  if (priority >= 0 || !has_plain_key) return std::nullopt;
+  return FieldError{"priority",
+                    InvalidArgument("priority is {}; below 0 is for admin keys (--admin-keys)", priority).value()};
+}
+
 }  // namespace
 
 void OnTextThread(const ServerContext& context, const std::shared_ptr<Exchange>& exchange,
@@ -57,9 +66,15 @@ std::optional<boost::json::value> ReadBody(Exchange& exchange, const Schema& sch
   if (!AcceptsBody(exchange)) return std::nullopt;
   auto body = ParseBody(exchange.request().body, schema);
   exchange.mutable_request().DropBody();
-  if (body) return *std::move(body);
-  Refuse(exchange, body.error());
-  return std::nullopt;
+  if (!body) {
+    Refuse(exchange, body.error());
+    return std::nullopt;
+  }
+  if (const auto error = CheckPriority(exchange.request(), *body)) {
+    Refuse(exchange, *error);
+    return std::nullopt;
+  }
+  return *std::move(body);
 }
 
 const ServedModel* ModelOf(const ServerContext& context, Exchange& exchange, const boost::json::value& body) {

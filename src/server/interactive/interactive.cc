@@ -71,7 +71,7 @@ bool AnswerCommand(const Fields& fields, llm::Sessions& sessions, const llm::Ses
     sessions.Cancel(key, done);
     return true;
   }
-  const Status status = sessions.Remove(key, done);
+  const Status status = sessions.Remove(key, [done](const llm::SessionInfo&) { done(); });
   if (status.code() == Code::kConflict) {
     Refuse(*exchange, {"session_id", status});
   } else if (!status.ok()) {

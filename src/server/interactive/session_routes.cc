@@ -65,9 +65,9 @@ void Get(llm::Sessions& sessions, Exchange& exchange) {
 void Delete(llm::Sessions& sessions, const std::shared_ptr<Exchange>& exchange) {
   const auto key = KeyOfPath(*exchange, "/v1/sessions/{session_id}");
   if (!key) return;
-  const auto info = sessions.Find(*key);
-  const Status status = sessions.Remove(
-      *key, [exchange, info] { exchange->Respond({.body = SessionJson(*info, exchange->request().is_admin)}); });
+  const Status status = sessions.Remove(*key, [exchange](const llm::SessionInfo& info) {
+    exchange->Respond({.body = SessionJson(info, exchange->request().is_admin)});
+  });
   if (!status.ok()) Refuse(*exchange, {"session_id", status});
 }
 
@@ -129,7 +129,9 @@ void AddSessionRoutes(Router& router, const ApiSchemas& schemas, const ServerCon
                .request = &schemas.rewind_request,
                .parameters = {id, owner},
                .responses = {one}},
-              [&](auto exchange) { Rewind(sessions, schemas.rewind_request, exchange); }});
+              [&](const std::shared_ptr<Exchange>& exchange) {
+                OnTextThread(context, exchange, [&, exchange] { Rewind(sessions, schemas.rewind_request, exchange); });
+              }});
 }
 
 }  // namespace ingot::server

@@ -307,7 +307,7 @@ std::optional<FieldError> Check(const Schema& schema, const JsonView& value) {
 }
 
 tl::expected<boost::json::value, FieldError> ParseBody(std::string_view body, const Schema& schema) {
-  auto json = ParseJson(body, "body");
+  auto json = ParseJson(body, "body", kMaxBodyParts);
   if (!json) return tl::unexpected(FieldError{"", json.error(), "invalid_json"});
   if (!json->is_object()) {
     return tl::unexpected(FieldError{"", InvalidArgument("the body must be a JSON object").value(), kInvalidType});

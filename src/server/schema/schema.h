@@ -58,6 +58,8 @@ struct Property {
   bool required = false;
 };
 
+// Keys, strings, lists and objects of a body: no request needs so many, and each takes far more memory than text.
+inline constexpr size_t kMaxBodyParts = size_t{1} << 20;
 inline constexpr size_t kMaxText = size_t{4} << 20;  // characters of a prompt or a message
 
 Schema Any();

@@ -1,0 +1,98 @@
+// Several owners and one store: nobody can take all of it from the others.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <ctime>
+#include <filesystem>
+#include <future>
+#include <string>
+#include <vector>
+
+#include "llm/sessions.h"
+#include "llm/test_llm.h"
+
+namespace ingot::llm {
+namespace {
+
+class SessionOwnersTest : public ::testing::Test {
+ protected:
+  SessionOwnersTest() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "ingot-owners-XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+  }
+  ~SessionOwnersTest() override { std::filesystem::remove_all(folder_); }
+
+  // One of four for each age: so many seconds ago session 0, 1, … of the owner was used.
+  std::shared_ptr<Sessions> OpenFour(const std::string& owner, const std::vector<int64_t>& ages) {
+    const auto now = static_cast<int64_t>(std::time(nullptr));
+    auto store = SessionStore::Open(db(), FingerprintOf(*fake_.llm));
+    INGOT_CHECK(store.has_value());
+    for (size_t i = 0; i < ages.size(); ++i) {
+      (*store)->Write({{owner, static_cast<int64_t>(i)}, {7}, {1}, now - 500, now - ages[i]}, nullptr);
+    }
+    store->reset();
+    return Open();
+  }
+  std::shared_ptr<Sessions> Open() {
+    auto sessions = Sessions::Open(*fake_.llm, {.db = db(), .max_sessions = 4});
+    INGOT_CHECK(sessions.has_value());
+    return *std::move(sessions);
+  }
+  // Whether a turn of the session was answered; if not, it was refused for want of room.
+  bool Begin(Sessions& sessions, const SessionKey& key) {
+    TurnRequest turn;
+    turn.request.messages = {{{"role", "user"}, {"content", "x"}}};
+    turn.request.max_tokens = 1;
+    const bool has_room = sessions.HasRoomFor(key);
+    std::promise<void> ended;
+    const auto handle = sessions.Turn(key, turn, [&](const Event& event) {
+      if (event.finish) ended.set_value();
+    });
+    EXPECT_EQ(handle.has_value(), has_room);
+    if (!handle) {
+      EXPECT_EQ(handle.error().code(), Code::kResourceExhausted);
+      return false;
+    }
+    ended.get_future().wait();
+    handle->handle->Wait();
+    return true;
+  }
+  static std::vector<int64_t> IdsOf(Sessions& sessions, const std::string& owner) {
+    std::vector<int64_t> ids;
+    for (const SessionInfo& info : sessions.List(owner, std::nullopt, 100)) ids.push_back(info.key.id);
+    return ids;
+  }
+  std::string db() const { return folder_ + "/sessions.db"; }
+
+  const FakeLlm fake_ = MakeFakeLlm();
+  std::string folder_;
+};
+
+using Ids = std::vector<int64_t>;
+
+TEST_F(SessionOwnersTest, WhoHasLessThanAShareGetsTheLongestUnusedOfWhoHasMost) {
+  auto sessions = OpenFour("a", {10, 40, 20, 30});
+  EXPECT_TRUE(Begin(*sessions, {"b", 7}));
+  EXPECT_EQ(IdsOf(*sessions, "a"), (Ids{0, 2, 3}));
+  EXPECT_FALSE(Begin(*sessions, {"a", 9}));
+  EXPECT_TRUE(Begin(*sessions, {"a", 0}));  // it is there
+  EXPECT_TRUE(Begin(*sessions, {"b", 8}));
+  EXPECT_EQ(IdsOf(*sessions, "a"), (Ids{0, 2}));
+  for (const char* owner : {"a", "b"}) EXPECT_FALSE(Begin(*sessions, {owner, 9})) << owner;
+  // A third owner: the share is 1 now, and both have more.
+  EXPECT_TRUE(Begin(*sessions, {"c", 1}));
+  EXPECT_EQ(IdsOf(*sessions, "a"), (Ids{0}));
+  EXPECT_EQ(IdsOf(*sessions, "b"), (Ids{7, 8}));
+  EXPECT_FALSE(Begin(*sessions, {"c", 2}));
+  sessions = nullptr;
+  EXPECT_EQ(Open()->count(), 4);  // the file has forgotten them, too
+}
+
+TEST_F(SessionOwnersTest, OneAloneLosesNone) {
+  const auto sessions = OpenFour("", {10, 40, 20, 30});
+  EXPECT_FALSE(Begin(*sessions, {"", 9}));
+  EXPECT_EQ(IdsOf(*sessions, ""), (Ids{0, 1, 2, 3}));
+}
+
+}  // namespace
+}  // namespace ingot::llm
