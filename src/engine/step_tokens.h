@@ -1,4 +1,4 @@
-// How many tokens steps compute, as a histogram.
+// How many tokens steps compute, as a histogram. Programs include it by llm.h, in C++17 too.
 #pragma once
 
 #include <algorithm>
@@ -19,13 +19,14 @@ struct StepTokens {
 class StepTokenCounts {
  public:
   void Add(int64_t tokens) {
-    const auto bucket =
-        static_cast<size_t>(std::ranges::lower_bound(StepTokens::kUpTo, tokens) - StepTokens::kUpTo.begin());
+    const auto& up_to = StepTokens::kUpTo;
+    const auto bucket = static_cast<size_t>(std::lower_bound(up_to.begin(), up_to.end(), tokens) - up_to.begin());
     Count(steps_[bucket], 1);
     Count(tokens_, tokens);
   }
   StepTokens Read() const {
-    StepTokens counts{.tokens = tokens_.load(std::memory_order_relaxed)};
+    StepTokens counts;
+    counts.tokens = tokens_.load(std::memory_order_relaxed);
     for (size_t i = 0; i < steps_.size(); ++i) counts.steps[i] = steps_[i].load(std::memory_order_relaxed);
     return counts;
   }
