@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "base/test_folder.h"
 #include "models/model.h"
 #include "models/test_runner.h"
 
@@ -18,19 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 
 const fs::path kGoldens = fs::path(INGOT_SOURCE_DIR) / "tests" / "goldens";
-
-class TempFolder {
- public:
-  TempFolder() {
-    std::string pattern = (fs::temp_directory_path() / "ingot-convert-XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~TempFolder() { fs::remove_all(path_); }
-  fs::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  fs::path path_;
-};
 
 // A vocabulary of 96 tokens, as many as the goldens have, none of which any merge makes.
 std::string TinyTokenizerJson() {

@@ -1,13 +1,12 @@
 // Several owners and one store: nobody can take all of it from the others.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <ctime>
-#include <filesystem>
 #include <future>
 #include <string>
 #include <vector>
 
+#include "base/test_folder.h"
 #include "llm/sessions.h"
 #include "llm/test_llm.h"
 
@@ -16,12 +15,6 @@ namespace {
 
 class SessionOwnersTest : public ::testing::Test {
  protected:
-  SessionOwnersTest() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "ingot-owners-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~SessionOwnersTest() override { std::filesystem::remove_all(folder_); }
-
   // One of four for each age: so many seconds ago session 0, 1, … of the owner was used.
   std::shared_ptr<Sessions> OpenFour(const std::string& owner, const std::vector<int64_t>& ages) {
     const auto now = static_cast<int64_t>(std::time(nullptr));
@@ -62,10 +55,10 @@ class SessionOwnersTest : public ::testing::Test {
     for (const SessionInfo& info : sessions.List(owner, std::nullopt, 100)) ids.push_back(info.key.id);
     return ids;
   }
-  std::string db() const { return folder_ + "/sessions.db"; }
+  std::string db() const { return (folder_ / "sessions.db").string(); }
 
   const FakeLlm fake_ = MakeFakeLlm();
-  std::string folder_;
+  const TempFolder folder_;
 };
 
 using Ids = std::vector<int64_t>;

@@ -6,7 +6,6 @@
 #include <atomic>
 #include <cctype>
 #include <ctime>
-#include <filesystem>
 #include <fstream>
 #include <future>
 #include <limits>
@@ -14,6 +13,7 @@
 #include <set>
 #include <thread>
 
+#include "base/test_folder.h"
 #include "llm/test_llm.h"
 
 namespace ingot::llm {
@@ -83,19 +83,6 @@ std::shared_ptr<Sessions> OpenSessions(Llm& llm, const SessionOptions& options =
 }
 
 const std::function<void()> kNothing = [] {};
-
-class Folder {
- public:
-  Folder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "ingot-sessions-XXXXXX").string();
-    path_ = mkdtemp(pattern.data());
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 TEST(Sessions, ATurnSendsOnlyWhatIsNewAndAnswersAsTheWholeHistoryDoes) {
   for (const bool caching : {true, false}) {
@@ -374,7 +361,7 @@ TEST(Sessions, ChosenIdsAreOfNobodyAndNumbersAreBounded) {
 }
 
 TEST(Sessions, TenThousandAreListedByPageAndOwner) {
-  const Folder folder;
+  const TempFolder folder;
   const std::string db = folder.path() + "/sessions.db";
   const FakeLlm fake = MakeFakeLlm();
   {
@@ -407,7 +394,7 @@ TEST(Sessions, TenThousandAreListedByPageAndOwner) {
 }
 
 TEST(Sessions, OutliveTheProcessAsTheyWere) {
-  const Folder folder;
+  const TempFolder folder;
   const std::string db = folder.path() + "/sessions.db";
   const FakeLlm fake = MakeFakeLlm(), whole = MakeFakeLlm();
   const auto uninterrupted = OpenSessions(*whole.llm);
@@ -440,7 +427,7 @@ TEST(Sessions, OutliveTheProcessAsTheyWere) {
 }
 
 TEST(Sessions, WhatWasUnusedForLongIsForgottenOnDiskToo) {
-  const Folder folder;
+  const TempFolder folder;
   const std::string db = folder.path() + "/sessions.db";
   const FakeLlm fake = MakeFakeLlm();
   const auto now = static_cast<int64_t>(std::time(nullptr));
@@ -466,7 +453,7 @@ std::string OpenError(const std::string& db, const std::string& fingerprint = "f
 }
 
 TEST(SessionStore, RefusesWhatIsNoneOfItsFiles) {
-  const Folder folder;
+  const TempFolder folder;
   const std::string path = folder.path() + "/s.db";
   {
     auto first = SessionStore::Open(path, "f");

@@ -84,7 +84,7 @@ class HttpServerTest : public ::testing::Test {
     server_ = *std::move(server);
     server_->Run();
   }
-  // Until `is_so`, or long enough for anything to come.
+  // Until `is_so`, or long enough for anything to come. Asked again and again: nobody tells of all that is waited for.
   template <typename Condition>
   static bool Until(Condition is_so) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);

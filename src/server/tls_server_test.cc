@@ -10,8 +10,8 @@
 
 #include <atomic>
 #include <cstdio>
-#include <filesystem>
 
+#include "base/test_folder.h"
 #include "server/http.h"
 #include "server/test_client.h"
 
@@ -52,14 +52,12 @@ void WriteCertificate(const std::string& cert_file, const std::string& key_file)
 }
 
 TEST(TlsServerTest, GoesOnAcceptingAfterAConnectionThatItHadNoMemoryFor) {
-  std::string folder = (std::filesystem::temp_directory_path() / "ingot-tls-XXXXXX").string();
-  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const TempFolder folder;
   HttpOptions options{.port = 0};
-  options.tls.cert_file = folder + "/cert.pem";
-  options.tls.key_file = folder + "/key.pem";
+  options.tls.cert_file = folder / "cert.pem";
+  options.tls.key_file = folder / "key.pem";
   WriteCertificate(options.tls.cert_file, options.tls.key_file);
   auto server = HttpServer::Listen(options, Router());
-  std::filesystem::remove_all(folder);
   ASSERT_TRUE(server) << server.error().ToString();
   num_failing = 1;
   (*server)->Run();

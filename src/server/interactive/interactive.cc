@@ -22,8 +22,6 @@ std::string Line(const std::string& text, const Counts& counts, std::optional<ll
   return out;
 }
 
-constexpr const char* kLines = "application/x-ndjson; charset=utf-8";
-
 // A JSON object a line. The counts are known once the turn has been submitted, before any event.
 class InteractiveFormat : public AnswerFormat {
  public:

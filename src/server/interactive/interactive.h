@@ -8,6 +8,9 @@
 
 namespace ingot::server {
 
+// Content-Type of its streams: a JSON object a line.
+inline constexpr const char* kLines = "application/x-ndjson; charset=utf-8";
+
 void Interactive(const ServerContext& context, llm::Sessions& sessions, const Schema& schema,
                  const std::shared_ptr<Exchange>& exchange);
 

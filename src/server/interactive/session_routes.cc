@@ -8,7 +8,6 @@
 namespace ingot::server {
 namespace {
 
-constexpr const char* kLines = "application/x-ndjson; charset=utf-8";
 constexpr int64_t kPage = 100, kMaxPage = 1000;
 
 std::string SessionJson(const llm::SessionInfo& info, bool for_admin) {

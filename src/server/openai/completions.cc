@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "server/answers/answer_exchange.h"
 #include "server/answers/request_fields.h"
 #include "server/openai/wire.h"
@@ -82,7 +83,7 @@ class LegacyLogprobs {
       if (tokenizer_.IsSpecial(token.id)) return;
       if (passed_ == 0 && bytes.starts_with(' ')) bytes.remove_prefix(1);
     }
-    for (const char c : rest.substr(0, bytes.size())) offset_ += (static_cast<uint8_t>(c) & 0xC0) != 0x80 ? 1 : 0;
+    offset_ += CharactersOf(rest.substr(0, bytes.size()));
     passed_ += std::min(bytes.size(), rest.size());
   }
 
@@ -92,11 +93,6 @@ class LegacyLogprobs {
   size_t offset_, passed_ = 0;  // characters of the whole text, bytes of text_
   int count_ = 0;
 };
-
-size_t CharactersOf(std::string_view text) {
-  return static_cast<size_t>(
-      std::ranges::count_if(text, [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; }));
-}
 
 // As vLLM writes them: null for the first token, then {"ID":{"logprob":…,"rank":…,"decoded_token":…}}. The rank of a
 // token that is not among the alternatives is null.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/utf8.h"
+
 namespace ingot::server {
 namespace {
 
@@ -47,11 +49,6 @@ const char* TypeName(Schema::Type type) {
     default:
       return "something else";
   }
-}
-
-size_t CharactersOf(std::string_view text) {
-  return static_cast<size_t>(
-      std::ranges::count_if(text, [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; }));
 }
 
 // "body: messages[0].role" → "messages[0].role"
