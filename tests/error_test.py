@@ -2,9 +2,13 @@
 
 import http.client
 import json
+import pathlib
+import tempfile
 import threading
 import time
 import unittest
+import urllib.error
+import urllib.request
 
 import tiny_internlm
 
@@ -174,6 +178,17 @@ class ErrorTest(unittest.TestCase):
         turn = {"prompt": "a", "stream": True, "request_output_len": 1900, "ignore_eos": True, "timeout": timeout}
         lines = self.ask("POST", "/v1/chat/interactive", json.dumps(turn), JSON)[2].splitlines()
         self.assertEqual(json.loads(lines[-1])["error"]["code"], "deadline_exceeded")
+
+    def test_what_a_template_refuses_is_of_the_messages(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            template = pathlib.Path(folder) / "strict.jinja"
+            template.write_text("{% if messages[0].role != 'user' %}{{ raise_exception('the user begins') }}{% endif %}x")
+            server = tiny_internlm.serve(self, "--chat-template", str(template))
+        body = chat(messages=[{"role": "assistant", "content": "a"}]).encode()
+        with self.assertRaises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(urllib.request.Request(server.url + CHAT, body, JSON))
+        error = json.load(caught.exception)["error"]
+        self.assertEqual((caught.exception.code, error["param"], error["message"]), (400, "messages", "the user begins"))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ TEST(Status, TravelsUp) {
   EXPECT_TRUE(CheckQuarter(4).ok());
   EXPECT_EQ(CheckQuarter(3).code(), Code::kInvalidArgument);
   EXPECT_EQ(Status().Annotate("config"), Status());
+  EXPECT_EQ(Quarter(6).error().field(), "");
+  EXPECT_EQ(Quarter(6).error().Of("width").Annotate("config").field(), "width");
   EXPECT_EQ(Status().ToString(), "ok");
 }
 

@@ -18,6 +18,8 @@ const char* CodeName(Code code) {
       return "too long";
     case Code::kResourceExhausted:
       return "resource exhausted";
+    case Code::kQuotaExceeded:
+      return "quota exceeded";
     case Code::kConflict:
       return "conflict";
     case Code::kCancelled:
@@ -39,7 +41,13 @@ std::string Status::ToString() const {
 }
 
 Status Status::Annotate(std::string_view context) const {
-  return ok() ? *this : Status(code_, fmt::format("{}: {}", context, message_));
+  return ok() ? *this : Status(code_, fmt::format("{}: {}", context, message_)).Of(field_);
+}
+
+Status Status::Of(std::string field) const {
+  Status status = *this;
+  status.field_ = std::move(field);
+  return status;
 }
 
 }  // namespace ingot

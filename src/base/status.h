@@ -17,6 +17,7 @@ enum class Code {
   kUnsupported,        // well-formed, but Ingot cannot do it
   kTooLong,            // prompt + answer exceed the context
   kResourceExhausted,  // memory, blocks, slots or queue are full
+  kQuotaExceeded,      // as many are kept as an option allows: waiting does not help
   kConflict,           // the thing is in use
   kCancelled,
   kDeadlineExceeded,
@@ -43,14 +44,18 @@ class [[nodiscard]] Status {
   const std::string& message() const { return message_; }
   // "corrupt: model.gguf: …"
   std::string ToString() const;
-  // The same code with `context: ` before the message.
+  // The field of the caller's request that is at fault, in the callee's terms; "" where none is, or which is not known.
+  const std::string& field() const { return field_; }
+  // The same with `context: ` before the message.
   Status Annotate(std::string_view context) const;
+  // The same, of that field.
+  Status Of(std::string field) const;
 
   bool operator==(const Status&) const = default;
 
  private:
   Code code_ = Code::kOk;
-  std::string message_;
+  std::string message_, field_;
 };
 
 inline Status::Status(const Error& error) : Status(error.value()) {}
@@ -71,6 +76,7 @@ INGOT_DEFINE_ERROR(Corrupt)
 INGOT_DEFINE_ERROR(Unsupported)
 INGOT_DEFINE_ERROR(TooLong)
 INGOT_DEFINE_ERROR(ResourceExhausted)
+INGOT_DEFINE_ERROR(QuotaExceeded)
 INGOT_DEFINE_ERROR(Conflict)
 INGOT_DEFINE_ERROR(Cancelled)
 INGOT_DEFINE_ERROR(DeadlineExceeded)

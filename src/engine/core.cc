@@ -65,11 +65,10 @@ Core::Core(std::unique_ptr<Executor> executor)
 
 Core::~Core() { CancelAll(); }
 
-Status Core::Check(const Request& request) const {
+Status Core::CheckPrompt(const Request& request) const {
   const ExecutorOptions& options = executor_->options();
   const int64_t vocab_size = executor_->model().spec().vocab_size;
   if (request.prompt.empty()) return InvalidArgument("the prompt is empty");
-  if (request.max_tokens < 1) return InvalidArgument("max_tokens {} is below 1", request.max_tokens);
   const auto length = static_cast<int64_t>(request.prompt.size());
   if (request.max_tokens > options.max_context || length > options.max_context - request.max_tokens) {
     return TooLong("{} tokens of prompt and {} of answer exceed {}", length, request.max_tokens, options.max_context);
@@ -84,6 +83,13 @@ Status Core::Check(const Request& request) const {
                      request.max_tokens, needed, options.block_len, cache_.group(g).num_blocks);
     }
   }
+  return {};
+}
+
+Status Core::Check(const Request& request) const {
+  const int64_t vocab_size = executor_->model().spec().vocab_size;
+  if (request.max_tokens < 1) return InvalidArgument("max_tokens {} is below 1", request.max_tokens);
+  if (const Status prompt = CheckPrompt(request); !prompt.ok()) return prompt.Of("prompt");
   const auto is_token = [&](int32_t id) { return id >= 0 && id < vocab_size; };
   if (request.logit_bias.size() > sampling::kMaxLogitBiases) {
     return InvalidArgument("logit_bias has {} entries, at most {} are taken", request.logit_bias.size(),

@@ -58,6 +58,7 @@ class Core {
 
  private:
   using SequencePtr = std::unique_ptr<Sequence>;
+  Status CheckPrompt(const Request& request) const;
   void EndOverdue();
   void MakePlan(bool admit, bool use_hits);
   SlotState StateOf(const Sequence& sequence) const;

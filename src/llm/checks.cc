@@ -122,28 +122,30 @@ sampling::Params ToEngineParams(const Request& request, uint64_t seed) {
 }
 
 Result<int64_t> AnswerLength(const Request& request, int64_t prompt_tokens, int64_t session_len) {
+  // The beginning is OpenAI's: clients tell this error from others by it.
+  const auto too_long = [&](const std::string& why) {
+    return Error(TooLong("This model's maximum context length is {} tokens. However, {}.", session_len, why)
+                     .value()
+                     .Of("prompt"));
+  };
   if (prompt_tokens >= session_len) {
-    return TooLong(
-        "This model's maximum context length is {} tokens. However, your prompt has {} tokens, which leaves no room "
-        "for "
-        "an answer. Please reduce the length of the prompt.",
-        session_len, prompt_tokens);
+    return too_long(
+        fmt::format("your prompt has {} tokens, which leaves no room for an answer. Please reduce the length of the "
+                    "prompt",
+                    prompt_tokens));
   }
   const int64_t room = session_len - prompt_tokens;
   const int64_t most = request.default_max_tokens > 0 ? std::min(room, request.default_max_tokens) : room;
   const int64_t wanted = request.max_tokens.value_or(std::max(most, std::min(room, request.min_tokens)));
   if (wanted > room) {
-    return TooLong(
-        "This model's maximum context length is {} tokens. However, you requested {} tokens in the prompt and {} in "
-        "the "
-        "answer. Please reduce the length of the prompt or of the answer.",
-        session_len, prompt_tokens, wanted);
+    return too_long(
+        fmt::format("you requested {} tokens in the prompt and {} in the answer. Please reduce the length of the "
+                    "prompt or of the answer",
+                    prompt_tokens, wanted));
   }
   if (request.min_tokens > wanted) {
-    return TooLong(
-        "This model's maximum context length is {} tokens. However, min_tokens {} exceeds the {} that a prompt of {} "
-        "leaves.",
-        session_len, request.min_tokens, wanted, prompt_tokens);
+    return too_long(fmt::format("min_tokens {} exceeds the {} that a prompt of {} leaves", request.min_tokens, wanted,
+                                prompt_tokens));
   }
   return wanted;
 }

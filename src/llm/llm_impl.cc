@@ -34,12 +34,16 @@ LlmImpl::~LlmImpl() {
 
 Result<std::vector<int32_t>> LlmImpl::Tokenize(const Request& request) const {
   INGOT_RETURN_IF_ERROR(CheckRequest(request, parts_.model->spec().vocab_size));
-  return prompt_maker_.Ids(request);
+  auto ids = prompt_maker_.Ids(request);
+  if (!ids) return Error(ids.error().Of("prompt"));
+  return ids;
 }
 
 Result<std::vector<int32_t>> LlmImpl::TokenizeNextTurn(const Request& request) const {
   INGOT_RETURN_IF_ERROR(CheckRequest(request, parts_.model->spec().vocab_size));
-  return prompt_maker_.NextTurnIds(request);
+  auto ids = prompt_maker_.NextTurnIds(request);
+  if (!ids) return Error(ids.error().Of("prompt"));
+  return ids;
 }
 
 // Each word as it begins a text and as it follows a space.
@@ -84,7 +88,7 @@ std::vector<engine::Request> LlmImpl::EngineRequests(const Request& request, std
 
 Result<std::shared_ptr<Handle>> LlmImpl::Submit(const Request& request, EventFn on_event) {
   INGOT_ASSIGN_OR_RETURN(std::vector<int32_t> prompt, Tokenize(request));
-  if (prompt.empty()) return InvalidArgument("the prompt is empty");
+  if (prompt.empty()) return Error(InvalidArgument("the prompt is empty").value().Of("prompt"));
   const auto prompt_tokens = static_cast<int64_t>(prompt.size());
   INGOT_ASSIGN_OR_RETURN(const int64_t max_tokens, AnswerLength(request, prompt_tokens, session_len()));
 

@@ -97,8 +97,10 @@ Result<Sessions::Begun> Sessions::BeginTurn(SessionKey key, bool keep) {
     if (keep && IsFullLocked()) {
       const auto lent = LentLocked(key.owner);
       if (lent == sessions_.end()) {
-        return ResourceExhausted("{} sessions are kept, as many as --max-sessions allows; delete one",
-                                 sessions_.size());
+        return Error(
+            QuotaExceeded("{} sessions are kept, as many as --max-sessions allows; delete one", sessions_.size())
+                .value()
+                .Of("session_id"));
       }
       if (lent->second.stored) store_->Remove(lent->first, nullptr);
       sessions_.erase(lent);
@@ -108,7 +110,7 @@ Result<Sessions::Begun> Sessions::BeginTurn(SessionKey key, bool keep) {
   }
   Session& session = found->second;
   if (session.busy) {
-    return Error(Status(Code::kConflict, fmt::format("session {} is answering another request", key.id)));
+    return Error(Conflict("session {} is answering another request", key.id).value().Of("session_id"));
   }
   session.busy = true;
   session.cancelled = false;
@@ -173,7 +175,7 @@ Result<std::vector<int32_t>> Sessions::NewTokens(const std::vector<int32_t>& his
 Status Sessions::CheckFits(int64_t history, int64_t added, const Request& request) const {
   const auto length = AnswerLength(request, history + added, llm_.session_len());
   if (length) return {};
-  return TooLong("the session has {} tokens, the turn adds {}: {}", history, added, length.error().message());
+  return length.error().Annotate(fmt::format("the session has {} tokens, the turn adds {}", history, added));
 }
 
 Result<Sessions::Addition> Sessions::Add(std::vector<int32_t> history, const TurnRequest& turn) const {
@@ -187,7 +189,7 @@ Result<Sessions::Addition> Sessions::Add(std::vector<int32_t> history, const Tur
   INGOT_RETURN_IF_ERROR(fits);
   const int64_t history_tokens = std::ssize(history);
   history.insert(history.end(), added.begin(), added.end());
-  if (history.empty()) return InvalidArgument("the prompt is empty");
+  if (history.empty()) return Error(InvalidArgument("the prompt is empty").value().Of("prompt"));
   return Addition{std::move(history), history_tokens};
 }
 
@@ -335,12 +337,6 @@ std::vector<SessionInfo> Sessions::List(const std::optional<std::string>& owner,
     list.push_back(InfoOf(it->second.record, it->second.busy));
   }
   return list;
-}
-
-bool Sessions::HasRoomFor(const SessionKey& key) {
-  const std::lock_guard lock(mutex_);
-  ExpireLocked(Now());
-  return sessions_.contains(key) || !IsFullLocked() || LentLocked(key.owner) != sessions_.end();
 }
 
 int64_t Sessions::count() {

@@ -75,8 +75,6 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
   std::optional<SessionInfo> Find(const SessionKey& key);
   // In the order of ids, after `after`; of all owners where none is given.
   std::vector<SessionInfo> List(const std::optional<std::string>& owner, std::optional<SessionKey> after, size_t limit);
-  // Whether a turn of it can be kept: there is the session, or room for it.
-  bool HasRoomFor(const SessionKey& key);
   int64_t count();
   int64_t failed_writes() const { return store_ ? store_->num_failures() : 0; }
 

@@ -36,14 +36,13 @@ class SessionOwnersTest : public ::testing::Test {
     TurnRequest turn;
     turn.request.messages = {{{"role", "user"}, {"content", "x"}}};
     turn.request.max_tokens = 1;
-    const bool has_room = sessions.HasRoomFor(key);
     std::promise<void> ended;
     const auto handle = sessions.Turn(key, turn, [&](const Event& event) {
       if (event.finish) ended.set_value();
     });
-    EXPECT_EQ(handle.has_value(), has_room);
     if (!handle) {
-      EXPECT_EQ(handle.error().code(), Code::kResourceExhausted);
+      EXPECT_EQ(handle.error().code(), Code::kQuotaExceeded);
+      EXPECT_EQ(handle.error().field(), "session_id");
       return false;
     }
     ended.get_future().wait();

@@ -352,7 +352,7 @@ TEST(Sessions, ChosenIdsAreOfNobodyAndNumbersAreBounded) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(ids.size(), 8u);
   EXPECT_GT(*ids.begin(), kFirstChosenId);
-  EXPECT_EQ(Say(*sessions, {"", -1}, {.request = Open("x")}).error().code(), Code::kResourceExhausted);
+  EXPECT_EQ(Say(*sessions, {"", -1}, {.request = Open("x")}).error().code(), Code::kQuotaExceeded);
   EXPECT_TRUE(Say(*sessions, {"", -1}, {.request = Open("x"), .keep = false}).has_value());
   EXPECT_TRUE(Say(*sessions, {"", *ids.begin()}, {.request = Open("x"), .keep = false}).has_value());
   EXPECT_EQ(sessions->count(), 9);

@@ -43,6 +43,8 @@ WireError ToWireError(const Status& status, const std::string& request_id, std::
       return {409, "conflict_error", "conflict", std::move(param), message};
     case Code::kResourceExhausted:
       return {429, "rate_limit_error", "queue_full", std::move(param), message};
+    case Code::kQuotaExceeded:
+      return {429, "rate_limit_error", kTooManySessions, std::move(param), message};
     case Code::kCancelled:
       return {499, "cancelled_error", "cancelled", std::move(param), message};
     case Code::kUnavailable:

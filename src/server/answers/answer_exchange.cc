@@ -69,10 +69,7 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
 
  private:
   static std::string ParamOf(const AnswerRequest& request, size_t index, const Status& status) {
-    if (status.code() == Code::kConflict) return "session_id";  // nothing else is in another request's way
-    const bool is_of_prompt = status.code() == Code::kTooLong || status.message().starts_with("chat template") ||
-                              status.message().starts_with("the prompt");
-    return is_of_prompt && index < request.params.size() ? request.params[index] : "";
+    return status.field() == "prompt" ? request.params[index] : status.field();
   }
 
   void StartStream() {

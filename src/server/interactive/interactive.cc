@@ -79,13 +79,6 @@ bool AnswerCommand(const Fields& fields, llm::Sessions& sessions, const llm::Ses
 }
 
 // Not what a full queue says: waiting makes no room.
-void RefuseSession(const ServerContext& context, Exchange& exchange) {
-  const WireError error{429, "rate_limit_error", kTooManySessions, "session_id",
-                        "as many sessions are kept as --max-sessions allows; delete one"};
-  context.metrics.Begin(exchange.request())->Reject(error);
-  exchange.Respond(ErrorResponse(error));
-}
-
 }  // namespace
 
 void Interactive(const ServerContext& context, llm::Sessions& sessions, const Schema& schema,
@@ -118,7 +111,6 @@ void Interactive(const ServerContext& context, llm::Sessions& sessions, const Sc
   turn.keep = fields.Bool("interactive_mode", false);
   turn.when_full = fields.Text("when_full") == "renew" ? llm::WhenFull::kRenew : llm::WhenFull::kRefuse;
 
-  if (turn.keep && !sessions.HasRoomFor(key)) return RefuseSession(context, *exchange);
   const auto counts = std::make_shared<Counts>();
   AnswerRequest answer{.requests = {request},
                        .submit = {},
