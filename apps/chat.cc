@@ -40,6 +40,8 @@ class Conversation {
     Clear();
   }
 
+  int num_failures() const { return num_failures_; }  // messages that got no answer
+
   // False: the user wants to leave.
   bool Handle(std::string line) {
     constexpr const char* kSpaces = " \t\r\n";
@@ -194,6 +196,7 @@ class Conversation {
     if (!answer) {
       const bool is_full = answer.error().code() == Code::kTooLong;
       fmt::print(stderr, "{}{}\n", answer.error().message(), is_full ? " /clear begins anew." : "");
+      ++num_failures_;
       return false;
     }
     PrintSpeed(*answer);
@@ -225,6 +228,7 @@ class Conversation {
   std::string system_;
   bool dim_ = false;    // what is printed now
   bool wrote_ = false;  // something of the present answer
+  int num_failures_ = 0;
 };
 
 Status Chat(const ChatFlags& flags) {
@@ -240,6 +244,10 @@ Status Chat(const ChatFlags& flags) {
   while (const auto message = reader.ReadMessage()) {
     if (!conversation.Handle(*message)) break;
   }
+  // At a terminal a failure has been seen, and what came after it is the user's choice; a script looks at the exit
+  // code.
+  if (!reader.interactive() && conversation.num_failures() > 0)
+    return Unavailable("messages without an answer: {}", conversation.num_failures());
   return {};
 }
 

@@ -104,9 +104,9 @@ class FlagsImpl : public Flags {
     app_->add_flag(name, *target, help)->envname(EnvNameOfFlag(LongName(name)));
   }
   void AddBytes(const std::string& name, int64_t* target, const std::string& help) override {
-    const auto parse = [target](const std::string& text) {
+    const auto parse = [target, flag = "--" + LongName(name)](const std::string& text) {
       const auto bytes = ParseBytes(text);
-      if (!bytes) throw CLI::ValidationError(bytes.error().message());
+      if (!bytes) throw CLI::ValidationError(flag, bytes.error().message());
       *target = *bytes;
     };
     app_->add_option_function<std::string>(name, parse, help)

@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <optional>
 #include <thread>
@@ -17,6 +19,7 @@
 #include "base/signal_stack.h"
 #include "chat/chat_template.h"
 #include "common.h"
+#include "llm/memory_plan.h"
 #include "server/api_server.h"
 
 namespace ingot::cli {
@@ -38,9 +41,9 @@ Status CheckFlags(const ServeFlags& flags) {
   if (!(flags.drain_timeout >= 0 && flags.drain_timeout <= 86400))
     return InvalidArgument("--drain-timeout {} is outside 0…86400 seconds", flags.drain_timeout);
   if (flags.max_body_bytes < 1024 || flags.max_body_bytes > int64_t{1} << 32)
-    return InvalidArgument("--max-body-size {} is outside 1 KiB…4 GiB", flags.max_body_bytes);
+    return InvalidArgument("--max-body-size {} is outside 1KiB…4GiB", llm::SizeAtLeast(flags.max_body_bytes));
   if (flags.max_body_memory < 0 || flags.max_body_memory > int64_t{1} << 50)
-    return InvalidArgument("--max-body-memory {} is outside 0…1 PiB", flags.max_body_memory);
+    return InvalidArgument("--max-body-memory {} is outside 0…1024TiB", llm::SizeAtLeast(flags.max_body_memory));
   if (flags.api.max_output_len < 0 || flags.api.max_output_len > int64_t{1} << 30)
     return InvalidArgument("--max-output-len {} is outside 0…2^30", flags.api.max_output_len);
   if (flags.api.http.max_connections < 1 || flags.api.http.max_connections > 1 << 20)
@@ -121,6 +124,17 @@ void ReadSslVariables(server::TlsOptions* tls) {
   };
   read("SSL_CERTFILE", &tls->cert_file);
   read("SSL_KEYFILE", &tls->key_file);
+}
+
+// Whoever reads it later would not know which flag named it.
+Status CheckReadable(const char* flag, const std::string& path) {
+  if (path.empty() || access(path.c_str(), R_OK) == 0) return {};
+  return NotFound("{} {}: {}", flag, path, std::strerror(errno));
+}
+
+Status CheckFiles(const server::ApiServerOptions& options) {
+  INGOT_RETURN_IF_ERROR(CheckReadable("--api-keys-file", options.keys.keys_file));
+  return CheckReadable("--admin-keys-file", options.keys.admin_keys_file);
 }
 
 Status CheckTls(const ServeFlags& flags, const server::TlsOptions& tls) {
@@ -204,6 +218,7 @@ Status Serve(const ServeFlags& flags) {
   SetLogJson(flags.log_format == "json");
   server::ApiServerOptions options = OptionsOf(flags);
   INGOT_RETURN_IF_ERROR(CheckTls(flags, options.http.tls));
+  INGOT_RETURN_IF_ERROR(CheckFiles(options));
   RaiseDescriptorLimit(options.http.max_connections);
   std::unique_ptr<llm::Llm> llm;                                                  // outlives the server
   INGOT_ASSIGN_OR_RETURN(const auto server, server::ApiServer::Listen(options));  // before what takes long

@@ -146,7 +146,8 @@ class Piped(unittest.TestCase):
     def test_a_context_that_is_full_says_so(self) -> None:
         done = subprocess.run([BINARY, "chat", MODEL, "--session-len", "64"], text=True, input="word " * 100 + "\n",
                               capture_output=True, timeout=300)  # fmt: skip
-        self.assertEqual(done.returncode, 0)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("messages without an answer: 1", done.stderr)
         self.assertIn("64 tokens", done.stderr)
         self.assertIn("/clear", done.stderr)
 
@@ -218,6 +219,7 @@ class OfAServer(unittest.TestCase):
             self.assertEqual(done.returncode, 1)
             self.assertIn(expected, done.stderr)
         done = self.chat(self.server.url, "--api-key", "key", "--model-name", "gpt")
+        self.assertEqual(done.returncode, 1)
         self.assertIn("HTTP 404: model 'gpt' is not served here", done.stderr)
         done = self.chat(self.server.url, "--api-key", "key", lines="/set temperature 9\nHi\n")
         self.assertIn("temperature", done.stderr)

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 import unittest
@@ -187,6 +188,26 @@ class Errors(CliTest):
         self.assertIn("CPU", self.error("generate", "smollm2", "-ngl", "99"))
         for flag, value in (("--n", "99999999999"), ("--n", "0"), ("--logprobs", "99"), ("--max-tokens", "0")):
             self.assertIn(flag.strip("-").replace("-", "_"), self.error("generate", "smollm2", "-p", "x", "--json", flag, value).replace("-", "_"))
+
+    def test_a_cache_too_small_or_too_large_names_its_flag(self) -> None:
+        asked = ("generate", "smollm2", "-p", "x", "--max-tokens", "1", "--kv-cache-memory")
+        least = re.search(r"--kv-cache-memory 1KiB is less than .*; --kv-cache-memory ([0-9.]+MiB) is the least", self.error(*asked, "1KiB"))
+        self.assertEqual(run(*asked, least[1]).returncode, 0)
+        most = re.search(r"--kv-cache-memory 900TiB exceeds .*; --kv-cache-memory ([0-9.]+GiB) fits", self.error(*asked, "900TiB"))
+        self.assertIsNotNone(most)
+        self.assertIn("--kv-cache-memory: 'lots' is no size", self.error(*asked, "lots"))
+        self.assertIn("--session-len -5 is outside", self.error("generate", "smollm2", "-p", "x", "--session-len", "-5"))
+        serve = ("serve", "api_server", "smollm2", "--server-port", "0")
+        self.assertIn("--max-body-size 5GiB is outside 1KiB…4GiB", self.error(*serve, "--max-body-size", "5GiB"))
+        self.assertIn("--api-keys-file /nope: No such file", self.error(*serve, "--api-keys-file", "/nope"))
+
+    def test_a_context_that_the_cache_cuts_is_told(self) -> None:
+        asked = ("generate", "smollm2", "-p", "x", "--max-tokens", "1", "--kv-cache-memory")
+        done = run(*asked, "20MiB")
+        self.assertIn("a context of 896 tokens, and the model's is 8192", done.stderr)
+        whole = re.search(r"(--kv-cache-memory) ([0-9.]+MiB) holds it all", done.stderr)
+        self.assertEqual(run(*asked, whole[2]).stderr, "")
+        self.assertEqual(run(*asked, "20MiB", "--session-len", "896").stderr, "")
 
     def test_formats_of_the_cache_that_there_are(self) -> None:
         told = self.error("generate", "smollm2", "-p", "x", "--quant-policy", "16")

@@ -58,26 +58,26 @@ Status CheckBiases(const Request& request, int64_t vocab_size) {
 
 Status CheckLoadOptions(const LoadOptions& options) {
   if (options.model.empty()) return InvalidArgument("no model is named");
-  INGOT_RETURN_IF_ERROR(CheckInt("threads", options.num_threads, 0, 1023));
-  INGOT_RETURN_IF_ERROR(CheckInt("session-len", options.session_len, 0, int64_t{1} << 30));
-  INGOT_RETURN_IF_ERROR(CheckInt("max-batch-size", options.max_batch_size, 0, 4096));
-  INGOT_RETURN_IF_ERROR(CheckInt("max-prefill-token-num", options.max_prefill_token_num, 1, 1 << 20));
+  INGOT_RETURN_IF_ERROR(CheckInt("--threads", options.num_threads, 0, 1023));
+  INGOT_RETURN_IF_ERROR(CheckInt("--session-len", options.session_len, 0, int64_t{1} << 30));
+  INGOT_RETURN_IF_ERROR(CheckInt("--max-batch-size", options.max_batch_size, 0, 4096));
+  INGOT_RETURN_IF_ERROR(CheckInt("--max-prefill-token-num", options.max_prefill_token_num, 1, 1 << 20));
   if (!(options.cache_max_entry_count > 0.0 && options.cache_max_entry_count <= 1.0)) {
-    return InvalidArgument("cache-max-entry-count {} is outside 0…1 (0 excluded)", options.cache_max_entry_count);
+    return InvalidArgument("--cache-max-entry-count {} is outside 0…1 (0 excluded)", options.cache_max_entry_count);
   }
-  if (options.kv_cache_bytes < 0) return InvalidArgument("kv-cache-memory {} is negative", options.kv_cache_bytes);
-  INGOT_RETURN_IF_ERROR(CheckInt("max-queue", options.max_queue, 1, 1 << 20));
-  INGOT_RETURN_IF_ERROR(CheckInt("text-threads", options.text_threads, 1, 64));
-  INGOT_RETURN_IF_ERROR(CheckInt("cache-block-seq-len", options.cache_block_seq_len, 32, 4096));
+  if (options.kv_cache_bytes < 0) return InvalidArgument("--kv-cache-memory {} is negative", options.kv_cache_bytes);
+  INGOT_RETURN_IF_ERROR(CheckInt("--max-queue", options.max_queue, 1, 1 << 20));
+  INGOT_RETURN_IF_ERROR(CheckInt("--text-threads", options.text_threads, 1, 64));
+  INGOT_RETURN_IF_ERROR(CheckInt("--cache-block-seq-len", options.cache_block_seq_len, 32, 4096));
   if (options.cache_block_seq_len % 32 != 0) {
-    return InvalidArgument("cache-block-seq-len {} is not a multiple of 32", options.cache_block_seq_len);
+    return InvalidArgument("--cache-block-seq-len {} is not a multiple of 32", options.cache_block_seq_len);
   }
   if (options.quant_policy != 0 && options.quant_policy != 4 && options.quant_policy != 8) {
-    return InvalidArgument("quant-policy {}: a KV cache is kept in fp16 (0), int8 (8) or int4 (4)",
+    return InvalidArgument("--quant-policy {}: a KV cache is kept in fp16 (0), int8 (8) or int4 (4)",
                            options.quant_policy);
   }
   if (options.kv_bf16 && options.quant_policy != 0) {
-    return InvalidArgument("dtype bfloat16 is a KV cache of 16 bits, quant-policy {} one of {}: choose one of them",
+    return InvalidArgument("--dtype bfloat16 is a KV cache of 16 bits, --quant-policy {} one of {}: choose one of them",
                            options.quant_policy, options.quant_policy);
   }
   return {};

@@ -68,6 +68,7 @@ Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options,
   const models::Model& model = *parts.model;
   const MemoryNeeds needs = NeedsOf(model, plan.options, *parts.pool);
   INGOT_ASSIGN_OR_RETURN(plan.memory, PlanMemory(plan.options, needs, memory.available_bytes));
+  if (!plan.memory.shortened.empty()) Log(LogLevel::kWarning, "{}", plan.memory.shortened);
   executor.max_context = plan.options.session_len = plan.memory.session_len;
   executor.num_blocks = plan.memory.num_blocks;
   plan.ledger = FormatLedger(plan.memory, plan.options, memory);

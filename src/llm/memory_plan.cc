@@ -1,6 +1,7 @@
 #include "llm/memory_plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "base/check.h"
@@ -44,6 +45,12 @@ class CacheShape {
     }
     return low;
   }
+  // So many sessions of full length does a cache of these blocks hold.
+  int64_t SessionsIn(const std::vector<int32_t>& num_blocks) const {
+    int64_t least = std::numeric_limits<int64_t>::max();
+    for (size_t g = 0; g < num_blocks.size(); ++g) least = std::min(least, num_blocks[g] / MostHeld(needs_.groups[g]));
+    return least;
+  }
   // For one session of full length.
   int64_t OfSession() const {
     int64_t most = 1;
@@ -68,16 +75,42 @@ Result<int64_t> CacheBytes(const LoadOptions& options, int64_t left) {
     return static_cast<int64_t>(options.cache_max_entry_count * static_cast<double>(std::max<int64_t>(left, 0)));
   }
   if (options.kv_cache_bytes <= left) return options.kv_cache_bytes;
-  return ResourceExhausted("kv-cache-memory {} exceeds what weights and workspace leave; --kv-cache-memory {} fits",
-                           options.kv_cache_bytes, std::max<int64_t>(left, 0));
+  const std::string fits = left >= 1024 ? fmt::format("--kv-cache-memory {} fits", SizeAtMost(left)) : "none fits";
+  return ResourceExhausted("--kv-cache-memory {} exceeds what weights and workspace leave; {}",
+                           SizeAtLeast(options.kv_cache_bytes), fits);
 }
 
 Status NoRoom(const MemoryPlan& plan, const LoadOptions& options, const CacheShape& shape, int64_t available) {
+  if (options.kv_cache_bytes > 0) {
+    return ResourceExhausted(
+        "--kv-cache-memory {} is less than a block of {} tokens takes; --kv-cache-memory {} is the "
+        "least, and holds no more than that",
+        SizeAtLeast(options.kv_cache_bytes), options.cache_block_seq_len, SizeAtLeast(shape.Bytes(1)));
+  }
   return ResourceExhausted(
       "no room for a KV cache: weights take {}, workspace {}, and {} are available beside the weights; a block of "
       "{} tokens takes {}. A smaller --max-prefill-token-num or --max-batch-size needs less workspace",
       FormatBytes(plan.weights), FormatBytes(plan.workspace + plan.kv_tails), FormatBytes(available),
       options.cache_block_seq_len, FormatBytes(shape.Bytes(1)));
+}
+
+// `left`: bytes for the cache beside a workspace for whole contexts; `needed`: of the cache of one.
+std::string ShortenedWarning(const LoadOptions& options, int64_t whole, int64_t session_len, int64_t left,
+                             int64_t needed) {
+  std::string could;
+  if (needed <= left && options.kv_cache_bytes > 0) {
+    could = fmt::format("--kv-cache-memory {}", SizeAtLeast(needed));
+  } else if (needed <= left) {
+    const double share = std::ceil(100.0 * static_cast<double>(needed) / static_cast<double>(left)) / 100.0;
+    could = fmt::format("--cache-max-entry-count {:.2f}", share);
+  } else if (options.quant_policy != 4) {
+    could = fmt::format("--quant-policy {}", options.quant_policy == 0 ? "8 or 4" : "4");
+  }
+  return fmt::format(
+      "the KV cache holds a context of {} tokens, and the model's is {}: longer requests are refused. {}"
+      "--session-len {} says that it is meant to be so",
+      session_len, whole, could.empty() ? "" : could + (needed <= left ? " holds it all; " : " holds more; "),
+      session_len);
 }
 
 }  // namespace
@@ -101,9 +134,13 @@ Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& nee
     if (blocks < session_blocks) {
       const int64_t fits = blocks * options.cache_block_seq_len;
       if (fixed) {
-        return ResourceExhausted("session-len {} needs {} of KV cache, and {} are left for it; --session-len {} fits",
+        return ResourceExhausted("--session-len {} needs {} of KV cache, and {} are left for it; --session-len {} fits",
                                  session_len, FormatBytes(shape.Bytes(session_blocks)),
                                  FormatBytes(shape.Bytes(blocks)), fits);
+      }
+      if (plan.shortened.empty()) {
+        plan.shortened = ShortenedWarning(options, session_len, fits, available - plan.workspace - plan.kv_tails,
+                                          shape.Bytes(session_blocks));
       }
       session_len = fits;
       continue;
@@ -115,6 +152,7 @@ Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& nee
     }
     plan.kv = shape.Bytes(blocks);
     plan.session_len = session_len;
+    plan.full_sessions = shape.SessionsIn(plan.num_blocks);
     return plan;
   }
 }
@@ -126,6 +164,47 @@ std::string FormatBytes(int64_t bytes) {
   while (value >= 1024.0 && unit + 1 < std::size(kUnits)) value /= 1024.0, ++unit;
   if (unit == 0) return fmt::format("{} B", bytes);
   return fmt::format("{:.2f} {}", value, kUnits[unit]);
+}
+
+namespace {
+
+struct Unit {
+  double bytes;
+  const char* name;
+};
+
+// The unit that is told of so many bytes.
+Unit UnitOf(int64_t bytes) {
+  constexpr Unit kUnits[] = {{1, ""}, {1024, "KiB"}, {1048576, "MiB"}, {1073741824, "GiB"}, {1099511627776, "TiB"}};
+  size_t unit = 0;
+  while (unit + 1 < std::size(kUnits) && static_cast<double>(bytes) >= kUnits[unit + 1].bytes) ++unit;
+  return kUnits[unit];
+}
+
+// As it is read again.
+int64_t BytesOf(int64_t tenths, const Unit& unit) {
+  return static_cast<int64_t>(static_cast<double>(tenths) / 10.0 * unit.bytes);
+}
+
+std::string SizeText(int64_t tenths, const Unit& unit) {
+  return tenths % 10 == 0 ? fmt::format("{}{}", tenths / 10, unit.name)
+                          : fmt::format("{}.{}{}", tenths / 10, tenths % 10, unit.name);
+}
+
+}  // namespace
+
+std::string SizeAtMost(int64_t bytes) {
+  const Unit unit = UnitOf(bytes);
+  auto tenths = static_cast<int64_t>(static_cast<double>(bytes) * 10.0 / unit.bytes);
+  while (BytesOf(tenths, unit) > bytes) --tenths;
+  return SizeText(tenths, unit);
+}
+
+std::string SizeAtLeast(int64_t bytes) {
+  const Unit unit = UnitOf(bytes);
+  auto tenths = static_cast<int64_t>(static_cast<double>(bytes) * 10.0 / unit.bytes);
+  while (BytesOf(tenths, unit) < bytes) ++tenths;
+  return SizeText(tenths, unit);
 }
 
 const char* KvFormatName(const LoadOptions& options) {
@@ -150,16 +229,23 @@ std::string FormatLedger(const MemoryPlan& plan, const LoadOptions& options, con
         "here\n";
   for (size_t g = 0; g < plan.groups.size(); ++g) {
     const int64_t blocks = plan.num_blocks[g];
-    text += fmt::format("  {:<9} {} blocks of {} tokens = {} tokens, {}\n",
+    text += fmt::format("  {:<9} {} block{} of {} tokens = {} tokens, {}\n",
                         plan.groups[g].window == 0 ? "whole" : fmt::format("last {}", plan.groups[g].window), blocks,
-                        options.cache_block_seq_len, blocks * options.cache_block_seq_len,
+                        blocks == 1 ? "" : "s", options.cache_block_seq_len, blocks * options.cache_block_seq_len,
                         FormatBytes(blocks * plan.groups[g].block_bytes));
   }
   if (plan.kv_tails > 0) {
     text += fmt::format("KV tails    {}: each session's last 1 to 32 tokens, in fp16\n", FormatBytes(plan.kv_tails));
   }
   text += fmt::format("workspace   {}\n", FormatBytes(plan.workspace));
-  text += fmt::format("sessions    {} at once of up to {} tokens\n", plan.max_batch_size, plan.session_len);
+  if (plan.full_sessions >= plan.max_batch_size) {
+    text += fmt::format("sessions    {} at once of up to {} tokens\n", plan.max_batch_size, plan.session_len);
+  } else {
+    text += fmt::format(
+        "sessions    {} at once, each of up to {} tokens while the cache has room: it holds {} of that "
+        "length\n",
+        plan.max_batch_size, plan.session_len, plan.full_sessions);
+  }
   return text;
 }
 

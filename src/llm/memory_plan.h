@@ -32,16 +32,23 @@ struct MemoryPlan {
   std::vector<CacheGroup> groups;                            // as they were needed
   int64_t session_len = 0;
   int max_batch_size = 0;
+  int64_t full_sessions = 0;  // of session_len tokens: as many as the cache holds at once
+  std::string shortened;      // where the cache cut session_len below the model's: a warning that says so
 };
 
 // REQUIRES: CheckLoadOptions(options).ok(), max_batch_size set. `available` is what may still be taken besides the
 // weights. Where some layers see a window only, their blocks are as many as the slots can hold, and as many again for
 // later hits; the others get the rest. The cache gets kv_cache_bytes, or the smaller of cache_max_entry_count of what
 // the workspace leaves and of what max_batch_size sessions can use. Without a session_len of the caller's, sessions are
-// as long as the model and the cache allow. kResourceExhausted names the option and the value that would fit.
+// as long as the model and the cache allow, and `shortened` tells where that is less than the model's.
+// kResourceExhausted names the option and the value that would fit.
 Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& needs, int64_t available);
 
-std::string FormatBytes(int64_t bytes);                // "1.25 GiB"
+std::string FormatBytes(int64_t bytes);  // "1.25 GiB"
+// As flags take sizes, with at most one decimal: "22.4GiB" is the most that is no more than `bytes`, or the least that
+// is no less.
+std::string SizeAtMost(int64_t bytes);
+std::string SizeAtLeast(int64_t bytes);
 const char* KvFormatName(const LoadOptions& options);  // "fp16", "bf16", "int8", "int4"
 std::string FormatLedger(const MemoryPlan& plan, const LoadOptions& options, const MemoryAllowance& memory);
 

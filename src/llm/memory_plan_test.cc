@@ -51,7 +51,7 @@ TEST(MemoryPlan, RefusesWithTheValueThatFits) {
   options.kv_cache_bytes = 60 * kMiB;
   const auto refused = PlanMemory(options, Needs(), 61 * kMiB);
   ASSERT_FALSE(refused.has_value());
-  EXPECT_NE(refused.error().message().find("--kv-cache-memory 52837376 fits"), std::string::npos)
+  EXPECT_NE(refused.error().message().find("--kv-cache-memory 50.3MiB fits"), std::string::npos)
       << refused.error().message();
   EXPECT_EQ(PlanMemory(Options(), Needs(), 5 * kMiB).error().code(), Code::kResourceExhausted);
 }
@@ -109,6 +109,70 @@ TEST(MemoryPlan, TailsOfAnInt4CacheAreTakenAndTold) {
   EXPECT_NE(int8.find("int8 costs about"), std::string::npos) << int8;
   EXPECT_NE(ledger.find("LMDeploy 0.2 was int8"), std::string::npos) << ledger;
   EXPECT_EQ(int8.find("KV tails"), std::string::npos) << int8;
+}
+
+// What a plan for so much memory is told of in the ledger.
+std::string LedgerOf(const LoadOptions& options, int64_t available) {
+  const auto plan = PlanMemory(options, Needs(), available);
+  return plan ? FormatLedger(*plan, options, {}) : plan.error().message();
+}
+
+TEST(MemoryPlan, TellsWhatTheCacheHoldsAtOnce) {
+  LoadOptions options = Options();
+  EXPECT_NE(LedgerOf(options, 10'000 * kMiB).find("sessions    4 at once of up to 6400 tokens\n"), std::string::npos);
+  EXPECT_NE(LedgerOf(options, 300 * kMiB)
+                .find("4 at once, each of up to 6400 tokens while the cache has room: it holds "
+                      "2 of that length"),
+            std::string::npos)
+      << LedgerOf(options, 300 * kMiB);
+  options.kv_cache_bytes = kMiB;
+  EXPECT_NE(LedgerOf(options, 300 * kMiB).find("each of up to 64 tokens while the cache has room: it holds 1 of that"),
+            std::string::npos);
+  EXPECT_NE(LedgerOf(options, 300 * kMiB).find("1 block of 64 tokens"), std::string::npos);
+}
+
+TEST(MemoryPlan, WarnsOfAShortContextWithWhatHelps) {
+  LoadOptions options = Options();
+  const auto warning = [&](int64_t available) { return PlanMemory(options, Needs(), available)->shortened; };
+  EXPECT_EQ(warning(10'000 * kMiB), "");
+  options.kv_cache_bytes = 14 * kMiB;
+  EXPECT_EQ(warning(10'000 * kMiB),
+            "the KV cache holds a context of 896 tokens, and the model's is 6400: longer requests are refused. "
+            "--kv-cache-memory 100MiB holds it all; --session-len 896 says that it is meant to be so");
+  options.kv_cache_bytes = 100 * kMiB;
+  EXPECT_EQ(warning(10'000 * kMiB), "");
+  options.kv_cache_bytes = 0;
+  options.cache_max_entry_count = 0.25;
+  EXPECT_NE(warning(211 * kMiB).find("--cache-max-entry-count 0.50 holds it all"), std::string::npos)
+      << warning(211 * kMiB);
+  options.cache_max_entry_count = 0.50;
+  EXPECT_EQ(warning(211 * kMiB), "");
+  EXPECT_NE(warning(61 * kMiB).find("--quant-policy 8 or 4 holds more"), std::string::npos);
+  options.quant_policy = 4;
+  EXPECT_NE(warning(61 * kMiB).find("refused. --session-len"), std::string::npos);
+}
+
+TEST(MemoryPlan, RefusesACacheOfLessThanABlock) {
+  LoadOptions options = Options();
+  options.kv_cache_bytes = 1024;
+  const auto plan = PlanMemory(options, Needs(), 10'000 * kMiB);
+  ASSERT_FALSE(plan.has_value());
+  EXPECT_EQ(plan.error().message(),
+            "--kv-cache-memory 1KiB is less than a block of 64 tokens takes; --kv-cache-memory 1MiB is the least, and "
+            "holds no more than that");
+  options.kv_cache_bytes = kMiB;
+  EXPECT_TRUE(PlanMemory(options, Needs(), 10'000 * kMiB).has_value());
+}
+
+TEST(MemoryPlan, SizesAreToldAsFlagsTakeThem) {
+  EXPECT_EQ(SizeAtMost(24133559392), "22.4GiB");
+  EXPECT_EQ(SizeAtLeast(24133559392), "22.5GiB");
+  EXPECT_EQ(SizeAtLeast(5368709120), "5GiB");
+  EXPECT_EQ(SizeAtMost(1023), "1023");
+  EXPECT_EQ(SizeAtLeast(1024), "1KiB");
+  EXPECT_EQ(SizeAtLeast(1025), "1.1KiB");
+  EXPECT_EQ(SizeAtLeast(int64_t{900} << 40), "900TiB");
+  EXPECT_EQ(SizeAtMost(0), "0");
 }
 
 TEST(MemoryPlan, BytesAreReadable) {
