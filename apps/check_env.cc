@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/topology.h"
+#include "build_info.h"
 #include "common.h"
 #include "ops/isa_info.h"
 
@@ -22,8 +23,8 @@ std::string CpuModel() {
 
 // What can be said of GPUs without linking against their driver.
 std::string GpuLine() {
-  if (access("/proc/driver/nvidia/version", R_OK) != 0) return "none (no NVIDIA driver)";
-  return "an NVIDIA driver is here; this build computes on the CPU";
+  const bool has_driver = access("/proc/driver/nvidia/version", R_OK) == 0;
+  return fmt::format("not used: {}{}", INGOT_COMPUTES_ON, has_driver ? " (an NVIDIA driver is here)" : "");
 }
 
 struct Environment {

@@ -10,6 +10,7 @@
 
 #include "base/env.h"
 #include "base/log.h"
+#include "build_info.h"
 #include "config_file.h"
 #include "foreign_flags.h"
 #include "ops/isa_info.h"
@@ -63,6 +64,15 @@ class HelpFormatter : public CLI::Formatter {
   std::string make_option_opts(const CLI::Option* option) const override {
     if (option->get_type_size() == 0 || option->get_positional()) return "";
     return " " + option->get_type_name();
+  }
+  // In their place, under a command without any: the flags that every command takes.
+  std::string make_subcommands(const CLI::App* app, CLI::AppFormatMode mode) const override {
+    if (app->get_parent() == nullptr || !app->get_subcommands([](const CLI::App*) { return true; }).empty())
+      return CLI::Formatter::make_subcommands(app, mode);
+    const CLI::App* root = app;
+    while (root->get_parent() != nullptr) root = root->get_parent();
+    const auto has_twin = [](const CLI::Option* option) { return !option->get_envname().empty(); };  // not --help
+    return make_group("Every command takes", false, root->get_options(has_twin)).substr(1);  // a blank line is there
   }
   std::string make_description(const CLI::App* app) const override { return app->get_description() + "\n\n"; }
   std::string make_footer(const CLI::App* app) const override {
@@ -198,6 +208,10 @@ std::vector<std::string> FlagNames(const CLI::App& app) {
     if (option->get_group().empty()) continue;  // nobody needs it
     for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
   }
+  // Those of the commands around it, which it takes too.
+  if (app.get_parent() != nullptr) {
+    for (std::string& name : FlagNames(*app.get_parent())) names.push_back(std::move(name));
+  }
   return names;
 }
 
@@ -294,7 +308,7 @@ void DeclareCommands(Flags& root) {
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app{"Ingot quantizes, runs and serves large language models, on CPUs and GPUs.", "ingot"};
+  CLI::App app{"Ingot quantizes, runs and serves large language models; " INGOT_COMPUTES_ON ".", "ingot"};
   app.set_version_flag("-v,--version", kVersion);
   app.formatter(std::make_shared<HelpFormatter>());  // commands inherit it
   Run chosen;

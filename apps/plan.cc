@@ -22,7 +22,7 @@ struct PlanFlags {
   int64_t memory = 0, prompt_tokens = 0, answer_tokens = 32;
   int group_size = 128;
   std::optional<int64_t> quant_policy;
-  bool json = false, measure = false;
+  bool json = false, measure = false, devices = false;
 };
 
 constexpr int kDefaultSessions = 8;            // as in the tables of LMDeploy
@@ -148,9 +148,12 @@ Status AddRows(const PlanFlags& flags, const Subject& subject, ThreadPool& pool,
   return {};
 }
 
+// All where the report is for programs, or they were asked for.
 void AddDevices(const PlanFlags& flags, PlanReport* report) {
+  report->device = plan::FindDevice(flags.device);
+  if (report->device == nullptr && !flags.devices && !flags.json) return;
   for (const plan::Device& device : plan::Devices()) {
-    if (!flags.device.empty() && plan::FindDevice(flags.device) != &device) continue;
+    if (report->device != nullptr && !flags.devices && report->device != &device) continue;
     DeviceRow row{.device = &device};
     for (size_t i = 0; i < std::size(plan::kSchemes); ++i) {
       row.crossovers[i] = plan::FindCrossover(
@@ -210,6 +213,7 @@ void DeclarePlan(Flags& root) {
                      "as for generate, or a shape alone: llama-2-7b, qwen3-8b, … or a config.json");
   command.AddBytes("--memory", &flags->memory, "the memory to plan for; default: the device's, or what is free here");
   command.Add("--device", &flags->device, "a100, h100, h200, 4090, l4, …: its memory, and where its decode turns");
+  command.Add("--devices", &flags->devices, "a table of all devices: where the decode of this model turns on each");
   command.Add("--session-len", &options.session_len, "tokens of a session; 0: the model's, at most 8192");
   command.Add("--max-batch-size", &options.max_batch_size, "sessions at once; 0: 8");
   command.AddChoice("--weights", &flags->weights, {"", "stored", "fp16", "w8a8", "w4"}, "this precision only");

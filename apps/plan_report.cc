@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "base/json.h"
+#include "build_info.h"
 #include "common.h"
 #include "llm/memory_plan.h"
 #include "llm/model_memory.h"
@@ -162,6 +163,9 @@ void PrintPlan(const PlanReport& report) {
     fmt::print("\nThe most precise that fits:\n  {}\n", ServeCommand(report, *report.chosen));
     if (report.chosen->weights != plan::Weights::kStored) {
       fmt::print("MODEL: the model with its weights in {}.\n", PrecisionName(report, report.chosen->weights));
+    }
+    if (report.device != nullptr) {
+      fmt::print("That is planned for {}; {}, and cannot use one.\n", report.device->title, INGOT_COMPUTES_ON);
     }
   }
   PrintDevices(report);

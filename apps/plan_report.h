@@ -31,8 +31,9 @@ struct PlanReport {
   std::string memory_source;  // "--memory", "RTX 4090", "free here"
   llm::LoadOptions options;   // what is asked for
   std::vector<PlanRow> rows;
-  const PlanRow* chosen = nullptr;  // the most precise that fits
-  std::vector<DeviceRow> devices;
+  const PlanRow* chosen = nullptr;       // the most precise that fits
+  const plan::Device* device = nullptr;  // which is planned for; null: none that was named
+  std::vector<DeviceRow> devices;        // to be shown
   std::optional<plan::Measured> measured;
 };
 

@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/signal_stack.h"
+#include "build_info.h"
 #include "chat/chat_template.h"
 #include "common.h"
 #include "llm/memory_plan.h"
@@ -55,7 +56,7 @@ Status CheckFlags(const ServeFlags& flags) {
   if (flags.api.sessions.ttl_seconds < 0 || flags.api.sessions.ttl_seconds > int64_t{1} << 32)
     return InvalidArgument("--session-ttl {} is outside 0…2^32 seconds", flags.api.sessions.ttl_seconds);
   if (flags.tp != 1)
-    return InvalidArgument("--tp {}: this build computes on one CPU device; --tp 1 is what it has", flags.tp);
+    return InvalidArgument("--tp {}: {}, as one device; --tp 1 is what it has", flags.tp, INGOT_COMPUTES_ON);
   return {};
 }
 

@@ -251,10 +251,23 @@ class Errors(CliTest):
             ("serve api_server", "--download-dir", "HF_HOME"), ("serve api_server", "--communicator", "CPU"),
             ("serve api_server", "--async", "one way"), ("chat", "--eager-mode", "graphs"),
             ("serve api_server", "--allowed-media-domains", "images"), ("serve api_server", "--vision-max-batch-size", "images"),
-            ("serve api_server", "--backend", "one engine"),
+            ("serve api_server", "--backend", "one engine"), ("serve api_server", "--uvicorn-log-level", "here it is --log-level"),
+            ("serve api_server", "--override-generation-config", "said by each request"), ("serve api_server", "--root-path", "the proxy"),
+            ("serve api_server", "--seed", "every request says for itself"), ("serve api_server", "--allowed-origins", "here it is --allow-origins"),
+            ("serve api_server", "--speculative-config", "speculative"), ("serve api_server", "--enable-chunked-prefill", "in chunks"),
+            ("serve api_server", "--num-tokens-per-iter", "here it is --max-prefill-token-num"), ("serve api_server", "--lora-modules", "LoRA"),
+            ("serve api_server", "--kv-transfer-config", "stays in its process"),
         ):  # fmt: skip
             with self.subTest(flag):
                 self.assertIn(told, self.error(*command.split(), "smollm2", flag, "1"))
+
+    def test_no_flag_of_others_is_there_twice_or_has_one_of_ours(self) -> None:
+        table = re.search(r"kForeign\[\] = \{\n(.*?)\n\};", (ROOT / "apps/foreign_flags.cc").read_text(), re.DOTALL)
+        theirs = re.findall(r'^    \{"(-[^"]+)"', table[1], re.MULTILINE)
+        self.assertGreater(len(theirs), 200)
+        self.assertEqual(sorted(theirs), sorted(set(theirs)))
+        serve = set(re.findall(r"^  (--[a-z0-9-]+)", self.output("serve", "api_server", "--help"), re.MULTILINE))
+        self.assertEqual(serve & set(theirs) - {"--api-keys"}, set())
 
     def test_what_is_so_anyway_may_be_said(self) -> None:
         said = ("--dp", "1", "--ep=1", "--cp", "1", "--nnodes", "1", "--node-rank", "0", "--generation-config", "auto", "--device", "cpu")
@@ -269,6 +282,20 @@ class Errors(CliTest):
     def test_without_a_command_the_help_is_shown(self) -> None:
         self.assertIn("serve", self.error())
         self.assertIn("api_server", self.error("serve"))
+
+    def test_every_command_lists_the_flags_that_all_take(self) -> None:
+        for command in (["serve", "api_server"], ["info"], ["eval", "ppl"]):
+            text = self.output(*command, "--help")
+            self.assertRegex(text, r"(?s)Every command takes:\n  --log-level .*\n  --config ")
+        self.assertNotIn("Every command", self.output("serve", "--help"))
+        self.assertIn("did you mean --log-level", self.error("info", "smollm2", "--log-levl", "info"))
+
+    def test_what_this_build_computes_on_is_said_the_same_everywhere(self) -> None:
+        computes = "this build computes on the CPU"
+        self.assertIn(computes, self.output("--help"))
+        self.assertIn(computes, self.output("check_env"))
+        self.assertIn(computes, self.error("serve", "api_server", "smollm2", "--tp", "2"))
+        self.assertIn(computes, self.output("plan", "llama-2-7b", "--device", "a100", "--session-len", "2048"))
 
     def test_every_help_has_an_example(self) -> None:
         for command in (["batch"], ["chat"], ["generate"], ["tokenize"], ["info"], ["convert"], ["check_env"], ["eval", "ppl"],

@@ -1,0 +1,5 @@
+// What this build can do: the one place that says so.
+#pragma once
+
+// The devices that it computes on, as a clause.
+#define INGOT_COMPUTES_ON "this build computes on the CPU"
