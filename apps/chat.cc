@@ -236,7 +236,7 @@ Status Chat(const ChatFlags& flags) {
   const bool is_remote = client::LooksLikeUrl(model);
   INGOT_ASSIGN_OR_RETURN(const auto backend,
                          is_remote ? ConnectChatServer(model, flags.server) : LoadChatModel(flags.model));
-  INGOT_RETURN_IF_ERROR(backend->Use(flags.sampling));
+  INGOT_RETURN_IF_ERROR(OfFlag(backend->Use(flags.sampling)));
   // A model that is loaded here puts the meta instruction before conversations itself.
   Conversation conversation(*backend, flags.sampling, is_remote ? flags.model.options.meta_instruction : "");
   LineReader reader("> ");

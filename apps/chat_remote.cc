@@ -18,8 +18,8 @@ constexpr double kLookSeconds = 0.02;  // how often Ctrl-C is looked for: a sign
 
 class RemoteBackend : public ChatBackend {
  public:
-  RemoteBackend(std::unique_ptr<client::HttpClient> http, std::string model, std::string url)
-      : http_(std::move(http)), model_(std::move(model)), url_(std::move(url)) {}
+  RemoteBackend(std::unique_ptr<client::HttpClient> http, std::string model, std::string url, ServerFlags server)
+      : http_(std::move(http)), model_(std::move(model)), url_(std::move(url)), server_(std::move(server)) {}
 
   std::string name() const override { return fmt::format("{} at {}", model_, url_); }
 
@@ -64,7 +64,7 @@ class RemoteBackend : public ChatBackend {
     WatchForInterrupt(running, interrupt, *call);
     http_->Run();
     const bool cancelled = running.end.status.code() == Code::kCancelled;
-    if (!running.end.status.ok() && !cancelled) return Error(running.end.status);
+    if (!running.end.status.ok() && !cancelled) return Error(WithAdvice(running.end.status, server_));
     if (cancelled) answer.finish = "cancelled";
     answer.prefill_seconds = Seconds(begin, first);
     answer.decode_seconds = Seconds(first, last);
@@ -104,6 +104,7 @@ class RemoteBackend : public ChatBackend {
 
   const std::unique_ptr<client::HttpClient> http_;
   const std::string model_, url_;
+  const ServerFlags server_;
   SamplingFlags settings_;
 };
 
@@ -112,7 +113,7 @@ class RemoteBackend : public ChatBackend {
 Result<std::unique_ptr<ChatBackend>> ConnectChatServer(const std::string& url, const ServerFlags& server) {
   INGOT_ASSIGN_OR_RETURN(auto http, ConnectServer(url, server));
   INGOT_ASSIGN_OR_RETURN(std::string model, ChooseModel(*http, server));
-  return std::make_unique<RemoteBackend>(std::move(http), std::move(model), url);
+  return std::make_unique<RemoteBackend>(std::move(http), std::move(model), url, server);
 }
 
 }  // namespace ingot::cli

@@ -1,5 +1,7 @@
 #include "cli.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
@@ -11,9 +13,9 @@
 #include "base/env.h"
 #include "base/log.h"
 #include "build_info.h"
-#include "config_file.h"
 #include "foreign_flags.h"
 #include "ops/isa_info.h"
+#include "settings.h"
 
 namespace ingot::cli {
 namespace {
@@ -230,19 +232,17 @@ std::string ExplainUnknown(const CLI::App& command, const std::string& what) {
                                      : fmt::format("; did you mean '{}'?", nearest));
 }
 
-// CLI11's "Could not convert: --session-len = x" in our words, with where the value comes from.
+// CLI11's "Could not convert: --session-len = x" in our words.
 std::string ExplainConversion(const CLI::App& command, const std::string& text) {
   const size_t colon = text.find(": "), equals = text.find(" = ");
   if (colon == std::string::npos || equals == std::string::npos || equals < colon) return text;
   const std::string name = text.substr(colon + 2, equals - colon - 2), value = text.substr(equals + 3);
   const CLI::Option* option = command.get_option_no_throw(name);
   if (option == nullptr) return text;
+  if (option->get_expected_min() == 0) return fmt::format("{}: '{}' is neither true nor false", name, value);
   const char* kind = option->get_type_name() == "FLOAT" ? "a number" : "a whole number";
   const bool is_too_large = value.find_first_not_of("-0123456789") == std::string::npos;
-  const bool from_environment = !option->get_envname().empty() && GetEnv(option->get_envname().c_str()) == value;
-  return fmt::format("{}{}: '{}' is {}{}", name,
-                     from_environment ? fmt::format(" ({})", option->get_envname()) : std::string(), value,
-                     is_too_large ? "too large for " : "not ", kind);
+  return fmt::format("{}: '{}' is {}{}", name, value, is_too_large ? "too large for " : "not ", kind);
 }
 
 std::string ExplainError(const CLI::App& command, const CLI::ParseError& error) {
@@ -255,7 +255,7 @@ std::string ExplainError(const CLI::App& command, const CLI::ParseError& error) 
   return text;
 }
 
-int Report(const CLI::App& app, const CLI::ParseError& error) {
+int Report(const CLI::App& app, const CLI::ParseError& error, const Settings& settings) {
   if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version: to stdout
   const CLI::App& command = InnermostCommand(app);
   const auto remaining = app.remaining(true);
@@ -264,18 +264,31 @@ int Report(const CLI::App& app, const CLI::ParseError& error) {
     fmt::print(stderr, "{}", app.help());
     return 2;
   }
-  fmt::print(stderr, "{}\n", remaining.empty() ? ExplainError(command, error) : ExplainUnknown(command, remaining[0]));
+  const std::string what = remaining.empty() ? ExplainError(command, error) : ExplainUnknown(command, remaining[0]);
+  fmt::print(stderr, "{}\n", settings.WithSource(what));
   fmt::print(stderr, "'{} --help' lists what there is.\n", CommandPath(command));
   return 2;
 }
 
-// The arguments as CLI11 takes them: in reverse, with the settings of a configuration file at the end.
-Result<std::vector<std::string>> CollectArguments(int argc, char** argv) {
-  auto arguments = NormalizeArguments(argc, argv);
-  INGOT_ASSIGN_OR_RETURN(const auto settings, ArgumentsOfConfigFile(arguments));
-  arguments.insert(arguments.end(), settings.begin(), settings.end());
-  std::reverse(arguments.begin(), arguments.end());
-  return arguments;
+Result<Settings> CollectSettings(int argc, char** argv) {
+  auto typed = NormalizeArguments(argc, argv);
+  INGOT_ASSIGN_OR_RETURN(auto config, LoadConfig(typed));
+  return Settings(std::move(typed), std::move(config));
+}
+
+// The twins of all flags of a command and of those below it.
+void AddVariables(const CLI::App& app, std::vector<std::string>* names) {
+  for (const CLI::Option* option : app.get_options()) {
+    if (!option->get_envname().empty()) names->push_back(option->get_envname());
+  }
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) AddVariables(*sub, names);
+}
+
+void WarnOfVariables(const CLI::App& app) {
+  std::vector<std::string> known;
+  AddVariables(app, &known);
+  for (const std::string& warning : UnknownVariables(environ, std::move(known)))
+    fmt::print(stderr, "warning: {}\n", warning);
 }
 
 // A full disk behind standard output shows when it is written, in fmt as an exception, or at the last.
@@ -322,20 +335,23 @@ int Main(int argc, char** argv) {
   DeclareCommands(root);
   root.Example("ingot chat smollm2");
   root.Example("ingot serve api_server smollm2 --server-port 8080");
-  auto arguments = CollectArguments(argc, argv);
-  if (!arguments) {
-    fmt::print(stderr, "--config: {}\n", arguments.error().message());
+  const auto settings = CollectSettings(argc, argv);
+  if (!settings) {
+    fmt::print(stderr, "--config: {}\n", settings.error().message());
     return 2;
   }
   try {
-    app.parse(*arguments);
+    auto arguments = settings->Arguments();
+    std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
+    app.parse(std::move(arguments));
   } catch (const CLI::ParseError& error) {
-    return Report(app, error);
+    return Report(app, error, *settings);
   }
+  WarnOfVariables(app);
   if (!log_level.empty()) {
     const auto level = ParseLogLevel(log_level);
     if (!level) {
-      fmt::print(stderr, "--log-level: {}\n", level.error().message());
+      fmt::print(stderr, "{}\n", settings->WithSource("--log-level: " + level.error().message()));
       return 2;
     }
     SetLogLevel(*level);
@@ -344,7 +360,7 @@ int Main(int argc, char** argv) {
     fmt::print(stderr, "warning: {}\n", problem);
   const Status status = RunToTheEnd(chosen);
   if (status.ok()) return 0;
-  fmt::print(stderr, "ingot: {}\n", status.message());
+  fmt::print(stderr, "ingot: {}\n", settings->WithSource(status.message()));
   return status.code() == Code::kInvalidArgument ? 2 : 1;
 }
 

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -22,6 +23,8 @@ namespace {
 
 namespace fs = std::filesystem;
 std::atomic<int> interrupts = 0;
+
+constexpr const char* kDefaultAlias = "smollm2";  // of tools/models.json
 
 void CountInterrupt(int) {
   if (interrupts.fetch_add(1) >= 1) _exit(130);
@@ -109,15 +112,33 @@ std::string ResolveAlias(const std::string& name) {
   return name;
 }
 
+Result<std::string> FindModel(const std::string& name) {
+  auto path = formats::ResolveModel(ResolveAlias(name));
+  if (path || path.error().code() != Code::kNotFound || name.starts_with('/') || name.starts_with('.')) return path;
+  std::string host = name.substr(0, name.find('/'));
+  const size_t colon = host.find(':');
+  const bool is_address = colon != std::string::npos && colon > 0 && colon + 1 < host.size() &&
+                          host.find_first_not_of("0123456789", colon + 1) == std::string::npos;
+  if (is_address) return NotFound("{}: no such file or directory; a server's address begins with http://", name);
+  if (name.find('/') != std::string::npos) return path;
+  const std::string nearest = NearestOf(name, {kDefaultAlias});
+  if (nearest.empty()) return path;
+  if (nearest != name) return NotFound("{}; did you mean {}?", path.error().message(), nearest);
+  return NotFound(
+      "{0} is a model that `make serve` and `make test` fetch to build/models of the source tree, and it is not there; "
+      "INGOT_MODELS_DIR names the folder of another, or put a .gguf file into ~/.cache/ingot/models/{0}",
+      name);
+}
+
 Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& model) {
-  INGOT_ASSIGN_OR_RETURN(const auto path, formats::ResolveModel(ResolveAlias(model)));
+  INGOT_ASSIGN_OR_RETURN(const auto path, FindModel(model));
   return formats::Checkpoint::Open(path);
 }
 
 Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   INGOT_RETURN_IF_ERROR(CheckModelFormat(model));
   llm::LoadOptions options = model.options;
-  options.model = ResolveAlias(options.model);
+  INGOT_ASSIGN_OR_RETURN(options.model, FindModel(options.model));
   options.exact = model.compute == "exact";
   options.kv_bf16 = model.dtype == "bfloat16";
   ProgressBar bar("loading");
@@ -181,6 +202,18 @@ Status ParseLogitBias(const std::vector<std::string>& texts, llm::SamplingParams
 }
 
 }  // namespace
+
+Status OfFlag(const Status& status) {
+  constexpr const char* kFields[] = {
+      "temperature", "top_k",      "top_p",      "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
+      "seed",        "max_tokens", "min_tokens", "n",     "logprobs",           "prompt_logprobs",  "deadline"};
+  const std::string& message = status.message();
+  std::string field = message.substr(0, message.find(' '));
+  if (std::ranges::find(kFields, field) == std::end(kFields)) return status;
+  const std::string rest = message.substr(field.size());
+  std::ranges::replace(field, '_', '-');
+  return {status.code(), fmt::format("--{}{}", field, rest)};
+}
 
 Status ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request* request) {
   llm::SamplingParams& sampling = request->sampling;

@@ -28,6 +28,10 @@ Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model);
 // $INGOT_MODELS_DIR/NAME, the build folder's models/NAME, or ~/.cache/ingot/models/NAME. Anything else stays as it is.
 std::string ResolveAlias(const std::string& name);
 
+// The path of a MODEL as commands take it: an alias, a path or a name in the Hugging Face cache. The error says what an
+// alias is, and what may have been meant.
+Result<std::string> FindModel(const std::string& name);
+
 // The checkpoint of a MODEL as a command takes it: an alias, a path or a name in the Hugging Face cache.
 Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& model);
 
@@ -43,6 +47,8 @@ struct SamplingFlags {
 void AddSamplingFlags(Flags& flags, SamplingFlags* sampling);
 // --n, --logprobs and such: what makes sense for one prompt and not for a conversation.
 void AddAnswerFlags(Flags& flags, SamplingFlags* sampling);
+// An error about a field of a request, as one about the flag that sets it: "top_k -1 …" is "--top-k -1 …".
+Status OfFlag(const Status& status);
 // Over the model's own defaults.
 Status ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request* request);
 

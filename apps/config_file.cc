@@ -22,11 +22,6 @@ std::optional<std::string> NamedFile(const std::vector<std::string>& arguments) 
   return GetEnv("INGOT_CONFIG");
 }
 
-bool IsTyped(const std::vector<std::string>& arguments, const std::string& flag) {
-  return std::any_of(arguments.begin(), arguments.end(),
-                     [&](const std::string& argument) { return argument == flag || argument.starts_with(flag + "="); });
-}
-
 Status AppendSetting(const std::string& flag, const YAML::Node& value, std::vector<std::string>* out) {
   if (value.IsNull()) return {};
   if (value.IsSequence()) {
@@ -48,26 +43,35 @@ Status AppendSetting(const std::string& flag, const YAML::Node& value, std::vect
 
 }  // namespace
 
-Result<std::vector<std::string>> ArgumentsOfConfigFile(const std::vector<std::string>& arguments) {
-  std::vector<std::string> out;
+bool IsTyped(const std::vector<std::string>& arguments, const std::string& flag) {
+  return std::any_of(arguments.begin(), arguments.end(),
+                     [&](const std::string& argument) { return argument == flag || argument.starts_with(flag + "="); });
+}
+
+Result<ConfigFile> LoadConfig(const std::vector<std::string>& arguments) {
+  ConfigFile config;
   const std::optional<std::string> path = NamedFile(arguments);
-  if (!path) return out;
+  if (!path) return config;
+  config.path = *path;
   INGOT_ASSIGN_OR_RETURN(const std::string text, ReadFile(*path, kMaxConfigBytes));
   try {
     const YAML::Node root = YAML::Load(text);
-    if (root.IsNull()) return out;
-    if (!root.IsMap()) return InvalidArgument("{}: must be a list of `name: value` lines", *path);
+    if (root.IsNull()) return config;
+    if (!root.IsMap()) {
+      return InvalidArgument("{}: settings are `name: value` lines; this is {}", *path,
+                             root.IsSequence() ? "a list" : "one value");
+    }
     for (const auto& entry : root) {
       std::string name = entry.first.as<std::string>();
       std::replace(name.begin(), name.end(), '_', '-');
       if (IsTyped(arguments, "--" + name) || GetEnv(EnvNameOfFlag(name).c_str())) continue;
-      if (Status status = AppendSetting("--" + name, entry.second, &out); !status.ok())
+      if (Status status = AppendSetting("--" + name, entry.second, &config.arguments); !status.ok())
         return Error(status.Annotate(*path));
     }
   } catch (const YAML::Exception& error) {
     return InvalidArgument("{}: {}", *path, error.what());
   }
-  return out;
+  return config;
 }
 
 }  // namespace ingot::cli

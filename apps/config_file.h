@@ -8,9 +8,16 @@
 
 namespace ingot::cli {
 
-// Where the arguments (or INGOT_CONFIG) name a file with --config: what it sets, as arguments ("--session-len=4096"),
-// but for what the command line or the environment sets already. A list repeats its flag; true and false set a flag
-// without a value, or leave it.
-Result<std::vector<std::string>> ArgumentsOfConfigFile(const std::vector<std::string>& arguments);
+struct ConfigFile {
+  std::string path;                    // "": there is none
+  std::vector<std::string> arguments;  // what it sets: "--session-len=4096"
+};
+
+// Where the arguments (or INGOT_CONFIG) name a file with --config: what it sets, but for what the command line or the
+// environment sets already. A list repeats its flag; true and false set a flag without a value, or leave it.
+Result<ConfigFile> LoadConfig(const std::vector<std::string>& arguments);
+
+// Whether one of the arguments gives this flag ("--session-len").
+bool IsTyped(const std::vector<std::string>& arguments, const std::string& flag);
 
 }  // namespace ingot::cli

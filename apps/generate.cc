@@ -113,7 +113,7 @@ Status Generate(const GenerateFlags& flags) {
   } else {
     request.messages.push_back({{"role", "user"}, {"content", prompt}});
   }
-  return flags.json || request.n > 1 ? PrintAnswers(*llm, request, flags.json) : Stream(*llm, request);
+  return OfFlag(flags.json || request.n > 1 ? PrintAnswers(*llm, request, flags.json) : Stream(*llm, request));
 }
 
 }  // namespace

@@ -68,14 +68,28 @@ Result<std::unique_ptr<client::HttpClient>> ConnectServer(const std::string& url
   return client::Connect(target);
 }
 
+Status WithAdvice(const Status& status, const ServerFlags& server) {
+  const bool has_key = !server.api_key.empty() || GetEnv("OPENAI_API_KEY");
+  std::string advice;
+  if (status.field() == "url") advice = "is the server running at this address?";
+  if (status.field() == "api_key")
+    advice = has_key ? "the key of --api-key (or OPENAI_API_KEY) is not one that it takes"
+                     : "give the server's key with --api-key or as OPENAI_API_KEY";
+  if (status.field() == "ca_file")
+    advice = "--cacert FILE trusts the authority that signed its certificate, --insecure any";
+  return advice.empty() ? status : Status(status.code(), fmt::format("{}; {}", status.message(), advice));
+}
+
 Result<std::string> ChooseModel(client::HttpClient& http, const ServerFlags& server) {
   if (!server.model_name.empty()) return server.model_name;
   const auto names = client::ListModels(http);
   if (!names) {
+    const Status& error = names.error();
+    const bool answered = error.code() == Code::kNotFound || error.code() == Code::kInvalidArgument;
+    if (!answered || !error.field().empty()) return Error(WithAdvice(error, server));
     return Error(
-        Status(names.error().code(), fmt::format("which models the server has is not known ({}); name one with "
-                                                 "--model-name",
-                                                 names.error().message())));
+        Status(error.code(),
+               fmt::format("the server does not tell its models ({}); name one with --model-name", error.message())));
   }
   if (names->empty()) return NotFound("the server lists no model; name one with --model-name");
   if (names->size() > 1) {

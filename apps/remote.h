@@ -23,6 +23,8 @@ struct ServerFlags {
 void AddServerFlags(Flags& flags, ServerFlags* server);
 
 Result<std::unique_ptr<client::HttpClient>> ConnectServer(const std::string& url, const ServerFlags& server);
+// The error with what helps, in terms of the flags.
+Status WithAdvice(const Status& status, const ServerFlags& server);
 // --model-name, or what the server lists first.
 Result<std::string> ChooseModel(client::HttpClient& http, const ServerFlags& server);
 

@@ -214,10 +214,13 @@ class OfAServer(unittest.TestCase):
         self.assertEqual(len(json.loads(pathlib.Path(f"{saved}2").read_text())["messages"]), 1)
 
     def test_what_a_server_refuses_is_said(self) -> None:
-        for arguments, expected in (((), "HTTP 401"), (("--api-key", "no"), "HTTP 401")):
+        for arguments, expected in (((), "with --api-key or as OPENAI_API_KEY"), (("--api-key", "no"), "is not one that it takes"),
+                                    (("--model-name", "smollm2"), "with --api-key")):  # fmt: skip
             done = self.chat(self.server.url, *arguments, OPENAI_API_KEY="")
             self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, "^(ingot: )?HTTP 401")
             self.assertIn(expected, done.stderr)
+            self.assertNotIn("one with --model-name", done.stderr)
         done = self.chat(self.server.url, "--api-key", "key", "--model-name", "gpt")
         self.assertEqual(done.returncode, 1)
         self.assertIn("HTTP 404: model 'gpt' is not served here", done.stderr)
@@ -225,7 +228,7 @@ class OfAServer(unittest.TestCase):
         self.assertIn("temperature", done.stderr)
         done = self.chat(self.server.url, "--api-key", "key", lines="word " * 9000 + "\n")
         self.assertIn("/clear", done.stderr)
-        self.assertIn("refused", self.chat("http://127.0.0.1:1").stderr)
+        self.assertIn("cannot connect: Connection refused; is the server running at this address?", self.chat("http://127.0.0.1:1").stderr)
         self.assertIn("no address", self.chat("http://a b").stderr)
         self.assertIn("--header", self.chat(self.server.url, "--header", "x").stderr)
 

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -316,11 +317,38 @@ class Errors(CliTest):
             self.assertEqual(length("--config", config, "--stop", "xyz", INGOT_MAX_TOKENS="2"), 2)
             self.assertEqual(length("--config", config, "--max_tokens", "1", INGOT_MAX_TOKENS="2"), 1)
             self.assertIn("INGOT_MAX_TOKENS", run("generate", "smollm2", "-p", "x", INGOT_MAX_TOKENS="many").stderr)
-            for text, expected in (("max-token: 4", "--max-tokens"), ("- 4", "name: value"), ("a: [", "ingot.yaml"),
-                                   ("stop: {a: b}", "stop")):  # fmt: skip
+            for text, expected in (("max-token: 4", "--max-tokens"), ("- 4", "`name: value` lines; this is a list"), ("a: [", ""),
+                                   ("stop: {a: b}", "stop"), ("max-tokens: abc", "--max-tokens: 'abc' is not a whole number (--max-tokens is set in "),
+                                   ("enable-prefix-caching: maybe", "--enable-prefix-caching: 'maybe' is neither true nor false"),
+                                   ("session-len: -5", "--session-len -5 is outside"), ("kv-cache-memory: lots", "--kv-cache-memory: 'lots'"),
+                                   ("compute: fastt", "--compute: fastt not in {fast,exact}"), ("top-p: 9", "--top-p 9")):  # fmt: skip
                 pathlib.Path(config).write_text(text)
-                self.assertIn(expected, self.error("generate", "smollm2", "-p", "x", "--config", config))
+                told = self.error("generate", "smollm2", "-p", "x", "--config", config)
+                self.assertIn(expected, told)
+                self.assertIn("ingot.yaml", told)
+        self.assertIn("(--compute is set by INGOT_COMPUTE)", run("generate", "smollm2", "-p", "x", INGOT_COMPUTE="fastt").stderr)
+        self.assertNotIn("is set", run("generate", "smollm2", "-p", "x", "--compute", "no", INGOT_COMPUTE="fastt").stderr)
         self.assertIn("none.yaml", self.error("generate", "smollm2", "-p", "x", "--config", "none.yaml"))
+
+    def test_variables_that_set_nothing_are_told(self) -> None:
+        done = run("check_env", "--json", INGOT_SERVER_PRT="1", INGOT_SERVICE_HOST="10.0.0.1", INGOT_PORT_80_TCP="x", INGOT_QQQQQQQQQQ="1")
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(sorted(done.stderr.splitlines()), ["warning: INGOT_QQQQQQQQQQ is set, and sets nothing",
+                         "warning: INGOT_SERVER_PRT is set, and sets nothing; did you mean INGOT_SERVER_PORT?"])  # fmt: skip
+        self.assertEqual(run("check_env", INGOT_SERVER_PORT="1", INGOT_NO_HISTORY="1").stderr, "")
+
+    def test_a_model_that_is_not_there(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = os.path.join(folder, "ingot")
+            shutil.copy(BINARY, copy)
+            done = subprocess.run([copy, "info", "smollm2"], capture_output=True, text=True, timeout=60,
+                                  env={"HOME": folder, "PATH": os.environ["PATH"]})  # fmt: skip
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("`make serve`", done.stderr)
+            self.assertIn("INGOT_MODELS_DIR", done.stderr)
+        self.assertIn("did you mean smollm2?", self.error("info", "smolm2"))
+        self.assertIn("begins with http://", self.error("chat", "127.0.0.1:24020"))
+        self.assertNotIn("did you mean", self.error("info", "nothing-of-the-kind"))
 
     def test_files(self) -> None:
         self.assertIn("/no/such/model", self.error("info", "/no/such/model"))

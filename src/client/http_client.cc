@@ -108,7 +108,13 @@ asio::awaitable<Status> Handshake(Core& core, Connection& connection) {
   if (is_name) SSL_set_tlsext_host_name(tls.native_handle(), host.c_str());
   if (!core.options.insecure) tls.set_verify_callback(asio::ssl::host_name_verification(host), ignored);
   const auto [error] = co_await tls.async_handshake(asio::ssl::stream_base::client, kAwait);
-  if (error) co_return ConnectionError(core, error, "TLS");
+  if (error) {
+    const Status status = ConnectionError(core, error, "TLS");
+    const bool is_untrusted =
+        error.category() == asio::error::get_ssl_category() &&
+        ERR_GET_REASON(static_cast<unsigned long>(error.value())) == SSL_R_CERTIFICATE_VERIFY_FAILED;
+    co_return status.Of(is_untrusted ? "ca_file" : "url");
+  }
   co_return Status();
 }
 
@@ -120,11 +126,11 @@ asio::awaitable<Status> Connect(CallPtr call) {
   tcp::resolver resolver(core.io);
   auto [resolve_error, endpoints] =
       co_await resolver.async_resolve(options.url.host, std::to_string(options.url.port), kAwait);
-  if (resolve_error) co_return ConnectionError(core, resolve_error, "cannot find the host");
+  if (resolve_error) co_return ConnectionError(core, resolve_error, "cannot find the host").Of("url");
   if (call->cancelled) co_return Status(Code::kCancelled, "cancelled");
   connection.tcp_stream.expires_after(Seconds(options.connect_timeout_seconds));
   const auto [error, endpoint] = co_await connection.tcp_stream.async_connect(endpoints, kAwait);
-  if (error) co_return ConnectionError(core, error, "cannot connect");
+  if (error) co_return ConnectionError(core, error, "cannot connect").Of("url");
   error_code ignored;
   connection.tcp_stream.socket().set_option(tcp::no_delay(true), ignored);
   if (!options.url.tls) co_return Status();

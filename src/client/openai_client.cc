@@ -49,6 +49,7 @@ Status StatusOf(int http_status, const std::string& message) {
       return {Code::kResourceExhausted, text};
     case 401:  // who it is for does not let us in
     case 403:
+      return Status(Code::kUnavailable, text).Of("api_key");
     case 503:
       return {Code::kUnavailable, text};
     default:
