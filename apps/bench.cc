@@ -104,9 +104,9 @@ Status OutcomeOf(const bench::LoadResult& result, bool interrupted) {
 std::string EngineJson(const ModelFlags& model, const llm::Llm& llm) {
   std::string out = R"("model":)";
   AppendJsonString(out, model.options.model);
-  out += fmt::format(R"(,"compute":"{}","isa":"{}","threads":{},"quant_policy":{},"max_batch_size":{},)", model.compute,
-                     ops::GetIsaInfo().chosen, llm.options().num_threads, llm.options().quant_policy,
-                     llm.options().max_batch_size);
+  out += fmt::format(R"(,"compute":"{}","isa":"{}","threads":{},"quant_policy":{},"max_batch_size":{},)",
+                     model.compute_name(), ops::GetIsaInfo().chosen, llm.options().num_threads,
+                     llm.options().quant_policy, llm.options().max_batch_size);
   return out;
 }
 

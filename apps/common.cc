@@ -73,11 +73,14 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
                    "a model directory, a GGUF file, Org/Name in the Hugging Face cache, or an alias (smollm2)");
   flags.AddChoice("--model-format", &model->model_format, {"", "hf", "awq", "gptq", "compressed-tensors", "gguf"},
                   "fail unless the checkpoint is of this kind, which is read from it in any case");
-  flags.AddChoice("--compute", &model->compute, {"fast", "exact"}, "fast: int8 activations; exact: fp32 activations");
+  flags.AddChoice("--compute", &model->compute, {"fast", "exact"},
+                  "fast (the default): int8 activations; exact: fp32 activations, for models far below 1B");
   flags.Add("--threads", &options.num_threads,
             "threads to compute with; 0: what this machine, or its container, allows");
   flags.Add("--chat-template", &options.chat_template,
             "a built-in template's name or a Jinja file; default: the model's own");
+  flags.Add("--override-generation-config", &options.generation_config,
+            "sampling defaults instead of the model's: '{\"temperature\": 0.2, \"top_p\": 0.9}'");
   flags.Add("--meta-instruction", &options.meta_instruction, "system message for conversations that bring none");
   flags.Add("--session-len", &options.session_len, "longest context, tokens; 0: the model's, or what fits");
   flags.Add("--max-batch-size", &options.max_batch_size, "requests at once; 0: a default by device");
@@ -135,6 +138,13 @@ Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& 
   return formats::Checkpoint::Open(path);
 }
 
+// Nobody is warned of what they asked for.
+void WarnOfSmallness(const ModelFlags& model, const models::ModelSpec& spec) {
+  constexpr int64_t kSmallHiddenSize = 1024;  // 576 in SmolLM2-135M, 896 in Qwen2.5-0.5B, 2048 in Llama-3.2-1B
+  if (!model.compute.empty() || spec.hidden_size >= kSmallHiddenSize) return;
+  Log(LogLevel::kWarning, "a model as small as this one answers better with --compute exact; --compute fast is faster");
+}
+
 Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   INGOT_RETURN_IF_ERROR(CheckModelFormat(model));
   llm::LoadOptions options = model.options;
@@ -147,6 +157,7 @@ Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   bar.Clear();
   INGOT_ASSIGN_OR_RETURN(auto llm, std::move(loaded));
   Log(LogLevel::kInfo, "{}", llm->MemoryLedger());
+  WarnOfSmallness(model, llm->model().spec());
   if (const int64_t trained = llm->model().spec().max_position; trained > 0 && options.session_len > trained) {
     Log(LogLevel::kWarning, "--session-len {} is beyond the {} positions that this model was made for",
         options.session_len, trained);

@@ -15,7 +15,8 @@ inline const NamedNumbers kQuantPolicies = {{"none", 0}, {"int8", 8}, {"int4", 4
 
 struct ModelFlags {
   llm::LoadOptions options;
-  std::string compute = "fast";
+  std::string compute;  // "fast", "exact"; empty: fast, without having been asked for
+  const char* compute_name() const { return compute.empty() ? "fast" : compute.c_str(); }
   std::string dtype = "auto";
   std::string model_format;  // what the user takes the checkpoint for; empty: nothing
 };

@@ -57,7 +57,7 @@ Status Ppl(const PplFlags& flags) {
   bar.Clear();
   if (!flags.json) {
     fmt::print("perplexity {:.4f} ± {:.4f}  ({} tokens scored of {}, windows of {}, {})\n", result.perplexity,
-               result.standard_error, result.num_scored, result.num_tokens, flags.window, flags.model.compute);
+               result.standard_error, result.num_scored, result.num_tokens, flags.window, flags.model.compute_name());
     return {};
   }
   std::string out = R"({"perplexity":)";
@@ -67,7 +67,7 @@ Status Ppl(const PplFlags& flags) {
   out += R"(,"mean_nll":)";
   AppendJsonNumber(out, result.mean_nll);
   fmt::print("{},\"num_scored\":{},\"num_tokens\":{},\"window\":{},\"compute\":\"{}\"}}\n", out, result.num_scored,
-             result.num_tokens, flags.window, flags.model.compute);
+             result.num_tokens, flags.window, flags.model.compute_name());
   return {};
 }
 
@@ -205,7 +205,7 @@ Status Logits(const LogitsFlags& flags) {
   fmt::print(
       "{{\"logits_hash\":\"{:016x}\",\"positions\":{},\"threads\":{},\"chunk\":{},\"isa\":\"{}\",\"compute\":\"{}\"}}"
       "\n",
-      hash, count, llm->options().num_threads, flags.chunk, ops::GetIsaInfo().chosen, flags.model.compute);
+      hash, count, llm->options().num_threads, flags.chunk, ops::GetIsaInfo().chosen, flags.model.compute_name());
   return {};
 }
 

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <optional>
@@ -37,6 +38,11 @@ struct ServeFlags {
 };
 
 Status CheckFlags(const ServeFlags& flags) {
+  // `INGOT_API_KEYS=$KEYS` where KEYS is not set must not let everybody in.
+  for (const char* name : {"INGOT_API_KEYS", "INGOT_API_KEYS_FILE", "INGOT_ADMIN_KEYS", "INGOT_ADMIN_KEYS_FILE"}) {
+    const char* const value = std::getenv(name);
+    if (value != nullptr && *value == '\0') return InvalidArgument("{} is empty: set it to a key, or unset it", name);
+  }
   if (flags.server_port < 0 || flags.server_port > 65535)
     return InvalidArgument("--server-port {} is outside 0…65535", flags.server_port);
   if (!(flags.drain_timeout >= 0 && flags.drain_timeout <= 86400))
@@ -77,19 +83,29 @@ std::string UrlOf(const server::HttpOptions& http, int port) {
   return fmt::format("{}://{}:{}", http.tls.enabled() ? "https" : "http", host, port);
 }
 
-void PrintHowToTry(const std::string& url, const server::ApiServerOptions& options, bool can_chat) {
-  fmt::print(stderr, "Ingot serves {} on {}\n", options.model_name, url);
-  if (options.docs) fmt::print(stderr, "  {}/chat to talk to it, {}/docs for the API\n", url, url);
+bool AsksForKey(const server::ApiKeyOptions& keys) {
+  return !keys.keys.empty() || !keys.keys_file.empty() || !keys.admin_keys.empty() || !keys.admin_keys_file.empty();
+}
+
+// To people, who read it as it stands; to machines as lines of the log.
+void Tell(const std::string& text) {
+  if (LogsJson()) return Log(LogLevel::kInfo, "{}", text);
+  fmt::print(stderr, "{}\n", text);
+}
+
+void TellHowToTry(const std::string& url, const server::ApiServerOptions& options, bool can_chat) {
+  Tell(fmt::format("Ingot serves {} on {}", options.model_name, url));
+  if (options.docs) Tell(fmt::format("  {}/chat to talk to it, {}/docs for the API", url, url));
   if (!can_chat) {
-    fmt::print(stderr,
-               "This is a base model without a chat template; name one with --chat-template to chat with it.\n\n");
-    return;
+    return Tell("This is a base model without a chat template; name one with --chat-template to chat with it.\n");
   }
+  if (LogsJson()) return;
   std::string body = R"({"model": )";
   AppendJsonString(body, options.model_name);
   body += R"(, "temperature": 0, "messages": [{"role": "user", "content": "What is the capital of France?"}]})";
-  fmt::print(stderr, "Try it:\n\n  curl {}/v1/chat/completions -H 'Content-Type: application/json' \\\n    -d {}\n\n",
-             url, ShellQuoted(body));
+  Tell(fmt::format("Try it:\n\n  curl {}{}/v1/chat/completions -H 'Content-Type: application/json' \\\n{}    -d {}\n",
+                   options.http.tls.enabled() ? "-k " : "", url,
+                   AsksForKey(options.keys) ? "    -H 'Authorization: Bearer KEY' \\\n" : "", ShellQuoted(body)));
 }
 
 // Blocked before any thread starts, so that sigwait is the one place where they arrive.
@@ -176,10 +192,8 @@ server::ApiServerOptions OptionsOf(const ServeFlags& flags) {
 void WarnOfStrangers(const server::ApiServerOptions& options) {
   const std::string& address = options.http.address;
   const bool is_local = address == "localhost" || address.starts_with("127.") || address == "::1";
-  const server::ApiKeyOptions& keys = options.keys;
-  if (is_local || !keys.keys.empty() || !keys.keys_file.empty() || !keys.admin_keys.empty()) return;
-  fmt::print(stderr, "warning: {} is reachable from other machines, and this server asks for no key (--api-keys)\n",
-             address);
+  if (is_local || AsksForKey(options.keys)) return;
+  Log(LogLevel::kWarning, "{} is reachable from other machines, and this server asks for no key (--api-keys)", address);
 }
 
 // Until it is told to stop: SIGHUP reads keys anew, anything else ends it.
@@ -189,8 +203,11 @@ int WaitForStop(const sigset_t& signals, server::ApiServer& server) {
     sigwait(&signals, &number);
     if (number != SIGHUP) return number;
     const Status status = server.Reload();
-    fmt::print(stderr, "{}\n",
-               status.ok() ? "keys and certificate were read again" : "not read again: " + status.message());
+    if (status.ok()) {
+      Log(LogLevel::kInfo, "keys and certificate were read again");
+    } else {
+      Log(LogLevel::kWarning, "not read again: {}", status.message());
+    }
   }
 }
 
@@ -230,15 +247,15 @@ Status Serve(const ServeFlags& flags) {
   INGOT_ASSIGN_OR_RETURN(llm, LoadUnlessStopped(model, signals));
   SetDefaultLogLevel(LogLevel::kInfo);  // a line a request
   Log(LogLevel::kInfo, "a stall or a crash will be told of in {}", model.options.flight_recorder);
-  fmt::print(stderr, "{}\n", llm->MemoryLedger());
+  Tell(llm->MemoryLedger());
   const std::chrono::duration<double> startup = std::chrono::steady_clock::now() - begin;
   INGOT_RETURN_IF_ERROR(server->Serve(*llm, startup.count()));
   WarnOfStrangers(options);
-  PrintHowToTry(url, options, llm->chat_template() != nullptr);
+  TellHowToTry(url, options, llm->chat_template() != nullptr);
 
   const int number = WaitForStop(signals, *server);
-  fmt::print(stderr, "{}: finishing what runs, at most {} s; once more stops at once\n",
-             number == SIGINT ? "interrupted" : "terminated", flags.drain_timeout);
+  Log(LogLevel::kInfo, "{}: finishing what runs, at most {} s; once more stops at once",
+      number == SIGINT ? "interrupted" : "terminated", flags.drain_timeout);
   signal(SIGINT, SIG_DFL);
   signal(SIGTERM, SIG_DFL);
   signal(SIGHUP, SIG_IGN);  // no more requests: what it would read again is not needed

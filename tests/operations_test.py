@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 import unittest
+import unittest.mock
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -110,7 +111,7 @@ class Operations(unittest.TestCase):
 
     def test_lines_of_json(self) -> None:
         server = tiny_internlm.serve(self, "--log-format", "json")
-        call(server, "/v1/completions", QUESTION | {"max_tokens": -1}, X_Request_Id='a"b')
+        call(server, "/v1/completions", QUESTION | {"max_tokens": -1}, X_Request_Id="seen")
         found: list[dict] = []
 
         def logged() -> bool:
@@ -118,7 +119,34 @@ class Operations(unittest.TestCase):
             return any("/v1/completions 400" in line["message"] for line in found)
 
         self.until(logged)
-        self.assertTrue(all(set(line) >= {"time", "level", "message"} for line in found), found)
+        request = next(line for line in found if line.get("path") == "/v1/completions")
+        self.assertEqual((request["method"], request["status"], request["id"], request["complete"]), ("POST", 400, "seen", True))
+        self.assertGreater(request["ms"], 0)
+        call(server, "/v1/completions", QUESTION | {"max_tokens": 3, "ignore_eos": True})
+        server.process.send_signal(signal.SIGHUP)
+        self.assertEqual(server.stop(), 0)
+        lines = [json.loads(line) for line in server.log]  # all of them, what it says at start and end, too
+        self.assertTrue(all(set(line) >= {"time", "level", "message"} for line in lines), lines)
+        self.assertEqual([line["answer"] for line in lines if "answer" in line], [3])
+
+    def test_sampling_defaults(self) -> None:
+        server = tiny_internlm.serve(self, "--override-generation-config", '{"temperature": 0}')
+
+        def text(**fields) -> str:
+            return json.loads(call(server, "/v1/completions", QUESTION | {"max_tokens": 20} | fields)[2])["choices"][0]["text"]
+
+        greedy = text(temperature=0)
+        self.assertEqual([text(seed=seed) for seed in range(3)], [greedy] * 3)
+        self.assertNotEqual([text(seed=seed, temperature=2) for seed in range(3)], [greedy] * 3)
+        for config, told in (('{"temperature": 9}', "temperature 9 is outside"), ('{"temp": 1}', 'no "temp"; there are'), ("[", "not JSON"), ('{"top_k": "x"}', "top_k")):
+            with self.assertRaisesRegex(RuntimeError, "override-generation-config.*" + told):
+                tiny_internlm.serve(self, "--override-generation-config", config)
+
+    def test_keys_that_are_empty(self) -> None:
+        with self.assertRaisesRegex(RuntimeError, "an API key is empty"):
+            tiny_internlm.serve(self, "--api-keys", "")
+        with unittest.mock.patch.dict(os.environ, INGOT_API_KEYS=""), self.assertRaisesRegex(RuntimeError, "INGOT_API_KEYS is empty"):
+            tiny_internlm.serve(self)
 
     def test_no_lines(self) -> None:
         server = tiny_internlm.serve(self, "--log-level", "warning")

@@ -1,5 +1,6 @@
 """Stateful sessions: a client sends new turns only; the server keeps the rest, also across kill -9."""
 
+import http.client
 import json
 import os
 import pathlib
@@ -355,18 +356,28 @@ class StoreTest(unittest.TestCase):
             for session in sessions:
                 self.assertEqual(kept.get(session["session_id"]), session["tokens"])
 
-    def test_stopping_the_server_keeps_what_was_said(self) -> None:
-        with serve("--session-db", self.db, "--drain-timeout", "0.2") as server:
-            body = {"prompt": "Tell me a story.", "session_id": 1, "interactive_mode": True, "stream": True, "ignore_eos": True}
-            request = urllib.request.Request(server.url + "/v1/chat/interactive", json.dumps(body).encode(), {"Content-Type": "application/json"})
-            with urllib.request.urlopen(request, timeout=60) as response:
-                seen = [json.loads(response.readline()) for _ in range(3)]
+    def test_a_turn_that_a_stopping_server_does_not_finish_has_not_happened(self) -> None:
+        for session, streams in enumerate((True, False)):
+            with serve("--session-db", self.db, "--drain-timeout", "0.2") as server:
+                turn(server.url, session, "Hi", request_output_len=2)
+                before = get(server.url, f"/v1/sessions/{session}")
+                body = {"prompt": "Tell me a story.", "session_id": session, "interactive_mode": True, "stream": streams, "ignore_eos": True}
+                connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
+                connection.request("POST", "/v1/chat/interactive", json.dumps(body), {"Content-Type": "application/json"})
+                if streams:
+                    response = connection.getresponse()
+                    self.assertGreater(json.loads(response.readline())["tokens"], 0)
+                else:
+                    while not get(server.url, f"/v1/sessions/{session}")["running"]:
+                        time.sleep(0.01)
                 server.stop()
-        with serve("--session-db", self.db) as server:
-            kept = get(server.url, "/v1/sessions/1")
-            self.assertGreaterEqual(kept["tokens"], seen[-1]["input_tokens"] + seen[-1]["tokens"])
-            self.assertLess(kept["tokens"], 1024)
-            self.assertEqual(turn(server.url, 1, "Go on.")["history_tokens"], kept["tokens"])
+                response = response if streams else connection.getresponse()
+                self.assertEqual(response.status, 200 if streams else 503)
+                self.assertEqual(json.loads(response.read().splitlines()[-1])["error"]["code"], "draining")
+                connection.close()
+            with serve("--session-db", self.db) as server:
+                self.assertEqual(get(server.url, f"/v1/sessions/{session}"), before)
+                self.assertEqual(turn(server.url, session, "Go on.")["history_tokens"], before["tokens"])
 
     def test_unused_sessions_are_forgotten(self) -> None:
         with serve("--session-db", self.db, "--session-ttl", "1") as server:

@@ -228,6 +228,11 @@ Result<boost::json::value> ParseJson(std::string_view text, std::string_view nam
   if (error == boost::json::error::too_deep) {
     return InvalidArgument("{}: JSON nested deeper than {} at byte {}", name, kMaxDepth, consumed);
   }
+  // No syntax has such bytes: they are of a text, or of what comes outside of texts.
+  if (error == boost::json::error::syntax && consumed < text.size() &&
+      static_cast<unsigned char>(text[consumed]) >= 0x80) {
+    return InvalidArgument("{}: not JSON at byte {}: this is no UTF-8, or no text in quotes", name, consumed);
+  }
   if (error) return InvalidArgument("{}: not JSON at byte {}: {}", name, consumed, error.message());
   if (consumed < text.size()) return InvalidArgument("{}: not JSON at byte {}: extra data", name, consumed);
   return parser.handler().Release();

@@ -53,6 +53,19 @@ std::string Now() {
                      (now - seconds).count());
 }
 
+std::string TextOf(const LogField& field) {
+  return std::visit([](const auto& value) { return fmt::format("{}", value); }, field.value);
+}
+
+void AppendField(std::string& out, const LogField& field) {
+  out += ',';
+  AppendJsonString(out, field.name);
+  out += ':';
+  if (const auto* text = std::get_if<std::string>(&field.value)) return AppendJsonString(out, *text);
+  if (const auto* real = std::get_if<double>(&field.value)) return AppendJsonNumber(out, *real);
+  out += TextOf(field);
+}
+
 // A line break in a message (which may quote input) must not forge a second line.
 void AppendOneLine(std::string& out, std::string_view message) {
   for (const char c : message) {
@@ -88,12 +101,21 @@ void SetDefaultLogLevel(LogLevel level) {
 }
 LogLevel GetLogLevel() { return Level().load(std::memory_order_relaxed); }
 void SetLogJson(bool json) { g_json.store(json, std::memory_order_relaxed); }
+bool LogsJson() { return g_json.load(std::memory_order_relaxed); }
 
-void LogLine(LogLevel level, std::string_view message) {
+std::string TextOf(const LogFields& fields) {
+  std::string text;
+  for (const LogField& field : fields)
+    text += fmt::format("{}{}={}", text.empty() ? "" : " ", field.name, TextOf(field));
+  return text;
+}
+
+void LogLine(LogLevel level, std::string_view message, const LogFields& fields) {
   std::string line;
-  if (g_json.load(std::memory_order_relaxed)) {
+  if (LogsJson()) {
     line = fmt::format(R"({{"time":"{}","level":"{}","message":)", Now(), LevelName(level));
     AppendJsonString(line, message);
+    for (const LogField& field : fields) AppendField(line, field);
     line += "}\n";
   } else {
     line = fmt::format("{} {} ", Now(), LevelName(level));

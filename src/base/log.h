@@ -3,7 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <string>
 #include <string_view>
+#include <variant>
+#include <vector>
 
 #include "base/status.h"
 
@@ -20,8 +23,19 @@ void SetDefaultLogLevel(LogLevel level);
 LogLevel GetLogLevel();
 // One JSON object a line instead of text.
 void SetLogJson(bool json);
-// Writes one line. Thread-safe.
-void LogLine(LogLevel level, std::string_view message);
+bool LogsJson();
+
+// What machines are to find in a line without reading its message.
+struct LogField {
+  std::string name;
+  std::variant<bool, int64_t, double, std::string> value;
+};
+using LogFields = std::vector<LogField>;
+// "status=200 id=a1"
+std::string TextOf(const LogFields& fields);
+
+// Writes one line; JSON has the fields beside the message. Thread-safe.
+void LogLine(LogLevel level, std::string_view message, const LogFields& fields = {});
 
 template <typename... Args>
 void Log(LogLevel level, fmt::format_string<Args...> format, Args&&... args) {

@@ -37,6 +37,7 @@ namespace ingot::llm {
 struct LoadOptions {
   std::string model;                   // a directory, a GGUF file, or Org/Name in the local Hugging Face cache
   std::string chat_template;           // "": the model's own or a guessed one; a built-in's name; or a Jinja file
+  std::string generation_config;       // a JSON object: sampling defaults instead of those of the checkpoint's
   std::string meta_instruction;        // system message where a conversation brings none
   int num_threads = 0;                 // 0: what the cgroup and the affinity allow
   bool exact = false;                  // --compute exact: fp32 activations
@@ -143,7 +144,10 @@ class Handle {
  public:
   virtual ~Handle() = default;
   virtual void Cancel() = 0;  // idempotent; the final event still comes, kCancelled where it was not over
-  virtual void Wait() = 0;    // until every choice has ended
+  // Cancels it because nobody can be told the answer: the final event, where it was not over, is kError with this
+  // status.
+  virtual void Fail(Status why) = 0;
+  virtual void Wait() = 0;  // until every choice has ended
   virtual int64_t prompt_tokens() const = 0;
 };
 

@@ -1,6 +1,9 @@
 // From options to a running Llm.
+#include <fmt/ranges.h>
+
 #include <algorithm>
-#include <limits>
+#include <iterator>
+#include <string_view>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -26,26 +29,55 @@ int64_t EstimateWeights(const formats::Checkpoint& checkpoint) {
   return bytes;
 }
 
+// The names that generation_config.json has for them.
+constexpr const char* kSamplingKeys[] = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty"};
+
+// Sets the one that `key` names, if `config` has it.
+Status TakeSampling(const JsonView& config, std::string_view key, SamplingParams* params) {
+  Request trial{.sampling = *params};
+  SamplingParams& sampling = trial.sampling;
+  if (key == "top_k") {
+    INGOT_ASSIGN_OR_RETURN(sampling.top_k, config.Int(key, sampling.top_k));
+    sampling.top_k = std::max<int64_t>(sampling.top_k, 0);  // -1 is all, too
+  } else {
+    double& value = key == "temperature" ? sampling.temperature
+                    : key == "top_p"     ? sampling.top_p
+                    : key == "min_p"     ? sampling.min_p
+                                         : sampling.repetition_penalty;
+    INGOT_ASSIGN_OR_RETURN(value, config.Double(key, value));
+  }
+  if (const Status status = sampling::Validate(ToEngineParams(trial, 0)); !status.ok())
+    return status.Annotate(config.path());
+  *params = sampling;
+  return {};
+}
+
 // generation_config.json's sampling values; those out of range are left out, with a warning.
 SamplingParams DefaultSampling(const formats::Checkpoint& checkpoint) {
   const boost::json::value config(checkpoint.generation_config());
   const JsonView view(config, "generation_config.json");
   SamplingParams params;
-  const auto take = [&](const char* key, double SamplingParams::* field) {
-    Request trial;
-    trial.sampling.*field = view.Double(key, params.*field).value_or(std::numeric_limits<double>::quiet_NaN());
-    if (const Status status = sampling::Validate(ToEngineParams(trial, 0)); !status.ok()) {
-      Log(LogLevel::kWarning, "{}: {}; not used", view.path(), status.message());
-      return;
-    }
-    params.*field = trial.sampling.*field;
-  };
-  take("temperature", &SamplingParams::temperature);
-  take("top_p", &SamplingParams::top_p);
-  take("min_p", &SamplingParams::min_p);
-  take("repetition_penalty", &SamplingParams::repetition_penalty);
-  params.top_k = std::max<int64_t>(view.Int("top_k", 0).value_or(0), 0);
+  for (const char* key : kSamplingKeys) {
+    if (const Status status = TakeSampling(view, key, &params); !status.ok())
+      Log(LogLevel::kWarning, "{}; not used", status.message());
+  }
   return params;
+}
+
+// The values of a JSON object in their place.
+Status OverrideSampling(const std::string& json, SamplingParams* params) {
+  if (json.empty()) return {};
+  const std::string name = "override-generation-config";
+  INGOT_ASSIGN_OR_RETURN(const boost::json::value config, ParseJson(json, name));
+  const JsonView view(config, name);
+  INGOT_ASSIGN_OR_RETURN(const boost::json::object* const object, view.AsObject());
+  for (const auto& member : *object) {
+    if (std::ranges::find(kSamplingKeys, member.key()) == std::end(kSamplingKeys))
+      return InvalidArgument("{}: no \"{}\"; there are {}", name, std::string_view(member.key()),
+                             fmt::join(kSamplingKeys, ", "));
+    INGOT_RETURN_IF_ERROR(TakeSampling(view, member.key(), params));
+  }
+  return {};
 }
 
 Status CheckFits(const formats::Checkpoint& checkpoint, int64_t available) {
@@ -86,6 +118,7 @@ Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {
   INGOT_ASSIGN_OR_RETURN(parts.tokenizer, tokenizer::Tokenizer::Create(parts.checkpoint->vocabulary()));
   INGOT_ASSIGN_OR_RETURN(parts.chat_template, ChooseTemplate(*parts.checkpoint, options));
   parts.default_sampling = DefaultSampling(*parts.checkpoint);
+  INGOT_RETURN_IF_ERROR(OverrideSampling(options.generation_config, &parts.default_sampling));
   parts.pool = std::make_unique<ThreadPool>(options.num_threads);
   const models::LoadOptions model_options{.compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast,
                                           .session_len = options.session_len,

@@ -46,8 +46,10 @@ void RequestStream::Enqueue(Item item) {
 
 void RequestStream::Drain() {
   for (;;) {
+    Status failure;
     {
       const std::lock_guard lock(mutex_);
+      failure = failure_;
       taken_.clear();
       taken_.swap(inbox_);
       if (taken_.empty()) {
@@ -56,7 +58,11 @@ void RequestStream::Drain() {
       }
     }
     size_t ended = 0;
-    for (const Item& item : taken_) {
+    for (Item& item : taken_) {
+      if (!failure.ok() && item.event.finish == engine::Finish::kCancelled) {
+        item.event.finish = engine::Finish::kError;
+        item.event.error = failure;
+      }
       AnswerStream& answer = answers_[item.answer];
       const bool was_finished = answer.finished();
       if (answer.Push(item.event, on_event_)) parts_.gate->Cancel(item.event.id);
@@ -78,6 +84,14 @@ void RequestStream::Cancel() {
     ids = ids_;
   }
   for (const engine::RequestId id : ids) parts_.gate->Cancel(id);
+}
+
+void RequestStream::Fail(Status why) {
+  {
+    const std::lock_guard lock(mutex_);
+    failure_ = std::move(why);
+  }
+  Cancel();
 }
 
 void RequestStream::Wait() {

@@ -46,6 +46,7 @@ class RequestStream : public Handle, public std::enable_shared_from_this<Request
   void SetIds(std::vector<engine::RequestId> ids);
 
   void Cancel() override;
+  void Fail(Status why) override;
   void Wait() override;
   int64_t prompt_tokens() const override { return prompt_tokens_; }
 
@@ -68,6 +69,7 @@ class RequestStream : public Handle, public std::enable_shared_from_this<Request
   std::vector<Item> inbox_;             // guarded by mutex_
   bool draining_ = false;               // guarded by mutex_: a task is posted or runs
   std::vector<engine::RequestId> ids_;  // guarded by mutex_
+  Status failure_;                      // guarded by mutex_: why what was cancelled is an error
   size_t unfinished_;                   // guarded by mutex_
 };
 

@@ -259,6 +259,35 @@ TEST(Sessions, ACancelledTurnIsKeptAndAFailedOneHasNotHappened) {
   EXPECT_TRUE(Say(*sessions, key, {.request = Open("next", 4)}).has_value());
 }
 
+TEST(Sessions, ATurnWhoseClientCannotBeToldHasNotHappened) {
+  const FakeLlm fake = MakeFakeLlm();
+  const auto sessions = OpenSessions(*fake.llm);
+  const SessionKey key{"", 1};
+  MustSay(*sessions, key, Open("one", 4));
+  const int64_t before = sessions->Find(key)->tokens;
+  const Signal begun, go_on, ended;
+  fake.model->on_forward = [begun, go_on, forwards = std::make_shared<int>(0)](const auto&) {
+    if (++*forwards != 20) return;
+    begun.Set();
+    go_on.Wait();
+  };
+  Event last;
+  const auto turn = sessions->Turn(key, {.request = Open("two", 400)}, [&last, ended](const Event& event) {
+    if (!event.finish) return;
+    last = event;
+    ended.Set();
+  });
+  ASSERT_TRUE(turn.has_value());
+  begun.Wait();
+  turn->handle->Fail(Status(Code::kUnavailable, "stopping"));
+  go_on.Set();
+  ended.Wait();
+  EXPECT_EQ(last.finish, FinishReason::kError);
+  EXPECT_EQ(last.error, Status(Code::kUnavailable, "stopping"));
+  EXPECT_EQ(sessions->Find(key)->tokens, before);
+  EXPECT_EQ(sessions->Find(key)->turns, 1);
+}
+
 TEST(Sessions, OneTurnAtATime) {
   const FakeLlm fake = MakeFakeLlm();
   const auto sessions = OpenSessions(*fake.llm);

@@ -4,6 +4,7 @@
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 
+#include <algorithm>
 #include <array>
 #include <mutex>
 
@@ -94,6 +95,10 @@ class ApiKeysImpl : public ApiKeys {
     std::vector<std::string> keys = options_.keys, admin_keys = options_.admin_keys;
     INGOT_RETURN_IF_ERROR(AddFile(options_.keys_file, &keys));
     INGOT_RETURN_IF_ERROR(AddFile(options_.admin_keys_file, &admin_keys));
+    for (const auto* given : {&keys, &admin_keys}) {
+      if (std::ranges::find(*given, "") != given->end())
+        return InvalidArgument("an API key is empty: nobody could send it");
+    }
     const std::lock_guard lock(mutex_);
     keys_ = HashesOf(keys);
     admin_keys_ = HashesOf(admin_keys);

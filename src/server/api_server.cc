@@ -86,7 +86,8 @@ class ApiServerImpl : public ApiServer {
   std::optional<HttpResponse> Admit(const RouteInfo& route, HttpRequest& request, bool loading) const {
     if (auto refusal = keys_->Admit(route, request)) return refusal;
     if (route.access == Access::kOpen) return std::nullopt;
-    if (draining_) return ErrorResponse({503, "unavailable_error", "draining", "", kDraining, DrainSeconds()});
+    if (draining_ && !route.while_draining)
+      return ErrorResponse({503, "unavailable_error", "draining", "", kDraining, DrainSeconds()});
     if (loading)
       return ErrorResponse({503, "unavailable_error", "initializing", "", kInitializing, kUnknownRetrySeconds});
     return std::nullopt;
@@ -122,10 +123,19 @@ class ApiServerImpl : public ApiServer {
     metrics_->Answered(PatternOf(answered.router, answered.request.path), answered.status);
     if (answered.slow) metrics_->SlowConsumer();
     if (GetLogLevel() > LogLevel::kInfo) return;
-    const auto known = [](const std::string& text) { return text.empty() ? "-" : text.c_str(); };
-    ingot::Log(LogLevel::kInfo, "{} {} {} {} {:.1f} ms{} client={} id={}", known(answered.request.method),
-               known(answered.request.path), answered.status, answered.note, answered.seconds * 1e3,
-               answered.complete ? "" : " client left", answered.request.client, answered.request.request_id);
+    const HttpRequest& request = answered.request;
+    const auto known = [](const std::string& text) { return text.empty() ? "-" : text; };
+    const std::string note = TextOf(answered.note);
+    LogFields fields = {{"method", known(request.method)},    {"path", known(request.path)},
+                        {"status", int64_t{answered.status}}, {"ms", answered.seconds * 1e3},
+                        {"client", request.client},           {"id", request.request_id},
+                        {"complete", answered.complete}};
+    fields.insert(fields.end(), answered.note.begin(), answered.note.end());
+    LogLine(LogLevel::kInfo,
+            fmt::format("{} {} {}{}{} {:.1f} ms{} client={} id={}", known(request.method), known(request.path),
+                        answered.status, note.empty() ? "" : " ", note, answered.seconds * 1e3,
+                        answered.complete ? "" : " client left", request.client, request.request_id),
+            fields);
   }
   // The route's path, so that metrics have as many labels as there are routes.
   static std::string PatternOf(const Router& router, const std::string& path) {
@@ -165,6 +175,7 @@ class ApiServerImpl : public ApiServer {
                 "/metrics",
                 {.summary = "Counters and gauges for Prometheus",
                  .tag = "Status",
+                 .while_draining = true,
                  .responses = {{200, "Prometheus' text format", "text/plain; version=0.0.4; charset=utf-8"}}},
                 [this](auto exchange) { ScrapeMetrics(*exchange); }});
   }

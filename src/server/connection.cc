@@ -158,7 +158,7 @@ asio::awaitable<void> Refuse(Connection& connection, Incoming& incoming, const W
                               .status = error.status,
                               .seconds = SecondsSince(incoming.begin),
                               .complete = written,
-                              .note = "code=" + error.code});
+                              .note = {{"code", error.code}}});
   }
   if (!written) co_return;
   error_code ignored;

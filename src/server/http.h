@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/log.h"
 #include "base/status.h"
 #include "server/body_memory.h"
 #include "server/schema/route.h"
@@ -72,8 +73,8 @@ class Exchange {
   virtual void FailStream(HttpResponse instead, std::string last) = 0;
   // The same where there is nothing to say: the connection is closed, and the client sees that the body is not whole.
   virtual void Abort() = 0;
-  // What the log line of the request is to say beside the rest: "prompt=12 answer=3".
-  virtual void Note(std::string note) = 0;
+  // What the log line of the request is to say beside the rest: prompt=12 answer=3.
+  virtual void Note(LogFields note) = 0;
   // Called once, from an I/O thread, if the client goes away before the answer is complete; at once if it is gone
   // already.
   virtual void OnClose(std::function<void()> on_close) = 0;
@@ -136,7 +137,7 @@ struct AnsweredRequest {
   int status = 0;
   double seconds = 0;
   bool complete = false;
-  std::string note;
+  LogFields note;
   bool slow = false;  // a stream that ended because its client did not read
 };
 

@@ -50,7 +50,7 @@ class HttpServerTest : public ::testing::Test {
       if (answered.slow) slow_.Set();
       std::lock_guard lock(mutex_);
       told_.push_back(fmt::format("{} {} {} {} id={}{}", answered.request.method, answered.request.path,
-                                  answered.status, answered.note, answered.request.request_id,
+                                  answered.status, TextOf(answered.note), answered.request.request_id,
                                   answered.complete ? "" : " left"));
       is_client_told_ = is_client_told_ && answered.request.client.starts_with("127.0.0.1:");
     };

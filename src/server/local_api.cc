@@ -47,7 +47,7 @@ class LocalExchange : public Exchange {
   void Finish() override {}
   void FailStream(HttpResponse instead, std::string) override { Respond(std::move(instead)); }
   void Abort() override {}
-  void Note(std::string) override {}
+  void Note(LogFields) override {}
   void OnClose(std::function<void()> on_close) override {
     {
       const std::lock_guard lock(mutex_);

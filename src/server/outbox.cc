@@ -46,7 +46,7 @@ class ExchangeImpl : public Exchange {
     stage_ = Stage::kDone;
     outbox_->Push({Outbox::Item::Kind::kAbort, {}, {}});
   }
-  void Note(std::string note) override { outbox_->SetNote(std::move(note)); }
+  void Note(LogFields note) override { outbox_->SetNote(std::move(note)); }
   void OnClose(std::function<void()> on_close) override { outbox_->OnClose(std::move(on_close)); }
   void OnStop(std::function<void()> on_stop) override { outbox_->OnStop(std::move(on_stop)); }
   bool closed() override { return outbox_->closed(); }
@@ -141,12 +141,12 @@ bool Outbox::slow() {
   return slow_;
 }
 
-void Outbox::SetNote(std::string note) {
+void Outbox::SetNote(LogFields note) {
   const std::lock_guard lock(mutex_);
   note_ = std::move(note);
 }
 
-std::string Outbox::note() {
+LogFields Outbox::note() {
   const std::lock_guard lock(mutex_);
   return note_;
 }

@@ -44,8 +44,8 @@ class Outbox {
   // The client did not take what was sent in time, or Push found too much of it waiting.
   void SetSlow();
   bool slow();
-  void SetNote(std::string note);
-  std::string note();
+  void SetNote(LogFields note);
+  LogFields note();
 
   // I/O thread: the answer is over: completely written, or (complete false) the client has gone.
   void Close(bool complete);
@@ -69,7 +69,7 @@ class Outbox {
   size_t buffered_ = 0;
   bool closed_ = false, complete_ = false, slow_ = false, stopped_ = false;
   std::function<void()> on_close_, on_stop_;
-  std::string note_;
+  LogFields note_;
 };
 
 // An Exchange whose answer goes to `outbox`.

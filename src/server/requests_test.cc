@@ -257,7 +257,7 @@ TEST_F(RequestsTest, OnlyHealthIsAnsweredBeforeThereIsAModelAndWhileDraining) {
                   AllOf(StartsWith("HTTP/1.1 503"), HasSubstr("Retry-After: " + retry_after),
                         HasSubstr("\"status\":\"" + state + "\"")));
     }
-    for (const char* request : {"GET /metrics", "GET /v1/models", "POST /v1/chat/completions", "GET /", "GET /none"}) {
+    for (const char* request : {"GET /v1/models", "POST /v1/chat/completions", "GET /", "GET /none"}) {
       EXPECT_THAT(AnswerTo(**server, request),
                   AllOf(StartsWith("HTTP/1.1 503"), HasSubstr("Retry-After: " + retry_after), HasSubstr("\"error\":{"),
                         HasSubstr("\"code\":\"" + state + "\"")))
@@ -265,6 +265,7 @@ TEST_F(RequestsTest, OnlyHealthIsAnsweredBeforeThereIsAModelAndWhileDraining) {
     }
   };
   refuses_all("initializing", "5\r\n");
+  EXPECT_THAT(AnswerTo(**server, "GET /metrics"), StartsWith("HTTP/1.1 503"));
   ASSERT_TRUE((*server)->Serve(*fake_.llm, 1.5).ok());
   for (const char* path : {"/health", "/health/live", "/health/ready", "/v1/models"}) {
     EXPECT_THAT(AnswerTo(**server, std::string("GET ") + path), StartsWith("HTTP/1.1 200")) << path;
@@ -282,6 +283,7 @@ TEST_F(RequestsTest, OnlyHealthIsAnsweredBeforeThereIsAModelAndWhileDraining) {
   while (AnswerTo(**server, "GET /health").find("draining") == std::string::npos) {
   }
   refuses_all("draining", "60\r\n");  // no more than that, whatever is left
+  EXPECT_THAT(AnswerTo(**server, "GET /metrics"), HasSubstr("ingot_num_requests_running{model_name=\"m\"} 1"));
   go_on.set_value();
   EXPECT_THAT(busy.ReadResponse(), StartsWith("HTTP/1.1 200"));
   stopper.join();

@@ -161,9 +161,10 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
 
   void Fail(const WireError& error) {
     is_over_ = true;
-    for (const auto& handle : handles_) handle->Cancel();
+    // A session's turn that its client is told to have failed has not happened.
+    for (const auto& handle : handles_) handle->Fail(Status(Code::kUnavailable, error.message));
     observed_->Fail(error);
-    exchange_->Note("code=" + error.code);
+    exchange_->Note({{"code", error.code}});
     if (!stream_) return exchange_->Respond(ErrorResponse(error));
     // Ended without the format's end: the client must not take what came for a whole answer.
     exchange_->FailStream(ErrorResponse(error), format_->Failure(error));
@@ -172,8 +173,10 @@ class AnswerExchange : public std::enable_shared_from_this<AnswerExchange> {
   void Finish() {
     is_over_ = true;
     observed_->End(usage_);
-    exchange_->Note(fmt::format("prompt={} cached={} answer={} finish={}", usage_.prompt_tokens, usage_.cached_tokens,
-                                usage_.completion_tokens, llm::FinishReasonName(last_finish_)));
+    exchange_->Note({{"prompt", usage_.prompt_tokens},
+                     {"cached", usage_.cached_tokens},
+                     {"answer", usage_.completion_tokens},
+                     {"finish", llm::FinishReasonName(last_finish_)}});
     if (!stream_) return exchange_->Respond({.body = format_->Whole(choices_, usage_)});
     exchange_->Send(format_->End(usage_));
     exchange_->Finish();

@@ -25,7 +25,7 @@ class FakeExchange : public Exchange {
     told.push_back("last " + last);
   }
   void Abort() override { told.emplace_back("abort"); }
-  void Note(std::string) override {}
+  void Note(LogFields) override {}
   void OnClose(std::function<void()>) override {}
   void OnStop(std::function<void()> stop) override { on_stop = std::move(stop); }
   bool closed() override { return false; }
@@ -54,6 +54,7 @@ class TextFormat : public AnswerFormat {
 class DoneHandle : public llm::Handle {
  public:
   void Cancel() override {}
+  void Fail(Status) override {}
   void Wait() override {}
   int64_t prompt_tokens() const override { return 1; }
 };

@@ -31,6 +31,7 @@ struct ResponseInfo {
 struct RouteInfo {
   std::string summary, tag;
   Access access = Access::kKey;
+  bool while_draining = false;      // answers, too, when the server is about to end
   const Schema* request = nullptr;  // outlives the router; null: no body
   std::vector<Parameter> parameters;
   std::vector<ResponseInfo> responses;  // of success; the errors are the same everywhere

@@ -204,7 +204,7 @@ const authorization = () => (store.key ? { Authorization: "Bearer " + store.key 
 async function explain(response) {
   let error = {};
   try { error = (await response.json()).error; } catch { /* no JSON: the status says it */ }
-  if (response.status === 401) return word("e401");
+  if (response.status === 401) return word(store.key ? "ekey" : "e401");
   if (response.status === 403) return word("e403");
   if (response.status === 429) return word("e429", response.headers.get("Retry-After") || 1);
   if (response.status === 503) return word("e503");
