@@ -27,7 +27,6 @@ constexpr const char* kModelIsArgument = "the model is an argument without a fla
 constexpr const char* kFormatIsRead = "how the weights are stored is read from the checkpoint";
 constexpr const char* kTokenizerIsIts = "the tokenizer is the checkpoint's own";
 constexpr const char* kConfigIsIts = "a checkpoint is taken as its config.json says; change it there";
-constexpr const char* kRequestsSay = "sampling is said by each request; generation_config.json has the defaults";
 constexpr const char* kNoSpeculation = "there is no speculative decoding";
 constexpr const char* kNoGuides = "answers are not held to a schema or grammar";
 constexpr const char* kNoPooling = "models complete text here; there are no embeddings, rankings or classes";
@@ -195,7 +194,6 @@ constexpr Foreign kForeign[] = {
     {"--model-loader-extra-config", nullptr, kFormatIsRead},
     {"--qlora-adapter-name-or-path", nullptr, kFormatIsRead},
     {"--pt-load-map-location", nullptr, kFormatIsRead},
-    {"--override-generation-config", nullptr, kRequestsSay},
     {"--enable-sleep-mode", nullptr, "a server keeps its model until it ends"},
     {"--guided-decoding-backend", nullptr, kNoGuides},
     {"--guided-decoding-disable-fallback", nullptr, kNoGuides},
