@@ -191,7 +191,7 @@ class Errors(CliTest):
             self.assertIn(flag.strip("-").replace("-", "_"), self.error("generate", "smollm2", "-p", "x", "--json", flag, value).replace("-", "_"))
 
     def test_a_cache_too_small_or_too_large_names_its_flag(self) -> None:
-        asked = ("generate", "smollm2", "-p", "x", "--max-tokens", "1", "--kv-cache-memory")
+        asked = ("generate", "smollm2", "--compute", "fast", "-p", "x", "--max-tokens", "1", "--kv-cache-memory")
         least = re.search(r"--kv-cache-memory 1KiB is less than .*; --kv-cache-memory ([0-9.]+MiB) is the least", self.error(*asked, "1KiB"))
         self.assertEqual(run(*asked, least[1]).returncode, 0)
         most = re.search(r"--kv-cache-memory 900TiB exceeds .*; --kv-cache-memory ([0-9.]+GiB) fits", self.error(*asked, "900TiB"))
@@ -203,7 +203,7 @@ class Errors(CliTest):
         self.assertIn("--api-keys-file /nope: No such file", self.error(*serve, "--api-keys-file", "/nope"))
 
     def test_a_context_that_the_cache_cuts_is_told(self) -> None:
-        asked = ("generate", "smollm2", "-p", "x", "--max-tokens", "1", "--kv-cache-memory")
+        asked = ("generate", "smollm2", "--compute", "fast", "-p", "x", "--max-tokens", "1", "--kv-cache-memory")
         done = run(*asked, "20MiB")
         self.assertIn("a context of 896 tokens, and the model's is 8192", done.stderr)
         whole = re.search(r"(--kv-cache-memory) ([0-9.]+MiB) holds it all", done.stderr)
@@ -253,7 +253,7 @@ class Errors(CliTest):
             ("serve api_server", "--async", "one way"), ("chat", "--eager-mode", "graphs"),
             ("serve api_server", "--allowed-media-domains", "images"), ("serve api_server", "--vision-max-batch-size", "images"),
             ("serve api_server", "--backend", "one engine"), ("serve api_server", "--uvicorn-log-level", "here it is --log-level"),
-            ("serve api_server", "--override-generation-config", "said by each request"), ("serve api_server", "--root-path", "the proxy"),
+            ("serve api_server", "--root-path", "the proxy"),
             ("serve api_server", "--seed", "every request says for itself"), ("serve api_server", "--allowed-origins", "here it is --allow-origins"),
             ("serve api_server", "--speculative-config", "speculative"), ("serve api_server", "--enable-chunked-prefill", "in chunks"),
             ("serve api_server", "--num-tokens-per-iter", "here it is --max-prefill-token-num"), ("serve api_server", "--lora-modules", "LoRA"),
