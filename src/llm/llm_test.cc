@@ -364,7 +364,7 @@ TEST(Llm, AnInt4CacheAnswersTheSameHere) {  // the fake model's logits are exact
   EXPECT_NE(int4.llm->MemoryLedger().find("KV tails"), std::string::npos);
   const auto refused = Llm::Load({.model = "x", .quant_policy = 16});
   ASSERT_FALSE(refused.has_value());
-  EXPECT_EQ(refused.error().message(), "quant-policy 16: a KV cache is kept in fp16 (0), int8 (8) or int4 (4)");
+  EXPECT_EQ(refused.error().message(), "--quant-policy 16: a KV cache is kept in fp16 (0), int8 (8) or int4 (4)");
 }
 
 TEST(Llm, ThePlanIsTold) {
