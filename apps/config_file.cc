@@ -23,7 +23,12 @@ std::optional<std::string> NamedFile(const std::vector<std::string>& arguments) 
 }
 
 Status AppendSetting(const std::string& flag, const YAML::Node& value, std::vector<std::string>* out) {
-  if (value.IsNull()) return {};
+  const bool is_empty = value.IsNull() || (value.IsSequence() && value.size() == 0);
+  if (is_empty && flag.find("-keys") != std::string::npos) {
+    return InvalidArgument("{}: has no key, which would let everybody in; leave the line out if that is meant",
+                           flag.substr(2));
+  }
+  if (is_empty) return {};
   if (value.IsSequence()) {
     for (const YAML::Node& item : value) {
       if (!item.IsScalar()) return InvalidArgument("{}: a list holds plain values only", flag.substr(2));

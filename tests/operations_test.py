@@ -147,6 +147,12 @@ class Operations(unittest.TestCase):
             tiny_internlm.serve(self, "--api-keys", "")
         with unittest.mock.patch.dict(os.environ, INGOT_API_KEYS=""), self.assertRaisesRegex(RuntimeError, "INGOT_API_KEYS is empty"):
             tiny_internlm.serve(self)
+        with tempfile.TemporaryDirectory() as folder:
+            config = pathlib.Path(folder) / "config.yaml"
+            for text in ("api-keys:\n", "admin-keys: []\n"):
+                config.write_text(text)
+                with self.assertRaisesRegex(RuntimeError, "has no key"):
+                    tiny_internlm.serve(self, "--config", str(config))
 
     def test_no_lines(self) -> None:
         server = tiny_internlm.serve(self, "--log-level", "warning")
