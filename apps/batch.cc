@@ -226,6 +226,16 @@ Result<std::optional<int64_t>> CountRequests(const std::string& path, const Fini
   }
 }
 
+Error Failed(int64_t count, const std::string& output) {
+  if (output == "-") return Unavailable("of the requests, {} failed; their lines say why", count);
+  const std::string from = ShellQuoted(output), to = ShellQuoted(output + ".answered");
+  return Unavailable(
+      "of the requests, {} failed; their lines in {} say why. To ask these again, take their lines out, and run the "
+      "same "
+      "command:\n  grep -F '\"status_code\":200,' {} >{}; mv {} {}",
+      count, output, from, to, to, from);
+}
+
 Status Batch(const BatchFlags& flags) {
   if (flags.concurrency < 0 || flags.concurrency > kMaxConcurrency)
     return InvalidArgument("--concurrency {} is outside 0…{}", flags.concurrency, kMaxConcurrency);
@@ -251,9 +261,10 @@ Status Batch(const BatchFlags& flags) {
     INGOT_RETURN_IF_ERROR(run.Run(*llm, left));
     failed += run.counts().failed();
   } else {
-    fmt::print(stderr, "nothing is left to do: {} requests were answered before\n", finished.count);
+    fmt::print(stderr, "nothing is left to do: {} requests have results from before, of which {} failed\n",
+               finished.count, finished.failed);
   }
-  if (failed > 0) return Unavailable("of the requests, {} failed; their lines say why", failed);
+  if (failed > 0) return Failed(failed, flags.output);
   return {};
 }
 

@@ -31,6 +31,17 @@ struct ChatFlags {
   ServerFlags server;
 };
 
+// Flags that a server has no use for, were they typed: what it does with its model was said when it was started.
+Status CheckNotLocal(const Flags& command, const std::vector<std::string>& local) {
+  for (const std::string& flag : local) {
+    if (flag != "--meta-instruction" && flag != "--help" && command.IsTyped(flag)) {
+      return InvalidArgument("{}: is for a model that is loaded here; this server's was loaded as it was started to",
+                             flag);
+    }
+  }
+  return {};
+}
+
 // A conversation at the terminal: messages, settings and the commands that change them.
 class Conversation {
  public:
@@ -214,10 +225,13 @@ class Conversation {
       return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
     };
     Dim(true);
-    fmt::print("[prompt {} tokens, {:.1f} tok/s · answer {} tokens, {:.1f} tok/s · {}]", answer.usage.prompt_tokens,
-               rate(answer.usage.prompt_tokens - answer.usage.cached_tokens, answer.prefill_seconds),
-               answer.usage.completion_tokens, rate(answer.usage.completion_tokens, answer.decode_seconds),
-               answer.finish);
+    std::string prompt;  // a server whose answer was stopped has told nothing of it
+    if (answer.usage.prompt_tokens > 0) {
+      prompt = fmt::format("prompt {} tokens, {:.1f} tok/s · ", answer.usage.prompt_tokens,
+                           rate(answer.usage.prompt_tokens - answer.usage.cached_tokens, answer.prefill_seconds));
+    }
+    fmt::print("[{}answer {} tokens, {:.1f} tok/s · {}]", prompt, answer.usage.completion_tokens,
+               rate(answer.usage.completion_tokens, answer.decode_seconds), answer.finish);
     Dim(false);
     fmt::print("\n");
   }
@@ -257,6 +271,7 @@ void DeclareChat(Flags& root) {
   Flags& command = root.Command("chat", "Talk to a model, or to a server, at the terminal");
   const auto flags = std::make_shared<ChatFlags>();
   AddModelFlags(command, &flags->model);
+  const std::vector<std::string> local = command.Names();
   AddSamplingFlags(command, &flags->sampling);
   command.Add("--model-name", &flags->server.model_name,
               "with a server's address as MODEL: which of its models; default: the first it lists");
@@ -264,7 +279,10 @@ void DeclareChat(Flags& root) {
   command.Example("ingot chat smollm2 --temperature 0.7 --seed 1");
   command.Example("ingot chat Qwen/Qwen2.5-0.5B-Instruct --meta-instruction 'Answer in one sentence.'");
   command.Example("ingot chat http://127.0.0.1:23333");
-  command.OnRun([flags] { return Chat(*flags); });
+  command.OnRun([flags, local, &command]() -> Status {
+    if (client::LooksLikeUrl(flags->model.options.model)) INGOT_RETURN_IF_ERROR(CheckNotLocal(command, local));
+    return Chat(*flags);
+  });
 }
 
 }  // namespace ingot::cli

@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <deque>
+#include <list>
 #include <system_error>
 
 #include "base/env.h"
@@ -59,6 +59,15 @@ std::string CommandPath(const CLI::App& app) {
   return app.get_parent() == nullptr ? app.get_name() : CommandPath(*app.get_parent()) + " " + app.get_name();
 }
 
+std::vector<std::string> OwnFlagNames(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_group().empty()) continue;  // nobody needs it
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
 // One line a flag: name and type; the environment's names follow from the flags' and are told once.
 class HelpFormatter : public CLI::Formatter {
  public:
@@ -90,9 +99,16 @@ class HelpFormatter : public CLI::Formatter {
   }
 };
 
+// What a program's commands share.
+struct Program {
+  std::list<class FlagsImpl> all;
+  Run chosen;
+  std::vector<std::string> typed;  // the command line
+};
+
 class FlagsImpl : public Flags {
  public:
-  FlagsImpl(CLI::App* app, std::deque<FlagsImpl>* all, Run* chosen) : app_(app), all_(all), chosen_(chosen) {}
+  FlagsImpl(CLI::App* app, Program* program) : app_(app), program_(program) {}
 
   void Add(const std::string& name, std::string* target, const std::string& help) override {
     Bind(name, *target, help);
@@ -148,14 +164,16 @@ class FlagsImpl : public Flags {
   Flags& Command(const std::string& name, const std::string& help) override {
     CLI::App* app = app_->add_subcommand(name, help);
     app_->require_subcommand(1);
-    return all_->emplace_back(app, all_, chosen_);
+    return program_->all.emplace_back(app, program_);
   }
+  std::vector<std::string> Names() const override { return OwnFlagNames(*app_); }
+  bool IsTyped(const std::string& flag) const override { return cli::IsTyped(program_->typed, flag); }
   void Example(const std::string& line) override {
     const std::string before = app_->get_footer();
     app_->footer((before.empty() ? "Examples:\n" : before + "\n") + "  " + line);
   }
   void OnRun(Run run) override {
-    app_->callback([chosen = chosen_, run = std::move(run)] { *chosen = run; });
+    app_->callback([program = program_, run = std::move(run)] { program->chosen = run; });
   }
 
  private:
@@ -181,8 +199,7 @@ class FlagsImpl : public Flags {
   }
 
   CLI::App* app_;
-  std::deque<FlagsImpl>* all_;
-  Run* chosen_;
+  Program* program_;
 };
 
 // --some_flag=x → --some-flag=x, as LMDeploy's users type it.
@@ -204,13 +221,9 @@ const CLI::App& InnermostCommand(const CLI::App& app) {
   return chosen.empty() ? app : InnermostCommand(*chosen.front());
 }
 
+// Those of a command, and of the commands around it, which it takes too.
 std::vector<std::string> FlagNames(const CLI::App& app) {
-  std::vector<std::string> names;
-  for (const CLI::Option* option : app.get_options()) {
-    if (option->get_group().empty()) continue;  // nobody needs it
-    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
-  }
-  // Those of the commands around it, which it takes too.
+  std::vector<std::string> names = OwnFlagNames(app);
   if (app.get_parent() != nullptr) {
     for (std::string& name : FlagNames(*app.get_parent())) names.push_back(std::move(name));
   }
@@ -225,7 +238,13 @@ std::string ExplainUnknown(const CLI::App& command, const std::string& what) {
   std::vector<std::string> names;
   for (const CLI::App* sub : command.get_subcommands([](const CLI::App*) { return true; }))
     names.push_back(sub->get_name());
-  if (names.empty()) return fmt::format("unexpected argument '{}'", what);
+  if (names.empty()) {
+    for (const char* flag : {"--text", "--prompt"}) {
+      if (command.get_option_no_throw(flag) != nullptr)
+        return fmt::format("unexpected argument '{}'; a text is given with {}", what, flag);
+    }
+    return fmt::format("unexpected argument '{}'", what);
+  }
   const std::string nearest = NearestOf(what, names);
   return fmt::format("there is no command '{} {}'{}", CommandPath(command), what,
                      nearest.empty() ? fmt::format("; it is one of {}", fmt::join(names, ", "))
@@ -324,9 +343,8 @@ int Main(int argc, char** argv) {
   CLI::App app{"Ingot quantizes, runs and serves large language models; " INGOT_COMPUTES_ON ".", "ingot"};
   app.set_version_flag("-v,--version", kVersion);
   app.formatter(std::make_shared<HelpFormatter>());  // commands inherit it
-  Run chosen;
-  std::deque<FlagsImpl> all;
-  FlagsImpl root(&app, &all, &chosen);
+  Program program;
+  FlagsImpl root(&app, &program);
   std::string log_level, config;
   root.Add("--log-level", &log_level, "debug, info, warning, error or off; default: warning, of a server info");
   root.Add("--config", &config, "a YAML file with settings, each under its flag's name");
@@ -340,6 +358,7 @@ int Main(int argc, char** argv) {
     fmt::print(stderr, "--config: {}\n", settings.error().message());
     return 2;
   }
+  program.typed = settings->typed();
   try {
     auto arguments = settings->Arguments();
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
@@ -358,7 +377,7 @@ int Main(int argc, char** argv) {
   }
   if (const std::string problem = ops::GetIsaInfo().problem; !problem.empty())
     fmt::print(stderr, "warning: {}\n", problem);
-  const Status status = RunToTheEnd(chosen);
+  const Status status = RunToTheEnd(program.chosen);
   if (status.ok()) return 0;
   fmt::print(stderr, "ingot: {}\n", settings->WithSource(status.message()));
   return status.code() == Code::kInvalidArgument ? 2 : 1;

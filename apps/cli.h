@@ -46,6 +46,11 @@ class Flags {
                           bool required = true) = 0;
 
   virtual Flags& Command(const std::string& name, const std::string& help) = 0;
+  // The flags ("--session-len") that the command has so far, but for those that may only say what is so.
+  virtual std::vector<std::string> Names() const = 0;
+  // Whether the command line gives one, rather than the environment or a file. To be asked when the command runs.
+  virtual bool IsTyped(const std::string& flag) const = 0;
+
   // A command line, shown at the end of this command's help.
   virtual void Example(const std::string& line) = 0;
   virtual void OnRun(Run run) = 0;

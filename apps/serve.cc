@@ -149,9 +149,27 @@ Status CheckReadable(const char* flag, const std::string& path) {
   return NotFound("{} {}: {}", flag, path, std::strerror(errno));
 }
 
+// Loading the model takes long: what the database would fail at then is told before.
+Status CheckSessionDb(const std::string& path) {
+  if (path.empty()) return {};
+  std::error_code error;
+  std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  if (folder.empty()) folder = ".";
+  if (!std::filesystem::is_directory(folder, error))
+    return NotFound("--session-db {}: there is no folder {}; make it first", path, folder.string());
+  if (std::filesystem::is_directory(path, error))
+    return InvalidArgument("--session-db {}: is a folder, not a file", path);
+  const bool is_there = std::filesystem::exists(path, error);
+  // SQLite keeps files of its own beside it.
+  if (access(folder.c_str(), W_OK | X_OK) != 0 || (is_there && access(path.c_str(), R_OK | W_OK) != 0))
+    return Io("--session-db {}: {}", path, std::strerror(errno));
+  return {};
+}
+
 Status CheckFiles(const server::ApiServerOptions& options) {
   INGOT_RETURN_IF_ERROR(CheckReadable("--api-keys-file", options.keys.keys_file));
-  return CheckReadable("--admin-keys-file", options.keys.admin_keys_file);
+  INGOT_RETURN_IF_ERROR(CheckReadable("--admin-keys-file", options.keys.admin_keys_file));
+  return CheckSessionDb(options.sessions.db);
 }
 
 Status CheckTls(const ServeFlags& flags, const server::TlsOptions& tls) {
@@ -194,6 +212,14 @@ void WarnOfStrangers(const server::ApiServerOptions& options) {
   const bool is_local = address == "localhost" || address.starts_with("127.") || address == "::1";
   if (is_local || AsksForKey(options.keys)) return;
   Log(LogLevel::kWarning, "{} is reachable from other machines, and this server asks for no key (--api-keys)", address);
+}
+
+void WarnOfNoAdmin(const server::ApiServerOptions& options) {
+  if (!options.allow_terminate || !options.keys.admin_keys.empty() || !options.keys.admin_keys_file.empty()) return;
+  Log(LogLevel::kWarning,
+      "--allow-terminate-by-client is for holders of an admin key, and there is none (--admin-keys): nobody can stop "
+      "the "
+      "server so");
 }
 
 // Until it is told to stop: SIGHUP reads keys anew, anything else ends it.
@@ -251,6 +277,7 @@ Status Serve(const ServeFlags& flags) {
   const std::chrono::duration<double> startup = std::chrono::steady_clock::now() - begin;
   INGOT_RETURN_IF_ERROR(server->Serve(*llm, startup.count()));
   WarnOfStrangers(options);
+  WarnOfNoAdmin(options);
   TellHowToTry(url, options, llm->chat_template() != nullptr);
 
   const int number = WaitForStop(signals, *server);

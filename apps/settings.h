@@ -13,6 +13,7 @@ class Settings {
   // `typed`: the command line's arguments.
   Settings(std::vector<std::string> typed, ConfigFile config) : typed_(std::move(typed)), config_(std::move(config)) {}
 
+  const std::vector<std::string>& typed() const { return typed_; }
   // All arguments: those that were typed, and those of the file.
   std::vector<std::string> Arguments() const;
   // The message, and where its first flag that nobody typed was set: "… (--session-len is set in ingot.yaml)".

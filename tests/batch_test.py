@@ -114,7 +114,7 @@ class Answers(BatchTest):
         self.assertNotIn("dropped", done.stderr)
         results = self.results()
         codes = {result["custom_id"]: result["response"]["status_code"] for result in results if result["response"]}
-        self.assertEqual(codes, {"url": 404, "range": 400, "model": 404, "long": 400, "good": 200})
+        self.assertEqual(codes, {"url": 400, "range": 400, "model": 404, "long": 400, "good": 200})
         errors = [(result["custom_id"], result["error"]["code"]) for result in results if result["error"]]
         self.assertEqual(len(errors), 7)
         self.assertEqual(len(results), 12)
@@ -128,6 +128,12 @@ class Answers(BatchTest):
         again = self.run_batch()
         self.assertIn("nothing is left", again.stderr)
         self.assertEqual((again.returncode, self.output.read_bytes()), (1, before))
+        self.assertIn("12 requests have results from before, of which 11 failed", again.stderr)
+        subprocess.run(again.stderr.splitlines()[-1], shell=True, check=True)  # keeps what was answered
+        self.assertEqual([result["custom_id"] for result in self.results()], ["good"])
+        third = self.run_batch()
+        self.assertIn("0 answered, 11 failed", third.stderr)
+        self.assertIn("1 done before", third.stderr)
 
 
 class Interruptions(BatchTest):

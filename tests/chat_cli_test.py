@@ -193,7 +193,7 @@ class OfAServer(unittest.TestCase):
             while not self.metric("ingot_num_requests_running") and time.monotonic() < end:
                 time.sleep(0.05)
             chat.send("\x03")
-            chat.read_until("cancelled")
+            self.assertNotIn("prompt 0", chat.read_until("cancelled"))
             while self.metric("ingot_num_requests_running") and time.monotonic() < end:
                 time.sleep(0.05)
             self.assertEqual(self.metric("ingot_num_requests_running"), 0)  # the server has been told
@@ -230,6 +230,11 @@ class OfAServer(unittest.TestCase):
         self.assertIn("/clear", done.stderr)
         self.assertIn("cannot connect: Connection refused; is the server running at this address?", self.chat("http://127.0.0.1:1").stderr)
         self.assertIn("no address", self.chat("http://a b").stderr)
+        for flags in (("--compute", "exact"), ("--session_len", "64"), ("--threads=2",)):
+            done = self.chat(self.server.url, "--api-key", "key", *flags)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(flags[0].split("=")[0].replace("_", "-") + ": is for a model that is loaded here", done.stderr)
+        self.assertEqual(self.chat(self.server.url, "--api-key", "key", "--max-tokens", "1", INGOT_THREADS="2").returncode, 0)
         self.assertIn("--header", self.chat(self.server.url, "--header", "x").stderr)
 
 

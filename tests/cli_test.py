@@ -183,6 +183,8 @@ class Errors(CliTest):
         self.assertIn("'generate'", self.error("generat"))
         self.assertIn("'api_server'", self.error("serve", "apiserver"))
         self.assertIn("a number", self.error("generate", "smollm2", "-p", "x", "--top-p", "high"))
+        self.assertIn("a text is given with --text", self.error("tokenize", "smollm2", "some text"))
+        self.assertIn("a text is given with --prompt", self.error("generate", "smollm2", "some text"))
         self.assertIn("needs a value", self.error("generate", "smollm2", "-p"))
         self.assertIn("more than once", self.error("generate", "smollm2", "--seed", "1", "--seed", "2"))
         self.assertIn("argument without a flag", self.error("generate", "-m", "smollm2"))
@@ -201,6 +203,13 @@ class Errors(CliTest):
         serve = ("serve", "api_server", "smollm2", "--server-port", "0")
         self.assertIn("--max-body-size 5GiB is outside 1KiB…4GiB", self.error(*serve, "--max-body-size", "5GiB"))
         self.assertIn("--api-keys-file /nope: No such file", self.error(*serve, "--api-keys-file", "/nope"))
+
+    def test_a_database_of_sessions_is_looked_at_before_the_model(self) -> None:
+        serve = ("serve", "api_server", "/no/model", "--server-port", "0", "--session-db")
+        self.assertIn("--session-db /nonexistent/x.db: there is no folder /nonexistent; make it first", self.error(*serve, "/nonexistent/x.db"))
+        self.assertIn("--session-db /: is a folder", self.error(*serve, "/"))
+        with tempfile.TemporaryDirectory() as folder:
+            self.assertIn("/no/model", self.error(*serve, folder + "/x.db"))
 
     def test_a_context_that_the_cache_cuts_is_told(self) -> None:
         asked = ("generate", "smollm2", "--compute", "fast", "-p", "x", "--max-tokens", "1", "--kv-cache-memory")

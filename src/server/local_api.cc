@@ -8,6 +8,7 @@
 #include "models/model.h"
 #include "server/openai/chat.h"
 #include "server/openai/completions.h"
+#include "server/unsupported_routes.h"
 
 namespace ingot::server {
 namespace {
@@ -107,11 +108,7 @@ class LocalApiImpl : public LocalApi {
 
   void Post(LocalRequest request, std::function<void(HttpResponse)> on_answer) override {
     const bool is_chat = request.path == kChat;
-    if (!is_chat && request.path != kCompletions) {
-      return on_answer(
-          ErrorResponse({404, "not_found_error", "not_found", "",
-                         fmt::format("there is no {}; there are {} and {}", request.path, kChat, kCompletions)}));
-    }
+    if (!is_chat && request.path != kCompletions) return on_answer(ErrorResponse(NoSuchRoute(request)));
     HttpRequest http{.method = "POST", .path = request.path, .body = std::move(request.body)};
     http.request_id = std::move(request.request_id);
     const std::lock_guard lock(mutex_);
@@ -143,6 +140,14 @@ class LocalApiImpl : public LocalApi {
   }
 
  private:
+  static WireError NoSuchRoute(const LocalRequest& request) {
+    for (const auto& [path, what] : kUnsupportedRoutes) {
+      if (request.path == path) return ToWireError(Unsupported("{}", what).value(), request.request_id);
+    }
+    return ToWireError(NotFound("there is no {}; there are {} and {}", request.path, kChat, kCompletions).value(),
+                       request.request_id);
+  }
+
   static constexpr const char* kChat = "/v1/chat/completions";
   static constexpr const char* kCompletions = "/v1/completions";
 

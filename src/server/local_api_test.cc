@@ -67,7 +67,10 @@ TEST_F(LocalApiTest, LogsNoFaultForWhatWasAnswered) {
 }
 
 TEST_F(LocalApiTest, RefusesAsTheServerDoes) {
-  EXPECT_EQ(Post("/v1/embeddings", "{}").get().status, 404);
+  EXPECT_EQ(Post("/v1/nothing", "{}").get().status, 404);
+  const HttpResponse unsupported = Post("/v1/embeddings", "{}").get();
+  EXPECT_EQ(unsupported.status, 400);
+  EXPECT_THAT(unsupported.body, HasSubstr(R"("code":"not_supported")"));
   EXPECT_EQ(Post("/v1/completions", "{").get().status, 400);
   EXPECT_EQ(Post("/v1/completions", R"({"model":"other","prompt":"a"})").get().status, 404);
   const HttpResponse streamed = Post("/v1/completions", R"({"prompt":"a","stream":true})").get();

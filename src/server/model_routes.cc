@@ -7,6 +7,7 @@
 #include "server/native/tokens.h"
 #include "server/openai/chat.h"
 #include "server/openai/completions.h"
+#include "server/unsupported_routes.h"
 
 namespace ingot::server {
 namespace {
@@ -47,20 +48,6 @@ void GetModel(const ServedModels& served, Exchange& exchange) {
   exchange.Respond({.body = ModelJson(*model)});
 }
 
-// What clients of others ask for, to be told more than that there is no such route.
-constexpr struct {
-  const char *path, *what;
-} kUnsupported[] = {{"/v1/embeddings", "embeddings are not made here"},
-                    {"/v1/responses", "responses are not kept here; a conversation goes to /v1/chat/completions"},
-                    {"/v1/messages", "conversations are answered at /v1/chat/completions"},
-                    {"/v1/rerank", "texts are not ranked here"},
-                    {"/v1/score", "texts are not ranked here"},
-                    {"/v1/moderations", "texts are not judged here"},
-                    {"/v1/audio/{task}", "audio is not supported"},
-                    {"/v1/images/{task}", "images are not supported"},
-                    {"/v1/files", "files are not kept here; `ingot batch` answers a file of requests"},
-                    {"/v1/batches", "files are not kept here; `ingot batch` answers a file of requests"}};
-
 }  // namespace
 
 ModelRoutes::ModelRoutes(llm::Llm& llm, const ApiServerOptions& options, Metrics& metrics)
@@ -83,7 +70,7 @@ void ModelRoutes::AddTo(Router& router) {
   AddAnswers(router);
   AddTokens(router);
   AddSessionRoutes(router, schemas_, context_, *sessions_);
-  for (const auto& [path, what] : kUnsupported) {
+  for (const auto& [path, what] : kUnsupportedRoutes) {
     router.Add("POST", path, [what](auto exchange) { Refuse(*exchange, {"", Unsupported("{}", what).value()}); });
   }
 }
