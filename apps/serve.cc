@@ -217,9 +217,8 @@ void WarnOfStrangers(const server::ApiServerOptions& options) {
 void WarnOfNoAdmin(const server::ApiServerOptions& options) {
   if (!options.allow_terminate || !options.keys.admin_keys.empty() || !options.keys.admin_keys_file.empty()) return;
   Log(LogLevel::kWarning,
-      "--allow-terminate-by-client is for holders of an admin key, and there is none (--admin-keys): nobody can stop "
-      "the "
-      "server so");
+      "--allow-terminate-by-client is for holders of an admin key, and there is none (--admin-keys): no one can stop "
+      "it");
 }
 
 // Until it is told to stop: SIGHUP reads keys anew, anything else ends it.

@@ -116,7 +116,7 @@ class AtATerminal(unittest.TestCase):
 
 class Piped(unittest.TestCase):
     def chat(self, *lines: str) -> tuple[str, str]:
-        done = subprocess.run([BINARY, "chat", MODEL, "--temperature", "0", "--max-tokens", "4"], text=True,
+        done = subprocess.run([BINARY, "chat", MODEL, "--compute", "fast", "--temperature", "0", "--max-tokens", "4"], text=True,
                               input="\n".join(lines) + "\n", capture_output=True, timeout=300)  # fmt: skip
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout, done.stderr
