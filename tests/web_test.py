@@ -340,6 +340,14 @@ class WebTest(unittest.TestCase):
             self.ask("Hi")
             self.until(lambda expected=expected: expected in self.find("#error").text)
         self.assertEqual(self.texts(".message.assistant .body")[-1], "half")
+        self.assertEqual(self.texts(".message.assistant .note")[-1], "The answer broke off.")
+
+    def test_an_answer_cut_by_a_reload_says_so(self) -> None:
+        self.set(max_tokens=4000)
+        self.ask("Tell me a very long story about a dragon.")
+        self.until(lambda: len(self.texts(".message.assistant .body")[-1]) > 20)
+        self.driver.refresh()
+        self.assertEqual(self.texts(".message.assistant .note"), ["The answer broke off."])
 
     def test_a_phones_width(self) -> None:
         driver = browser(500, 800)

@@ -7,7 +7,7 @@ const element = (tag, properties = {}, ...children) => {
 };
 
 // What the browser keeps: conversations of {id, name, messages: [{role, content, model, note}]}, settings, and the key. A note says how an
-// answer went: {tokens, rate, first, cut} or {stopped}.
+// answer went: {tokens, rate, first, cut}, {stopped}, or {broken}, which it is until it has ended.
 const isConversation = (c) => c && typeof c.name === "string" && Array.isArray(c.messages) &&
   c.messages.every((m) => m && typeof m.content === "string" && ["user", "assistant"].includes(m.role));
 const readJson = (text, otherwise) => {
@@ -96,6 +96,7 @@ function tool(label, action) {
 }
 function noteText(note) {
   if (note.stopped) return word("stopped");
+  if (note.broken) return word("ecut");
   return word("stats", note) + (note.cut ? " · " + word("cut") : "");
 }
 function messageNode(message, isLast) {
@@ -251,7 +252,7 @@ function grow(c, run) {
   if (follow) toEnd();
 }
 function startRun(c) {
-  const message = { role: "assistant", content: "" };
+  const message = { role: "assistant", content: "", note: { broken: true } };
   const who = element("div", { className: "who", textContent: "Ingot" }), body = element("div", { className: "body waiting" });
   const node = element("article", { className: "message assistant" }, who, body);
   const run = { message, who, node, text: new Markdown.Growing(body), abort: new AbortController(), frame: 0 };
@@ -326,7 +327,7 @@ function exportAll() {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
-const NOTES = { tokens: Number, rate: String, first: String, cut: Boolean, stopped: Boolean };
+const NOTES = { tokens: Number, rate: String, first: String, cut: Boolean, stopped: Boolean, broken: Boolean };
 const cleanNote = (note) => Object.fromEntries(Object.entries(NOTES).filter(([name]) => name in note).map(([name, as]) => [name, as(note[name])]));
 function cleanMessage({ role, content, model, note }) {
   const message = { role, content };
