@@ -261,8 +261,8 @@ Status Batch(const BatchFlags& flags) {
     INGOT_RETURN_IF_ERROR(run.Run(*llm, left));
     failed += run.counts().failed();
   } else {
-    fmt::print(stderr, "nothing is left to do: {} requests have results from before, of which {} failed\n",
-               finished.count, finished.failed);
+    fmt::print(stderr, "nothing is left to do; results from before: {}, of which {} failed\n", finished.count,
+               finished.failed);
   }
   if (failed > 0) return Failed(failed, flags.output);
   return {};

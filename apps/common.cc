@@ -148,7 +148,8 @@ void WarnOfSmallness(const ModelFlags& model, const models::ModelSpec& spec) {
 Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   INGOT_RETURN_IF_ERROR(CheckModelFormat(model));
   llm::LoadOptions options = model.options;
-  INGOT_ASSIGN_OR_RETURN(options.model, FindModel(options.model));
+  if (const auto path = FindModel(options.model); !path) return Error(path.error());
+  options.model = ResolveAlias(options.model);  // not the path: a name also says which chat template is meant
   options.exact = model.compute == "exact";
   options.kv_bf16 = model.dtype == "bfloat16";
   ProgressBar bar("loading");

@@ -128,7 +128,7 @@ class Answers(BatchTest):
         again = self.run_batch()
         self.assertIn("nothing is left", again.stderr)
         self.assertEqual((again.returncode, self.output.read_bytes()), (1, before))
-        self.assertIn("12 requests have results from before, of which 11 failed", again.stderr)
+        self.assertIn("results from before: 12, of which 11 failed", again.stderr)
         subprocess.run(again.stderr.splitlines()[-1], shell=True, check=True)  # keeps what was answered
         self.assertEqual([result["custom_id"] for result in self.results()], ["good"])
         third = self.run_batch()

@@ -196,7 +196,7 @@ class AgainstIngot(BenchTest):
     def test_nobody_there(self) -> None:
         done = run("serve", "--base-url", "http://127.0.0.1:9", "-n", "2")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("--model-name", done.stderr)
+        self.assertIn("Connection refused; is the server running at this address?", done.stderr)
 
 
 class Fake(http.server.BaseHTTPRequestHandler):
