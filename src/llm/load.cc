@@ -67,7 +67,7 @@ SamplingParams DefaultSampling(const formats::Checkpoint& checkpoint) {
 // The values of a JSON object in their place.
 Status OverrideSampling(const std::string& json, SamplingParams* params) {
   if (json.empty()) return {};
-  const std::string name = "override-generation-config";
+  const std::string name = "--override-generation-config";
   INGOT_ASSIGN_OR_RETURN(const boost::json::value config, ParseJson(json, name));
   const JsonView view(config, name);
   INGOT_ASSIGN_OR_RETURN(const boost::json::object* const object, view.AsObject());
