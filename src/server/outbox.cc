@@ -87,7 +87,10 @@ bool Outbox::Push(Item item) {
       items_.push_back(std::move(item));
     }
   }
-  asio::post(*io_, [self = self_.lock()] { self->timer_.cancel(); });
+  // Weak: what an io_context that does not run any more has been posted would keep the two of them for ever.
+  asio::post(*io_, [weak = self_] {
+    if (const auto self = weak.lock()) self->timer_.cancel();
+  });
   if (on_close) on_close();
   return !is_over;
 }
