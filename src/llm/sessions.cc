@@ -69,7 +69,7 @@ void Sessions::ExpireLocked(int64_t now) {
 // Nobody within a share loses any, and one owner alone none.
 Sessions::SessionMap::iterator Sessions::LentLocked(const std::string& owner) {
   std::map<std::string_view, int64_t> held = {{owner, 0}};
-  for (const auto& entry : sessions_) ++held[entry.first.owner];
+  for (const auto& entry : sessions_) held[entry.first.owner] += entry.second.is_new ? 0 : 1;
   const int64_t share = options_.max_sessions / std::ssize(held);
   const auto most = std::ranges::max_element(held, {}, [](const auto& count) { return count.second; });
   auto lent = sessions_.end();
@@ -87,6 +87,24 @@ int64_t Sessions::FreeIdLocked(const std::string& owner) {
   return next_id_++;
 }
 
+Status Sessions::FullLocked() const {
+  return QuotaExceeded("{} sessions are kept, as many as --max-sessions allows; delete one", options_.max_sessions)
+      .value()
+      .Of("session_id");
+}
+
+// For a session that a turn begins. Not before the turn is known to be one: nobody loses a session to a request that is
+// refused.
+Status Sessions::MakeRoom(const std::string& owner) {
+  const std::lock_guard lock(mutex_);
+  if (std::ssize(sessions_) <= options_.max_sessions) return {};
+  const auto lent = LentLocked(owner);
+  if (lent == sessions_.end()) return FullLocked();
+  if (lent->second.stored) store_->Remove(lent->first, nullptr);
+  sessions_.erase(lent);
+  return {};
+}
+
 // Marks the session as busy; its tokens.
 Result<Sessions::Begun> Sessions::BeginTurn(SessionKey key, bool keep) {
   const std::lock_guard lock(mutex_);
@@ -94,17 +112,7 @@ Result<Sessions::Begun> Sessions::BeginTurn(SessionKey key, bool keep) {
   if (key.id < 0) key.id = FreeIdLocked(key.owner);
   auto found = sessions_.find(key);
   if (found == sessions_.end()) {
-    if (keep && IsFullLocked()) {
-      const auto lent = LentLocked(key.owner);
-      if (lent == sessions_.end()) {
-        return Error(
-            QuotaExceeded("{} sessions are kept, as many as --max-sessions allows; delete one", sessions_.size())
-                .value()
-                .Of("session_id"));
-      }
-      if (lent->second.stored) store_->Remove(lent->first, nullptr);
-      sessions_.erase(lent);
-    }
+    if (keep && IsFullLocked() && LentLocked(key.owner) == sessions_.end()) return Error(FullLocked());
     found =
         sessions_.emplace(key, Session{.record = {.key = key, .created = Now(), .used = Now()}, .is_new = true}).first;
   }
@@ -114,7 +122,7 @@ Result<Sessions::Begun> Sessions::BeginTurn(SessionKey key, bool keep) {
   }
   session.busy = true;
   session.cancelled = false;
-  return Begun{key, session.record.tokens, session.num_ended};
+  return Begun{key, session.record.tokens, session.num_ended, session.is_new};
 }
 
 // The turn is over: the next one may come. Without `keep` the session goes.
@@ -198,9 +206,10 @@ Result<TurnHandle> Sessions::Turn(SessionKey wanted, const TurnRequest& turn, Ev
   INGOT_ASSIGN_OR_RETURN(Begun begun, BeginTurn(std::move(wanted), turn.keep));
   const SessionKey key = begun.key;
   auto addition = Add(std::move(begun.tokens), turn);
-  if (!addition) {
+  const Status room = addition && begun.is_new && turn.keep ? MakeRoom(key.owner) : Status();
+  if (!addition || !room.ok()) {
     Free(key, true);
-    return Error(addition.error());
+    return Error(addition ? room : addition.error());
   }
   const int64_t history = addition->history_tokens;
   TurnHandle result{

@@ -103,6 +103,7 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
     SessionKey key;
     std::vector<int32_t> tokens;
     int64_t num_ended;
+    bool is_new;
   };
   Result<Begun> BeginTurn(SessionKey key, bool keep);
   struct TurnEnd {
@@ -117,6 +118,8 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
   int64_t FreeIdLocked(const std::string& owner);
   // The session that makes room for a new one of `owner` when all are full; end() where none does.
   SessionMap::iterator LentLocked(const std::string& owner);
+  Status FullLocked() const;
+  Status MakeRoom(const std::string& owner);
   Result<SessionMap::iterator> FindIdleLocked(const SessionKey& key);
   void ExpireLocked(int64_t now);
 

@@ -80,6 +80,19 @@ TEST_F(SessionOwnersTest, WhoHasLessThanAShareGetsTheLongestUnusedOfWhoHasMost) 
   EXPECT_EQ(Open()->count(), 4);  // the file has forgotten them, too
 }
 
+TEST_F(SessionOwnersTest, ARequestThatIsRefusedCostsNobodyASession) {
+  auto sessions = OpenFour("a", {10, 40, 20, 30});
+  TurnRequest turn;
+  turn.request.messages = {{{"role", "user"}, {"content", "x"}}};
+  turn.request.max_tokens = int64_t{1} << 40;
+  const auto refused = sessions->Turn({"b", 7}, turn, [](const Event&) {});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code(), Code::kTooLong);
+  EXPECT_EQ(IdsOf(*sessions, "a"), (Ids{0, 1, 2, 3}));
+  EXPECT_TRUE(Begin(*sessions, {"b", 7}));
+  EXPECT_EQ(IdsOf(*sessions, "a"), (Ids{0, 2, 3}));
+}
+
 TEST_F(SessionOwnersTest, OneAloneLosesNone) {
   const auto sessions = OpenFour("", {10, 40, 20, 30});
   EXPECT_FALSE(Begin(*sessions, {"", 9}));
