@@ -13,7 +13,7 @@ import tempfile
 import time
 import unittest
 
-from load_test import IDLE, SETTLE_SECONDS, Leaver, completion, descriptors, settled
+from load_test import IDLE, SETTLE_SECONDS, Leaver, closed, completion, descriptors, forget_kept, settled
 from many_clients import Client, allow_descriptors
 from support import Server, require_model
 
@@ -181,11 +181,12 @@ class SoakTest(unittest.TestCase):
             await settled(client, **IDLE)
             before = descriptors(server)
             outcomes, resident = await soak(server)
+            await forget_kept(client)
             metrics = await settled(client, **IDLE)
             warm, last = max(resident[: len(resident) // 4 + 1]), resident[-1]
             print(f"{SECONDS:.0f} s: {outcomes}; {metrics['ingot_preemptions_total']:.0f} preemptions; "
                   f"resident {warm >> 20} MiB after the warm-up, {last >> 20} MiB at the end")  # fmt: skip
-            self.assertLessEqual(descriptors(server), before)
+            self.assertLessEqual(await closed(server, before), before)
             self.assertEqual(metrics["ingot_kv_blocks.free"] + metrics["ingot_kv_blocks.cached"], BLOCKS)
             self.assertGreater(outcomes.whole, 0)
             if SECONDS >= MEASURED_FROM_SECONDS:
