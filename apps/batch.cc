@@ -231,8 +231,7 @@ Error Failed(int64_t count, const std::string& output) {
   const std::string from = ShellQuoted(output), to = ShellQuoted(output + ".answered");
   return Unavailable(
       "of the requests, {} failed; their lines in {} say why. To ask these again, take their lines out, and run the "
-      "same "
-      "command:\n  grep -F '\"status_code\":200,' {} >{}; mv {} {}",
+      "same command:\n  grep -F '\"status_code\":200,' {} >{}; mv {} {}",
       count, output, from, to, to, from);
 }
 

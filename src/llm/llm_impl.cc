@@ -32,18 +32,18 @@ LlmImpl::~LlmImpl() {
   engine_.reset();  // tells the last events, which the text threads then finish
 }
 
+namespace {
+Status OfPrompt(const Status& status) { return status.Of("prompt"); }
+}  // namespace
+
 Result<std::vector<int32_t>> LlmImpl::Tokenize(const Request& request) const {
   INGOT_RETURN_IF_ERROR(CheckRequest(request, parts_.model->spec().vocab_size));
-  auto ids = prompt_maker_.Ids(request);
-  if (!ids) return Error(ids.error().Of("prompt"));
-  return ids;
+  return prompt_maker_.Ids(request).map_error(OfPrompt);
 }
 
 Result<std::vector<int32_t>> LlmImpl::TokenizeNextTurn(const Request& request) const {
   INGOT_RETURN_IF_ERROR(CheckRequest(request, parts_.model->spec().vocab_size));
-  auto ids = prompt_maker_.NextTurnIds(request);
-  if (!ids) return Error(ids.error().Of("prompt"));
-  return ids;
+  return prompt_maker_.NextTurnIds(request).map_error(OfPrompt);
 }
 
 // Each word as it begins a text and as it follows a space.

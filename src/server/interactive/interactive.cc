@@ -78,7 +78,6 @@ bool AnswerCommand(const Fields& fields, llm::Sessions& sessions, const llm::Ses
   return true;
 }
 
-// Not what a full queue says: waiting makes no room.
 }  // namespace
 
 void Interactive(const ServerContext& context, llm::Sessions& sessions, const Schema& schema,
