@@ -45,8 +45,8 @@ Result<Format> FormatOf(const LiteFlags& flags) {
       .bits = 4, .group_size = static_cast<int>(group), .zero = flags.symmetric ? Format::Zero::kMidpoint : asymmetric};
 }
 
-std::string NameOf(convert::Slot slot, int expert) {
-  const std::string_view pattern = convert::PatternOf(models::kLlamaNames, slot);
+std::string NameOf(models::Role role, int expert) {
+  const std::string_view pattern = models::kLlamaNames.Find(role)->pattern;
   const std::string_view last = pattern.substr(pattern.rfind('.') + 1);
   return expert < 0 ? std::string(last) : fmt::format("experts.{}.{}", expert, last);
 }
@@ -58,13 +58,13 @@ void PrintReport(const lite::QuantizeReport& report, const std::string& output) 
     if (std::isfinite(layer.relative_error)) fmt::print("  error of its output {:.4f}", layer.relative_error);
     for (const lite::LinearError& error : layer.linears) {
       if (error.expert < 0 && std::isfinite(error.relative))
-        fmt::print("  {} {:.4f}", NameOf(error.slot, error.expert), error.relative);
+        fmt::print("  {} {:.4f}", NameOf(error.role, error.expert), error.relative);
     }
     if (const int64_t count = layer.UncalibratedExperts(); count > 0 && report.calibration_tokens > 0)
       fmt::print("  {} experts not calibrated", count);
     if (!layer.exponents.empty()) fmt::print("  exponents of scales");
     for (const lite::ScaleExponent& scale : layer.exponents) {
-      if (scale.expert < 0) fmt::print(" {} {:.2f}", NameOf(scale.slot, scale.expert), scale.exponent);
+      if (scale.expert < 0) fmt::print(" {} {:.2f}", NameOf(scale.role, scale.expert), scale.exponent);
     }
     fmt::print("\n");
   }
@@ -99,10 +99,10 @@ void PrintJson(const lite::QuantizeReport& report, const std::string& output) {
     AppendMember(out, "seconds", layer.seconds);
     out += R"(,"linears":{)";
     for (const lite::LinearError& error : layer.linears)
-      AppendMember(out, NameOf(error.slot, error.expert).c_str(), error.relative);
+      AppendMember(out, NameOf(error.role, error.expert).c_str(), error.relative);
     out += R"(},"exponents":{)";
     for (const lite::ScaleExponent& scale : layer.exponents)
-      AppendMember(out, NameOf(scale.slot, scale.expert).c_str(), scale.exponent);
+      AppendMember(out, NameOf(scale.role, scale.expert).c_str(), scale.exponent);
     out += "}}";
   }
   out += ']';

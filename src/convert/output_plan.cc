@@ -3,21 +3,16 @@
 #include <cmath>
 #include <map>
 #include <numeric>
-
-#include "models/row_order.h"
-
 namespace ingot::convert {
 namespace {
 
 using formats::OutputTensor;
-using models::Numbered;
+using models::Role;
+using models::RoleTensor;
+using models::TensorName;
 
 // Bytes of decoded rows that are in hand at a time.
 constexpr int64_t kChunkFloats = 4 << 20;
-
-bool IsStackedSlot(Slot slot) {
-  return slot == Slot::kExpertGate || slot == Slot::kExpertUp || slot == Slot::kExpertDown;
-}
 
 PlannedTensor PlanNumbers(std::string name, Encoding encoding, std::vector<float> numbers) {
   const auto size = static_cast<int64_t>(numbers.size());
@@ -28,30 +23,24 @@ PlannedTensor PlanMatrix(std::string name, Encoding encoding, WeightSourcePtr ma
   return {{std::move(name), encoding, {matrix->rows(), matrix->cols()}}, matrix, {}, {}};
 }
 
-// Row i of the result is the row that stands at i in a stored Q or K of GGUF's Llama: the inverse of SplitHalvesRows.
-std::vector<int32_t> InterleavedRows(int64_t rows, const models::ModelSpec& spec) {
-  const std::vector<int32_t> split =
-      models::SplitHalvesRows(static_cast<int>(rows / spec.head_dim), spec.head_dim, spec.rotary_dim);
-  std::vector<int32_t> order(split.size());
-  for (size_t i = 0; i < split.size(); ++i) order[static_cast<size_t>(split[i])] = static_cast<int32_t>(i);
-  return order;
-}
-
-const char* StackedPattern(Slot slot) {
-  const models::NameTable& names = models::kGgufNames;
-  if (slot == Slot::kExpertGate) return names.experts_gate;
-  return slot == Slot::kExpertUp ? names.experts_up : names.experts_down;
+// `order` has, for each row that Ingot works with, where it is stored: this has the row that is stored at i.
+std::vector<int32_t> Inverse(const std::vector<int32_t>& order) {
+  std::vector<int32_t> inverse(order.size());
+  for (size_t i = 0; i < order.size(); ++i) inverse[static_cast<size_t>(order[i])] = static_cast<int32_t>(i);
+  return inverse;
 }
 
 class GgufPlanner {
  public:
   GgufPlanner(const models::ModelSpec& spec, const models::Family& family, Encoding encoding,
               std::vector<std::string>* notices)
-      : spec_(spec), family_(family), encoding_(encoding), notices_(notices) {}
+      : spec_(spec), names_(GgufNames(family)), encoding_(encoding), notices_(notices) {}
 
-  Result<Plan> Make(std::vector<CanonicalTensor> tensors) {
-    for (CanonicalTensor& tensor : tensors) {
-      INGOT_RETURN_IF_ERROR(IsStackedSlot(tensor.slot) ? AddExpert(tensor) : AddPlain(std::move(tensor)));
+  Result<Plan> Make(std::vector<RoleTensor> tensors) {
+    for (RoleTensor& tensor : tensors) {
+      const TensorName* name = names_.table->Find(tensor.role, tensor.expert >= 0);
+      if (name == nullptr) return Unsupported("GGUF has no name for one of this model's tensors");
+      INGOT_RETURN_IF_ERROR(tensor.expert >= 0 ? AddExpert(*name, tensor) : AddPlain(*name, std::move(tensor)));
     }
     return std::move(plan_);
   }
@@ -59,58 +48,63 @@ class GgufPlanner {
  private:
   // The encoding for rows of `cols`: quantized blocks take whole blocks only; the two tables that a 4-bit file's
   // quality hangs on stay in 8 bits.
-  Encoding EncodingFor(Slot slot, int64_t cols, const std::string& name) {
-    if (slot == Slot::kRouter) return Encoding::kF32;
+  Encoding EncodingFor(Role role, int64_t cols, const std::string& name) {
+    if (role == Role::kRouter) return Encoding::kF32;
     const bool is_four_bit = encoding_ == Encoding::kQ4_0 || encoding_ == Encoding::kQ4_1;
-    const Encoding wanted =
-        is_four_bit && (slot == Slot::kEmbedding || slot == Slot::kLmHead) ? Encoding::kQ8_0 : encoding_;
+    const Encoding wanted = is_four_bit && !models::IsQuantized(role) ? Encoding::kQ8_0 : encoding_;
     if (cols % InfoOf(wanted).block_size == 0) return wanted;
     notices_->push_back(fmt::format("{} is stored in F16: its {} columns are no multiple of {}'s block of {}", name,
                                     cols, InfoOf(wanted).name, InfoOf(wanted).block_size));
     return Encoding::kF16;
   }
 
-  Status AddPlain(CanonicalTensor tensor) {
-    const char* pattern = PatternOf(models::kGgufNames, tensor.slot);
-    if (pattern == nullptr) return Unsupported("GGUF has no name for one of this model's tensors");
-    const bool interleaved = family_.gguf_interleaved_rope && (tensor.slot == Slot::kQ || tensor.slot == Slot::kK);
-    const std::string name = Numbered(pattern, tensor.layer);
-    if (tensor.matrix != nullptr) {
-      if (interleaved) tensor.matrix = SelectRows(tensor.matrix, InterleavedRows(tensor.matrix->rows(), spec_));
-      plan_.push_back(PlanMatrix(name + ".weight", EncodingFor(tensor.slot, tensor.matrix->cols(), name),
-                                 std::move(tensor.matrix)));
-      return {};
-    }
-    std::vector<float> numbers = std::move(tensor.numbers);
-    if (interleaved) {
+  Status AddPlain(const TensorName& row, RoleTensor tensor) {
+    const std::string name = names_.NameOf(row, tensor.layer);
+    if (const std::vector<int32_t> order = Inverse(names_.RowOrder(spec_, tensor.role)); !order.empty()) {
+      tensor.matrix = SelectRows(tensor.matrix, order);
       std::vector<float> ordered;
-      for (const int32_t i : InterleavedRows(static_cast<int64_t>(numbers.size()), spec_))
-        ordered.push_back(numbers[static_cast<size_t>(i)]);
-      numbers = std::move(ordered);
+      if (!tensor.numbers.empty()) {
+        for (const int32_t i : order) ordered.push_back(tensor.numbers[static_cast<size_t>(i)]);
+      }
+      tensor.numbers = std::move(ordered);
     }
-    plan_.push_back(
-        PlanNumbers(name + (IsNormSlot(tensor.slot) ? ".weight" : ".bias"), Encoding::kF32, std::move(numbers)));
+    if (tensor.matrix != nullptr) {
+      const Encoding encoding = EncodingFor(tensor.role, tensor.matrix->cols(), name);
+      plan_.push_back(PlanMatrix(name + row.weight, encoding, std::move(tensor.matrix)));
+    }
+    if (!tensor.numbers.empty()) {
+      const char* suffix = models::IsNorm(tensor.role) ? row.weight : row.bias;
+      plan_.push_back(PlanNumbers(name + suffix, Encoding::kF32, std::move(tensor.numbers)));
+    }
     return {};
   }
 
-  Status AddExpert(const CanonicalTensor& tensor) {
-    std::vector<WeightSourcePtr>& stack = stacks_[tensor.slot];
-    stack.push_back(tensor.matrix);
+  Status AddExpert(const TensorName& row, const RoleTensor& tensor) {
+    Stack& stack = stacks_[tensor.role];
+    stack.matrices.push_back(tensor.matrix);
+    stack.bias.insert(stack.bias.end(), tensor.numbers.begin(), tensor.numbers.end());
     if (tensor.expert + 1 < spec_.num_experts) return {};
-    const std::string name = Numbered(StackedPattern(tensor.slot), tensor.layer);
+    const std::string name = names_.NameOf(row, tensor.layer);
     const int64_t rows = tensor.matrix->rows(), cols = tensor.matrix->cols();
-    const WeightSourcePtr all = ConcatRows(std::exchange(stack, {}));
+    Stack whole = std::exchange(stack, {});
+    const WeightSourcePtr all = ConcatRows(std::move(whole.matrices));
     if (all == nullptr) return Unsupported("{}: its experts are stored in different formats", name);
     plan_.push_back(
-        {{name + ".weight", EncodingFor(tensor.slot, cols, name), {spec_.num_experts, rows, cols}}, all, {}, {}});
+        {{name + row.weight, EncodingFor(tensor.role, cols, name), {spec_.num_experts, rows, cols}}, all, {}, {}});
+    if (whole.bias.empty()) return {};
+    plan_.push_back({{name + row.bias, Encoding::kF32, {spec_.num_experts, rows}}, nullptr, std::move(whole.bias), {}});
     return {};
   }
 
+  struct Stack {
+    std::vector<WeightSourcePtr> matrices;
+    std::vector<float> bias;  // [experts, rows], or empty
+  };
   const models::ModelSpec& spec_;
-  const models::Family& family_;
+  const models::CheckpointNames names_;
   const Encoding encoding_;
   std::vector<std::string>* notices_;
-  std::map<Slot, std::vector<WeightSourcePtr>> stacks_;
+  std::map<Role, Stack> stacks_;
   Plan plan_;
 };
 
@@ -167,26 +161,31 @@ Status StreamMatrix(const PlannedTensor& tensor, ThreadPool& pool,
 
 }  // namespace
 
-Result<std::string> HuggingFaceName(const CanonicalTensor& tensor, const models::Family& family) {
-  const models::NameTable& names = *family.names.front();
-  const models::NameTable::Prefix& prefix = names.prefixes.front();
-  const char* pattern = PatternOf(names, tensor.slot);
-  if (pattern == nullptr)
-    return Unsupported("the Hugging Face form of {} has no name for one of this model's tensors", family.name);
-  return (tensor.slot == Slot::kLmHead ? prefix.head : prefix.body) + Numbered(pattern, tensor.layer, tensor.expert);
+models::CheckpointNames HuggingFaceNames(const models::Family& family) {
+  const models::NameTable* table = family.names.front();
+  return {table, table->prefixes.front(), false};
 }
 
-Result<Plan> PlanHuggingFace(std::vector<CanonicalTensor> tensors, const models::Family& family, Encoding encoding) {
-  const bool minus_one = family.norm_plus_one;
+models::CheckpointNames GgufNames(const models::Family& family) {
+  return {&models::kGgufNames, models::kGgufNames.prefixes.front(), family.gguf_interleaved_rope};
+}
+
+Result<std::string> HuggingFaceName(const RoleTensor& tensor, const models::Family& family) {
+  const models::CheckpointNames names = HuggingFaceNames(family);
+  const TensorName* name = names.table->Find(tensor.role);
+  if (name == nullptr)
+    return Unsupported("the Hugging Face form of {} has no name for one of this model's tensors", family.name);
+  return names.NameOf(*name, tensor.layer, tensor.expert);
+}
+
+Result<Plan> PlanHuggingFace(std::vector<RoleTensor> tensors, const models::Family& family, Encoding encoding) {
   Plan plan;
-  for (CanonicalTensor& tensor : tensors) {
+  for (RoleTensor& tensor : tensors) {
     INGOT_ASSIGN_OR_RETURN(const std::string name, HuggingFaceName(tensor, family));
-    if (tensor.matrix != nullptr) {
-      plan.push_back(PlanMatrix(name + ".weight", encoding, std::move(tensor.matrix)));
-      continue;
-    }
-    const bool is_norm = IsNormSlot(tensor.slot);
-    if (is_norm && minus_one) {
+    const bool is_norm = models::IsNorm(tensor.role);
+    if (tensor.matrix != nullptr) plan.push_back(PlanMatrix(name + ".weight", encoding, std::move(tensor.matrix)));
+    if (tensor.numbers.empty()) continue;
+    if (is_norm && family.norm_plus_one) {
       for (float& weight : tensor.numbers) weight -= 1.0f;
     }
     plan.push_back(PlanNumbers(name + (is_norm ? ".weight" : ".bias"), encoding, std::move(tensor.numbers)));
@@ -194,7 +193,7 @@ Result<Plan> PlanHuggingFace(std::vector<CanonicalTensor> tensors, const models:
   return plan;
 }
 
-Result<Plan> PlanGguf(std::vector<CanonicalTensor> tensors, const models::ModelSpec& spec, const models::Family& family,
+Result<Plan> PlanGguf(std::vector<RoleTensor> tensors, const models::ModelSpec& spec, const models::Family& family,
                       Encoding encoding, std::vector<std::string>* notices) {
   return GgufPlanner(spec, family, encoding, notices).Make(std::move(tensors));
 }

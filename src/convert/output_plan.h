@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "convert/canonical.h"
 #include "formats/writers/output_tensor.h"
+#include "models/roles.h"
 
 namespace ingot::convert {
 
@@ -29,15 +29,18 @@ struct PlannedTensor {
 };
 using Plan = std::vector<PlannedTensor>;
 
+// How a family's checkpoints are written: Hugging Face by its first table, with experts one by one; GGUF.
+models::CheckpointNames HuggingFaceNames(const models::Family& family);
+models::CheckpointNames GgufNames(const models::Family& family);
 // The name of a tensor in the Hugging Face form of a family, without ".weight" or ".bias". kUnsupported: it has none.
-Result<std::string> HuggingFaceName(const CanonicalTensor& tensor, const models::Family& family);
+Result<std::string> HuggingFaceName(const models::RoleTensor& tensor, const models::Family& family);
 
-// Hugging Face names of the family; experts one by one; norms less Gemma's one.
-Result<Plan> PlanHuggingFace(std::vector<CanonicalTensor> tensors, const models::Family& family, Encoding encoding);
-// GGUF names; experts stacked; Q and K in the order of the architecture; norms, biases and routers in f32. Rows that
-// are no multiple of the encoding's block fall back to f16 and are named in `notices`.
-Result<Plan> PlanGguf(std::vector<CanonicalTensor> tensors, const models::ModelSpec& spec, const models::Family& family,
-                      Encoding encoding, std::vector<std::string>* notices);
+// Norms less Gemma's one.
+Result<Plan> PlanHuggingFace(std::vector<models::RoleTensor> tensors, const models::Family& family, Encoding encoding);
+// Experts stacked; Q and K in the order of the architecture; norms, biases and routers in f32. Rows that are no
+// multiple of the encoding's block fall back to f16 and are named in `notices`.
+Result<Plan> PlanGguf(std::vector<models::RoleTensor> tensors, const models::ModelSpec& spec,
+                      const models::Family& family, Encoding encoding, std::vector<std::string>* notices);
 
 std::vector<formats::OutputTensor> OutputsOf(const Plan& plan);
 

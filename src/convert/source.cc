@@ -41,11 +41,10 @@ boost::json::array EosIds(const Vocabulary& vocabulary, const tokenizer::Tokeniz
 Result<Source> ReadSource(const formats::Checkpoint& checkpoint) {
   Source source;
   INGOT_ASSIGN_OR_RETURN(source.spec, models::ReadModelSpec(checkpoint));
-  INGOT_RETURN_IF_ERROR(models::CheckWeights(checkpoint, source.spec));
+  INGOT_ASSIGN_OR_RETURN(source.tensors, models::ReadRoles(checkpoint, source.spec));
   if (HasVocabulary(checkpoint.vocabulary())) {
     INGOT_ASSIGN_OR_RETURN(source.tokenizer, tokenizer::Tokenizer::Create(checkpoint.vocabulary()));
   }
-  INGOT_ASSIGN_OR_RETURN(source.tensors, ReadCanonical(checkpoint, source.spec));
   return source;
 }
 

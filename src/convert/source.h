@@ -17,7 +17,7 @@ namespace ingot::convert {
 struct Source {
   models::ModelSpec spec;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;  // null if the checkpoint has none
-  std::vector<CanonicalTensor> tensors;
+  std::vector<models::RoleTensor> tensors;
 };
 
 Result<Source> ReadSource(const formats::Checkpoint& checkpoint);

@@ -42,6 +42,8 @@ Status CheckNumbers(const ModelSpec& a, const ModelSpec& b, const char* form) {
       {"bias of Q, K and V", a.qkv_bias, b.qkv_bias},
       {"bias of the attention's output", a.o_bias, b.o_bias},
       {"bias of the MLP", a.mlp_bias, b.mlp_bias},
+      {"bias of the router", a.router_bias, b.router_bias},
+      {"bias of the experts", a.expert_bias, b.expert_bias},
       {"norm of Q and K", a.qk_norm, b.qk_norm},
       {"norms behind attention and MLP", a.post_norms, b.post_norms},
       {"tie_word_embeddings", a.tied_embeddings, b.tied_embeddings},

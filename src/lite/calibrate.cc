@@ -6,8 +6,8 @@
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "convert/model_config.h"
-#include "lite/layer_weights.h"
 #include "lite/preparation.h"
+#include "models/bind.h"
 
 namespace ingot::lite {
 namespace {

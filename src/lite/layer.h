@@ -5,9 +5,8 @@
 #include <span>
 #include <vector>
 
-#include "convert/canonical.h"
 #include "models/decoder_layers.h"
-#include "models/model_spec.h"
+#include "models/roles.h"
 
 namespace ingot::lite {
 
@@ -27,17 +26,14 @@ struct Group {
   int64_t RowOf(size_t channel) const { return pools.empty() ? static_cast<int64_t>(channel) : pools[channel]; }
 };
 
-// Whether the matrices of a slot are quantized. Embedding, head and routers are not.
-bool IsQuantizedSlot(convert::Slot slot);
-
 // Those of one layer, or (layer -1) those outside of layers.
-std::vector<convert::CanonicalTensor> TensorsOf(const std::vector<convert::CanonicalTensor>& all, int layer);
+std::vector<models::RoleTensor> TensorsOf(const std::vector<models::RoleTensor>& all, int layer);
 
 class Layer {
  public:
-  Layer(std::vector<convert::CanonicalTensor> tensors, const models::ModelSpec& spec);
+  Layer(std::vector<models::RoleTensor> tensors, const models::ModelSpec& spec);
 
-  const std::vector<convert::CanonicalTensor>& tensors() const { return tensors_; }
+  const std::vector<models::RoleTensor>& tensors() const { return tensors_; }
   // In the order of the forward pass.
   const std::vector<Group>& groups() const { return groups_; }
   int64_t ChannelsOf(const Group& group) const { return tensors_[group.matrices[0]].matrix->cols(); }
@@ -47,13 +43,13 @@ class Layer {
   void Merge(const Group& group, std::span<const float> scale);
 
  private:
-  void AddGroup(Group group, std::span<const convert::Slot> slots);
-  std::optional<size_t> Find(convert::Slot slot, int expert = -1) const;
+  void AddGroup(Group group, std::span<const models::Role> roles);
+  std::optional<size_t> Find(models::Role role, int expert = -1) const;
   void AddAttention(const models::ModelSpec& spec);
   void AddMlp(const models::ModelSpec& spec);
   void AddMixture(const models::ModelSpec& spec);
 
-  std::vector<convert::CanonicalTensor> tensors_;
+  std::vector<models::RoleTensor> tensors_;
   std::vector<Group> groups_;
 };
 

@@ -9,11 +9,11 @@
 
 #include "base/mapped_file.h"
 #include "lite/layer.h"
-#include "lite/layer_weights.h"
 #include "lite/matrices.h"
 #include "lite/preparation.h"
 #include "lite/quantize.h"
 #include "lite/work_folder.h"
+#include "models/bind.h"
 #include "models/test_runner.h"
 
 namespace ingot::lite {
@@ -59,7 +59,7 @@ class LiteFamily : public testing::TestWithParam<std::string> {
 TEST_P(LiteFamily, MergedScalesChangeNothing) {
   const auto checkpoint = OpenGolden(GetParam());
   const convert::Source source = convert::ReadSource(*checkpoint).value();
-  std::vector<convert::CanonicalTensor> tensors;
+  std::vector<models::RoleTensor> tensors;
   for (const auto& tensor : source.tensors) {
     if (tensor.layer == 0) tensors.push_back(tensor);
   }
@@ -104,13 +104,13 @@ class RecipeError {
     const models::LinearTap tap = StatisticsTap(context_, source_.spec, wanted, &stats);
     const HiddenStates plain = Run(layer.tensors(), &tap);
     QuantizedLayer quantized = QuantizeLayer(context_, recipe, &layer, &stats).value();
-    std::vector<convert::CanonicalTensor> tensors = layer.tensors();
+    std::vector<models::RoleTensor> tensors = layer.tensors();
     for (auto& [i, weight] : quantized.weights) tensors[i].matrix = CodesMatrix(std::move(weight.rows), weight.order);
     return Distance(Run(tensors, nullptr), plain);
   }
 
  private:
-  HiddenStates Run(const std::vector<convert::CanonicalTensor>& tensors, const models::LinearTap* tap) {
+  HiddenStates Run(const std::vector<models::RoleTensor>& tensors, const models::LinearTap* tap) {
     HiddenStates out = hidden_;
     EXPECT_TRUE(runner_.Run(0, PackLayer(context_, tensors).value(), &out, tap).ok());
     for (size_t i = 0; i < out.size(); ++i) out[i] -= hidden_[i];
@@ -121,7 +121,7 @@ class RecipeError {
   const HiddenStates& hidden_;
   const ops::Context context_;
   models::LayerRunner runner_;
-  std::vector<convert::CanonicalTensor> tensors_;
+  std::vector<models::RoleTensor> tensors_;
 };
 
 TEST_P(LiteFamily, CalibratedRecipesBeatRoundingToNearest) {

@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 std::string Hash(std::string_view text) { return fmt::format("{:016x}", Fnv1a(text)); }
 
-// Calls visit(slot, expert, number, or nullptr for null) for each of note[name].
+// Calls visit(role, expert, number, or nullptr for null) for each of note[name].
 template <typename Visit>
 void ForTriples(const boost::json::object& note, std::string_view name, Visit visit) {
   const boost::json::value* list = note.if_contains(name);
@@ -24,7 +24,7 @@ void ForTriples(const boost::json::object& note, std::string_view name, Visit vi
   for (const boost::json::value& entry : list->get_array()) {
     const boost::json::array* triple = entry.if_array();
     if (triple == nullptr || triple->size() != 3 || !(*triple)[0].is_int64() || !(*triple)[1].is_int64()) continue;
-    visit(static_cast<convert::Slot>((*triple)[0].get_int64()), static_cast<int>((*triple)[1].get_int64()),
+    visit(static_cast<models::Role>((*triple)[0].get_int64()), static_cast<int>((*triple)[1].get_int64()),
           (*triple)[2].if_double());
   }
 }
@@ -62,11 +62,11 @@ boost::json::object ToNote(const LayerReport& report) {
   boost::json::array linears, exponents;
   for (const LinearError& error : report.linears) {
     const bool is_known = std::isfinite(error.relative);
-    linears.push_back(boost::json::array{static_cast<int>(error.slot), error.expert,
+    linears.push_back(boost::json::array{static_cast<int>(error.role), error.expert,
                                          is_known ? boost::json::value(error.relative) : boost::json::value(nullptr)});
   }
   for (const ScaleExponent& scale : report.exponents)
-    exponents.push_back(boost::json::array{static_cast<int>(scale.slot), scale.expert, double{scale.exponent}});
+    exponents.push_back(boost::json::array{static_cast<int>(scale.role), scale.expert, double{scale.exponent}});
   boost::json::array notices(report.notices.begin(), report.notices.end());
   return {{"linears", std::move(linears)},
           {"exponents", std::move(exponents)},
@@ -75,11 +75,11 @@ boost::json::object ToNote(const LayerReport& report) {
 }
 
 void AddFromNote(const boost::json::object& note, LayerReport* report) {
-  ForTriples(note, "linears", [&](convert::Slot slot, int expert, const double* relative) {
-    report->linears.push_back({slot, expert, relative ? *relative : std::numeric_limits<double>::quiet_NaN()});
+  ForTriples(note, "linears", [&](models::Role role, int expert, const double* relative) {
+    report->linears.push_back({role, expert, relative ? *relative : std::numeric_limits<double>::quiet_NaN()});
   });
-  ForTriples(note, "exponents", [&](convert::Slot slot, int expert, const double* exponent) {
-    if (exponent) report->exponents.push_back({slot, expert, static_cast<float>(*exponent)});
+  ForTriples(note, "exponents", [&](models::Role role, int expert, const double* exponent) {
+    if (exponent) report->exponents.push_back({role, expert, static_cast<float>(*exponent)});
   });
   const boost::json::value *notices = note.if_contains("notices"), *seconds = note.if_contains("seconds");
   if (notices != nullptr && notices->is_array()) {

@@ -9,7 +9,7 @@
 namespace ingot::lite {
 
 // To be raised when the same input gives other bytes than before: what an older build began is not continued then.
-inline constexpr int kQuantizerVersion = 1;
+inline constexpr int kQuantizerVersion = 2;
 
 // All that the bytes of finished parts depend on: this code, the source's weights and configuration, the options, the
 // calibration tokens, the instruction set. (Held-out texts are gone through anew by every run, and the tokenizer's

@@ -15,8 +15,8 @@ namespace ingot::lite {
 namespace {
 
 namespace fs = std::filesystem;
-using convert::CanonicalTensor;
 using convert::Plan;
+using models::RoleTensor;
 
 Status AddQuantized(const OutputForm& form, const std::string& name, const QuantizedWeight& weight, Plan* plan) {
   const formats::Packing packing = PackingOf(form.kind);
@@ -29,7 +29,7 @@ Status AddQuantized(const OutputForm& form, const std::string& name, const Quant
   return {};
 }
 
-Result<Plan> PlanGgufPart(const OutputForm& form, std::vector<CanonicalTensor> tensors, QuantizedWeights quantized,
+Result<Plan> PlanGgufPart(const OutputForm& form, std::vector<RoleTensor> tensors, QuantizedWeights quantized,
                           std::vector<std::string>* notices) {
   for (auto& [i, weight] : quantized) tensors[i].matrix = CodesMatrix(std::move(weight.rows), std::move(weight.order));
   return convert::PlanGguf(std::move(tensors), form.spec, *form.family, form.gguf_encoding, notices);
@@ -48,7 +48,7 @@ formats::Packing PackingOf(OutputKind kind) {
   return kind == OutputKind::kGptq ? formats::Packing::kGptq : formats::Packing::kInt8;
 }
 
-Result<Plan> PlanPart(const OutputForm& form, const std::vector<CanonicalTensor>& tensors, QuantizedWeights quantized,
+Result<Plan> PlanPart(const OutputForm& form, const std::vector<RoleTensor>& tensors, QuantizedWeights quantized,
                       std::vector<std::string>* notices) {
   if (form.kind == OutputKind::kGguf) return PlanGgufPart(form, tensors, std::move(quantized), notices);
   Plan plan;
@@ -62,6 +62,10 @@ Result<Plan> PlanPart(const OutputForm& form, const std::vector<CanonicalTensor>
     INGOT_ASSIGN_OR_RETURN(const std::string name, convert::HuggingFaceName(tensors[i], *form.family));
     INGOT_RETURN_IF_ERROR(AddQuantized(form, name, found->second, &plan));
     quantized.erase(found);
+    RoleTensor bias = tensors[i];
+    bias.matrix = nullptr;
+    INGOT_ASSIGN_OR_RETURN(Plan rest, convert::PlanHuggingFace({std::move(bias)}, *form.family, form.dense));
+    std::ranges::move(rest, std::back_inserter(plan));
   }
   return plan;
 }
@@ -96,7 +100,7 @@ Status WritePart(const OutputForm& form, const Plan& plan, const std::string& pa
 Result<Part> ReadPart(const OutputForm& form, const std::string& path, int layer) {
   Part part;
   INGOT_ASSIGN_OR_RETURN(part.checkpoint, formats::Checkpoint::Open(path));
-  INGOT_ASSIGN_OR_RETURN(part.tensors, convert::ReadCanonicalLayer(*part.checkpoint, form.spec, form.names, layer));
+  INGOT_ASSIGN_OR_RETURN(part.tensors, models::ReadLayerRoles(*part.checkpoint, form.spec, form.names, layer));
   return part;
 }
 

@@ -37,7 +37,7 @@ struct QuantizedWeight {
 using QuantizedWeights = std::map<size_t, QuantizedWeight>;
 
 // The part's tensors as they will be written. What is in `quantized` is packed, all else is dense.
-Result<convert::Plan> PlanPart(const OutputForm& form, const std::vector<convert::CanonicalTensor>& tensors,
+Result<convert::Plan> PlanPart(const OutputForm& form, const std::vector<models::RoleTensor>& tensors,
                                QuantizedWeights quantized, std::vector<std::string>* notices);
 
 // Writes a part under `path` (a folder, or a GGUF file). It is there completely or not at all.
@@ -45,7 +45,7 @@ Status WritePart(const OutputForm& form, const convert::Plan& plan, const std::s
 
 struct Part {
   std::shared_ptr<const formats::Checkpoint> checkpoint;
-  std::vector<convert::CanonicalTensor> tensors;
+  std::vector<models::RoleTensor> tensors;
 };
 // layer: -1 for the rest
 Result<Part> ReadPart(const OutputForm& form, const std::string& path, int layer);

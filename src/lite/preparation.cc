@@ -13,16 +13,16 @@ namespace ingot::lite {
 namespace {
 
 namespace fs = std::filesystem;
-using convert::CanonicalTensor;
 using convert::Source;
+using models::RoleTensor;
 
 bool IsGguf(const QuantizeOptions& options) { return options.kind == OutputKind::kGguf; }
 
 // The largest of the usual groups that divides every matrix's inputs; 0: none does.
 int64_t LargestGroup(const Source& source) {
   int64_t common = 0;
-  for (const CanonicalTensor& tensor : source.tensors) {
-    if (tensor.matrix && IsQuantizedSlot(tensor.slot)) common = std::gcd(common, tensor.matrix->cols());
+  for (const RoleTensor& tensor : source.tensors) {
+    if (tensor.matrix && models::IsQuantized(tensor.role)) common = std::gcd(common, tensor.matrix->cols());
   }
   for (const int64_t group : {128, 64, 32}) {
     if (common % group == 0) return group;
@@ -30,15 +30,15 @@ int64_t LargestGroup(const Source& source) {
   return 0;
 }
 
-std::string NameOf(const CanonicalTensor& tensor, const models::Family& family) {
+std::string NameOf(const RoleTensor& tensor, const models::Family& family) {
   return convert::HuggingFaceName(tensor, family).value_or("a matrix");
 }
 
 // What does not become codes, as quantization_config names it.
 boost::json::array DenseModules(const Source& source, const models::Family& family) {
   boost::json::array names = {"lm_head"};
-  for (const CanonicalTensor& tensor : source.tensors) {
-    if (tensor.slot != convert::Slot::kRouter) continue;
+  for (const RoleTensor& tensor : source.tensors) {
+    if (tensor.role != models::Role::kRouter) continue;
     // "model.layers.3.mlp.gate" → "mlp.gate", which holds for all layers
     const std::string name = NameOf(tensor, family), layer = fmt::format(".{}.", tensor.layer);
     names.push_back(boost::json::string(name.substr(name.find(layer) + layer.size())));
@@ -115,10 +115,10 @@ int64_t OutputBytes(const Source& source, const QuantizeOptions& options) {
   const Format& format = options.recipe.format;
   const double bits = format.bits + (format.group_size > 0 ? 32.0 / format.group_size : 0.5);
   double bytes = 0;
-  for (const CanonicalTensor& tensor : source.tensors) {
+  for (const RoleTensor& tensor : source.tensors) {
     if (!tensor.matrix) continue;
     const auto weights = static_cast<double>(tensor.matrix->rows() * tensor.matrix->cols());
-    bytes += weights * (IsQuantizedSlot(tensor.slot) ? bits / 8 : 2);
+    bytes += weights * (models::IsQuantized(tensor.role) ? bits / 8 : 2);
   }
   return static_cast<int64_t>(bytes);
 }
@@ -160,8 +160,8 @@ int64_t RoomNeeded(const Source& source, const QuantizeOptions& options) {
 Status CheckMatrices(const Source& source, const QuantizeOptions& options) {
   const models::Family& family = convert::HuggingFaceFamily(source.spec);
   const Format& format = options.recipe.format;
-  for (const CanonicalTensor& tensor : source.tensors) {
-    if (!tensor.matrix || !IsQuantizedSlot(tensor.slot)) continue;
+  for (const RoleTensor& tensor : source.tensors) {
+    if (!tensor.matrix || !models::IsQuantized(tensor.role)) continue;
     const int64_t cols = tensor.matrix->cols();
     if (format.group_size > 0 && cols % format.group_size != 0) {
       const int64_t largest = LargestGroup(source);
@@ -223,14 +223,14 @@ OutputForm MakeForm(const formats::Checkpoint& checkpoint, const Source& source,
   const Format& format = options.recipe.format;
   if (IsGguf(options)) {
     form.family = &convert::GgufFamily(source.spec, &form.gguf_architecture);
-    form.names = {&models::kGgufNames, {"", ""}, form.family->gguf_interleaved_rope};
+    form.names = convert::GgufNames(*form.family);
     form.spec.norm_plus_one = false;
     form.gguf_encoding = format.zero == Format::Zero::kMin ? Encoding::kQ4_1 : Encoding::kQ4_0;
     return form;
   }
   form.family = &convert::HuggingFaceFamily(source.spec);
   form.dense = IsBf16(checkpoint, source) ? Encoding::kBF16 : Encoding::kF16;
-  form.names = {form.family->names.front(), form.family->names.front()->prefixes.front(), false};
+  form.names = convert::HuggingFaceNames(*form.family);
   form.spec.norm_plus_one = form.family->norm_plus_one;
   form.quantization = options.kind == OutputKind::kAwq    ? AwqConfig(source, *form.family, format)
                       : options.kind == OutputKind::kGptq ? GptqConfig(source, *form.family, options.recipe)

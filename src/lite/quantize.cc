@@ -9,27 +9,27 @@
 #include "base/json.h"
 #include "formats/quantized.h"
 #include "lite/assemble.h"
-#include "lite/layer_weights.h"
 #include "lite/matrices.h"
 #include "lite/notes.h"
 #include "lite/preparation.h"
 #include "llm/eval_windows.h"
+#include "models/bind.h"
 
 namespace ingot::lite {
 namespace {
 
-using convert::CanonicalTensor;
 using models::HiddenStates;
 using models::LayerWeights;
+using models::RoleTensor;
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kHeldOutWindow = 512;
 
 double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-const CanonicalTensor* FindSlot(const std::vector<CanonicalTensor>& tensors, convert::Slot slot) {
-  for (const CanonicalTensor& tensor : tensors) {
-    if (tensor.slot == slot) return &tensor;
+const RoleTensor* FindRole(const std::vector<RoleTensor>& tensors, models::Role role) {
+  for (const RoleTensor& tensor : tensors) {
+    if (tensor.role == role) return &tensor;
   }
   return nullptr;
 }
@@ -115,9 +115,9 @@ class Run {
 
   Status EmbedAll() {
     const bool calibrates_after = options_.calibrates_on_quantized;
-    const auto embed = [&](const std::vector<CanonicalTensor>& rest, bool is_after) -> Status {
+    const auto embed = [&](const std::vector<RoleTensor>& rest, bool is_after) -> Status {
       INGOT_ASSIGN_OR_RETURN(const ops::PackedWeight table,
-                             ops::Prepack(context_, *FindSlot(rest, convert::Slot::kEmbedding)->matrix));
+                             ops::Prepack(context_, *FindRole(rest, models::Role::kEmbedding)->matrix));
       if (calibrates_after == is_after) {
         for (const auto& sample : samples_) streams_.push_back(runner_->Embed(sample, table));
       }
@@ -193,8 +193,8 @@ class Run {
   }
 
   void AddLayerBytes(const Part& part) {
-    for (const CanonicalTensor& tensor : part.tensors) {
-      if (tensor.matrix && IsQuantizedSlot(tensor.slot))
+    for (const RoleTensor& tensor : part.tensors) {
+      if (tensor.matrix && models::IsQuantized(tensor.role))
         report_.linear_f16_bytes += 2 * tensor.matrix->rows() * tensor.matrix->cols();
     }
     for (const formats::TensorEntry* tensor : part.checkpoint->tensors()) {
@@ -227,11 +227,11 @@ class Run {
       std::vector<float> norm;
       ops::PackedWeight weight;
     };
-    const auto pack = [&](const std::vector<CanonicalTensor>& rest) -> Result<Head> {
-      const CanonicalTensor* head = FindSlot(rest, convert::Slot::kLmHead);
-      if (head == nullptr) head = FindSlot(rest, convert::Slot::kEmbedding);
+    const auto pack = [&](const std::vector<RoleTensor>& rest) -> Result<Head> {
+      const RoleTensor* head = FindRole(rest, models::Role::kLmHead);
+      if (head == nullptr) head = FindRole(rest, models::Role::kEmbedding);
       INGOT_ASSIGN_OR_RETURN(ops::PackedWeight weight, ops::Prepack(context_, *head->matrix));
-      return Head{FindSlot(rest, convert::Slot::kFinalNorm)->numbers, std::move(weight)};
+      return Head{FindRole(rest, models::Role::kFinalNorm)->numbers, std::move(weight)};
     };
     INGOT_ASSIGN_OR_RETURN(const Head before, pack(rest_before_));
     INGOT_ASSIGN_OR_RETURN(const Head after, pack(rest_after_.tensors));
@@ -241,8 +241,8 @@ class Run {
   }
 
   void TellOfSecondRounding() {
-    for (const CanonicalTensor& tensor : source_.tensors) {
-      if (!tensor.matrix || !IsQuantizedSlot(tensor.slot)) continue;
+    for (const RoleTensor& tensor : source_.tensors) {
+      if (!tensor.matrix || !models::IsQuantized(tensor.role)) continue;
       if (const Format format = tensor.matrix->format(); format.bits < 8) {
         report_.notices.push_back(fmt::format(
             "{} holds weights of {} bits, which are rounded a second time: its error comes on top of the first's, and "
@@ -283,7 +283,7 @@ class Run {
   std::optional<HeldOut> held_out_;
   std::vector<std::vector<int32_t>> samples_;
   std::vector<HiddenStates> streams_;  // of samples_
-  std::vector<CanonicalTensor> rest_before_;
+  std::vector<RoleTensor> rest_before_;
   Part rest_after_;
   QuantizeReport report_;
   Clock::time_point start_;

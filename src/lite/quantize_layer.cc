@@ -22,7 +22,7 @@ const Observed* Find(const LayerStats& stats, const Group& group) {
 std::vector<size_t> QuantizedOf(const Layer& layer, const Group& group) {
   std::vector<size_t> members;
   for (const size_t i : group.matrices) {
-    if (IsQuantizedSlot(layer.tensors()[i].slot)) members.push_back(i);
+    if (models::IsQuantized(layer.tensors()[i].role)) members.push_back(i);
   }
   return members;
 }
@@ -57,8 +57,8 @@ ScaleExponent MergeScale(const ops::Context& context, const Recipe& recipe, cons
     layer->Merge(group, found.scale);
     quant::DivideInputs(found.scale, &observed->stats);
   }
-  const convert::CanonicalTensor& first = layer->tensors()[members.front()];
-  return {first.slot, first.expert, found.exponent};
+  const models::RoleTensor& first = layer->tensors()[members.front()];
+  return {first.role, first.expert, found.exponent};
 }
 
 // Matrices that are rounded together: one below the other, as they share their input.
@@ -115,7 +115,7 @@ class StackQuantizer {
       const int64_t rows = layer_.tensors()[i].matrix->rows();
       const WeightSourcePtr part = SliceRows(codes, begin, rows);
       out->errors.push_back(
-          {layer_.tensors()[i].slot, layer_.tensors()[i].expert, RelativeError(&stack, *part, begin, stats)});
+          {layer_.tensors()[i].role, layer_.tensors()[i].expert, RelativeError(&stack, *part, begin, stats)});
       part->Read(0, rows, &out->weights[i].rows);
       out->weights[i].order = order;
       begin += rows;

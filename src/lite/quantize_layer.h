@@ -33,14 +33,14 @@ struct Recipe {
 inline constexpr int64_t kFewestTokens = 64;
 
 struct LinearError {
-  convert::Slot slot;
+  models::Role role;
   int expert;
   double relative;  // sqrt(Σ|ΔW · x|² / Σ|W · x|²) over the calibration tokens; NaN for fewer than kFewestTokens
 };
 
 // A scale that was searched and merged: AWQ's exponent, or SmoothQuant's alpha. 0: none was better.
 struct ScaleExponent {
-  convert::Slot slot;  // the first of the matrices whose input it scales
+  models::Role role;  // the first of the matrices whose input it scales
   int expert;
   float exponent;
 };

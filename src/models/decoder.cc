@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "models/bind.h"
 #include "ops/transformer.h"
 
 namespace ingot::models {
@@ -26,14 +27,11 @@ Decoder::Decoder(ModelSpec spec, int64_t session_len)
 
 Result<std::unique_ptr<Model>> Decoder::Load(std::shared_ptr<const formats::Checkpoint> checkpoint, ModelSpec spec,
                                              const LoadOptions& options, ThreadPool& pool) {
-  const Family& family = FamilyNamed(spec.family);
+  INGOT_ASSIGN_OR_RETURN(const std::vector<RoleTensor> tensors, ReadRoles(*checkpoint, spec));
   std::unique_ptr<Decoder> decoder(new Decoder(std::move(spec), options.session_len));
-  Binder binder(*checkpoint, decoder->spec_, family);
-  if (Status status = binder.Bind(&decoder->weights_); !status.ok()) return Error(status.Annotate(checkpoint->path()));
   const ops::Context context{.pool = &pool, .scratch = nullptr, .compute = options.compute};
-  if (Status status = binder.Pack(context, options, &decoder->infos_); !status.ok()) {
-    return Error(status.Annotate(checkpoint->path()));
-  }
+  const Status packed = PackWeights(context, options, tensors, &decoder->weights_, &decoder->infos_);
+  if (!packed.ok()) return Error(packed.Annotate(checkpoint->path()));
   return std::unique_ptr<Model>(std::move(decoder));
 }
 

@@ -4,7 +4,6 @@
 #include <memory>
 #include <vector>
 
-#include "models/bind.h"
 #include "models/decoder_layers.h"
 #include "models/model.h"
 #include "models/weights.h"

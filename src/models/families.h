@@ -45,7 +45,7 @@ struct Family {
   std::vector<const NameTable*> names;        // of a Hugging Face checkpoint: one of these
   std::vector<KeyDefault> defaults = {};
 
-  FlagRule qkv_bias = {}, o_bias = {}, mlp_bias = {};
+  FlagRule qkv_bias = {}, o_bias = {}, mlp_bias = {}, router_bias = {}, expert_bias = {};
   FlagRule tied_embeddings = {"tie_word_embeddings", false};
   bool qk_norm = false;
   bool post_norms = false;

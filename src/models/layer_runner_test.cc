@@ -23,10 +23,9 @@ struct Packed {
 std::unique_ptr<Packed> Pack(const formats::Checkpoint& checkpoint, ThreadPool& pool) {
   auto packed = std::make_unique<Packed>();
   packed->spec = ReadModelSpec(checkpoint).value();
-  Binder binder(checkpoint, packed->spec, FamilyNamed(packed->spec.family));
-  EXPECT_TRUE(binder.Bind(&packed->weights).ok());
+  const auto tensors = ReadRoles(checkpoint, packed->spec).value();
   std::vector<WeightInfo> infos;
-  EXPECT_TRUE(binder.Pack({.pool = &pool, .scratch = nullptr}, {}, &infos).ok());
+  EXPECT_TRUE(PackWeights({.pool = &pool, .scratch = nullptr}, {}, tensors, &packed->weights, &infos).ok());
   return packed;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "models/bind.h"
 #include "models/decoder.h"
 #include "models/spec_internal.h"
 
@@ -35,6 +34,8 @@ Result<GgufTensors> ReadGgufTensors(const formats::Checkpoint& checkpoint) {
   tensors.qkv_bias = Has(checkpoint, "blk.0.attn_q.bias") || Has(checkpoint, "blk.0.attn_qkv.bias");
   tensors.o_bias = Has(checkpoint, "blk.0.attn_output.bias");
   tensors.mlp_bias = Has(checkpoint, "blk.0.ffn_down.bias");
+  tensors.router_bias = Has(checkpoint, "blk.0.ffn_gate_inp.bias");
+  tensors.expert_bias = Has(checkpoint, "blk.0.ffn_down_exps.bias");
   INGOT_RETURN_IF_ERROR(ReadFactors(checkpoint, "rope_freqs.weight", &tensors.rope_freqs));
   INGOT_RETURN_IF_ERROR(ReadFactors(checkpoint, "rope_factors_short.weight", &tensors.rope_factors_short));
   INGOT_RETURN_IF_ERROR(ReadFactors(checkpoint, "rope_factors_long.weight", &tensors.rope_factors_long));
@@ -69,11 +70,6 @@ Result<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const formats::Checkp
                          Decoder::Load(std::move(checkpoint), std::move(spec), options, pool));
   model->fingerprint_ = print.Text();
   return model;
-}
-
-Status CheckWeights(const formats::Checkpoint& checkpoint, const ModelSpec& spec) {
-  Weights weights;
-  return Binder(checkpoint, spec, FamilyNamed(spec.family)).Bind(&weights).Annotate(checkpoint.path());
 }
 
 std::vector<KvGroup> KvGroupsOf(const ModelSpec& spec) {

@@ -49,9 +49,6 @@ struct WeightInfo {  // for `ingot info`
 // known.
 Result<ModelSpec> ReadModelSpec(const formats::Checkpoint& checkpoint);
 
-// Whether every tensor that the spec asks for is there, in its shape, and nothing else. Reads no matrix.
-Status CheckWeights(const formats::Checkpoint& checkpoint, const ModelSpec& spec);
-
 // The largest batch that a model's scratch memory is to serve.
 struct ForwardLimits {
   int64_t max_tokens = 1;

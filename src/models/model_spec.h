@@ -39,7 +39,7 @@ struct ModelSpec {
   int64_t max_position = 0;  // max_position_embeddings
   float norm_eps = 1e-6f;
   ops::Activation activation = ops::Activation::kSilu;
-  bool qkv_bias = false, o_bias = false, mlp_bias = false;
+  bool qkv_bias = false, o_bias = false, mlp_bias = false, router_bias = false, expert_bias = false;
   bool qk_norm = false;        // RMSNorm per head of Q and K before rotation
   bool post_norms = false;     // Gemma 2/3: norms after attention and after the MLP too
   bool norm_plus_one = false;  // checkpoint holds w - 1 (Gemma, Hugging Face): folded in at load

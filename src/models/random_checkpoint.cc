@@ -8,8 +8,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
-#include "models/families.h"
-#include "models/weight_names.h"
+#include "models/roles.h"
 
 namespace ingot::models {
 namespace {
@@ -75,13 +74,17 @@ class RandomMatrix : public WeightSource {
 class RandomCheckpoint : public formats::Checkpoint {
  public:
   RandomCheckpoint(const ModelSpec& spec, const Format& weights, std::string name)
-      : spec_(spec), weights_(weights), path_(std::move(name)), names_(*FamilyNamed(spec.family).names.front()) {
-    prefix_ = names_.prefixes.front();
-    Matrix(prefix_.body + std::string(names_.embedding), {spec.vocab_size, spec.hidden_size}, kF16);
-    for (int layer = 0; layer < spec.num_layers; ++layer) AddLayer(layer);
-    Vector(prefix_.body + std::string(names_.final_norm) + ".weight", spec.hidden_size);
-    if (!spec.tied_embeddings) {
-      Matrix(prefix_.head + std::string(names_.lm_head), {spec.vocab_size, spec.hidden_size}, kF16);
+      : norm_(spec.norm_plus_one ? 0.0f : 1.0f), path_(std::move(name)) {
+    const NameTable& table = *FamilyNamed(spec.family).names.front();
+    const CheckpointNames names = {&table, table.prefixes.front(), false};
+    for (int layer = -1; layer < spec.num_layers; ++layer) {
+      const std::vector<RoleSize> sizes = RolesOf(spec, layer);
+      for (const RoleSize& size : sizes) {
+        const bool of_expert = size.role >= Role::kExpertGate;
+        for (int expert = of_expert ? 0 : -1; expert < (of_expert ? spec.num_experts : 0); ++expert) {
+          AddRole(names, sizes, size, {size.role, layer, expert}, weights);
+        }
+      }
     }
   }
 
@@ -113,8 +116,7 @@ class RandomCheckpoint : public formats::Checkpoint {
     const auto found = tensors_.find(name);
     if (found == tensors_.end()) return NotFound("{}: no tensor {}", path_, name);
     INGOT_CHECK(expected < 0 || expected == found->second.entry.shape[0]);
-    const bool is_zero = name.ends_with(".bias") || spec_.norm_plus_one;
-    return std::vector<float>(static_cast<size_t>(found->second.entry.shape[0]), is_zero ? 0.0f : 1.0f);
+    return std::vector<float>(static_cast<size_t>(found->second.entry.shape[0]), name.ends_with("bias") ? 0.0f : norm_);
   }
   void DropPages(const formats::TensorEntry&) const override {}
 
@@ -125,65 +127,34 @@ class RandomCheckpoint : public formats::Checkpoint {
     Format format;
     uint64_t seed;
   };
-  struct Size {
-    int64_t rows, cols;
-  };
 
   void Add(const std::string& name, std::vector<int64_t> shape, const Format& format) {
     formats::TensorEntry entry{.name = name, .encoding = Encoding::kF16, .shape = std::move(shape)};
     tensors_[name] = {std::move(entry), format, MixBits(tensors_.size() + 1)};
   }
-  void Vector(const std::string& name, int64_t size) { Add(name, {size}, Format::Dense(DType::kF32)); }
-  void Matrix(const std::string& name, Size size, const Format& format) {
-    Add(name + ".weight", {size.rows, size.cols}, format);
-  }
-  std::string Name(const char* pattern, int layer, int expert = -1) const {
-    return prefix_.body + Numbered(pattern, layer, expert);
-  }
-  void Linear(const std::string& name, Size size, bool bias) {
-    Matrix(name, size, weights_);
-    if (bias) Vector(name + ".bias", size.rows);
+  // sizes: of the layer
+  void AddRole(const CheckpointNames& names, const std::vector<RoleSize>& sizes, const RoleSize& size,
+               const RoleTensor& place, const Format& weights) {
+    const TensorName* name = names.table->Find(size.role);
+    int64_t rows = size.rows;
+    if (name == nullptr) {  // the first of several in one tensor
+      name = &*std::ranges::find_if(names.table->tensors, [&](const TensorName& whole) {
+        const std::vector<Role> parts = PartsOf(whole.role);
+        return std::ranges::find(parts, size.role) != parts.end();
+      });
+      const std::vector<Role> parts = PartsOf(name->role);
+      if (parts.front() != size.role) return;
+      rows = 0;
+      for (const RoleSize& part : sizes) rows += std::ranges::count(parts, part.role) * part.rows;
+    }
+    const std::string full = names.NameOf(*name, place.layer, place.expert);
+    if (IsNorm(size.role)) return Add(full + name->weight, {rows}, Format::Dense(DType::kF32));
+    Add(full + name->weight, {rows, size.cols}, IsQuantized(size.role) ? weights : kF16);
+    if (size.bias) Add(full + name->bias, {rows}, Format::Dense(DType::kF32));
   }
 
-  void AddLayer(int layer) {
-    const int64_t hidden = spec_.hidden_size, head_dim = spec_.head_dim;
-    const int64_t q_rows = spec_.num_heads * head_dim, kv_rows = spec_.num_kv_heads * head_dim;
-    const auto norm = [&](const char* pattern, int64_t size) { Vector(Name(pattern, layer) + ".weight", size); };
-    norm(names_.attention_norm, hidden);
-    norm(names_.mlp_norm, hidden);
-    if (spec_.post_norms) norm(names_.post_attention_norm, hidden), norm(names_.post_mlp_norm, hidden);
-    if (spec_.qk_norm) norm(names_.q_norm, head_dim), norm(names_.k_norm, head_dim);
-    if (names_.qkv_grouped != nullptr) {
-      Linear(Name(names_.qkv_grouped, layer), {q_rows + 2 * kv_rows, hidden}, spec_.qkv_bias);
-    } else {
-      Linear(Name(names_.q, layer), {q_rows, hidden}, spec_.qkv_bias);
-      Linear(Name(names_.k, layer), {kv_rows, hidden}, spec_.qkv_bias);
-      Linear(Name(names_.v, layer), {kv_rows, hidden}, spec_.qkv_bias);
-    }
-    Linear(Name(names_.o, layer), {hidden, q_rows}, spec_.o_bias);
-    spec_.layers[static_cast<size_t>(layer)].moe ? AddExperts(layer) : AddMlp(layer);
-  }
-  void AddMlp(int layer) {
-    const int64_t hidden = spec_.hidden_size, inner = spec_.intermediate_size;
-    Linear(Name(names_.gate, layer), {inner, hidden}, spec_.mlp_bias);
-    Linear(Name(names_.up, layer), {inner, hidden}, spec_.mlp_bias);
-    Linear(Name(names_.down, layer), {hidden, inner}, spec_.mlp_bias);
-  }
-  void AddExperts(int layer) {
-    const int64_t hidden = spec_.hidden_size, inner = spec_.moe_intermediate_size;
-    Matrix(Name(names_.router, layer), {spec_.num_experts, hidden}, kF16);
-    for (int expert = 0; expert < spec_.num_experts; ++expert) {
-      Linear(Name(names_.expert_gate, layer, expert), {inner, hidden}, false);
-      Linear(Name(names_.expert_up, layer, expert), {inner, hidden}, false);
-      Linear(Name(names_.expert_down, layer, expert), {hidden, inner}, false);
-    }
-  }
-
-  const ModelSpec spec_;
-  const Format weights_;
+  const float norm_;  // of one, or what is stored of it
   const std::string path_, template_;
-  const NameTable& names_;
-  NameTable::Prefix prefix_{};
   const boost::json::object config_;
   const Vocabulary vocabulary_;
   const std::vector<std::string> files_ = {"random"};

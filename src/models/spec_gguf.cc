@@ -87,6 +87,8 @@ Status ReadFlags(const MetadataReader& reader, const GgufTensors& tensors, Model
   spec->qkv_bias = tensors.qkv_bias;
   spec->o_bias = tensors.o_bias;
   spec->mlp_bias = tensors.mlp_bias;
+  spec->router_bias = tensors.router_bias;
+  spec->expert_bias = tensors.expert_bias;
   spec->tied_embeddings = !tensors.lm_head;
   spec->qk_norm = family.qk_norm;
   spec->post_norms = family.post_norms;

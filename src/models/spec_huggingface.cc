@@ -83,6 +83,8 @@ Status ReadFlags(const ConfigReader& reader, ModelSpec* spec) {
   INGOT_ASSIGN_OR_RETURN(spec->qkv_bias, reader.Flag(family.qkv_bias));
   INGOT_ASSIGN_OR_RETURN(spec->o_bias, reader.Flag(family.o_bias));
   INGOT_ASSIGN_OR_RETURN(spec->mlp_bias, reader.Flag(family.mlp_bias));
+  INGOT_ASSIGN_OR_RETURN(spec->router_bias, reader.Flag(family.router_bias));
+  INGOT_ASSIGN_OR_RETURN(spec->expert_bias, reader.Flag(family.expert_bias));
   INGOT_ASSIGN_OR_RETURN(spec->tied_embeddings, reader.Flag(family.tied_embeddings));
   spec->qk_norm = family.qk_norm;
   spec->post_norms = family.post_norms;

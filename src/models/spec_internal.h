@@ -56,7 +56,7 @@ Result<ModelSpec> ReadHuggingFaceSpec(const boost::json::value& config);
 struct GgufTensors {
   int64_t vocab_size = 0;  // rows of token_embd
   bool lm_head = true;     // else tied
-  bool qkv_bias = false, o_bias = false, mlp_bias = false;
+  bool qkv_bias = false, o_bias = false, mlp_bias = false, router_bias = false, expert_bias = false;
   std::vector<float> rope_freqs, rope_factors_short, rope_factors_long;
 };
 Result<ModelSpec> ReadGgufSpec(const boost::json::value& metadata, const GgufTensors& tensors);

@@ -10,7 +10,7 @@
 
 #include "base/json.h"
 #include "models/model.h"
-#include "models/row_order.h"
+#include "models/roles.h"
 #include "models/spec_internal.h"
 
 namespace ingot::models {

@@ -1,5 +1,4 @@
-// How checkpoints name their tensors: one table per naming scheme. "{}" is the layer, a second "{}" the expert;
-// ".weight" or ".bias" follows.
+// How checkpoints name their tensors: one table per naming scheme, one row per tensor.
 #pragma once
 
 #include <cstdint>
@@ -9,44 +8,55 @@
 
 namespace ingot::models {
 
-// A null name: the scheme has no such tensor. Where several forms are listed, a checkpoint holds one of them.
+// What a tensor is for. Norms are vectors, all others matrices that may have a bias.
+enum class Role : uint8_t {
+  kEmbedding,
+  kFinalNorm,
+  kLmHead,
+  kAttentionNorm,
+  kPostAttentionNorm,  // Gemma 2, 3
+  kMlpNorm,
+  kPostMlpNorm,  // Gemma 2, 3
+  kQ,
+  kK,
+  kV,
+  kQkv,  // Q, K and V in one
+  kQNorm,
+  kKNorm,
+  kO,
+  kGate,
+  kUp,
+  kGateUp,  // gate and up in one
+  kDown,
+  kRouter,
+  kExpertGate,
+  kExpertUp,
+  kExpertGateUp,
+  kExpertDown,
+};
+
+// In which order a tensor of several roles has their rows.
+enum class RowLayout : uint8_t {
+  kBelow,    // one role below the other
+  kGrouped,  // per KV head: its query heads, its K, its V
+};
+
+// A row of a name table. "{}" is the layer, a second "{}" the expert. Where an expert's role has no second one, the
+// tensor holds all experts: [experts, rows, cols].
+struct TensorName {
+  Role role;
+  const char* pattern;
+  const char* weight = ".weight";  // what follows the name of the matrix or norm
+  const char* bias = ".bias";
+  RowLayout layout = RowLayout::kBelow;
+
+  bool is_stacked() const;
+};
+
 struct NameTable {
-  const char* embedding;
-  const char* final_norm;
-  const char* lm_head;
-
-  const char* attention_norm;
-  const char* post_attention_norm = nullptr;  // Gemma 2, 3
-  const char* mlp_norm;
-  const char* post_mlp_norm = nullptr;  // Gemma 2, 3
-
-  // Q, K and V as three matrices, or one below the other, or in groups of (query heads, K, V) per KV head.
-  const char* q = nullptr;
-  const char* k = nullptr;
-  const char* v = nullptr;
-  const char* qkv = nullptr;
-  const char* qkv_grouped = nullptr;
-  const char* q_norm = nullptr;
-  const char* k_norm = nullptr;
-  const char* o;
-
-  // Gate and up as two matrices, or one below the other.
-  const char* gate = nullptr;
-  const char* up = nullptr;
-  const char* gate_up = nullptr;
-  const char* down;
-
-  // Mixture of experts: a matrix per expert, or all experts in one 3-D tensor [experts, rows, cols].
-  const char* router = nullptr;
-  const char* expert_gate = nullptr;
-  const char* expert_up = nullptr;
-  const char* expert_down = nullptr;
-  const char* experts_gate = nullptr;
-  const char* experts_up = nullptr;
-  const char* experts_gate_up = nullptr;
-  const char* experts_down = nullptr;
-  bool experts_have_suffix = true;  // ".weight" follows the names of the 3-D tensors
-
+  // Where a role, or roles in one tensor, have several rows, a checkpoint has the tensors of one of them; new
+  // checkpoints are written by the first.
+  std::vector<TensorName> tensors;
   // What may lie before all names but lm_head's, and before lm_head's. The first with an embedding holds.
   struct Prefix {
     const char* body;
@@ -55,6 +65,9 @@ struct NameTable {
   std::vector<Prefix> prefixes;
   // Tensors whose names contain one of these are no part of the text model, or follow from the configuration.
   std::vector<std::string_view> ignored;
+
+  // The first row of a role whose tensors hold all experts, or do not; null: the scheme has none.
+  const TensorName* Find(Role role, bool stacked = false) const;
 };
 
 extern const NameTable kLlamaNames;      // Hugging Face: Llama and most others, Phi-3's fused ones included

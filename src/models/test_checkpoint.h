@@ -1,0 +1,114 @@
+// A checkpoint in memory, for tests: tensors of f32 under any name.
+#pragma once
+
+#include <cstring>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "models/roles.h"
+
+namespace ingot::models {
+
+class MemoryCheckpoint : public formats::Checkpoint {
+ public:
+  explicit MemoryCheckpoint(formats::CheckpointKind kind = formats::CheckpointKind::kHuggingFace) : kind_(kind) {}
+
+  void Add(const std::string& name, const std::vector<int64_t>& shape, const std::vector<float>& values) {
+    Tensor& tensor = tensors_[name];
+    tensor.bytes.resize(values.size() * sizeof(float));
+    std::memcpy(tensor.bytes.data(), values.data(), tensor.bytes.size());
+    tensor.entry = {.name = name, .encoding = Encoding::kF32, .shape = shape, .bytes = tensor.bytes};
+  }
+  void Remove(const std::string& name) { tensors_.erase(name); }
+
+  formats::CheckpointKind kind() const override { return kind_; }
+  const std::string& path() const override { return path_; }
+  const boost::json::object& config() const override { return config_; }
+  const boost::json::object& generation_config() const override { return config_; }
+  const Vocabulary& vocabulary() const override { return vocabulary_; }
+  const std::string& chat_template() const override { return path_; }
+  const std::vector<std::string>& files() const override { return files_; }
+  int64_t weight_bytes() const override { return 0; }
+  const formats::TensorEntry* Find(const std::string& name) const override {
+    const auto found = tensors_.find(name);
+    return found == tensors_.end() ? nullptr : &found->second.entry;
+  }
+  std::vector<const formats::TensorEntry*> tensors() const override {
+    std::vector<const formats::TensorEntry*> all;
+    for (const auto& [name, tensor] : tensors_) all.push_back(&tensor.entry);
+    return all;
+  }
+  void DropPages(const formats::TensorEntry&) const override {}
+
+ private:
+  struct Tensor {
+    formats::TensorEntry entry;
+    std::vector<std::byte> bytes;
+  };
+  const formats::CheckpointKind kind_;
+  const std::string path_ = "memory";
+  const boost::json::object config_;
+  const Vocabulary vocabulary_;
+  const std::vector<std::string> files_ = {"memory"};
+  std::map<std::string, Tensor> tensors_;
+};
+
+// A small Llama-like model.
+inline ModelSpec SmallSpec(const char* family = "llama") {
+  ModelSpec spec{.family = family,
+                 .vocab_size = 64,
+                 .hidden_size = 32,
+                 .intermediate_size = 64,
+                 .num_layers = 2,
+                 .num_heads = 4,
+                 .num_kv_heads = 2,
+                 .head_dim = 8,
+                 .rotary_dim = 8,
+                 .max_position = 64,
+                 .attention_scale = 0.35f};
+  spec.ropes.resize(1);
+  spec.layers.resize(2);
+  return spec;
+}
+
+inline ModelSpec SmallMixtureSpec() {
+  ModelSpec spec = SmallSpec("qwen3_moe");
+  spec.num_experts = 4;
+  spec.experts_per_token = 2;
+  spec.moe_intermediate_size = 64;
+  spec.normalize_topk = true;
+  for (LayerSpec& layer : spec.layers) layer.moe = true;
+  return spec;
+}
+
+// Every tensor of the spec, each under the first name that the scheme has for its role.
+inline std::shared_ptr<MemoryCheckpoint> RandomInMemory(const ModelSpec& spec) {
+  auto checkpoint = std::make_shared<MemoryCheckpoint>();
+  const NameTable& table = *FamilyNamed(spec.family).names.front();
+  const CheckpointNames names = {&table, table.prefixes.front(), false};
+  std::mt19937 random(7);
+  const auto numbers = [&](int64_t count) {
+    std::vector<float> values(static_cast<size_t>(count));
+    for (float& value : values) value = std::normal_distribution<float>(0, 0.3f)(random);
+    return values;
+  };
+  for (int layer = -1; layer < spec.num_layers; ++layer) {
+    for (const RoleSize& size : RolesOf(spec, layer)) {
+      const bool of_expert = size.role >= Role::kExpertGate;
+      for (int expert = of_expert ? 0 : -1; expert < (of_expert ? spec.num_experts : 0); ++expert) {
+        const TensorName& row = *table.Find(size.role);
+        const std::string name = names.NameOf(row, layer, expert);
+        std::vector<int64_t> shape = {size.rows};
+        if (size.cols > 0) shape.push_back(size.cols);
+        checkpoint->Add(name + row.weight, shape, numbers(size.rows * std::max<int64_t>(1, size.cols)));
+        if (size.bias) checkpoint->Add(name + row.bias, {size.rows}, numbers(size.rows));
+      }
+    }
+  }
+  return checkpoint;
+}
+
+}  // namespace ingot::models
