@@ -58,7 +58,7 @@ Core::Core(std::unique_ptr<Executor> executor)
   slot_states_.resize(size);
   waiting_states_.reserve(size);
   matches_.reserve(size);
-  results_.resize(size);
+  for (Flight& flight : flights_) flight.draws.reserve(size);
   slot_ids_.resize(size);
   Publish();
 }
@@ -102,6 +102,10 @@ Status Core::Check(const Request& request) const {
     if (word.empty() || !std::ranges::all_of(word, is_token))
       return InvalidArgument("a bad word is no list of token ids");
   }
+  const int num_adapters = executor_->model().num_adapters();
+  if (request.adapter != models::kNoAdapter && !(request.adapter >= 0 && request.adapter < num_adapters)) {
+    return InvalidArgument("adapter {}: the model has {}", request.adapter, num_adapters);
+  }
   if (request.prompt_logprobs > sampling::kMaxLogprobs) {
     return InvalidArgument("prompt_logprobs {} is above {}", request.prompt_logprobs, sampling::kMaxLogprobs);
   }
@@ -113,7 +117,9 @@ void Core::Add(RequestId id, Request request, Clock::time_point submitted) {
   sequence->id = id;
   sequence->rank = RankOf(MicrosOf(submitted), request.priority);
   sequence->scope = std::make_shared<kv::PrefixScope>(
-      kv::PrefixScope{.model = executor_->model().fingerprint(), .salt = request.cache_salt});
+      kv::PrefixScope{.model = executor_->model().fingerprint(),
+                      .adapter = request.adapter == models::kNoAdapter ? "" : std::to_string(request.adapter),
+                      .salt = request.cache_salt});
   sequence->tokens = std::move(request.prompt);
   sequence->prompt_length = sequence->num_tokens();
   sequence->submitted = submitted;
@@ -146,18 +152,18 @@ void Core::CancelAll() {
     if (sequences_[slot]) Retire(slot, nullptr, Finish::kCancelled, {});
   }
   while (!queue_.empty()) RetireWaiting(queue_.size() - 1, Finish::kCancelled, {});
+  CollectAll();
   Publish();
 }
 
 bool Core::Step(bool admit) {
   EndOverdue();
-  MakePlan(admit, true);
-  // A hit's copy may be what makes the only request too large: then it goes without.
-  if (admit && num_live_ == 0 && plan_.work.empty() && plan_.admitted_slots.empty() && !queue_.empty()) {
-    MakePlan(admit, false);
+  if (!MakeNextPlan(admit)) {
+    if (!in_flight()) return false;
+    Collect();
+    return true;
   }
-  if (plan_.work.empty() && plan_.preempted.empty() && plan_.admitted_slots.empty()) return false;
-  RecordPlan();
+  const int64_t record = RecordPlan();
   for (const int32_t slot : plan_.preempted) Preempt(static_cast<size_t>(slot));
   for (size_t i = 0; i < plan_.admitted_slots.size(); ++i) {
     Admit(static_cast<size_t>(plan_.admitted_slots[i]), matches_[i]);
@@ -169,33 +175,96 @@ bool Core::Step(bool admit) {
   }
   queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(plan_.admitted_slots.size()));
   Publish();
-  if (!plan_.work.empty()) RunWork();
-  recorder_.End();
+  plan_.work.empty() ? recorder_.End(record) : Launch(record);
+  while (num_flights_ > (executor_->runs_behind() ? 1u : 0u)) Collect();
   return true;
 }
 
-void Core::RunWork() {
-  size_t num_drawn = 0;
-  int64_t prefill_tokens = 0, decodes = 0;
-  for (const Work& work : plan_.work) {
-    Commit(static_cast<size_t>(work.slot), work.begin + work.count);
-    if (work.sample) ++num_drawn;
-    work.count == 1 && work.sample ? ++decodes : prefill_tokens += work.count;
+// Whether every sequence that goes on after the step in flight can do so before its token is collected.
+bool Core::MayPlanAhead() const {
+  const auto can_go_on = [&](const Flight::Draws& draws) {
+    const SequencePtr& sequence = sequences_[draws.slot];
+    if (sequence.get() != draws.sequence) return true;
+    if (draws.num_drafts > 0) return false;
+    return !sequence->NeedsLastToken() || sequence->num_answered() + 1 == sequence->request.max_tokens;
+  };
+  return std::ranges::all_of(flights_[0].draws, can_go_on);
+}
+
+// False: there is nothing to launch, or nothing before the step in flight is collected.
+bool Core::MakeNextPlan(bool admit) {
+  if (in_flight() && !MayPlanAhead()) return false;
+  MakePlan(admit, true);
+  if (in_flight()) return !plan_.work.empty() && plan_.preempted.empty();
+  // A hit's copy may be what makes the only request too large: then it goes without.
+  if (admit && num_live_ == 0 && plan_.work.empty() && plan_.admitted_slots.empty() && !queue_.empty()) {
+    MakePlan(admit, false);
   }
-  const Clock::time_point begin = Clock::now();
-  executor_->Run(plan_.work, slots_, std::span(results_).first(num_drawn));
-  cost_.Observe(decodes, prefill_tokens, MicrosOf(Clock::now()) - MicrosOf(begin));
-  size_t drawn = 0;
+  return !(plan_.work.empty() && plan_.preempted.empty() && plan_.admitted_slots.empty());
+}
+
+void Core::Launch(int64_t record) {
+  Flight& flight = flights_[num_flights_];
+  flight.draws.clear();
+  flight.decodes = flight.prefill_tokens = 0;
+  flight.record = record;
   for (const Work& work : plan_.work) {
     const auto slot = static_cast<size_t>(work.slot);
-    Sequence& sequence = *sequences_[slot];
-    sequence.num_computed = work.begin + work.count;
-    cache_.Commit(&sequence.blocks, sequence.tokens, sequence.num_computed);
-    if (work.sample) Accept(slot, results_[drawn++]);
+    // The plan saw to it that there are enough.
+    INGOT_CHECK(cache_.Grow(&sequences_[slot]->blocks, work.begin + work.count));
+    if (work.sample) flight.draws.push_back({slot, sequences_[slot].get(), work.num_drafts});
+    (work.is_decode() ? flight.decodes : flight.prefill_tokens) += work.count;
   }
+  flight.launched = Clock::now();
+  flight.ticket = executor_->Launch(plan_.work, slots_);
+  ++num_flights_;
+  for (const Work& work : plan_.work) {
+    Sequence& sequence = *sequences_[static_cast<size_t>(work.slot)];
+    sequence.num_computed = work.begin + work.count - work.num_drafts;
+    if (work.sample) ++sequence.num_drawing;
+    // Whatever is launched later finds it computed.
+    cache_.Commit(&sequence.blocks, sequence.tokens, std::min(sequence.num_computed, sequence.num_tokens()));
+  }
+}
+
+// The oldest step in flight.
+void Core::Collect() {
+  const std::span<const StepResult> results = executor_->Collect(flights_[0].ticket);
+  std::swap(flights_[0], flights_[1]);
+  --num_flights_;
+  Flight& flight = flights_[1];
+  const Clock::time_point now = Clock::now();
+  cost_.Observe(flight.decodes, flight.prefill_tokens, MicrosOf(now) - MicrosOf(std::max(flight.launched, collected_)));
+  collected_ = now;
+  size_t first = 0;
+  for (const Flight::Draws& draws : flight.draws) {
+    const auto count = static_cast<size_t>(draws.num_drafts) + 1;
+    const bool is_here = sequences_[draws.slot].get() == draws.sequence;  // else it ended meanwhile
+    if (is_here) AcceptDraws(draws, results.subspan(first, count));
+    first += count;
+  }
+  flight.departed.clear();
   Count<int64_t>(stats_.steps, 1);
-  stats_.step_tokens.Add(decodes + prefill_tokens);
+  stats_.step_tokens.Add(flight.decodes + flight.prefill_tokens);
   Publish();
+  recorder_.End(flight.record);
+}
+
+void Core::CollectAll() {
+  while (in_flight()) Collect();
+}
+
+// A draw counts as long as the drafts before it came true.
+void Core::AcceptDraws(const Flight::Draws& draws, std::span<const StepResult> results) {
+  Sequence& sequence = *sequences_[draws.slot];
+  --sequence.num_drawing;
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (!Accept(draws.slot, results[i])) return;
+    if (i + 1 == results.size() || sequence.drafts[i] != sequence.tokens.back()) break;
+    ++sequence.num_computed;
+  }
+  if (draws.num_drafts > 0) cache_.Rewind(&sequence.blocks, sequence.num_computed);
+  cache_.Commit(&sequence.blocks, sequence.tokens, std::min(sequence.num_computed, sequence.num_tokens()));
 }
 
 void Core::EndOverdue() {
@@ -214,8 +283,9 @@ SlotState Core::StateOf(const Sequence& sequence) const {
   SlotState state{.live = true,
                   .rank = sequence.rank,
                   .id = static_cast<int64_t>(sequence.id),
-                  .num_tokens = sequence.num_tokens(),
+                  .num_tokens = std::min(sequence.num_tokens() + sequence.num_drawing, sequence.most_cached_tokens()),
                   .num_computed = sequence.num_computed,
+                  .num_drafts = std::ssize(sequence.drafts),
                   .wants_rows = sequence.wants_prompt_logprobs()};
   for (int g = 0; g < cache_.num_groups(); ++g) {
     const kv::BlockTable& table = sequence.blocks.tables[static_cast<size_t>(g)];
@@ -305,7 +375,7 @@ void Core::MakePlan(bool admit, bool use_hits) {
   Plan(state, prefill_budget_, &plan_);
 }
 
-void Core::RecordPlan() {
+int64_t Core::RecordPlan() {
   for (size_t slot = 0; slot < sequences_.size(); ++slot) slot_ids_[slot] = sequences_[slot] ? sequences_[slot]->id : 0;
   for (size_t i = 0; i < plan_.admitted_slots.size(); ++i) {
     slot_ids_[static_cast<size_t>(plan_.admitted_slots[i])] = queue_[i]->id;
@@ -317,15 +387,18 @@ void Core::RecordPlan() {
                             .prefill_budget = prefill_budget_,
                             .num_groups = cache_.num_groups()};
   for (int g = 0; g < step.num_groups; ++g) step.available[static_cast<size_t>(g)] = cache_.Available(g);
-  recorder_.BeginStep(step);
+  return recorder_.BeginStep(step);
 }
 
 Core::SequencePtr Core::TakeSlot(size_t slot) {
   SequencePtr sequence = std::move(sequences_[slot]);
   slots_[slot] = nullptr;
   --num_live_;
-  cache_.Release(&sequence->blocks, sequence->tokens, sequence->num_computed);
-  sequence->num_computed = 0;
+  // What follows tokens that nobody knows yet is taken back.
+  const int64_t kept = std::min(sequence->num_computed, sequence->num_tokens());
+  cache_.Rewind(&sequence->blocks, kept);
+  cache_.Release(&sequence->blocks, sequence->tokens, kept);
+  sequence->num_computed = sequence->num_drawing = 0;
   return sequence;
 }
 
@@ -335,6 +408,7 @@ void Core::Preempt(size_t slot) {
 }
 
 void Core::PreemptAll() {
+  CollectAll();
   for (size_t slot = 0; slot < sequences_.size(); ++slot) {
     if (sequences_[slot]) Enqueue(TakeSlot(slot));
   }
@@ -368,51 +442,56 @@ void Core::Admit(size_t slot, const kv::PrefixMatch& match) {
   ++num_live_;
 }
 
-void Core::Commit(size_t slot, int64_t end) {
-  // The plan saw to it that there are enough.
-  INGOT_CHECK(cache_.Grow(&sequences_[slot]->blocks, end));
-}
-
-void Core::Accept(size_t slot, const StepResult& result) {
+// Whether the sequence goes on.
+bool Core::Accept(size_t slot, const StepResult& result) {
   Sequence& sequence = *sequences_[slot];
   if (result.outcome == sampling::Outcome::kNotANumber) {
     const auto error = Internal(
         "the model's logits are not numbers; where its keys or values exceed 65504, fp16's largest, a KV cache in bf16 "
         "(dtype bfloat16) holds them");
-    return Retire(slot, nullptr, Finish::kError, error.value());
+    Retire(slot, nullptr, Finish::kError, error.value());
+    return false;
   }
   if (result.outcome == sampling::Outcome::kNoToken) {
-    return Retire(slot, nullptr, Finish::kError, Internal("no token can be drawn: all are masked").value());
+    Retire(slot, nullptr, Finish::kError, Internal("no token can be drawn: all are masked").value());
+    return false;
   }
   const std::shared_ptr<sampling::TokenMask>& mask = sequence.request.token_mask;
   if (mask && !mask->Accept(result.token.id)) {
-    return Retire(slot, nullptr, Finish::kError,
-                  Internal("token {} was drawn, which its mask then refused", result.token.id).value());
+    Retire(slot, nullptr, Finish::kError,
+           Internal("token {} was drawn, which its mask then refused", result.token.id).value());
+    return false;
   }
   if (sequence.num_answered() == 0) sequence.first_token = Clock::now();
   sequence.tokens.push_back(result.token.id);
   Count<int64_t>(stats_.generated_tokens, 1);
   if (sequence.request.sampling.penalizes()) sequence.history.AddAnswerToken(result.token.id);
-  if (sequence.IsEnd(result.token.id)) return Retire(slot, &result.token, Finish::kStop, {});
-  if (sequence.num_answered() == sequence.request.max_tokens) return Retire(slot, &result.token, Finish::kLength, {});
+  const bool is_end = sequence.IsEnd(result.token.id);
+  if (is_end || sequence.num_answered() == sequence.request.max_tokens) {
+    Retire(slot, &result.token, is_end ? Finish::kStop : Finish::kLength, {});
+    return false;
+  }
   Tell(sequence, &result.token, std::nullopt, {});
+  return true;
 }
 
 void Core::Retire(size_t slot, const sampling::Sampled* token, Finish finish, Status error) {
-  const SequencePtr sequence = TakeSlot(slot);
+  Depart(TakeSlot(slot), token, finish, std::move(error));
+}
+
+void Core::RetireWaiting(size_t index, Finish finish, Status error) {
+  SequencePtr sequence = std::move(queue_[index]);
+  queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(index));
+  Depart(std::move(sequence), nullptr, finish, std::move(error));
+}
+
+void Core::Depart(SequencePtr sequence, const sampling::Sampled* token, Finish finish, Status error) {
   if (sequence->request.deadline) --num_deadlines_;
   if (finish == Finish::kCancelled) Count<int64_t>(stats_.cancelled, 1);
   Publish();
   Tell(*sequence, token, finish, std::move(error));
-}
-
-void Core::RetireWaiting(size_t index, Finish finish, Status error) {
-  const SequencePtr sequence = std::move(queue_[index]);
-  queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(index));
-  if (sequence->request.deadline) --num_deadlines_;
-  if (finish == Finish::kCancelled) Count<int64_t>(stats_.cancelled, 1);
-  Publish();
-  Tell(*sequence, nullptr, finish, std::move(error));
+  // What is in flight may still read it.
+  if (in_flight()) flights_[num_flights_ - 1].departed.push_back(std::move(sequence));
 }
 
 void Core::Publish() {

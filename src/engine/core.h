@@ -1,6 +1,7 @@
 // The persistent batch without its thread: a queue, slots, and one step at a time.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <vector>
@@ -26,9 +27,14 @@ struct CoreStats {
   std::atomic<int64_t> oldest_waiting_ns{0};  // when the oldest that waits came; 0: nobody waits
 };
 
-// Thread safety: none but where said; the engine thread owns it. Events come from within Step, Cancel and CancelAll.
+// Thread safety: none but where said; the engine thread owns it. Events come from within Step, Cancel, CancelAll and
+// PreemptAll.
+// Where the executor runs behind, a step is planned and launched while the one before it runs: its draws are collected
+// afterwards, and what comes of a sequence that has ended meanwhile is dropped. Not ahead are planned: a step of a
+// sequence whose next draw needs the last token on the host, and one that would preempt somebody.
 // Invariants: 1. Every request that was added ends in exactly one event with `finish`. 2. A slot's blocks are given
-// back before that event is told. 3. A step that neither admits nor finishes a request allocates nothing.
+// back before that event is told. 3. A step that neither admits nor finishes a request allocates nothing. 4. Between
+// calls at most one step is launched and not collected.
 class Core {
  public:
   explicit Core(std::unique_ptr<Executor> executor);
@@ -41,11 +47,13 @@ class Core {
   // Ends it with kCancelled; nothing happens where it has ended.
   void Cancel(RequestId id);
   void CancelAll();
-  // Plans, takes blocks, runs the model and tells what came of it. false: there was nothing to do. Without `admit` the
-  // queue waits.
+  // Plans, takes blocks, launches that, and collects and tells what may have come of it or of the step before. false:
+  // there was nothing to do. Without `admit` the queue waits.
   bool Step(bool admit = true);
-  // Gives up all slots: what ran waits again. Afterwards no block is in use.
+  // Gives up all slots: what ran waits again. Afterwards no block is in use, and no step is launched.
   void PreemptAll();
+  // Whether a step is launched and not collected.
+  bool in_flight() const { return num_flights_ > 0; }
 
   // From any thread.
   int num_running() const { return stats_.running.load(std::memory_order_relaxed); }
@@ -58,6 +66,20 @@ class Core {
 
  private:
   using SequencePtr = std::unique_ptr<Sequence>;
+  // A step that is launched and not collected.
+  struct Flight {
+    struct Draws {
+      size_t slot;
+      const Sequence* sequence;  // who had it; not to be looked into
+      int32_t num_drafts;
+    };
+    Executor::Ticket ticket = 0;
+    std::vector<Draws> draws;           // in the order of its results
+    std::vector<SequencePtr> departed;  // ended while it, or the one before it, was in flight
+    Clock::time_point launched;
+    int64_t decodes = 0, prefill_tokens = 0;
+    int64_t record = 0;  // of the flight recorder
+  };
   Status CheckPrompt(const Request& request) const;
   void EndOverdue();
   void MakePlan(bool admit, bool use_hits);
@@ -65,12 +87,17 @@ class Core {
   bool SharesBlocks(const Request& request) const;
   WaitingState LookUp(size_t index, bool use_hits);
   bool IsJustBeingComputed(size_t index, int64_t num_cached) const;
-  void RecordPlan();
+  int64_t RecordPlan();
   void Preempt(size_t slot);
   void Admit(size_t slot, const kv::PrefixMatch& match);
-  void RunWork();
-  void Commit(size_t slot, int64_t end);
-  void Accept(size_t slot, const StepResult& result);
+  bool MayPlanAhead() const;
+  bool MakeNextPlan(bool admit);
+  void Launch(int64_t record);
+  void Collect();
+  void CollectAll();
+  void AcceptDraws(const Flight::Draws& draws, std::span<const StepResult> results);
+  bool Accept(size_t slot, const StepResult& result);
+  void Depart(SequencePtr sequence, const sampling::Sampled* token, Finish finish, Status error);
   void Retire(size_t slot, const sampling::Sampled* token, Finish finish, Status error);
   void RetireWaiting(size_t index, Finish finish, Status error);
   void Enqueue(SequencePtr sequence);
@@ -85,14 +112,16 @@ class Core {
   CoreStats stats_;
   CostTable cost_;
   FlightRecorder recorder_;
-  int64_t num_deadlines_ = 0;  // of sequences here
-  int num_live_ = 0;           // slots that are taken
+  int64_t num_deadlines_ = 0;      // of sequences here
+  int num_live_ = 0;               // slots that are taken
+  std::array<Flight, 2> flights_;  // the oldest first
+  size_t num_flights_ = 0;
+  Clock::time_point collected_;  // the last step
   // Rebuilt by every step within their capacity.
   std::vector<SlotState> slot_states_;
   std::vector<WaitingState> waiting_states_;
   std::vector<kv::PrefixMatch> matches_;  // of waiting_states_
-  std::vector<StepResult> results_;
-  std::vector<RequestId> slot_ids_;  // [max_batch_size] for the recorder
+  std::vector<RequestId> slot_ids_;       // [max_batch_size] for the recorder
   int64_t prefill_budget_ = 0;
   StepPlan plan_;
 };

@@ -105,7 +105,7 @@ TEST(CoreSharing, CopiesOfFewRequestsInTinyCachesAnswerAsAlone) {
         .kv_format = random() % 3 == 0 ? ops::KvFormat::kI4 : ops::KvFormat::kF16};
     std::vector<Told> alone;
     for (const Request& kind : kinds) alone.push_back(Alone(model, kind, pool, options.kv_format));
-    auto core = MakeCore(model, options, pool);
+    auto core = MakeCore(model, options, pool, kDevices[round % 3]);
     std::deque<Told> told;
     std::vector<size_t> kind_of;
     while (told.size() < 60 || core->num_running() + core->num_waiting() > 0) {

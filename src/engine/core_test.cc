@@ -57,6 +57,7 @@ std::vector<Request> RequestsWithCommonBeginnings(std::mt19937_64& random, int c
     request.uses_cached_blocks = random() % 8 != 0;
     request.caches_always = random() % 4 == 0;
     if (random() % 8 == 0) request.cache_salt = "a salt";
+    if (random() % 8 == 0) request.adapter = static_cast<int32_t>(random() % 2);
     requests.push_back(std::move(request));
   }
   return requests;
@@ -79,7 +80,7 @@ TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
         .num_blocks = std::vector<int32_t>(model.kv_groups().size(), static_cast<int32_t>(8 + random() % 5)),
         .prefix_caching = random() % 5 != 0,
         .kv_format = round % 2 == 0 ? ops::KvFormat::kF16 : ops::KvFormat::kI4};
-    auto core = MakeCore(model, options, pool);
+    auto core = MakeCore(model, options, pool, kDevices[round / 2 % 3]);
     const std::vector<Request> requests = RequestsWithCommonBeginnings(random, 40);
     std::deque<Told> told(requests.size());
     size_t added = 0;
@@ -92,6 +93,9 @@ TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
       }
       core->Step();
       ASSERT_TRUE(core->cache().CheckIntegrity());
+      if (random() % 40 == 0) core->PreemptAll();
+    }
+    while (core->Step()) {
     }
     EXPECT_EQ(InUse(*core), 0);
     preemptions += core->stats().preemptions;
@@ -273,13 +277,16 @@ TEST(Core, LowerPrioritiesGoFirstAndWaitingMakesUpForIt) {
   EXPECT_EQ(order, (std::vector<RequestId>{3, 4, 2, 1}));
 }
 
-TEST(Core, RandomCancelsLeakNothingAndTellEveryoneOnce) {
+class CoreOnDevice : public testing::TestWithParam<Device> {};
+INSTANTIATE_TEST_SUITE_P(Devices, CoreOnDevice, testing::ValuesIn(kDevices));
+
+TEST_P(CoreOnDevice, RandomCancelsLeakNothingAndTellEveryoneOnce) {
   FakeModel model(kVocab);
   ThreadPool pool(1);
   std::mt19937_64 random(5);
   auto core = MakeCore(
       model, {.max_batch_size = 6, .max_prefill_tokens = 50, .max_context = 256, .block_len = 32, .num_blocks = {20}},
-      pool);
+      pool, GetParam());
   std::deque<Told> told;
   const int steps = GetEnv("INGOT_NIGHTLY") ? 400'000 : 20'000;
   for (int step = 0; step < steps; ++step) {
@@ -371,6 +378,8 @@ TEST(Core, ChecksRequestsBeforeTheyEnter) {
   EXPECT_EQ(check({.prompt = {300}}).message(), "token id 300 is outside 0…299");
   EXPECT_EQ(check({.prompt = {-1}}).code(), Code::kInvalidArgument);
   EXPECT_EQ(check({.prompt = {1}, .max_tokens = 0}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(check({.prompt = {1}, .adapter = 3}).message(), "adapter 3: the model has 3");
+  EXPECT_TRUE(check({.prompt = {1}, .adapter = 2}).ok());
   EXPECT_EQ(check({.prompt = {1}, .sampling = {.top_p = 2}}).code(), Code::kInvalidArgument);
 }
 

@@ -12,6 +12,10 @@ namespace ingot::engine {
 Result<std::unique_ptr<Engine>> Engine::Create(const models::Model& model, const EngineOptions& options,
                                                ThreadPool& pool) {
   INGOT_ASSIGN_OR_RETURN(auto executor, Executor::Create(model, options.executor, pool));
+  return Create(std::move(executor), options);
+}
+
+Result<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Executor> executor, const EngineOptions& options) {
   std::unique_ptr<Engine> engine(new Engine(std::move(executor), options));
   if (options.flight_recorder.empty()) return engine;
   INGOT_ASSIGN_OR_RETURN(engine->flight_report_,
@@ -134,7 +138,7 @@ void Engine::WatchForStalls() {
 bool Engine::TakeCommands() {
   {
     std::unique_lock lock(mutex_);
-    const bool idle = core_.num_running() == 0 && core_.num_waiting() == 0;
+    const bool idle = core_.num_running() == 0 && core_.num_waiting() == 0 && !core_.in_flight();
     wake_.wait(lock, [&] { return !idle || stop_ || !submitted_.empty() || !cancelled_.empty() || !tasks_.empty(); });
     if (stop_) return false;
     for (Submitted& s : submitted_) core_.Add(s.id, std::move(s.request), s.at);
@@ -159,9 +163,9 @@ void Engine::RunTasks() {
     tasks.swap(tasks_);
   }
   for (Exclusive* exclusive : tasks) {
-    core_.flight_recorder().BeginTask();
+    const int64_t record = core_.flight_recorder().BeginTask();
     (*exclusive->task)(core_);
-    core_.flight_recorder().End();
+    core_.flight_recorder().End(record);
     {
       const std::lock_guard lock(mutex_);
       exclusive->ran = exclusive->done = true;
@@ -179,7 +183,7 @@ void Engine::Loop() {
       const std::lock_guard lock(mutex_);
       has_tasks = !tasks_.empty();
     }
-    if (has_tasks && core_.num_running() == 0) RunTasks();
+    if (has_tasks && core_.num_running() == 0 && !core_.in_flight()) RunTasks();
     Publish(core_.Step(/*admit=*/!has_tasks));
   }
   core_.CancelAll();

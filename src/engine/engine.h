@@ -44,6 +44,7 @@ class Engine {
   // `model` and `pool` outlive it; it alone uses them from now on.
   static Result<std::unique_ptr<Engine>> Create(const models::Model& model, const EngineOptions& options,
                                                 ThreadPool& pool);
+  static Result<std::unique_ptr<Engine>> Create(std::unique_ptr<Executor> executor, const EngineOptions& options);
   ~Engine();
 
   // All of them or none. kResourceExhausted when the queue has no room.

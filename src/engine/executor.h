@@ -1,12 +1,15 @@
-// Runs planned steps on the model: owns the KV cache's bytes, the scratch memory and the buffers of the step's batch.
+// Runs planned steps on the model: owns the KV cache's bytes, the scratch memory and the buffers of the steps' batches.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <span>
 #include <vector>
 
+#include "engine/batch_builder.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
+#include "engine/stream.h"
 #include "kv/cache.h"
 #include "models/model.h"
 #include "sampling/sampler.h"
@@ -17,6 +20,7 @@ struct ExecutorOptions {
   int max_batch_size = 1;          // slots
   int64_t max_prefill_tokens = 1;  // of a step, beside the decodes
   int64_t max_context = 1;         // longest sequence
+  int max_drafts = 0;              // tokens of a sequence that a step checks beside the one it draws
   int block_len = 64;
   std::vector<int32_t> num_blocks = {1};  // of each group of layers (Model::kv_groups)
   bool prefix_caching = true;             // what is computed for one request serves others
@@ -42,7 +46,11 @@ struct ScoreOptions {
 };
 using LogitsFn = FunctionRef<void(int64_t position, const float* logits)>;  // logits: [vocab_size]
 
-// Thread safety: none; the engine thread owns it. Run allocates nothing.
+// Thread safety: none; the engine thread owns it. Launch and Collect allocate nothing.
+// Invariants: at most two steps are launched and not yet collected. What a launched step reads of its sequences is
+// copied by Launch, or does not change before it is collected: their requests, and the histories and masks of those
+// whose next token is not drawn meanwhile (Sequence::NeedsLastToken). What it does to the cache comes before whatever
+// is launched or copied later, so blocks may be given back, and taken by others, while it runs.
 class Executor {
  public:
   // What Create would take.
@@ -50,62 +58,81 @@ class Executor {
   // `model` and `pool` outlive it.
   static Result<std::unique_ptr<Executor>> Create(const models::Model& model, const ExecutorOptions& options,
                                                   ThreadPool& pool);
+  // The same with a stream other than the backend's.
+  static Result<std::unique_ptr<Executor>> Create(const models::Model& model, const ExecutorOptions& options,
+                                                  ThreadPool& pool, std::unique_ptr<Stream> stream);
 
-  // One forward pass over `work`, whose blocks have been allocated, then a draw for each with `sample`, in the same
-  // order. slots: [max_batch_size], null where free.   results: as many as `work` has with `sample`.
-  void Run(std::span<const Work> work, std::span<Sequence* const> slots, std::span<StepResult> results);
+  // Begins one forward pass over `work`, whose blocks have been allocated, and a draw for each with `sample`, and one
+  // more for each of its drafts, in the same order. A token past those that the host knows, and that is no draft, is
+  // the one last drawn for its slot. slots: [max_batch_size], null where free; each lives until its step is collected.
+  // Returns a ticket.
+  using Ticket = int64_t;
+  Ticket Launch(std::span<const Work> work, std::span<Sequence* const> slots);
+  // Waits for what was drawn. The results stay until the next but one is launched.
+  std::span<const StepResult> Collect(Ticket ticket);
+  // Whether a step should be launched before the one before it is collected.
+  bool runs_behind() const { return stream_->runs_behind(); }
 
   // The raw logits of one sequence's positions, ascending. Takes blocks from `cache` for as long as it runs; they do
   // not enter its index. kResourceExhausted when they do not suffice. REQUIRES: no slot is live (it uses the first's
-  // tail)
+  // tail), and every step is collected
   Status Score(std::span<const int32_t> token_ids, const ScoreOptions& options, kv::Cache& cache, LogitsFn on_logits);
 
   // What the bookkeeping of the cache has to be like.
   kv::CacheOptions cache_options() const;
-  // Block `to` of a group becomes what block `from` is.
+  // Block `to` of a group becomes what block `from` is, after all that was launched.
   void CopyBlock(int group, int32_t from, int32_t to);
 
   const ExecutorOptions& options() const { return options_; }
   const models::Model& model() const { return model_; }
 
  private:
-  Executor(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool, ops::Scratch scratch);
+  Executor(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool, ops::Scratch scratch,
+           std::unique_ptr<Stream> stream);
   // Whose logits a row has: those that a token is drawn from, or those that foretell a token of the prompt.
   struct Row {
-    Sequence* sequence;
-    int64_t foretold = -1;  // position in the prompt; -1: a token is drawn
-    size_t result = 0;      // where what was drawn goes
+    sampling::SampleInputs inputs{};  // of a draw
+    int32_t slot = 0;                 // of a draw
+    StepResult* result = nullptr;     // of a draw
+    int32_t foretold = -1;            // the prompt's token, where one is foretold
+    int num_top = 0;                  // alternatives to tell of it
+    sampling::Sampled* told = nullptr;
+  };
+  // A launched step. One is filled by the host while the device works on the other.
+  struct Step {
+    Step(const BatchBuilder::Limits& limits, size_t max_rows);
+    BatchBuilder batch;
+    std::vector<Row> rows;
+    std::vector<StepResult> results;
+    int64_t posted = 0;  // number of its work in the stream
   };
 
   Status AllocateCache();
-  void BeginBatch();
-  void AppendTokens(std::span<const int32_t> token_ids, int64_t begin, const kv::Holding& blocks, int32_t slot);
-  void EndBatchAndForward(float* logits, const models::LayerTap* tap);
-  void WantRows(const Work& work, Sequence& sequence);
-  void UseRow(const Row& row, std::span<float> logits, sampling::Workspace& workspace, std::span<StepResult> results);
+  Step& StepOf(Ticket ticket) { return steps_[static_cast<size_t>(ticket) % steps_.size()]; }
+  void AddWork(const Work& work, Sequence& sequence, Step* step);
+  void AddDraws(const Work& work, Sequence& sequence, Step* step);
+  void AddPromptRows(const Work& work, Sequence& sequence, Step* step);
+  void Execute(Step& step);
+  void Forward(BatchBuilder& batch, float* logits, const models::LayerTap* tap);
+  static void UseRow(const Row& row, std::span<float> logits, sampling::Workspace& workspace);
 
   const models::Model& model_;
   ExecutorOptions options_;
   ThreadPool& pool_;
   ops::Scratch scratch_;
-  // One group of layers: its part of the cache, and where the batch under way lies in it.
+  // One group of layers: its part of the cache.
   struct Group {
     int window = 0;
     Buffer bytes, tails;
-    std::vector<int32_t> block_tables;  // [max_batch_size, block_table_stride_]
-    std::vector<int32_t> slots;         // [T]
   };
   std::vector<Group> groups_;
-  std::vector<ops::KvView> views_;                   // of groups_
-  std::vector<models::KvGroupBatch> group_batches_;  // of groups_
-  Tensor logits_;                                    // [max_batch_size + kMaxPromptRows, vocab_size]
-  int64_t block_table_stride_;
-  // The batch under way; capacity for the largest step.
-  std::vector<int32_t> token_ids_, positions_, cu_seqlens_, logits_rows_, tail_slots_;
-  int64_t max_context_ = 0;
+  std::vector<ops::KvView> views_;               // of groups_
+  Tensor logits_;                                // [MaxRows, vocab_size]
+  std::vector<int32_t> drawn_tokens_;            // [max_batch_size] the token last drawn for each slot
   std::vector<sampling::Workspace> workspaces_;  // [num_threads]
-  std::vector<Row> rows_;
-  size_t num_drawn_ = 0;
+  std::vector<Step> steps_;                      // [2] by ticket
+  Ticket launched_ = 0;
+  std::unique_ptr<Stream> stream_;  // goes first: it may be working
 };
 
 }  // namespace ingot::engine

@@ -36,6 +36,7 @@ class FakeModel : public models::Model {
 
   const models::ModelSpec& spec() const override { return spec_; }
   int64_t weight_bytes() const override { return 1000; }
+  int num_adapters() const override { return 3; }
   std::vector<models::WeightInfo> weights() const override { return {}; }
   int64_t ScratchBytes(const ops::Context&, const models::ForwardLimits&) const override { return 64; }
 
@@ -49,11 +50,11 @@ class FakeModel : public models::Model {
     for (int64_t seq = 0; seq < batch.num_seqs(); ++seq) {
       for (int32_t t = At(batch.cu_seqlens, seq); t < At(batch.cu_seqlens, seq + 1); ++t) {
         for (size_t g = 0; g < kv.size() && has_tails; ++g) {
-          WriteToTail(TextOf(batch, g, seq, kv[g]), {At(batch.token_ids, t), At(batch.positions, t)},
+          WriteToTail(TextOf(batch, g, seq, kv[g]), {TokenOf(batch, t), At(batch.positions, t)},
                       At(batch.groups[g].slots, t));
         }
         if (row == std::ssize(batch.logits_rows) || At(batch.logits_rows, row) != t) continue;
-        uint64_t hash = salt + 1;
+        uint64_t hash = salt + 1 + static_cast<uint64_t>(At(batch.adapters, seq) - models::kNoAdapter);
         for (size_t g = 0; g < kv.size() && hash != 0; ++g) {
           const Query query{At(batch.positions, t), spec_.layers[g].window};
           hash = HashOfSeen(hash, TextOf(batch, g, seq, kv[g]), query);
@@ -77,6 +78,10 @@ class FakeModel : public models::Model {
   static T At(std::span<const T> values, int64_t i) {
     INGOT_CHECK(i >= 0 && i < std::ssize(values));
     return values[static_cast<size_t>(i)];
+  }
+  static int32_t TokenOf(const models::StepBatch& batch, int64_t t) {
+    const int32_t id = At(batch.token_ids, t);
+    return id >= 0 ? id : At(batch.drawn_tokens, ~id);
   }
   struct Cell {
     int32_t token, position;
@@ -107,7 +112,7 @@ class FakeModel : public models::Model {
   void Write(const models::StepBatch& batch, const models::KvGroupBatch& group, const ops::KvView& kv) const {
     int32_t furthest = 0;
     for (int64_t t = 0; t < batch.num_tokens(); ++t) {
-      const Cell cell{At(batch.token_ids, t), At(batch.positions, t)};
+      const Cell cell{TokenOf(batch, t), At(batch.positions, t)};
       furthest = std::max(furthest, cell.position);
       std::memcpy(CellAt(kv, At(group.slots, t)), &cell, sizeof(cell));
     }

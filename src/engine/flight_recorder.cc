@@ -14,7 +14,7 @@ constexpr int64_t kBeingWritten = -1;  // a number
 constexpr int64_t kUnderWay = -1;      // a duration
 
 enum Entry : int64_t { kKind, kId, kSlot, kFrom, kCount, kEntryWords };
-enum Kind : int64_t { kGivesWay, kAdmitted, kComputes, kComputesAndDraws };
+enum Kind : int64_t { kPreempted, kAdmitted, kComputes, kComputesAndDraws };
 
 int64_t Get(const Word& word) { return word.load(std::memory_order_relaxed); }
 void Set(Word& word, int64_t value) { word.store(value, std::memory_order_relaxed); }
@@ -44,8 +44,8 @@ class Entries {
 void WriteEntry(SignalSafeWriter& out, const Word* entry) {
   const int64_t kind = Get(entry[kKind]);
   out << "  request " << Get(entry[kId]) << " in slot " << Get(entry[kSlot]);
-  if (kind == kGivesWay) {
-    out << " gives way";
+  if (kind == kPreempted) {
+    out << " is preempted";
   } else if (kind == kAdmitted) {
     out << " is admitted";
   } else {
@@ -59,7 +59,7 @@ void WriteEntry(SignalSafeWriter& out, const Word* entry) {
 
 FlightRecorder::FlightRecorder(int max_batch_size)
     : start_(Clock::now()),
-      // A sequence works or gives way; if it works, it may have been admitted just before.
+      // A sequence works or is preempted; if it works, it may have been admitted just before.
       max_entries_(std::min<int64_t>(2 * int64_t{max_batch_size}, kMaxEntries)),
       record_words_(kHeaderWords + max_entries_ * kEntryWords),
       words_(std::make_unique<Word[]>(static_cast<size_t>(kSteps * record_words_))) {}
@@ -77,19 +77,20 @@ FlightRecorder::Word* FlightRecorder::Begin() {
   return record;
 }
 
-void FlightRecorder::Publish(Word* record) {
+int64_t FlightRecorder::Publish(Word* record) {
   const int64_t number = Get(next_);
   record[kNumber].store(number, std::memory_order_release);
   next_.store(number + 1, std::memory_order_release);
+  return number;
 }
 
-void FlightRecorder::BeginTask() {
+int64_t FlightRecorder::BeginTask() {
   Word* record = Begin();
   Set(record[kIsTask], 1);
-  Publish(record);
+  return Publish(record);
 }
 
-void FlightRecorder::BeginStep(const Step& step) {
+int64_t FlightRecorder::BeginStep(const Step& step) {
   Word* record = Begin();
   Set(record[kRunning], step.running);
   Set(record[kWaiting], step.waiting);
@@ -97,17 +98,17 @@ void FlightRecorder::BeginStep(const Step& step) {
   Set(record[kGroups], step.num_groups);
   for (int g = 0; g < step.num_groups; ++g) Set(record[kAvailable + g], step.available[static_cast<size_t>(g)]);
   Entries entries(record, max_entries_, step.ids);
-  for (const int32_t slot : step.plan->preempted) entries.Add(kGivesWay, slot);
+  for (const int32_t slot : step.plan->preempted) entries.Add(kPreempted, slot);
   for (const int32_t slot : step.plan->admitted_slots) entries.Add(kAdmitted, slot);
   for (const Work& work : step.plan->work) {
     entries.Add(work.sample ? kComputesAndDraws : kComputes, work.slot, work.begin, work.count);
   }
   Set(record[kEntries], entries.count());
-  Publish(record);
+  return Publish(record);
 }
 
-void FlightRecorder::End() {
-  Word* record = RecordOf(Get(next_) - 1);
+void FlightRecorder::End(int64_t number) {
+  Word* record = RecordOf(number);
   Set(record[kTook], MicrosSinceStart() - Get(record[kBegin]));
 }
 

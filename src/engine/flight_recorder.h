@@ -31,9 +31,10 @@ class FlightRecorder {
 
   explicit FlightRecorder(int max_batch_size);
 
-  void BeginStep(const Step& step);  // before anything of it is done
-  void BeginTask();                  // of RunExclusive
-  void End();                        // of what began last
+  // Each returns a number, by which its end is told. A step may begin before the one before it ends.
+  int64_t BeginStep(const Step& step);  // before anything of it is done
+  int64_t BeginTask();                  // of RunExclusive
+  void End(int64_t number);
 
   // All that is known, the oldest first.
   void Write(SignalSafeWriter& out) const;
@@ -42,7 +43,7 @@ class FlightRecorder {
   using Word = std::atomic<int64_t>;
   Word* RecordOf(int64_t number) const { return words_.get() + number % kSteps * record_words_; }
   Word* Begin();
-  void Publish(Word* record);
+  int64_t Publish(Word* record);
   int64_t MicrosSinceStart() const;
 
   Clock::time_point start_;

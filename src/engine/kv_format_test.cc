@@ -68,7 +68,7 @@ TEST_P(KvFormatTest, AnswersInAnyMixAreThoseGivenAlone) {
                           .block_len = block_len,
                           .num_blocks = std::vector<int32_t>(model->kv_groups().size(), 384 / block_len),
                           .kv_format = GetParam().format},
-                         pool);
+                         pool, max_prefill_tokens == 21 ? Device::kLazy : Device::kInline);
     std::deque<Told> told(requests.size());
     size_t added = 0;
     while (added < requests.size() || core->num_running() + core->num_waiting() > 0) {

@@ -34,8 +34,9 @@ class Planner {
     OrderSlots();
     for (size_t i = 0; i < plan_.order.size(); ++i) {
       const SlotState& slot = Slot(i);
+      if (slot.num_tokens == slot.num_computed) continue;
       if (slot.num_tokens - slot.num_computed == 1) {
-        if (MakeRoom(i, 1)) Add(i, 1, &plan_.work);
+        if (MakeRoom(i, 1)) AddDecode(i);
       } else if (budget_ > 0) {
         // The first takes room from others; who comes later takes what there is.
         if (i == 0 && !MakeRoom(i, 1)) continue;
@@ -94,6 +95,15 @@ class Planner {
     for (size_t g = 0; g < static_cast<size_t>(state_.num_groups); ++g) {
       available_[g] = state_.total[g] - Slot(0).held[g];
     }
+  }
+
+  // Its last token, and as many drafts as fit into its last block.
+  void AddDecode(size_t i) {
+    Add(i, 1, &plan_.work);
+    const int64_t used = Slot(i).num_tokens % state_.block_len;
+    const int64_t drafts = used == 0 ? 0 : std::min(Slot(i).num_drafts, state_.block_len - used);
+    plan_.work.back().count += drafts;
+    plan_.work.back().num_drafts = static_cast<int32_t>(drafts);
   }
 
   int64_t Add(size_t i, int64_t count, std::vector<Work>* work) {

@@ -36,8 +36,9 @@ inline constexpr int64_t kMaxPromptRows = 32;
 struct SlotState {
   bool live = false;
   int64_t rank = 0, id = 0;     // lower ranks first, then lower ids
-  int64_t num_tokens = 0;       // known: prompt and answer
-  int64_t num_computed = 0;     // of them in the cache; less than num_tokens
+  int64_t num_tokens = 0;       // known or being drawn: prompt and answer, but for a last one that is not computed
+  int64_t num_computed = 0;     // of them in the cache; all of them only while its last token is being drawn
+  int64_t num_drafts = 0;       // guesses at the tokens after these
   bool wants_rows = false;      // the logits of its prompt's tokens are wanted
   kv::PerGroup table_blocks{};  // entries of its block tables
   kv::PerGroup held{};          // blocks that it holds, with others or alone
@@ -60,11 +61,15 @@ struct SchedulerState {
   int block_len = 64;
 };
 
-// Tokens [begin, begin + count) of a slot's sequence; `sample` when they reach its last known token.
+// Tokens [begin, begin + count) of a slot's sequence, the last num_drafts of them guesses; `sample` when the others
+// reach its last token: then one token is drawn after it, and one after each draft.
 struct Work {
   int32_t slot = 0;
   int64_t begin = 0, count = 0;
   bool sample = false;
+  int32_t num_drafts = 0;
+
+  bool is_decode() const { return sample && count == 1 + num_drafts; }
 };
 
 // Reused from step to step; allocates memory only in its constructor.
@@ -81,8 +86,9 @@ struct StepPlan {
 // every other (a prefill), prefill_budget tokens of prompts together. Where blocks are lacking, a decode, and the first
 // of all whatever it does, takes the slot of whoever ranks last; other prefills wait. Admission is by rank too: while a
 // slot is free, nobody had to give up one in this step, and the blocks suffice for all known tokens of the request and
-// of those that run, and a block of tokens more for each of these. The plan has no work only when there is nothing to
-// do, or the head of the queue does not fit beside an empty batch.
+// of those that run, and a block of tokens more for each of these. Drafts get what is left of their sequence's last
+// block, never a block. The plan has no work only when there is nothing to do, or the head of the queue does not fit
+// beside an empty batch.
 //
 // So everyone gets there: who is first works in every step, does not give up its slot, and is first for at most
 // (1 + o) · t steps, where t are its tokens and o those that came after it but rank before it; hence a request ends

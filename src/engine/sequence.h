@@ -11,7 +11,8 @@
 
 namespace ingot::engine {
 
-// Invariants: num_computed < tokens.size() while it has a slot: the last token drawn has not been through the model.
+// Invariants: num_computed < tokens.size() + num_drawing while it has a slot: the last token drawn has not been through
+// the model.
 // Tokens, tables and history have room for the whole answer once it has had a slot. Its tokens are the truth: blocks
 // can be computed anew from them, which is what happens after it had to give up its slot.
 struct Sequence {
@@ -21,9 +22,11 @@ struct Sequence {
   kv::PrefixScopePtr scope;     // whose blocks it may share
   std::vector<int32_t> tokens;  // prompt and answer
   int64_t prompt_length = 0;
-  int64_t num_computed = 0;   // tokens whose K and V are in the cache
-  int64_t num_cached = 0;     // of the prompt, found there when it was first admitted
-  bool was_admitted = false;  // once at least
+  int64_t num_computed = 0;     // tokens whose K and V are in the cache, or will be when what was launched has run
+  int64_t num_drawing = 0;      // tokens that a launched step draws, and that nobody has collected
+  std::vector<int32_t> drafts;  // guesses at the tokens after these, for the next step to check
+  int64_t num_cached = 0;       // of the prompt, found there when it was first admitted
+  bool was_admitted = false;    // once at least
   kv::Holding blocks;
   sampling::History history;                       // used where the request penalizes
   std::vector<sampling::Sampled> prompt_logprobs;  // of the prompt's second token on, as far as they are known
@@ -36,6 +39,12 @@ struct Sequence {
   int64_t most_cached_tokens() const { return prompt_length + request.max_tokens - 1; }
   bool wants_prompt_logprobs() const {
     return request.prompt_logprobs >= 0 && static_cast<int64_t>(prompt_logprobs.size()) < prompt_length - 1;
+  }
+  // Whether its next draw depends on the last token in a way that only the host can tell: then the token must be
+  // collected first.
+  bool NeedsLastToken() const {
+    return request.sampling.penalizes() || request.token_mask || !request.bad_words.empty() ||
+           num_answered() < request.min_tokens;
   }
   // End tokens while the answer is too short, and the last tokens of bad words whose other tokens have just been drawn.
   std::span<const int32_t> Masked() {

@@ -1,9 +1,12 @@
 // For tests of the engine: requests at random and what became of them.
 #pragma once
 
-#include <map>
+#include <condition_variable>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "engine/core.h"
@@ -49,6 +52,7 @@ inline Request RandomRequest(std::mt19937_64& random, int64_t vocab_size, int64_
   request.max_tokens = 1 + below(40);
   request.min_tokens = below(3) == 0 ? below(10) : 0;
   request.end_ids = {3, 5};
+  if (below(6) == 0) request.bad_words = {{static_cast<int32_t>(below(vocab_size))}, {7, 8}};
   sampling::Params& s = request.sampling;
   s.seed = random();
   if (below(3) == 0) s.temperature = 0;
@@ -62,10 +66,86 @@ inline Request RandomRequest(std::mt19937_64& random, int64_t vocab_size, int64_
   return request;
 }
 
-inline std::unique_ptr<Core> MakeCore(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool) {
-  auto executor = Executor::Create(model, options, pool);
+// A device as late as can be: nothing runs before it is waited for.
+class LazyStream : public Stream {
+ public:
+  ~LazyStream() override { Wait(posted_); }
+  int64_t Post(std::function<void()> work) override {
+    queue_.push_back(std::move(work));
+    return ++posted_;
+  }
+  void Wait(int64_t number) override {
+    for (; done_ < number; ++done_, queue_.pop_front()) queue_.front()();
+  }
+  bool runs_behind() const override { return true; }
+
+ private:
+  std::deque<std::function<void()>> queue_;
+  int64_t posted_ = 0, done_ = 0;
+};
+
+// A device that works beside the host, at times late.
+class ThreadStream : public Stream {
+ public:
+  ThreadStream() : thread_([this] { Loop(); }) {}
+  ~ThreadStream() override {
+    Post(nullptr);
+    thread_.join();
+  }
+  int64_t Post(std::function<void()> work) override {
+    const std::lock_guard lock(mutex_);
+    queue_.push_back(std::move(work));
+    changed_.notify_all();
+    return ++posted_;
+  }
+  void Wait(int64_t number) override {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return done_ >= number; });
+  }
+  bool runs_behind() const override { return true; }
+
+ private:
+  void Loop() {
+    for (uint64_t n = 0;; ++n) {
+      std::function<void()> work;
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [&] { return !queue_.empty(); });
+        work = std::move(queue_.front());
+        queue_.pop_front();
+      }
+      if (!work) return;
+      if (n % 5 == 0) std::this_thread::sleep_for(std::chrono::microseconds(30));
+      work();
+      const std::lock_guard lock(mutex_);
+      ++done_;
+      changed_.notify_all();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::function<void()>> queue_;
+  int64_t posted_ = 0, done_ = 0;
+  std::thread thread_;
+};
+
+enum class Device : uint8_t { kInline, kLazy, kThread };
+inline constexpr Device kDevices[] = {Device::kInline, Device::kLazy, Device::kThread};
+
+inline std::unique_ptr<Executor> MakeExecutor(const models::Model& model, const ExecutorOptions& options,
+                                              ThreadPool& pool, Device device) {
+  std::unique_ptr<Stream> stream;
+  if (device == Device::kInline) stream = std::make_unique<InlineStream>();
+  if (device == Device::kLazy) stream = std::make_unique<LazyStream>();
+  if (device == Device::kThread) stream = std::make_unique<ThreadStream>();
+  auto executor = Executor::Create(model, options, pool, std::move(stream));
   INGOT_CHECK(executor.has_value());
-  return std::make_unique<Core>(*std::move(executor));
+  return *std::move(executor);
+}
+inline std::unique_ptr<Core> MakeCore(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool,
+                                      Device device = Device::kInline) {
+  return std::make_unique<Core>(MakeExecutor(model, options, pool, device));
 }
 
 // Blocks that sequences hold.

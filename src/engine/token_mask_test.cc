@@ -34,13 +34,16 @@ class Multiples : public sampling::TokenMask {
   size_t sum_ = 1;
 };
 
-TEST(TokenMask, HoldsThroughPreemptionsAndTouchesNobodyElse) {
+class TokenMaskOnDevice : public testing::TestWithParam<Device> {};
+INSTANTIATE_TEST_SUITE_P(Devices, TokenMaskOnDevice, testing::ValuesIn(kDevices));
+
+TEST_P(TokenMaskOnDevice, HoldsThroughPreemptionsAndTouchesNobodyElse) {
   ThreadPool pool(2);
   std::mt19937_64 random(12);
   FakeModel model(kVocab);
   auto core = MakeCore(
       model, {.max_batch_size = 8, .max_prefill_tokens = 50, .max_context = 256, .block_len = 32, .num_blocks = {9}},
-      pool);
+      pool, GetParam());
   std::vector<Request> requests;
   for (int i = 0; i < 24; ++i) requests.push_back(RandomRequest(random, kVocab));
   std::deque<Told> told(requests.size());

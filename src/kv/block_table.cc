@@ -36,11 +36,16 @@ void BlockTable::ReleaseBefore(int64_t index) {
   }
 }
 
-void BlockTable::Clear() {
-  while (!blocks_.empty()) blocks_.pop_back();
-  ids_.clear();
-  begin_ = 0;
+void BlockTable::Truncate(int64_t size) {
+  INGOT_CHECK(size >= 0);
+  while (this->size() > size) {
+    blocks_.pop_back();
+    ids_.pop_back();
+  }
+  begin_ = std::min(begin_, size);
 }
+
+void BlockTable::Clear() { Truncate(0); }
 
 int64_t BlockTable::CountExclusive(const BlockPool& pool) const {
   int64_t count = 0;

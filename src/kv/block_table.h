@@ -26,6 +26,8 @@ class BlockTable {
   void Replace(int64_t index, BlockRef block);
   // Gives back the blocks before `index`.
   void ReleaseBefore(int64_t index);
+  // Gives back those from `size` on, the last first.
+  void Truncate(int64_t size);
   // Gives back all, the last first.
   void Clear();
 

@@ -121,6 +121,13 @@ void Cache::Commit(Holding* holding, std::span<const int32_t> tokens, int64_t nu
   }
 }
 
+void Cache::Rewind(Holding* holding, int64_t num_tokens) {
+  INGOT_CHECK(num_tokens >= holding->num_indexed * options_.block_len);
+  for (BlockTable& table : holding->tables) {
+    table.Truncate(std::min(table.size(), BlocksFor(num_tokens, options_.block_len)));
+  }
+}
+
 void Cache::Release(Holding* holding, std::span<const int32_t> tokens, int64_t num_computed) {
   Commit(holding, tokens, num_computed);
   num_computed -= num_computed % options_.granularity;

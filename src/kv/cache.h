@@ -82,8 +82,12 @@ class Cache {
 
   // Takes blocks until num_tokens fit, evicting idle ones; false, with what it got kept, when there are not enough.
   [[nodiscard]] bool Grow(Holding* holding, int64_t num_tokens);
-  // The first num_computed tokens are computed: whole blocks enter the index, what no window sees any more goes back.
+  // The first num_computed tokens are computed, and stay what they are: whole blocks enter the index, what no window
+  // sees any more goes back.
   void Commit(Holding* holding, std::span<const int32_t> tokens, int64_t num_computed);
+  // Takes back the tokens after the first num_tokens, whose blocks go back. They may have been written: drafts that did
+  // not come true. REQUIRES: num_tokens are at least those committed
+  void Rewind(Holding* holding, int64_t num_tokens);
   // Gives everything back. The blocks of the first num_computed tokens stay for later hits.
   void Release(Holding* holding, std::span<const int32_t> tokens, int64_t num_computed);
 

@@ -90,7 +90,7 @@ void Decoder::Forward(const ops::Context& context, const StepBatch& batch, std::
   const int64_t num_tokens = step.num_tokens;
   const TensorView hidden = View(a.hidden, num_tokens, spec_.hidden_size);
 
-  ops::Embed(context, batch.token_ids, weights_.embedding, spec_.embedding_scale, hidden);
+  ops::Embed(context, {batch.token_ids, batch.drawn_tokens}, weights_.embedding, spec_.embedding_scale, hidden);
   if (tap) (*tap)(-1, a.hidden, num_tokens);
   for (int layer = 0; layer < spec_.num_layers; ++layer) {
     const auto i = static_cast<size_t>(layer);

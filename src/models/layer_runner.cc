@@ -74,7 +74,7 @@ Status LayerRunner::Prepare(int64_t num_tokens, Positions logits, int64_t produc
 
 HiddenStates LayerRunner::Embed(std::span<const int32_t> token_ids, const ops::PackedWeight& table) {
   HiddenStates hidden(token_ids.size() * static_cast<size_t>(spec_.hidden_size));
-  ops::Embed(context_, token_ids, table, spec_.embedding_scale,
+  ops::Embed(context_, {token_ids}, table, spec_.embedding_scale,
              {.data = hidden.data(), .dtype = DType::kF32, .shape = {std::ssize(token_ids), spec_.hidden_size}});
   return hidden;
 }

@@ -74,6 +74,7 @@ class Model {
   // Tells its checkpoint from others; "" of a model that was made without one.
   const std::string& fingerprint() const { return fingerprint_; }
   virtual std::vector<WeightInfo> weights() const = 0;
+  virtual int num_adapters() const { return 0; }  // those of a batch are in [0, num_adapters)
   std::vector<KvGroup> kv_groups() const { return KvGroupsOf(spec()); }
   // The layout of the cache of a group's layers.
   ops::KvLayout KvLayoutFor(const KvGroup& group, int block_len, ops::KvFormat format) const;

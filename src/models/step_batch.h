@@ -13,12 +13,16 @@ struct KvGroupBatch {
   std::span<const int32_t> slots;  // [T] where each token's K and V go
 };
 
+inline constexpr int32_t kNoAdapter = -1;
+
 struct StepBatch {
-  std::span<const int32_t> token_ids;    // [T]
-  std::span<const int32_t> positions;    // [T]
-  std::span<const int32_t> cu_seqlens;   // [S + 1]: tokens of sequence s are [cu_seqlens[s], cu_seqlens[s + 1])
-  std::span<const KvGroupBatch> groups;  // one a group of layers
+  std::span<const int32_t> token_ids;     // [T] an id, or ~slot: the token last drawn for that slot
+  std::span<const int32_t> drawn_tokens;  // [max_batch_size] by slot; on the device
+  std::span<const int32_t> positions;     // [T]
+  std::span<const int32_t> cu_seqlens;    // [S + 1]: tokens of sequence s are [cu_seqlens[s], cu_seqlens[s + 1])
+  std::span<const KvGroupBatch> groups;   // one a group of layers
   std::span<const int32_t> tail_slots;   // [S] running slot of each sequence: with an int4 cache, which tail is its own
+  std::span<const int32_t> adapters;     // [S] whose weights are added for each sequence, or kNoAdapter; empty: none
   std::span<const int32_t> logits_rows;  // [L] tokens (in [0, T)) whose logits are wanted, ascending
   int64_t max_context = 0;               // largest position + 1
 

@@ -157,12 +157,16 @@ void Linear(const Context& context, const TensorView& x, const PackedWeight& wei
                      row_bytes);
 }
 
-void Embed(const Context& context, std::span<const int32_t> ids, const PackedWeight& table, float scale,
+void Embed(const Context& context, const TokenIds& tokens, const PackedWeight& table, float scale,
            const TensorView& y) {
-  const int64_t count = static_cast<int64_t>(ids.size()), k = table.in_features();
+  const int64_t count = static_cast<int64_t>(tokens.ids.size()), k = table.in_features();
   INGOT_CHECK(y.dtype == DType::kF32 && y.shape == Shape({count, k}));
   const auto gather = [&](int64_t i) {
-    const int32_t id = ids[static_cast<size_t>(i)];
+    int32_t id = tokens.ids[static_cast<size_t>(i)];
+    if (id < 0) {
+      INGOT_CHECK(static_cast<size_t>(~id) < tokens.drawn.size());
+      id = tokens.drawn[static_cast<size_t>(~id)];
+    }
     INGOT_CHECK(id >= 0 && id < table.out_features());
     kernels::DequantizeChannel(table.layout(), table.data(), id, scale, y.Data<float>() + i * k);
   };

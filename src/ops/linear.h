@@ -51,8 +51,13 @@ void Linear(const Context& context, const TensorView& x, const PackedWeight& wei
             const TensorView& y);
 int64_t LinearScratchBytes(int64_t max_rows, const PackedWeight& weight);
 
-// y[i] = scale · W[ids[i]].   y: f32 [ids.size(), K]. ids in [0, N). The same table serves Embed and Linear when tied.
-void Embed(const Context& context, std::span<const int32_t> ids, const PackedWeight& table, float scale,
-           const TensorView& y);
+// Tokens of a batch, some of which the host does not know yet: an id, or ~slot for the token last drawn for that slot.
+struct TokenIds {
+  std::span<const int32_t> ids;         // [T]
+  std::span<const int32_t> drawn = {};  // [slots] written by earlier work of the same stream
+};
+
+// y[i] = scale · W[ids[i]].   y: f32 [T, K]. ids in [0, N). The same table serves Embed and Linear when tied.
+void Embed(const Context& context, const TokenIds& tokens, const PackedWeight& table, float scale, const TensorView& y);
 
 }  // namespace ingot::ops

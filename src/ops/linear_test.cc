@@ -384,7 +384,10 @@ TEST_P(LinearTest, EmbedGathersRows) {
     DequantizeRows(source.all(), w.data());
     const std::vector<int32_t> ids = {39, 0, 17, 17, 16, 15, 31, 38};
     std::vector<float> y(ids.size() * k);
-    Embed(runner.context(), ids, table, 1.5F, {.data = y.data(), .shape = {static_cast<int64_t>(ids.size()), k}});
+    std::vector<int32_t> with_slots = ids, drawn = {5, 17, 31};  // two are drawn for slots
+    with_slots[2] = ~1;
+    with_slots[6] = ~2;
+    Embed(runner.context(), {with_slots, drawn}, table, 1.5F, {.data = y.data(), .shape = {std::ssize(ids), k}});
     for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], w[ids[i / k] * k + i % k] * 1.5F) << c.name << " " << i;
   }
 }

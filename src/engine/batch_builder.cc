@@ -1,0 +1,68 @@
+#include "engine/batch_builder.h"
+
+#include <algorithm>
+
+namespace ingot::engine {
+
+BatchBuilder::BatchBuilder(const Limits& limits)
+    : block_table_stride_(kv::BlocksFor(limits.max_context, limits.block_len)),
+      groups_(static_cast<size_t>(limits.num_groups)),
+      group_views_(groups_.size()) {
+  const auto max_tokens = static_cast<size_t>(limits.max_tokens);
+  const auto max_seqs = static_cast<size_t>(limits.max_seqs);
+  for (auto* of_tokens : {&token_ids_, &positions_, &logits_rows_}) of_tokens->reserve(max_tokens);
+  cu_seqlens_.reserve(max_seqs + 1);
+  for (auto* of_seqs : {&tail_slots_, &adapters_}) of_seqs->reserve(max_seqs);
+  for (Group& group : groups_) {
+    group.block_tables.resize(max_seqs * static_cast<size_t>(block_table_stride_));
+    group.slots.reserve(max_tokens);
+  }
+}
+
+void BatchBuilder::Clear() {
+  for (auto* all : {&token_ids_, &positions_, &logits_rows_, &tail_slots_, &adapters_}) all->clear();
+  cu_seqlens_.assign(1, 0);
+  for (Group& group : groups_) group.slots.clear();
+  max_context_ = 0;
+}
+
+void BatchBuilder::AddTokens(std::span<const int32_t> token_ids) {
+  token_ids_.insert(token_ids_.end(), token_ids.begin(), token_ids.end());
+}
+
+void BatchBuilder::EndSequence(const Sequence& sequence, const kv::Holding& blocks) {
+  const size_t seq = cu_seqlens_.size() - 1;
+  const int64_t begin = sequence.begin, end = begin + num_tokens() - cu_seqlens_.back();
+  for (int64_t position = begin; position < end; ++position) positions_.push_back(static_cast<int32_t>(position));
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    const kv::BlockTable& table = blocks.tables[g];
+    for (int64_t position = begin; position < end; ++position) groups_[g].slots.push_back(table.SlotOf(position));
+    std::ranges::copy(table.ids(), groups_[g].block_tables.begin() +
+                                       static_cast<std::ptrdiff_t>(seq * static_cast<size_t>(block_table_stride_)));
+  }
+  cu_seqlens_.push_back(static_cast<int32_t>(token_ids_.size()));
+  tail_slots_.push_back(sequence.slot);
+  adapters_.push_back(sequence.adapter);
+  max_context_ = std::max(max_context_, end);
+}
+
+models::StepBatch BatchBuilder::Batch(std::span<const int32_t> drawn_tokens) {
+  const size_t num_seqs = cu_seqlens_.size() - 1;
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    const std::span<const int32_t> tables = groups_[g].block_tables;
+    group_views_[g] = {.block_tables = tables.first(num_seqs * static_cast<size_t>(block_table_stride_)),
+                       .block_table_stride = block_table_stride_,
+                       .slots = groups_[g].slots};
+  }
+  return {.token_ids = token_ids_,
+          .drawn_tokens = drawn_tokens,
+          .positions = positions_,
+          .cu_seqlens = cu_seqlens_,
+          .groups = group_views_,
+          .tail_slots = tail_slots_,
+          .adapters = adapters_,
+          .logits_rows = logits_rows_,
+          .max_context = max_context_};
+}
+
+}  // namespace ingot::engine

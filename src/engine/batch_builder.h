@@ -1,0 +1,50 @@
+// The host's side of a step's batch: filled sequence by sequence, then handed to the model in one piece.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kv/cache.h"
+#include "models/step_batch.h"
+
+namespace ingot::engine {
+
+// Thread safety: none. Allocates memory only when made.
+class BatchBuilder {
+ public:
+  struct Limits {
+    int64_t max_tokens = 1, max_seqs = 1, max_context = 1;
+    int num_groups = 1, block_len = 64;
+  };
+  explicit BatchBuilder(const Limits& limits);
+
+  void Clear();
+  // The next tokens of the sequence under way: ids, or ~slot for the token last drawn for that slot.
+  void AddTokens(std::span<const int32_t> token_ids);
+  // The tokens added since the last sequence are one's, from position `begin` on.
+  struct Sequence {
+    int64_t begin = 0;
+    int32_t slot = 0, adapter = models::kNoAdapter;
+  };
+  void EndSequence(const Sequence& sequence, const kv::Holding& blocks);
+  // The logits of this token of the batch are wanted. REQUIRES: ascending.
+  void WantLogits(int64_t token) { logits_rows_.push_back(static_cast<int32_t>(token)); }
+
+  int64_t num_tokens() const { return static_cast<int64_t>(token_ids_.size()); }
+  // Views of what is in here, and of drawn_tokens: [max_batch_size].
+  models::StepBatch Batch(std::span<const int32_t> drawn_tokens);
+
+ private:
+  struct Group {
+    std::vector<int32_t> block_tables;  // [max_seqs, block_table_stride_]
+    std::vector<int32_t> slots;         // [T]
+  };
+  int64_t block_table_stride_;
+  std::vector<int32_t> token_ids_, positions_, cu_seqlens_, logits_rows_, tail_slots_, adapters_;
+  std::vector<Group> groups_;
+  std::vector<models::KvGroupBatch> group_views_;  // of groups_
+  int64_t max_context_ = 0;
+};
+
+}  // namespace ingot::engine
