@@ -10,9 +10,14 @@
 namespace ingot::formats {
 namespace {
 
-constexpr const char* kWeightTypes = "F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K Q5_K Q6_K";
-
-bool IsWeightEncoding(Encoding encoding) { return encoding <= Encoding::kQ6_K; }
+// "F32 F16 BF16 Q4_0 …"
+std::string WeightTypes() {
+  std::string names;
+  for (int i = 0; IsWeightEncoding(static_cast<Encoding>(i)); ++i) {
+    names += fmt::format("{}{}", i == 0 ? "" : " ", InfoOf(static_cast<Encoding>(i)).name);
+  }
+  return names;
+}
 
 class EncodedMatrix : public WeightSource {
  public:
@@ -46,7 +51,7 @@ Result<const TensorEntry*> FindReadable(const Checkpoint& checkpoint, const std:
   const std::string& file = checkpoint.files()[static_cast<size_t>(entry->file)];
   if (!entry->unsupported.empty()) {
     return Unsupported("{}: tensor {}: {}; readable are contiguous tensors of {}", file, name, entry->unsupported,
-                       kWeightTypes);
+                       WeightTypes());
   }
   return entry;
 }
@@ -78,7 +83,7 @@ Result<WeightSourcePtr> Checkpoint::Weight(const std::string& name) const {
   if (entry->quantized) return OpenQuantized(shared_from_this(), entry->quantized);
   if (!IsWeightEncoding(entry->encoding)) {
     return Unsupported("{}: tensor {}: type {}; weights are {}", path(), name, InfoOf(entry->encoding).name,
-                       kWeightTypes);
+                       WeightTypes());
   }
   const std::vector<int64_t>& shape = entry->shape;
   if (shape.size() != 2 && shape.size() != 3) {
@@ -103,7 +108,7 @@ Result<std::vector<float>> Checkpoint::Floats(const std::string& name, int64_t e
   }
   if (entry->encoding == Encoding::kF64) return FloatsOfF64(entry->bytes);
   if (!IsWeightEncoding(entry->encoding)) {
-    return Unsupported("{}: tensor {}: type {} where numbers are {} or F64", path(), name, info.name, kWeightTypes);
+    return Unsupported("{}: tensor {}: type {} where numbers are {} or F64", path(), name, info.name, WeightTypes());
   }
   WeightRows rows;
   DecodeRows(entry->encoding, entry->bytes, 1, count, &rows);

@@ -109,7 +109,7 @@ Sample GgufSample() {
   Builder out;
   out.Raw("GGUF");
   out.Number<uint32_t>(3);
-  out.Number<uint64_t>(4);      // tensors
+  out.Number<uint64_t>(9);      // tensors
   out.Number<uint64_t>(8 + 5);  // metadata
   GgufScalars(&out);
   GgufArrays(&out);
@@ -121,7 +121,12 @@ Sample GgufSample() {
   } const tensors[] = {{"token_embd.weight", {32, 4}, 8, 0, 136},
                        {"blk.0.ffn.weight", {256, 2}, 12, 160, 288},
                        {"experts", {3, 2, 2}, 0, 448, 48},
-                       {"norm", {5}, 1, 512, 10}};
+                       {"norm", {5}, 1, 512, 10},
+                       {"iq1_m", {256, 1}, 29, 544, 56},
+                       {"iq2_xxs", {256, 2}, 16, 608, 132},
+                       {"iq3_s", {256, 1}, 21, 768, 110},
+                       {"mxfp4", {32, 3}, 39, 896, 51},
+                       {"nvfp4", {64, 1}, 40, 960, 36}};
   for (const auto& tensor : tensors) {
     out.String(tensor.name);
     out.Number<uint32_t>(static_cast<uint32_t>(tensor.dims.size()));

@@ -118,7 +118,46 @@ TEST(Gguf, NamesFieldAndOffset) {
   EXPECT_THAT(GgufError(WithField(sample, 4, 13)), HasSubstr("general.architecture at offset 52 has type 13"));
   EXPECT_THAT(GgufError(WithField(sample, 8, 48)), HasSubstr("general.alignment is 48, must be a power of two"));
   EXPECT_THAT(GgufError(sample.bytes.substr(0, sample.bytes.size() - 1)),
-              HasSubstr("tensor norm: 10 bytes at offset 512"));
+              HasSubstr("tensor nvfp4: 36 bytes at offset 960"));
+}
+
+// A file with one tensor: one row of `cols` elements, without its data.
+std::string OneTensorGguf(uint32_t type, uint64_t cols) {
+  std::string file("GGUF\3\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0w\1\0\0\0", 37);
+  file.append(reinterpret_cast<const char*>(&cols), sizeof(cols));
+  file.append(reinterpret_cast<const char*>(&type), sizeof(type));
+  return file + std::string(8, '\0');  // the offset
+}
+
+TEST(Gguf, RefusesRowsThatAreNoMultipleOfTheirBlock) {
+  int types = 0;
+  for (int i = 0; IsWeightEncoding(static_cast<Encoding>(i)); ++i) {
+    const EncodingInfo& info = InfoOf(static_cast<Encoding>(i));
+    if (info.block_size == 1) continue;
+    ++types;
+    for (const int cols :
+         {1, info.block_size / 2, info.block_size - 1, info.block_size + 1, 3 * info.block_size - 16}) {
+      EXPECT_THAT(GgufError(OneTensorGguf(*info.ggml_type, static_cast<uint64_t>(cols))),
+                  HasSubstr(fmt::format("tensor w at offset 24: a row of {} elements: {} needs a multiple of {}", cols,
+                                        info.name, info.block_size)));
+    }
+    EXPECT_THAT(GgufError(OneTensorGguf(*info.ggml_type, static_cast<uint64_t>(info.block_size))),
+                HasSubstr(fmt::format("tensor w: {} bytes at offset 0 of the data, which has 0", info.block_bytes)));
+  }
+  EXPECT_EQ(types, 23);
+}
+
+TEST(Gguf, NamesTypesItDoesNotRead) {
+  for (const auto& [type, name] : {std::pair{9U, "Q8_1, which GGML computes with"},
+                                   {15U, "Q8_K, which GGML computes with"},
+                                   {31U, "Q4_0_4_4, which GGML gave up for Q4_0"},
+                                   {41U, "type Q1_0"},
+                                   {99U, "GGML type 99"}}) {
+    const std::string file = OneTensorGguf(type, 256);
+    const auto gguf = ParseGguf(Bytes(file), "m.gguf");
+    ASSERT_TRUE(gguf.has_value());
+    EXPECT_THAT(gguf->tensors[0].unsupported, HasSubstr(name));
+  }
 }
 
 TEST(Gguf, LimitsTheDepthOfArrays) {

@@ -29,7 +29,7 @@ void ReadEntry(const TensorEntry& entry, std::span<const std::byte> file) {
   int64_t rows = 1;
   for (size_t i = 0; i + 1 < entry.shape.size(); ++i) rows *= entry.shape[i];
   INGOT_CHECK(entry.bytes.size() == static_cast<size_t>(rows) * *row_bytes);
-  if (entry.encoding > Encoding::kQ6_K) return;
+  if (!IsWeightEncoding(entry.encoding)) return;
   WeightRows decoded;
   DecodeRows(entry.encoding, entry.bytes, rows, cols, &decoded);
   std::vector<float> values(static_cast<size_t>(rows * cols));

@@ -19,17 +19,23 @@ constexpr uint64_t kMaxNameBytes = 1 << 16;
 // The GGML types that have no Encoding here.
 struct ForeignType {
   uint32_t number;
-  const char* name;
+  const char* text;
 };
 constexpr ForeignType kForeignTypes[] = {
-    {9, "Q8_1"},     {10, "Q2_K"},  {11, "Q3_K"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"},
-    {18, "IQ3_XXS"}, {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"},   {23, "IQ4_XS"},
-    {29, "IQ1_M"},   {34, "TQ1_0"}, {35, "TQ2_0"},  {39, "MXFP4"}, {40, "NVFP4"},   {41, "Q1_0"},
+    {9, "Q8_1, which GGML computes with and no file holds"},
+    {15, "Q8_K, which GGML computes with and no file holds"},
+    {31, "Q4_0_4_4, which GGML gave up for Q4_0"},
+    {32, "Q4_0_4_8, which GGML gave up for Q4_0"},
+    {33, "Q4_0_8_8, which GGML gave up for Q4_0"},
+    {36, "IQ4_NL_4_4, which GGML gave up for IQ4_NL"},
+    {37, "IQ4_NL_4_8, which GGML gave up for IQ4_NL"},
+    {38, "IQ4_NL_8_8, which GGML gave up for IQ4_NL"},
+    {41, "Q1_0"},
 };
 
 std::string ForeignName(uint32_t type) {
   for (const ForeignType& foreign : kForeignTypes) {
-    if (foreign.number == type) return fmt::format("type {}", foreign.name);
+    if (foreign.number == type) return fmt::format("type {}", foreign.text);
   }
   return fmt::format("GGML type {}", type);
 }

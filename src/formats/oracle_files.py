@@ -116,17 +116,39 @@ def write_hf_json(folder):
 
 # --- GGUF ---
 
-BLOCK_TYPES = [Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0, Type.Q4_K, Type.Q5_K, Type.Q6_K]
-# Where the f16 scales of a block stand: random bytes there would be NaN now and then.
-SCALES_AT = {Type.Q4_1: [0, 2], Type.Q5_1: [0, 2], Type.Q4_K: [0, 2], Type.Q5_K: [0, 2], Type.Q6_K: [208]}
+# All types whose blocks gguf dequantizes.
+BLOCK_TYPES = [kind for kind in gguf.quants._type_traits if kind != Type.BF16]
+# Where the f16 scales of a block stand: random bytes there would be NaN now and then. IQ1_M's is spread out.
+SCALES_AT = {
+    Type.Q4_1: [0, 2],
+    Type.Q5_1: [0, 2],
+    Type.Q2_K: [80, 82],
+    Type.Q3_K: [108],
+    Type.Q4_K: [0, 2],
+    Type.Q5_K: [0, 2],
+    Type.Q6_K: [208],
+    Type.TQ1_0: [52],
+    Type.TQ2_0: [64],
+    Type.IQ1_M: [],
+    Type.MXFP4: [],
+    Type.NVFP4: [],
+}
+
+
+def random_halves(shape):
+    return (rng.standard_normal(shape) * 2.0 ** rng.integers(-24, 8, shape)).astype(np.float16)
 
 
 def random_blocks(kind, rows, cols):
     block, size = gguf.GGML_QUANT_SIZES[kind]
     data = rng.integers(0, 256, (rows, cols // block, size), np.uint8)
     for at in SCALES_AT.get(kind, [0]):
-        scales = (rng.standard_normal((rows, cols // block)) * 2.0 ** rng.integers(-24, 8, (rows, cols // block))).astype(np.float16)
-        data[:, :, at : at + 2] = scales.view(np.uint8).reshape(rows, cols // block, 2)
+        data[:, :, at : at + 2] = random_halves((rows, cols // block)).view(np.uint8).reshape(rows, cols // block, 2)
+    if kind == Type.IQ1_M:
+        scales = random_halves((rows, cols // block)).view(np.uint16)
+        for i in range(4):
+            nibble = (scales >> 4 * i & 15).astype(np.uint8)
+            data[:, :, 49 + 2 * i] = data[:, :, 49 + 2 * i] & 15 | nibble << 4
     return data.reshape(rows, -1)
 
 
@@ -182,7 +204,8 @@ def write_gguf(out, expected, name, alignment=None):
     for kind in BLOCK_TYPES:
         data = random_blocks(kind, 5, 512)
         writer.add_tensor(kind.name, data, raw_dtype=kind)
-        listed.append(expected.tensor(kind.name, kind.name, [5, 512], gguf.quants.dequantize(data, kind)))
+        with np.errstate(over="ignore"):  # MXFP4's largest exponents
+            listed.append(expected.tensor(kind.name, kind.name, [5, 512], gguf.quants.dequantize(data, kind)))
     f32 = rng.standard_normal((2, 3, 4)).astype(np.float32)
     writer.add_tensor("experts", f32)
     listed.append(expected.tensor("experts", "F32", [2, 3, 4], f32))
@@ -192,10 +215,26 @@ def write_gguf(out, expected, name, alignment=None):
     bits = bf16_bits(rng.standard_normal((2, 8)))
     writer.add_tensor("bf16", bits.view(np.uint8), raw_dtype=Type.BF16)
     listed.append(expected.tensor("bf16", "BF16", [2, 8], bf16_values(bits)))
-    writer.add_tensor("foreign", rng.integers(0, 256, (2, 84), np.uint8), raw_dtype=Type.Q2_K)
+    writer.add_tensor("foreign", rng.integers(0, 256, (2, 40), np.uint8), raw_dtype=Type.Q8_1)
     write_gguf_file(writer)
     expected.cases.append({"path": name, "kind": "gguf", "tensors": listed, "unsupported": "foreign"})
     return path
+
+
+def write_gguf_blocks(out, expected):
+    """Many blocks of each type, so that all entries of its tables occur, a single one, and experts."""
+    writer = gguf.GGUFWriter(out / "blocks.gguf", "llama")
+    listed = []
+    for kind in BLOCK_TYPES:
+        block, size = gguf.GGML_QUANT_SIZES[kind]
+        for shape in ([64, 2048], [1, block], [2, 3, block]):
+            name = f"{kind.name}.{len(shape)}.{shape[-1]}"
+            data = random_blocks(kind, int(np.prod(shape[:-1])), shape[-1])
+            writer.add_tensor(name, data.reshape(*shape[:-1], -1), raw_dtype=kind)
+            with np.errstate(over="ignore"):  # MXFP4's largest exponents
+                listed.append(expected.tensor(name, kind.name, shape, gguf.quants.dequantize(data, kind)))
+    write_gguf_file(writer)
+    expected.cases.append({"path": "blocks.gguf", "kind": "gguf", "tensors": listed})
 
 
 def write_gguf_split(out, expected):
@@ -378,6 +417,7 @@ def main():
     write_safetensors(out, expected)
     write_sharded(out, expected)
     write_gguf_variants(out, expected)
+    write_gguf_blocks(out, expected)
     write_gguf_split(out, expected)
     write_torch(out, expected)
     write_refused_torch(out)

@@ -8,14 +8,18 @@
 // A panel of kInt4 or kInt8, with K filled up to a multiple of 32 by zero codes:
 //   codes    kInt8: [padded_k / 32][8][16][4]   quad j, channel c, i: the code of input 4·j + i
 //            kInt4: [padded_k / 32][4][16][4]   low nibbles are the quads 0…3, high nibbles the quads 4…7
-//   scales   kF16, kF32: [groups][16];   kSuper: f16 super [supers][16], then s8 code [groups][16]
+//   scales   kF16, kF32: [groups][16];   kSuper: f16 super [supers][16], then s8 code [groups][16];
+//            kE8M0: u8 code [groups][16]
 //   zeros    kMidpoint: none;  kInteger: u8 [groups][16];  kMin: as the scales
 // A panel of kF32 or kF16 is [k][16]; of kBF16 [padded_k / 2][16][2], K filled up to an even number.
 //
-// A code q stands for scale · (q - 2^(bits-1)), scale · (q - zero) or scale · q + min. In W4A8 the activations of a row
-// are int8 per group of 32 inputs, x ≈ scale_x · a, and for every group of 32 (16 where the weights' groups are 16):
+// A code q stands for scale · (q - 2^(bits-1)), scale · (q - zero) or scale · q + min. With a codebook (kInt4 and
+// kMidpoint), q is the index of a byte of the layout's code table, which stands for unit · scale · (byte - 128): from
+// there on it is an 8-bit code. Below, q is that byte, and midpoint is 128, or 8 for kInt4 without a codebook. In W4A8
+// the activations of a row are int8 per group of 32 inputs, x ≈ scale_x · a, and for every group of 32 (16 where the
+// weights' groups are 16):
 //   acc = Σ q · a           in int32, exact
-//   kMidpoint  y = fma(float(acc - 2^(bits-1) · Σa), scale_x · scale, y)
+//   kMidpoint  y = fma(float(acc - midpoint · Σa), scale_x · scale, y)
 //   kInteger   y = fma(fma(-zero, float(Σa), float(acc)), scale_x · scale, y)      (the inner one is exact)
 //   kMin       y = fma(scale_x · float(Σa), min, fma(float(acc), scale_x · scale, y))
 // in this order of operations on every instruction set.
@@ -36,7 +40,7 @@ inline constexpr int kActivationGroup = 32;
 
 enum class WeightKind : uint8_t { kInt4, kInt8, kF16, kBF16, kF32 };
 enum class ZeroKind : uint8_t { kMidpoint, kInteger, kMin };
-enum class ScaleKind : uint8_t { kF16, kF32, kSuper };
+enum class ScaleKind : uint8_t { kF16, kF32, kSuper, kE8M0 };
 
 // Where things lie in a panel. The offsets are bytes from the panel's begin.
 struct PanelLayout {
@@ -52,6 +56,10 @@ struct PanelLayout {
   int64_t zero_offset;        // kInteger, kMin
   int64_t zero_code_offset;   // kMin with kSuper
   int64_t panel_bytes;        // a multiple of 64
+  int midpoint;               // the code, or the byte of the table, that stands for 0 (kMidpoint)
+  bool coded;                 // with a codebook:
+  float unit;                 // all scales are multiplied with it; a power of two
+  uint8_t table[16];          // what the codes stand for, plus 128
 
   // Always inline: sources compiled for AVX-512 include this, and the linker must not keep their copy for all.
   [[gnu::always_inline]] bool quantized() const { return kind == WeightKind::kInt4 || kind == WeightKind::kInt8; }
@@ -72,7 +80,7 @@ inline constexpr int64_t kMaxTileRows = 6;
 
 // Quantized activations of a tile of R rows: for each group of 32 inputs
 //   s8 a[R][32], f32 scale_x[R], and per row and sub-group (one of 32 or two of 16 inputs) a correction [R][1 or 2]:
-//   kMidpoint  s32  -2^(bits-1) · Σa        kInteger  f32  Σa        kMin  f32  scale_x · Σa
+//   kMidpoint  s32  -midpoint · Σa        kInteger  f32  Σa        kMin  f32  scale_x · Σa
 // scale_x = amax / 127. A group that holds Inf or NaN has scale NaN (so that the row shows it) and codes 0; one whose
 // amax is below 1e-30 is zero.
 // For kBF16 weights: bf16 [R][padded_k] rounded to nearest even.

@@ -1,3 +1,4 @@
+#include <cmath>
 #include <cstring>
 
 #include "base/check.h"
@@ -26,6 +27,8 @@ float NumberAt(ScaleKind kind, const std::byte* values, const std::byte* codes, 
       return Load<float>(values, index);
     case ScaleKind::kSuper:
       return F16ToF32(Load<uint16_t>(values, super)) * static_cast<float>(Load<int8_t>(codes, index));
+    case ScaleKind::kE8M0:
+      return std::ldexp(1.0F, Load<uint8_t>(values, index) - 128);
   }
   return 0;
 }
@@ -58,20 +61,44 @@ ScaleKind ScaleOf(const Format& held) {
       return ScaleKind::kF16;
     case Format::Scale::kF32:
       return ScaleKind::kF32;
+    case Format::Scale::kE8M0:
+      return ScaleKind::kE8M0;
     case Format::Scale::kSuper:
       break;
   }
   return ScaleKind::kSuper;
 }
 
+int64_t BytesOf(ScaleKind kind) {
+  switch (kind) {
+    case ScaleKind::kF32:
+      return 4;
+    case ScaleKind::kE8M0:
+      return 1;
+    default:
+      return 2;
+  }
+}
+
 // Places one number per group and channel at *end. Returns where its values lie; *codes: where the codes of kSuper lie.
 int64_t PlaceNumbers(const PanelLayout& layout, int64_t* end, int64_t* codes) {
   const int64_t begin = *end;
   const int64_t values = layout.scale == ScaleKind::kSuper ? layout.supers : layout.groups;
-  *end += values * kPanelChannels * (layout.scale == ScaleKind::kF32 ? 4 : 2);
+  *end += values * kPanelChannels * BytesOf(layout.scale);
   *codes = *end;
   if (layout.scale == ScaleKind::kSuper) *end += layout.groups * kPanelChannels;
   return begin;
+}
+
+void PlaceTable(const Format& held, PanelLayout* layout) {
+  layout->midpoint = layout->kind == WeightKind::kInt4 ? 8 : 128;
+  layout->coded = held.codebook != Format::Codebook::kNone;
+  if (!layout->coded) return;
+  INGOT_CHECK(layout->kind == WeightKind::kInt4 && layout->zero == ZeroKind::kMidpoint);
+  const CodebookInfo& book = InfoOf(held.codebook);
+  layout->midpoint = 128;
+  layout->unit = held.scale == Format::Scale::kSuper ? book.unit : 1;
+  for (size_t i = 0; i < book.values.size(); ++i) layout->table[i] = static_cast<uint8_t>(book.values[i] + 128);
 }
 
 }  // namespace
@@ -84,6 +111,7 @@ PanelLayout LayoutOf(const Format& held, int64_t in_features) {
     layout.panel_bytes = RoundUp(layout.padded_k * kPanelChannels * (layout.kind == WeightKind::kF32 ? 4 : 2), 64);
     return layout;
   }
+  PlaceTable(held, &layout);
   layout.padded_k = RoundUp(in_features, kActivationGroup);
   layout.group_size = held.group_size == 0 ? layout.padded_k : held.group_size;
   INGOT_CHECK(layout.group_size == 16 || layout.group_size % kActivationGroup == 0);
@@ -103,17 +131,19 @@ PanelLayout LayoutOf(const Format& held, int64_t in_features) {
 int CodeAt(const PanelLayout& layout, const std::byte* panel, int64_t k, int64_t c) {
   const int byte = std::to_integer<int>(panel[CodeOffset(layout, k, c)]);
   if (layout.kind == WeightKind::kInt8) return byte;
-  return HighNibble(k) ? byte >> 4 : byte & 15;
+  const int nibble = HighNibble(k) ? byte >> 4 : byte & 15;
+  return layout.coded ? layout.table[nibble] : nibble;
 }
 
 float ScaleAt(const PanelLayout& layout, const std::byte* panel, int64_t group, int64_t c) {
   const int64_t super = group * layout.group_size / kSuperBlock;
-  return NumberAt(layout.scale, panel + layout.scale_offset, panel + layout.scale_code_offset,
-                  super * kPanelChannels + c, group * kPanelChannels + c);
+  const float scale = NumberAt(layout.scale, panel + layout.scale_offset, panel + layout.scale_code_offset,
+                               super * kPanelChannels + c, group * kPanelChannels + c);
+  return layout.coded ? scale * layout.unit : scale;
 }
 
 float ZeroAt(const PanelLayout& layout, const std::byte* panel, int64_t group, int64_t c) {
-  if (layout.zero == ZeroKind::kMidpoint) return layout.kind == WeightKind::kInt4 ? 8.0F : 128.0F;
+  if (layout.zero == ZeroKind::kMidpoint) return static_cast<float>(layout.midpoint);
   const int64_t index = group * kPanelChannels + c;
   if (layout.zero == ZeroKind::kInteger) return std::to_integer<uint8_t>(panel[layout.zero_offset + index]);
   const int64_t super = group * layout.group_size / kSuperBlock;

@@ -14,6 +14,7 @@ namespace {
 
 using Zero = Format::Zero;
 using Scale = Format::Scale;
+using Codebook = Format::Codebook;
 
 constexpr double kEps = 0x1p-24;  // half an ulp of 1 in f32
 
@@ -29,9 +30,21 @@ std::vector<Case> Cases() {
           {"q5_0", {.bits = 5, .group_size = 32}, 32},
           {"q5_1", {.bits = 5, .group_size = 32, .zero = Zero::kMin}, 32},
           {"q8_0", {.bits = 8, .group_size = 32}, 32},
+          {"q2_k", {.bits = 2, .group_size = 16, .zero = Zero::kMin, .scale = Scale::kSuper}, 256},
+          {"q3_k", {.bits = 3, .group_size = 16, .scale = Scale::kSuper}, 256},
           {"q4_k", {.bits = 4, .group_size = 32, .zero = Zero::kMin, .scale = Scale::kSuper}, 256},
           {"q5_k", {.bits = 5, .group_size = 32, .zero = Zero::kMin, .scale = Scale::kSuper}, 256},
           {"q6_k", {.bits = 6, .group_size = 16, .scale = Scale::kSuper}, 256},
+          {"tq1_0", {.bits = 2, .group_size = 256}, 256},
+          {"iq4_nl", {.bits = 4, .group_size = 32, .codebook = Codebook::kIq4}, 32},
+          {"iq4_xs", {.bits = 4, .group_size = 32, .scale = Scale::kSuper, .codebook = Codebook::kIq4}, 256},
+          {"iq3_xxs", {.bits = 4, .group_size = 32, .scale = Scale::kSuper, .codebook = Codebook::kIq3Xxs}, 256},
+          {"iq3_s", {.bits = 4, .group_size = 32, .scale = Scale::kSuper, .codebook = Codebook::kIq3S}, 256},
+          {"iq2_s", {.bits = 4, .group_size = 16, .scale = Scale::kSuper, .codebook = Codebook::kIq2}, 256},
+          {"iq1_m", {.bits = 4, .group_size = 16, .scale = Scale::kSuper, .codebook = Codebook::kIq1}, 256},
+          {"mxfp4", {.bits = 4, .group_size = 32, .scale = Scale::kE8M0, .codebook = Codebook::kFp4}, 32},
+          {"nvfp4", {.bits = 4, .group_size = 16, .codebook = Codebook::kFp4}, 64},
+          {"coded_row_f32", {.bits = 4, .group_size = 0, .scale = Scale::kF32, .codebook = Codebook::kIq4}, 1},
           {"awq", {.bits = 4, .group_size = 128, .zero = Zero::kInteger}, 1},
           {"gptq_g64_f32", {.bits = 4, .group_size = 64, .zero = Zero::kInteger, .scale = Scale::kF32}, 1},
           {"int8_row", {.bits = 8, .group_size = 0, .scale = Scale::kF32}, 1},
@@ -78,6 +91,10 @@ class RandomSource : public WeightSource {
     slice(all_.min_code, out->min_code);
   }
   const WeightRows& all() const { return all_; }
+  void SetExponent(int64_t group, int code) {
+    all_.scale_code[group] = static_cast<int16_t>(code);
+    all_.scale[group] = std::ldexp(1.0F, code - 128);
+  }
 
  private:
   int Below(int end) { return std::uniform_int_distribution<int>(0, end - 1)(random_); }
@@ -90,6 +107,7 @@ class RandomSource : public WeightSource {
     for (int64_t i = 0; i < all_.rows * all_.cols; ++i)
       all_.codes.push_back(static_cast<uint8_t>(Below(1 << format.bits)));
     if (format.scale == Scale::kSuper) return MakeSupers(groups, group);
+    if (format.scale == Scale::kE8M0) return MakeExponents(all_.rows * groups);
     for (int64_t i = 0; i < all_.rows * groups; ++i) {
       all_.scale.push_back(Round(Uniform(-0.01F, 0.02F)));
       if (format.zero == Zero::kMin) all_.zero.push_back(Round(Uniform(-0.2F, 0.05F)));
@@ -107,6 +125,7 @@ class RandomSource : public WeightSource {
   void MakeSupers(int64_t groups, int64_t group) {
     const int64_t supers = (all_.cols + kSuperBlock - 1) / kSuperBlock;
     const bool min = all_.format.zero == Zero::kMin;
+    const float unit = all_.format.codebook == Codebook::kNone ? 1 : InfoOf(all_.format.codebook).unit;
     for (int64_t i = 0; i < all_.rows * supers; ++i) {
       all_.super_scale.push_back(F16ToF32(F32ToF16(Uniform(0, 0.0005F))));
       if (min) all_.super_min.push_back(F16ToF32(F32ToF16(Uniform(-0.005F, 0))));
@@ -114,10 +133,19 @@ class RandomSource : public WeightSource {
     for (int64_t i = 0; i < all_.rows * groups; ++i) {
       const int64_t super = i / groups * supers + i % groups * group / kSuperBlock;
       all_.scale_code.push_back(static_cast<int16_t>(min ? Below(64) : Below(256) - 128));
-      all_.scale.push_back(all_.super_scale[super] * all_.scale_code.back());
+      all_.scale.push_back(all_.super_scale[super] * all_.scale_code.back() * unit);
       if (!min) continue;
       all_.min_code.push_back(static_cast<int16_t>(Below(64)));
       all_.zero.push_back(all_.super_min[super] * all_.min_code.back());
+    }
+  }
+
+  // Most of them usual ones, and now and then one from both ends.
+  void MakeExponents(int64_t count) {
+    for (int64_t i = 0; i < count; ++i) {
+      const int code = i % 61 == 60 ? Below(3) : 114 + Below(12);
+      all_.scale_code.push_back(static_cast<int16_t>(code));
+      all_.scale.push_back(std::ldexp(1.0F, code - 128));
     }
   }
 
@@ -194,6 +222,10 @@ Sum QuantizedProduct(const WeightRows& w, int64_t row, const float* x) {
       const double a = std::nearbyint(x[k] * (127.0F / amax));
       const int64_t g = row * groups + k / group;
       const double code = w.codes[row * w.cols + k], scale = w.scale[g];
+      if (w.format.codebook != Codebook::kNone) {
+        products += scale * InfoOf(w.format.codebook).values[static_cast<size_t>(code)] * a;
+        continue;
+      }
       if (w.format.zero == Zero::kMidpoint) products += scale * (code - (1 << (w.format.bits - 1))) * a;
       if (w.format.zero == Zero::kInteger) products += scale * (code - w.zero[g]) * a;
       if (w.format.zero == Zero::kMin) products += scale * code * a, minimum += w.zero[g] * a;
@@ -290,6 +322,36 @@ TEST_P(LinearTest, ExactMatchesDequantizedWeights) {
       ASSERT_TRUE(std::abs(y[i] - bias[i % n] - want.value) <= tolerance) << c.name << " element " << i;
     }
   }
+}
+
+// Rows of the identity take single weights out of the matrix: what a kernel makes of each code is what the file says,
+// bit for bit (but for the sign of a zero).
+TEST_P(LinearTest, IdentityGivesTheWeights) {
+  Runner runner(GetParam(), Compute::kExact);
+  uint32_t seed = 250;
+  for (const Case& c : Cases()) {
+    const int64_t n = 37, k = RoundUp(300, c.multiple);
+    const RandomSource source(c.format, n, k, ++seed);
+    const PackedWeight weight = runner.Pack(source);
+    std::vector<float> w(n * k), identity(k * k, 0.0F);
+    DequantizeRows(source.all(), w.data());
+    for (int64_t i = 0; i < k; ++i) identity[i * k + i] = 1;
+    const std::vector<float> y = runner.Multiply(identity, weight);
+    for (int64_t i = 0; i < k * n; ++i) ASSERT_EQ(y[i], w[i % n * k + i / n]) << c.name << " element " << i;
+  }
+}
+
+// Every shared exponent, subnormal scales among them.
+TEST_P(LinearTest, HoldsEveryExponent) {
+  Runner runner(GetParam(), Compute::kExact);
+  RandomSource source({.bits = 4, .group_size = 32, .scale = Scale::kE8M0, .codebook = Codebook::kFp4}, 256, 32, 260);
+  for (int code = 0; code < 256; ++code) source.SetExponent(code, code);
+  std::vector<float> w(256 * 32), x(32, 0.0F);
+  DequantizeRows(source.all(), w.data());
+  x[3] = 1;
+  for (int row = 0; row < 253; ++row) ASSERT_TRUE(std::isfinite(w[row * 32 + 3]));
+  const std::vector<float> y = runner.Multiply(x, runner.Pack(source));
+  for (int row = 0; row < 253; ++row) ASSERT_EQ(y[row], w[row * 32 + 3]) << "exponent " << row;
 }
 
 // The chains of operations are the same everywhere, so the bits are; only bf16 products differ.
@@ -399,9 +461,12 @@ TEST(PackedBytesTest, StaysNearTheFile) {
   const struct {
     Encoding encoding;
     double limit;
-  } limits[] = {{Encoding::kQ4_0, 1.001}, {Encoding::kQ4_1, 1.001}, {Encoding::kQ8_0, 1.001}, {Encoding::kQ4_K, 1.03},
-                {Encoding::kQ5_0, 1.56},  {Encoding::kQ5_1, 1.51},  {Encoding::kQ5_K, 1.6},   {Encoding::kQ6_K, 1.56},
-                {Encoding::kF16, 1.0},    {Encoding::kBF16, 1.0},   {Encoding::kF32, 1.0}};
+  } limits[] = {{Encoding::kQ4_0, 1.001},  {Encoding::kQ4_1, 1.001},   {Encoding::kQ8_0, 1.001},
+                {Encoding::kQ4_K, 1.03},   {Encoding::kIQ4_NL, 1.001}, {Encoding::kIQ4_XS, 1.02},
+                {Encoding::kMXFP4, 1.001}, {Encoding::kNVFP4, 1.12},   {Encoding::kQ2_K, 1.96},
+                {Encoding::kQ3_K, 1.34},   {Encoding::kQ5_0, 1.56},    {Encoding::kQ5_1, 1.51},
+                {Encoding::kQ5_K, 1.6},    {Encoding::kQ6_K, 1.56},    {Encoding::kF16, 1.0},
+                {Encoding::kBF16, 1.0},    {Encoding::kF32, 1.0}};
   for (const auto& [encoding, limit] : limits) {
     const double file = 2048.0 * static_cast<double>(RowBytes(encoding, 5632).value());
     EXPECT_LE(static_cast<double>(PackedBytes(FormatOf(encoding), 2048, 5632)), file * limit) << InfoOf(encoding).name;

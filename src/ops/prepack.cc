@@ -29,9 +29,8 @@ struct PanelRows {
 
 // Codes with a midpoint of 2^(bits-1) move to that of the wider kind, so that the format held says it all.
 uint8_t MidpointShift(const PanelRows& p) {
-  if (p.layout.zero != kernels::ZeroKind::kMidpoint) return 0;
-  const int held = p.layout.kind == WeightKind::kInt4 ? 8 : 128;
-  return static_cast<uint8_t>(held - (1 << (p.rows.format.bits - 1)));
+  if (p.layout.zero != kernels::ZeroKind::kMidpoint || p.layout.coded) return 0;
+  return static_cast<uint8_t>(p.layout.midpoint - (1 << (p.rows.format.bits - 1)));
 }
 
 // Codes of one channel, 32 inputs at a time.
@@ -73,6 +72,12 @@ void PackNumbers(const PanelRows& p, const Numbers& numbers, int64_t c) {
     for (int64_t g = 0; g < groups; ++g) {
       const auto code = static_cast<int8_t>(numbers.codes[row * groups + g]);
       Store(p.panel + numbers.codes_offset, g * kPanelChannels + c, code);
+    }
+    return;
+  }
+  if (p.layout.scale == kernels::ScaleKind::kE8M0) {
+    for (int64_t g = 0; g < groups; ++g) {
+      Store(values, g * kPanelChannels + c, static_cast<uint8_t>(numbers.codes[row * groups + g]));
     }
     return;
   }

@@ -6,21 +6,62 @@
 #include <limits>
 
 #include "base/check.h"
+#include "tensor/ggml_blocks.h"
 
 namespace ingot {
 namespace {
 
-constexpr EncodingInfo kInfos[] = {
-    {"F32", 1, 4, 0},       {"F16", 1, 2, 1},    {"BF16", 1, 2, 30},  {"Q4_0", 32, 18, 2},    {"Q4_1", 32, 20, 3},
-    {"Q5_0", 32, 22, 6},    {"Q5_1", 32, 24, 7}, {"Q8_0", 32, 34, 8}, {"Q4_K", 256, 144, 12}, {"Q5_K", 256, 176, 13},
-    {"Q6_K", 256, 210, 14}, {"F64", 1, 8, 28},   {"I64", 1, 8, 27},   {"I32", 1, 4, 26},      {"I16", 1, 2, 25},
-    {"I8", 1, 1, 24},       {"U8", 1, 1, {}},    {"BOOL", 1, 1, {}},
-};
-static_assert(std::size(kInfos) == static_cast<size_t>(Encoding::kBool) + 1);
+using Zero = Format::Zero;
+using Scale = Format::Scale;
+using Codebook = Format::Codebook;
 
-uint16_t Load16(const uint8_t* p) { return static_cast<uint16_t>(p[0] | p[1] << 8); }
-float LoadF16(const uint8_t* p) { return F16ToF32(Load16(p)); }
-uint32_t Load32(const uint8_t* p) { return p[0] | p[1] << 8 | p[2] << 16 | static_cast<uint32_t>(p[3]) << 24; }
+constexpr Format Blocks(int bits, int group_size, Zero zero, Scale scale) {
+  return {.bits = bits, .group_size = group_size, .zero = zero, .scale = scale};
+}
+constexpr Format Coded(int group_size, Codebook codebook, Scale scale) {
+  return {.bits = 4, .group_size = group_size, .scale = scale, .codebook = codebook};
+}
+
+struct EncodingRow {
+  EncodingInfo info;
+  Format format;  // of weight encodings
+};
+constexpr EncodingRow kRows[] = {
+    {{"F32", 1, 4, 0}, Format::Dense(DType::kF32)},
+    {{"F16", 1, 2, 1}, Format::Dense(DType::kF16)},
+    {{"BF16", 1, 2, 30}, Format::Dense(DType::kBF16)},
+    {{"Q4_0", 32, 18, 2}, Blocks(4, 32, Zero::kMidpoint, Scale::kF16)},
+    {{"Q4_1", 32, 20, 3}, Blocks(4, 32, Zero::kMin, Scale::kF16)},
+    {{"Q5_0", 32, 22, 6}, Blocks(5, 32, Zero::kMidpoint, Scale::kF16)},
+    {{"Q5_1", 32, 24, 7}, Blocks(5, 32, Zero::kMin, Scale::kF16)},
+    {{"Q8_0", 32, 34, 8}, Blocks(8, 32, Zero::kMidpoint, Scale::kF16)},
+    {{"Q2_K", 256, 84, 10}, Blocks(2, 16, Zero::kMin, Scale::kSuper)},
+    {{"Q3_K", 256, 110, 11}, Blocks(3, 16, Zero::kMidpoint, Scale::kSuper)},
+    {{"Q4_K", 256, 144, 12}, Blocks(4, 32, Zero::kMin, Scale::kSuper)},
+    {{"Q5_K", 256, 176, 13}, Blocks(5, 32, Zero::kMin, Scale::kSuper)},
+    {{"Q6_K", 256, 210, 14}, Blocks(6, 16, Zero::kMidpoint, Scale::kSuper)},
+    {{"TQ1_0", 256, 54, 34}, Blocks(2, 256, Zero::kMidpoint, Scale::kF16)},
+    {{"TQ2_0", 256, 66, 35}, Blocks(3, 256, Zero::kMidpoint, Scale::kF16)},  // its two bits reach from -1 to 2
+    {{"IQ1_S", 256, 50, 19}, Coded(32, Codebook::kIq1, Scale::kSuper)},
+    {{"IQ1_M", 256, 56, 29}, Coded(16, Codebook::kIq1, Scale::kSuper)},
+    {{"IQ2_XXS", 256, 66, 16}, Coded(32, Codebook::kIq2, Scale::kSuper)},
+    {{"IQ2_XS", 256, 74, 17}, Coded(16, Codebook::kIq2, Scale::kSuper)},
+    {{"IQ2_S", 256, 82, 22}, Coded(16, Codebook::kIq2, Scale::kSuper)},
+    {{"IQ3_XXS", 256, 98, 18}, Coded(32, Codebook::kIq3Xxs, Scale::kSuper)},
+    {{"IQ3_S", 256, 110, 21}, Coded(32, Codebook::kIq3S, Scale::kSuper)},
+    {{"IQ4_NL", 32, 18, 20}, Coded(32, Codebook::kIq4, Scale::kF16)},
+    {{"IQ4_XS", 256, 136, 23}, Coded(32, Codebook::kIq4, Scale::kSuper)},
+    {{"MXFP4", 32, 17, 39}, Coded(32, Codebook::kFp4, Scale::kE8M0)},
+    {{"NVFP4", 64, 36, 40}, Coded(16, Codebook::kFp4, Scale::kF16)},  // f16 holds its scales, E4M3
+    {{"F64", 1, 8, 28}, {}},
+    {{"I64", 1, 8, 27}, {}},
+    {{"I32", 1, 4, 26}, {}},
+    {{"I16", 1, 2, 25}, {}},
+    {{"I8", 1, 1, 24}, {}},
+    {{"U8", 1, 1, {}}, {}},
+    {{"BOOL", 1, 1, {}}, {}},
+};
+static_assert(std::size(kRows) == static_cast<size_t>(Encoding::kBool) + 1);
 
 void DecodeDense(Encoding encoding, const uint8_t* data, int64_t count, float* out) {
   if (count == 0) return;  // data may be null
@@ -29,87 +70,8 @@ void DecodeDense(Encoding encoding, const uint8_t* data, int64_t count, float* o
     return;
   }
   for (int64_t i = 0; i < count; ++i) {
-    const uint16_t bits = Load16(data + 2 * i);
+    const auto bits = static_cast<uint16_t>(data[2 * i] | data[2 * i + 1] << 8);
     out[i] = encoding == Encoding::kF16 ? F16ToF32(bits) : BF16ToF32(bits);
-  }
-}
-
-// Low nibbles are elements 0…15 of a block, high nibbles 16…31.
-void UnpackNibbles(const uint8_t* packed, uint8_t* codes) {
-  for (int i = 0; i < 16; ++i) {
-    codes[i] = packed[i] & 15;
-    codes[i + 16] = packed[i] >> 4;
-  }
-}
-
-// Blocks of 32 with one scale (and min) each: f16 scale, f16 min if any, 32 fifth bits if any, codes.
-void DecodeBlock32(Encoding encoding, const uint8_t* block, int64_t index, WeightRows* out) {
-  uint8_t* codes = out->codes.data() + index * 32;
-  out->scale[index] = LoadF16(block);
-  block += 2;
-  if (out->format.zero == Format::Zero::kMin) {
-    out->zero[index] = LoadF16(block);
-    block += 2;
-  }
-  if (encoding == Encoding::kQ8_0) {
-    for (int i = 0; i < 32; ++i) codes[i] = block[i] ^ 0x80;  // int8 q to q + 128
-    return;
-  }
-  if (out->format.bits == 4) return UnpackNibbles(block, codes);
-  const uint32_t high = Load32(block);
-  UnpackNibbles(block + 4, codes);
-  for (int i = 0; i < 32; ++i) codes[i] |= static_cast<uint8_t>((high >> i & 1) << 4);
-}
-
-// 256 weights in 8 groups of 32: f16 d, f16 dmin, 8 scales and 8 mins of 6 bits in 12 bytes, codes.
-void DecodeBlockQ45K(Encoding encoding, const uint8_t* block, int64_t index, WeightRows* out) {
-  const float d = LoadF16(block), dmin = LoadF16(block + 2);
-  const uint8_t* packed = block + 4;
-  out->super_scale[index] = d;
-  out->super_min[index] = -dmin;
-  for (int g = 0; g < 8; ++g) {
-    // Groups 0…3 have bytes of their own; 4…7 share bytes 8…11 and the top bits of the first eight.
-    const int code = g < 4 ? packed[g] & 63 : (packed[g + 4] & 15) | (packed[g - 4] >> 6) << 4;
-    const int min = g < 4 ? packed[g + 4] & 63 : packed[g + 4] >> 4 | (packed[g] >> 6) << 4;
-    const int64_t group = index * 8 + g;
-    out->scale_code[group] = static_cast<int16_t>(code);
-    out->min_code[group] = static_cast<int16_t>(min);
-    out->scale[group] = d * static_cast<float>(code);
-    out->zero[group] = -dmin * static_cast<float>(min);
-  }
-  const uint8_t* high = block + 16;  // Q5_K: bit g of byte i is the fifth bit of element i of group g
-  const uint8_t* low = encoding == Encoding::kQ5_K ? block + 48 : block + 16;
-  uint8_t* codes = out->codes.data() + index * kSuperBlock;
-  for (int g = 0; g < 8; ++g) {
-    for (int i = 0; i < 32; ++i) {
-      const uint8_t byte = low[g / 2 * 32 + i];
-      uint8_t code = g % 2 == 0 ? byte & 15 : byte >> 4;
-      if (encoding == Encoding::kQ5_K) code |= static_cast<uint8_t>((high[i] >> g & 1) << 4);
-      codes[g * 32 + i] = code;
-    }
-  }
-}
-
-// 256 weights in 16 groups of 16: 128 bytes of low nibbles, 64 of high bit pairs, 16 int8 scales, f16 d.
-void DecodeBlockQ6K(const uint8_t* block, int64_t index, WeightRows* out) {
-  const float d = LoadF16(block + 208);
-  out->super_scale[index] = d;
-  for (int g = 0; g < 16; ++g) {
-    const auto code = static_cast<int8_t>(block[192 + g]);
-    out->scale_code[index * 16 + g] = code;
-    out->scale[index * 16 + g] = d * static_cast<float>(code);
-  }
-  uint8_t* codes = out->codes.data() + index * kSuperBlock;
-  for (int half = 0; half < 2; ++half) {  // 128 weights from 64 bytes of nibbles and 32 of bit pairs
-    const uint8_t* low = block + half * 64;
-    const uint8_t* high = block + 128 + half * 32;
-    for (int quarter = 0; quarter < 4; ++quarter) {
-      for (int i = 0; i < 32; ++i) {
-        const uint8_t byte = low[quarter % 2 * 32 + i];
-        const int nibble = quarter < 2 ? byte & 15 : byte >> 4;
-        codes[half * 128 + quarter * 32 + i] = static_cast<uint8_t>(nibble | (high[i] >> 2 * quarter & 3) << 4);
-      }
-    }
   }
 }
 
@@ -171,11 +133,11 @@ void EncodeQ8_0(const float* x, std::vector<std::byte>* out) {
 
 }  // namespace
 
-const EncodingInfo& InfoOf(Encoding encoding) { return kInfos[static_cast<size_t>(encoding)]; }
+const EncodingInfo& InfoOf(Encoding encoding) { return kRows[static_cast<size_t>(encoding)].info; }
 
 std::optional<Encoding> EncodingOfGgmlType(uint32_t ggml_type) {
-  for (size_t i = 0; i < std::size(kInfos); ++i) {
-    if (kInfos[i].ggml_type == ggml_type) return static_cast<Encoding>(i);
+  for (size_t i = 0; i < std::size(kRows); ++i) {
+    if (kRows[i].info.ggml_type == ggml_type) return static_cast<Encoding>(i);
   }
   return std::nullopt;
 }
@@ -193,37 +155,8 @@ Result<size_t> RowBytes(Encoding encoding, int64_t cols) {
 }
 
 Format FormatOf(Encoding encoding) {
-  using Zero = Format::Zero;
-  using Scale = Format::Scale;
-  const auto format = [](int bits, int group_size, Zero zero, Scale scale) {
-    return Format{.bits = bits, .dense = DType::kF32, .group_size = group_size, .zero = zero, .scale = scale};
-  };
-  switch (encoding) {
-    case Encoding::kF32:
-      return Format::Dense(DType::kF32);
-    case Encoding::kF16:
-      return Format::Dense(DType::kF16);
-    case Encoding::kBF16:
-      return Format::Dense(DType::kBF16);
-    case Encoding::kQ4_0:
-      return format(4, 32, Zero::kMidpoint, Scale::kF16);
-    case Encoding::kQ4_1:
-      return format(4, 32, Zero::kMin, Scale::kF16);
-    case Encoding::kQ5_0:
-      return format(5, 32, Zero::kMidpoint, Scale::kF16);
-    case Encoding::kQ5_1:
-      return format(5, 32, Zero::kMin, Scale::kF16);
-    case Encoding::kQ8_0:
-      return format(8, 32, Zero::kMidpoint, Scale::kF16);
-    case Encoding::kQ4_K:
-      return format(4, 32, Zero::kMin, Scale::kSuper);
-    case Encoding::kQ5_K:
-      return format(5, 32, Zero::kMin, Scale::kSuper);
-    case Encoding::kQ6_K:
-      return format(6, 16, Zero::kMidpoint, Scale::kSuper);
-    default:
-      INGOT_CHECK(!"not a weight encoding");
-  }
+  INGOT_CHECK(IsWeightEncoding(encoding));
+  return kRows[static_cast<size_t>(encoding)].format;
 }
 
 void SizeToFormat(WeightRows* out) {
@@ -241,7 +174,7 @@ void SizeToFormat(WeightRows* out) {
   out->zero.resize(quantized && format.zero != Format::Zero::kMidpoint ? groups : 0);
   out->super_scale.resize(super ? supers : 0);
   out->super_min.resize(super && min ? supers : 0);
-  out->scale_code.resize(super ? groups : 0);
+  out->scale_code.resize(super || format.scale == Format::Scale::kE8M0 ? groups : 0);
   out->min_code.resize(super && min ? groups : 0);
 }
 
@@ -257,16 +190,8 @@ void DecodeRows(Encoding encoding, std::span<const std::byte> data, int64_t rows
   const auto* bytes = reinterpret_cast<const uint8_t*>(data.data());
   if (!out->format.quantized()) return DecodeDense(encoding, bytes, rows * cols, out->dense.data());
   // Rows hold whole blocks, so block i of the matrix is block i of the vectors too.
-  for (int64_t i = 0; i < blocks; ++i) {
-    const uint8_t* block = bytes + i * info.block_bytes;
-    if (info.block_size == 32) {
-      DecodeBlock32(encoding, block, i, out);
-    } else if (encoding == Encoding::kQ6_K) {
-      DecodeBlockQ6K(block, i, out);
-    } else {
-      DecodeBlockQ45K(encoding, block, i, out);
-    }
-  }
+  const BlockDecoder decode = BlockDecoderOf(encoding);
+  for (int64_t i = 0; i < blocks; ++i) decode(bytes + i * info.block_bytes, i, out);
 }
 
 void DequantizeRows(const WeightRows& rows, float* out) {
@@ -277,19 +202,21 @@ void DequantizeRows(const WeightRows& rows, float* out) {
   const int64_t group_size = rows.format.group_size == 0 ? rows.cols : rows.format.group_size;
   const int64_t groups = rows.cols == 0 ? 0 : (rows.cols + group_size - 1) / group_size;
   const auto midpoint = static_cast<float>(1 << (rows.format.bits - 1));
+  const bool coded = rows.format.codebook != Codebook::kNone;
+  const int8_t* values = coded ? InfoOf(rows.format.codebook).values.data() : nullptr;
   for (int64_t row = 0; row < rows.rows; ++row) {
     for (int64_t col = 0; col < rows.cols; ++col) {
       const int64_t at = row * rows.cols + col, group = row * groups + col / group_size;
-      const auto code = static_cast<float>(rows.codes[at]);
-      const float scale = rows.scale[group];
+      const uint8_t index = rows.codes[at];
+      const float code = coded ? values[index] : index, scale = rows.scale[group];
       switch (rows.format.zero) {
-        case Format::Zero::kMidpoint:
-          out[at] = scale * (code - midpoint);
+        case Zero::kMidpoint:
+          out[at] = scale * (coded ? code : code - midpoint);
           break;
-        case Format::Zero::kInteger:
+        case Zero::kInteger:
           out[at] = scale * (code - rows.zero[group]);
           break;
-        case Format::Zero::kMin:
+        case Zero::kMin:
           out[at] = scale * code + rows.zero[group];
           break;
       }

@@ -22,10 +22,25 @@ enum class Encoding : uint8_t {
   kQ5_0,
   kQ5_1,
   kQ8_0,
+  kQ2_K,
+  kQ3_K,
   kQ4_K,
   kQ5_K,
   kQ6_K,
-  kF64,
+  kTQ1_0,
+  kTQ2_0,
+  kIQ1_S,
+  kIQ1_M,
+  kIQ2_XXS,
+  kIQ2_XS,
+  kIQ2_S,
+  kIQ3_XXS,
+  kIQ3_S,
+  kIQ4_NL,
+  kIQ4_XS,
+  kMXFP4,
+  kNVFP4,
+  kF64,  // numbers from here on are read, but are no weights
   kI64,
   kI32,
   kI16,
@@ -44,7 +59,9 @@ const EncodingInfo& InfoOf(Encoding encoding);
 std::optional<Encoding> EncodingOfGgmlType(uint32_t ggml_type);
 // Bytes of a row of `cols`; kInvalidArgument unless cols is a multiple of the block.
 Result<size_t> RowBytes(Encoding encoding, int64_t cols);
-// The descriptor that holds this encoding without loss. REQUIRES: a floating or block encoding.
+// Whether weights may be stored so: up to 32 bits of floating point, and the block formats.
+inline bool IsWeightEncoding(Encoding encoding) { return encoding < Encoding::kF64; }
+// The descriptor that holds this encoding without loss. REQUIRES: IsWeightEncoding(encoding)
 Format FormatOf(Encoding encoding);
 
 // Some rows of a weight matrix, taken apart. For quantized formats groups = ceil(cols / group_size) and supers =
@@ -55,12 +72,12 @@ struct WeightRows {
   std::vector<float> dense;    // [rows, cols]     for bits 16 and 32: the exact values
   std::vector<uint8_t> codes;  // [rows, cols]     for bits <= 8
   std::vector<float>
-      scale;  // [rows, groups]   the group's scale as its exact product (kSuper: super_scale · scale_code)
+      scale;  // [rows, groups]   the group's scale as its exact product (kSuper: super_scale · scale_code · unit)
   std::vector<float>
       zero;  // [rows, groups]   kInteger: the zero point; kMin: the min (kSuper: super_min · min_code); else empty
   // Scale::kSuper only. min = super_min · min_code, where super_min already has its sign (Q4_K: -dmin)
   std::vector<float> super_scale, super_min;  // [rows, supers]
-  std::vector<int16_t> scale_code, min_code;  // [rows, groups]
+  std::vector<int16_t> scale_code, min_code;  // [rows, groups]; scale_code for kE8M0, too
 };
 
 // Sizes the vectors that format, rows and cols of `out` call for, and empties the others.

@@ -25,6 +25,8 @@ const char* ScaleName(Format::Scale scale) {
       return "f32";
     case Format::Scale::kSuper:
       return "super";
+    case Format::Scale::kE8M0:
+      return "e8m0";
   }
   return "unknown";
 }
@@ -34,7 +36,8 @@ const char* ScaleName(Format::Scale scale) {
 std::string Format::ToString() const {
   if (!quantized()) return DTypeName(dense);
   const std::string group = group_size == 0 ? "channel" : fmt::format("g{}", group_size);
-  return fmt::format("{}-bit {} {} {}", bits, group, ZeroName(zero), ScaleName(scale));
+  const char* origin = codebook == Codebook::kNone ? ZeroName(zero) : InfoOf(codebook).name;
+  return fmt::format("{}-bit {} {} {}", bits, group, origin, ScaleName(scale));
 }
 
 }  // namespace ingot

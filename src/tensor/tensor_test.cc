@@ -67,6 +67,8 @@ TEST(Format, NamesItself) {
   EXPECT_EQ(FormatOf(Encoding::kQ4_1).ToString(), "4-bit g32 min f16");
   EXPECT_EQ(FormatOf(Encoding::kQ6_K).ToString(), "6-bit g16 midpoint super");
   EXPECT_EQ(FormatOf(Encoding::kBF16).ToString(), "bf16");
+  EXPECT_EQ(FormatOf(Encoding::kMXFP4).ToString(), "4-bit g32 fp4 e8m0");
+  EXPECT_EQ(FormatOf(Encoding::kIQ2_XS).ToString(), "4-bit g16 iq2 super");
   EXPECT_EQ((Format{.bits = 4, .group_size = 0, .zero = Format::Zero::kInteger}).ToString(), "4-bit channel zero f16");
 }
 
@@ -93,7 +95,7 @@ TEST(Encoding, KnowsItsNumbers) {
   EXPECT_EQ(RowBytes(Encoding::kQ8_0, 33).error().code(), Code::kInvalidArgument);
   EXPECT_FALSE(RowBytes(Encoding::kF32, std::numeric_limits<int64_t>::max()).has_value());
   EXPECT_EQ(EncodingOfGgmlType(14), Encoding::kQ6_K);
-  EXPECT_EQ(EncodingOfGgmlType(10), std::nullopt);
+  EXPECT_EQ(EncodingOfGgmlType(15), std::nullopt);
 }
 
 std::vector<std::byte> RandomBytes(size_t count, uint32_t seed) {
@@ -104,7 +106,9 @@ std::vector<std::byte> RandomBytes(size_t count, uint32_t seed) {
 }
 
 TEST(Encoding, KQuantsKeepTheFactorsOfTheirScales) {
-  for (const Encoding encoding : {Encoding::kQ4_K, Encoding::kQ5_K, Encoding::kQ6_K}) {
+  for (int i = 0; IsWeightEncoding(static_cast<Encoding>(i)); ++i) {
+    const auto encoding = static_cast<Encoding>(i);
+    if (FormatOf(encoding).scale != Format::Scale::kSuper) continue;
     const size_t row_bytes = RowBytes(encoding, 512).value();
     WeightRows rows;
     DecodeRows(encoding, RandomBytes(3 * row_bytes, 7), 3, 512, &rows);
@@ -112,11 +116,14 @@ TEST(Encoding, KQuantsKeepTheFactorsOfTheirScales) {
     ASSERT_EQ(rows.codes.size(), 3u * 512);
     ASSERT_EQ(rows.super_scale.size(), 3u * 2);
     ASSERT_EQ(rows.scale_code.size(), static_cast<size_t>(3 * groups));
-    ASSERT_EQ(rows.min_code.size(), encoding == Encoding::kQ6_K ? 0 : rows.scale_code.size());
+    const bool has_min = rows.format.zero == Format::Zero::kMin,
+               coded = rows.format.codebook != Format::Codebook::kNone;
+    ASSERT_EQ(rows.min_code.size(), has_min ? rows.scale_code.size() : 0);
+    const float unit = coded ? InfoOf(rows.format.codebook).unit : 1;
     for (int64_t g = 0; g < 3 * groups; ++g) {
       const int64_t super = g / (groups / 2);
       if (std::isnan(rows.super_scale[super])) continue;
-      EXPECT_EQ(rows.scale[g], rows.super_scale[super] * rows.scale_code[g]);
+      EXPECT_EQ(rows.scale[g], rows.super_scale[super] * rows.scale_code[g] * unit);
       if (rows.min_code.empty() || std::isnan(rows.super_min[super])) continue;
       EXPECT_EQ(rows.zero[g], rows.super_min[super] * rows.min_code[g]);
     }

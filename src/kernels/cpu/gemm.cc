@@ -14,7 +14,7 @@ INGOT_INLINE void StoreSums(const PanelLayout& layout, float scale, const int32_
   for (int s = 0; s < subs; ++s) {
     const int32_t sum = subs == 2 ? halves[s] : halves[0] + halves[1];
     const auto number = static_cast<float>(sum);
-    if (layout.zero == ZeroKind::kMidpoint) integers[s] = -(layout.kind == WeightKind::kInt4 ? 8 : 128) * sum;
+    if (layout.zero == ZeroKind::kMidpoint) integers[s] = -layout.midpoint * sum;
     if (layout.zero == ZeroKind::kInteger) floats[s] = number;
     if (layout.zero == ZeroKind::kMin) floats[s] = scale * number;
   }

@@ -73,6 +73,12 @@ struct Outputs {
   }
 };
 
+// 2^(code - 128), which may be subnormal: the product of two numbers that are not, from half of the code each.
+INGOT_INLINE F32x16 PowersOfTwo(I32x16 codes) {
+  const I32x16 half = ShiftRight<1>(codes), bias = Broadcast(int32_t{127 - 64});
+  return Mul(FromBits(ShiftLeft<23>(Add(half, bias))), FromBits(ShiftLeft<23>(Add(Sub(codes, half), bias))));
+}
+
 // The numbers of a layout's scale (or minimum) as f32, for inputs [begin, end) in sub-groups of `sub` inputs.
 struct NumbersAt {
   const std::byte* values;
@@ -81,6 +87,7 @@ struct NumbersAt {
 INGOT_INLINE F32x16 NumberOf(const PanelLayout& layout, const NumbersAt& at, int64_t group) {
   if (layout.scale == ScaleKind::kF16) return LoadF16(at.values + group * 32);
   if (layout.scale == ScaleKind::kF32) return Load(reinterpret_cast<const float*>(at.values) + group * 16);
+  if (layout.scale == ScaleKind::kE8M0) return PowersOfTwo(LoadU8(at.values + group * 16));
   return Mul(LoadF16(at.values + group * layout.group_size / 256 * 32), ToFloat(LoadS8(at.codes + group * 16)));
 }
 
@@ -97,7 +104,8 @@ INGOT_INLINE void UnpackScales(const PanelLayout& layout, const std::byte* panel
   int64_t group = k_begin / layout.group_size, group_end = (group + 1) * layout.group_size;
   for (int64_t k = k_begin; k < k_end; k += sub, room.scales += 16, room.zeros += 16) {
     if (k == group_end) ++group, group_end += layout.group_size;
-    Store(room.scales, NumberOf(layout, scale, group));
+    const F32x16 number = NumberOf(layout, scale, group);
+    Store(room.scales, layout.coded ? Mul(number, Broadcast(layout.unit)) : number);
     if (layout.zero == ZeroKind::kMin) Store(room.zeros, NumberOf(layout, zero, group));
     if (layout.zero == ZeroKind::kInteger) Store(room.zeros, ToFloat(LoadU8(zero.values + group * 16)));
   }

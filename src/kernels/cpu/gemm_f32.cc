@@ -74,7 +74,8 @@ void DequantizeRun(const PanelLayout& layout, const std::byte* panel, int64_t be
   UnpackScales(layout, panel, begin, (end + 31) / 32 * 32, {scales, zeros});
   const bool nibbles = layout.kind == WeightKind::kInt4;
   const std::byte* group = panel + begin / 32 * (nibbles ? 256 : 512);
-  const F32x16 midpoint = Broadcast(nibbles ? 8.0F : 128.0F);
+  const F32x16 midpoint = Broadcast(static_cast<float>(layout.midpoint));
+  const Bytes64 table = LoadTable(layout.table);
   const int64_t sub = layout.group_size == 16 ? 16 : 32;
   for (int64_t k = 0; k < end - begin; k += 4, out += 64) {
     const int64_t j = k % 32 / 4;
@@ -82,6 +83,7 @@ void DequantizeRun(const PanelLayout& layout, const std::byte* panel, int64_t be
                                layout.zero == ZeroKind::kMidpoint ? midpoint : Load(zeros + k / sub * 16)};
     Bytes64 quad = LoadBytes(group + (nibbles ? j % 4 : j) * 64);
     if (nibbles) quad = j < 4 ? LowNibbles(quad) : HighNibbles(quad);
+    if (layout.coded) quad = LookUp(table, quad);
     Store(out, Dequantize(layout.zero, CodesOf<0>(quad), numbers));
     Store(out + 16, Dequantize(layout.zero, CodesOf<1>(quad), numbers));
     Store(out + 32, Dequantize(layout.zero, CodesOf<2>(quad), numbers));

@@ -4,15 +4,17 @@
 namespace ingot::kernels::INGOT_ISA_NAMESPACE {
 namespace {
 
-// kNibbles: as packed, two codes a byte. kNarrow: bytes that are < 16, kWide: any bytes.
-enum class CodeKind { kNibbles, kNarrow, kWide };
+// kNibbles: as packed, two codes a byte; kIndices: the same, indices of a code table. kNarrow: bytes that are < 16,
+// kWide: any bytes.
+enum class CodeKind { kNibbles, kIndices, kNarrow, kWide };
+constexpr bool IsPacked(CodeKind kind) { return kind == CodeKind::kNibbles || kind == CodeKind::kIndices; }
 
 #if defined(__AVX512F__) || defined(__AVXVNNI__)
 // With VNNI all bytes are alike.
 constexpr CodeKind kUnpacked = CodeKind::kWide;
 
 // Σ codes · activations of one row and panel over a sub-group, started at `offset`.
-template <CodeKind>
+template <bool kNarrow>
 struct Dots {
   I32x16 sum;
   INGOT_INLINE void Start(int32_t offset) { sum = Broadcast(offset); }
@@ -23,7 +25,7 @@ struct Dots {
 constexpr CodeKind kUnpacked = CodeKind::kNarrow;
 
 // Pairs u8 · s8 in 16 bits: 2 · 15 · 127 = 3810, and eight quads of them stay below 2^15.
-template <CodeKind>
+template <bool kNarrow>
 struct Dots {
   __m256i lo, hi;
   INGOT_INLINE void Start(int32_t) { lo = hi = _mm256_setzero_si256(); }
@@ -38,7 +40,7 @@ struct Dots {
 };
 // Bytes up to 255 would saturate there: even and odd bytes apart, in 16 bits each.
 template <>
-struct Dots<CodeKind::kWide> {
+struct Dots<false> {
   I32x16 sum;
   INGOT_INLINE void Start(int32_t offset) { sum = Broadcast(offset); }
   INGOT_INLINE static __m256i AddHalf(__m256i sum, __m256i codes, __m256i a) {
@@ -61,14 +63,16 @@ INGOT_INLINE void PrefetchToL2(const std::byte* from, int64_t bytes) {
 
 // Quad j of a group of 32 inputs.
 template <CodeKind kCodes>
-INGOT_INLINE Bytes64 Quad(const std::byte* group, int j) {
-  if (kCodes != CodeKind::kNibbles) return LoadBytes(group + j * 64);
-  return j < 4 ? LowNibbles(LoadBytes(group + j * 64)) : HighNibbles(LoadBytes(group + (j - 4) * 64));
+INGOT_INLINE Bytes64 Quad(const std::byte* group, int j, Bytes64 table) {
+  if (!IsPacked(kCodes)) return LoadBytes(group + j * 64);
+  const Bytes64 nibbles = j < 4 ? LowNibbles(LoadBytes(group + j * 64)) : HighNibbles(LoadBytes(group + (j - 4) * 64));
+  return kCodes == CodeKind::kIndices ? LookUp(table, nibbles) : nibbles;
 }
 
 // A tile's rows × a step's panels × a run of groups of 32 inputs.
 struct Block {
   const std::byte* codes[kPanelsTogether];  // of the first group
+  const uint8_t* table;                     // kIndices
   const float* scales[kPanelsTogether];     // [groups · subs][16]
   const float* zeros[kPanelsTogether];
   const std::byte* activations;  // the first group of the tile
@@ -97,14 +101,15 @@ INGOT_INLINE F32x16 AddProducts(F32x16 y, I32x16 dots, RowNumbers row, F32x16 sc
 // Lines that are fetched into L2 for each panel and group. One tile: as many as it reads. Many: part of them, because
 // the CPU holds a dozen or so lines in flight and stops at more.
 template <CodeKind kCodes, bool kOneTile>
-constexpr int kFetchLines = !kOneTile                      ? 2
-                            : kCodes == CodeKind::kNibbles ? 4
-                                                           : 8;
+constexpr int kFetchLines = !kOneTile          ? 2
+                            : IsPacked(kCodes) ? 4
+                                               : 8;
 
 template <CodeKind kCodes, ZeroKind kZero, int kSubs, bool kOneTile, int R>
 [[gnu::noinline]] void MultiplyBlock(const Block& b) {
   constexpr int kQuads = 8 / kSubs;
-  constexpr int64_t kGroupBytes = kCodes == CodeKind::kNibbles ? 256 : 512;
+  constexpr int64_t kGroupBytes = IsPacked(kCodes) ? 256 : 512;
+  constexpr bool kNarrow = kCodes == CodeKind::kNibbles || kCodes == CodeKind::kNarrow;
   constexpr int64_t kFetchBytes = 64 * kFetchLines<kCodes, kOneTile>;
   Outputs<R> out;
   out.Read(b.y, b.y_stride, b.lanes);
@@ -114,10 +119,11 @@ template <CodeKind kCodes, ZeroKind kZero, int kSubs, bool kOneTile, int R>
   const auto* row = reinterpret_cast<const float*>(b.activations) + b.tile_rows * 8 + b.first_row;
   const auto* sums = reinterpret_cast<const float*>(b.activations) + b.tile_rows * 9 + b.first_row * kSubs;
   const int64_t next = b.tile_rows * (9 + kSubs);
+  const Bytes64 table = kCodes == CodeKind::kIndices ? LoadTable(b.table) : Bytes64{};
   int64_t at = 0;  // in scales and zeros
   for (int64_t g = 0; g < b.groups; ++g) {
     for (int s = 0; s < kSubs; ++s, at += 16) {
-      Dots<kCodes> dots[R][kPanelsTogether];
+      Dots<kNarrow> dots[R][kPanelsTogether];
       int32_t offsets[R];
       for (int r = 0; r < R; ++r) {
         offsets[r] = kZero == ZeroKind::kMidpoint ? reinterpret_cast<const int32_t*>(sums)[r * kSubs + s] : 0;
@@ -126,7 +132,7 @@ template <CodeKind kCodes, ZeroKind kZero, int kSubs, bool kOneTile, int R>
 #pragma GCC unroll 8
       for (int j = 0; j < kQuads; ++j) {
         Bytes64 quads[kPanelsTogether];
-        for (int n = 0; n < kPanelsTogether; ++n) quads[n] = Quad<kCodes>(codes[n], s * kQuads + j);
+        for (int n = 0; n < kPanelsTogether; ++n) quads[n] = Quad<kCodes>(codes[n], s * kQuads + j, table);
         for (int r = 0; r < R; ++r) {
           const I32x16 four = Broadcast(a[r * 8 + s * kQuads + j]);
           for (int n = 0; n < kPanelsTogether; ++n) dots[r][n].Add(quads[n], four);
@@ -175,9 +181,12 @@ INGOT_INLINE void MultiplyTile(Block b) {
   }
 }
 
-void UnpackNibbles(const std::byte* from, int64_t groups, std::byte* to) {
+// Nibbles, or what they stand for, become bytes.
+template <CodeKind kCodes>
+void Unpack(const PanelLayout& layout, const std::byte* from, int64_t groups, std::byte* to) {
+  const Bytes64 table = LoadTable(layout.table);
   for (int64_t g = 0; g < groups; ++g, from += 256, to += 512) {
-    for (int j = 0; j < 8; ++j) StoreBytes(to + j * 64, Quad<CodeKind::kNibbles>(from, j));
+    for (int j = 0; j < 8; ++j) StoreBytes(to + j * 64, Quad<kCodes>(from, j, table));
   }
 }
 
@@ -210,8 +219,8 @@ INGOT_INLINE void FetchScales(const PanelLayout& layout, const PanelStep& step, 
 // One step: all tiles of p × the panels of `step`.
 template <CodeKind kCodes, ZeroKind kZero, int kSubs, bool kOneTile>
 void MultiplyStep(const GemmParams& p, const PanelStep& step) {
-  constexpr bool kUnpack = kCodes == CodeKind::kNarrow;  // nibbles become bytes first; else codes are read in place
-  constexpr CodeKind kRead = kUnpack ? kUnpacked : kCodes;
+  constexpr bool kUnpack = IsPacked(kCodes) && !kOneTile;  // into bytes first; else codes are read in place
+  constexpr CodeKind kRead = kUnpack ? (kCodes == CodeKind::kNibbles ? kUnpacked : CodeKind::kWide) : kCodes;
   constexpr int64_t kMost = kOneTile ? kOneTileGroups : kManyTilesGroups;
   constexpr int64_t kFetchBytes = 64 * kFetchLines<kRead, kOneTile>;
   alignas(64) float scales[kPanelsTogether][kMost * kSubs * 16];
@@ -223,12 +232,12 @@ void MultiplyStep(const GemmParams& p, const PanelStep& step) {
   StartOutputs(p, step);
   for (int64_t run = 0; run < runs; ++run) {
     const int64_t g = groups * run / runs, end = groups * (run + 1) / runs;
-    Block b{.groups = end - g, .y_stride = p.out_features, .lanes = step.lanes};
+    Block b{.table = layout.table, .groups = end - g, .y_stride = p.out_features, .lanes = step.lanes};
     FetchScales(layout, step, run, runs);
     for (int n = 0; n < kPanelsTogether; ++n) {
       UnpackScales(layout, step.panels[n], g * 32, end * 32, {scales[n], zeros[n]});
       b.codes[n] = step.panels[n] + g * group_bytes;
-      if (kUnpack) UnpackNibbles(b.codes[n], end - g, bytes[n]), b.codes[n] = bytes[n];
+      if (kUnpack) Unpack<kCodes>(layout, b.codes[n], end - g, bytes[n]), b.codes[n] = bytes[n];
       b.scales[n] = scales[n];
       b.zeros[n] = zeros[n];
     }
@@ -245,29 +254,32 @@ void MultiplyStep(const GemmParams& p, const PanelStep& step) {
   }
 }
 
-template <ZeroKind kZero, int kSubs>
+template <CodeKind kCodes, ZeroKind kZero, int kSubs>
 void MultiplyPanels(const GemmParams& p) {
-  const bool one_tile = p.tile_end - p.tile_begin == 1, nibbles = p.layout->kind == WeightKind::kInt4;
+  const bool one_tile = p.tile_end - p.tile_begin == 1;
   for (int64_t panel = p.panel_begin; panel < p.panel_end; panel += kPanelsTogether) {
     const PanelStep step = StepAt(p, panel);
-    if (nibbles && one_tile) MultiplyStep<CodeKind::kNibbles, kZero, kSubs, true>(p, step);
-    if (nibbles && !one_tile) MultiplyStep<CodeKind::kNarrow, kZero, kSubs, false>(p, step);
-    if (!nibbles && one_tile) MultiplyStep<CodeKind::kWide, kZero, kSubs, true>(p, step);
-    if (!nibbles && !one_tile) MultiplyStep<CodeKind::kWide, kZero, kSubs, false>(p, step);
+    one_tile ? MultiplyStep<kCodes, kZero, kSubs, true>(p, step) : MultiplyStep<kCodes, kZero, kSubs, false>(p, step);
   }
 }
 
-template <ZeroKind kZero>
+template <CodeKind kCodes, ZeroKind kZero>
 void MultiplyGroups(const GemmParams& p) {
-  p.layout->group_size == 16 ? MultiplyPanels<kZero, 2>(p) : MultiplyPanels<kZero, 1>(p);
+  p.layout->group_size == 16 ? MultiplyPanels<kCodes, kZero, 2>(p) : MultiplyPanels<kCodes, kZero, 1>(p);
+}
+
+template <CodeKind kCodes>
+void MultiplyCodes(const GemmParams& p) {
+  if (p.layout->zero == ZeroKind::kMidpoint) MultiplyGroups<kCodes, ZeroKind::kMidpoint>(p);
+  if (p.layout->zero == ZeroKind::kInteger) MultiplyGroups<kCodes, ZeroKind::kInteger>(p);
+  if (p.layout->zero == ZeroKind::kMin) MultiplyGroups<kCodes, ZeroKind::kMin>(p);
 }
 
 }  // namespace
 
 void MultiplyInt8(const GemmParams& p) {
-  if (p.layout->zero == ZeroKind::kMidpoint) MultiplyGroups<ZeroKind::kMidpoint>(p);
-  if (p.layout->zero == ZeroKind::kInteger) MultiplyGroups<ZeroKind::kInteger>(p);
-  if (p.layout->zero == ZeroKind::kMin) MultiplyGroups<ZeroKind::kMin>(p);
+  if (p.layout->coded) return MultiplyGroups<CodeKind::kIndices, ZeroKind::kMidpoint>(p);
+  p.layout->kind == WeightKind::kInt4 ? MultiplyCodes<CodeKind::kNibbles>(p) : MultiplyCodes<CodeKind::kWide>(p);
 }
 
 }  // namespace ingot::kernels::INGOT_ISA_NAMESPACE

@@ -54,6 +54,8 @@ INGOT_INLINE F32x16 Add(F32x16 a, F32x16 b) { return {_mm512_add_ps(a.v, b.v)}; 
 INGOT_INLINE F32x16 Sub(F32x16 a, F32x16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
 INGOT_INLINE F32x16 ToFloat(I32x16 x) { return {_mm512_cvtepi32_ps(x.v)}; }
 INGOT_INLINE I32x16 Round(F32x16 x) { return {_mm512_cvtps_epi32(x.v)}; }
+INGOT_INLINE I32x16 Add(I32x16 a, I32x16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+INGOT_INLINE I32x16 Sub(I32x16 a, I32x16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
 INGOT_INLINE I32x16 And(I32x16 a, I32x16 b) { return {_mm512_and_si512(a.v, b.v)}; }
 INGOT_INLINE I32x16 MaxU32(I32x16 a, I32x16 b) { return {_mm512_max_epu32(a.v, b.v)}; }
 INGOT_INLINE I32x16 Bits(F32x16 x) { return {_mm512_castps_si512(x.v)}; }
@@ -70,6 +72,11 @@ INGOT_INLINE Bytes64 LowNibbles(Bytes64 x) { return {_mm512_and_si512(x.v, _mm51
 INGOT_INLINE Bytes64 HighNibbles(Bytes64 x) {
   return {_mm512_and_si512(_mm512_srli_epi16(x.v, 4), _mm512_set1_epi8(15))};
 }
+// A table of 16 bytes, and the entries that indices below 16 name.
+INGOT_INLINE Bytes64 LoadTable(const uint8_t* p) {
+  return {_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+}
+INGOT_INLINE Bytes64 LookUp(Bytes64 table, Bytes64 indices) { return {_mm512_shuffle_epi8(table.v, indices.v)}; }
 INGOT_INLINE void StoreS8(int8_t* p, I32x16 x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x.v));
 }
@@ -145,6 +152,8 @@ INGOT_INLINE F32x16 Add(F32x16 a, F32x16 b) { return {_mm256_add_ps(a.lo, b.lo),
 INGOT_INLINE F32x16 Sub(F32x16 a, F32x16 b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
 INGOT_INLINE F32x16 ToFloat(I32x16 x) { return {_mm256_cvtepi32_ps(x.lo), _mm256_cvtepi32_ps(x.hi)}; }
 INGOT_INLINE I32x16 Round(F32x16 x) { return {_mm256_cvtps_epi32(x.lo), _mm256_cvtps_epi32(x.hi)}; }
+INGOT_INLINE I32x16 Add(I32x16 a, I32x16 b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
+INGOT_INLINE I32x16 Sub(I32x16 a, I32x16 b) { return {_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)}; }
 INGOT_INLINE I32x16 And(I32x16 a, I32x16 b) { return {_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)}; }
 INGOT_INLINE I32x16 MaxU32(I32x16 a, I32x16 b) { return {_mm256_max_epu32(a.lo, b.lo), _mm256_max_epu32(a.hi, b.hi)}; }
 INGOT_INLINE I32x16 Bits(F32x16 x) { return {_mm256_castps_si256(x.lo), _mm256_castps_si256(x.hi)}; }
@@ -163,6 +172,14 @@ INGOT_INLINE Bytes64 LowNibbles(Bytes64 x) {
 }
 INGOT_INLINE Bytes64 HighNibbles(Bytes64 x) {
   return LowNibbles({_mm256_srli_epi16(x.lo, 4), _mm256_srli_epi16(x.hi, 4)});
+}
+// A table of 16 bytes, and the entries that indices below 16 name.
+INGOT_INLINE Bytes64 LoadTable(const uint8_t* p) {
+  const __m256i table = _mm256_broadcastsi128_si256(Half(p, 0));
+  return {table, table};
+}
+INGOT_INLINE Bytes64 LookUp(Bytes64 table, Bytes64 indices) {
+  return {_mm256_shuffle_epi8(table.lo, indices.lo), _mm256_shuffle_epi8(table.hi, indices.hi)};
 }
 INGOT_INLINE void StoreS8(int8_t* p, I32x16 x) {
   // packs works within halves of 128 bits: [lo0 hi0 | lo1 hi1] of 4 lanes each

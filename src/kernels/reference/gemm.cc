@@ -44,8 +44,7 @@ void QuantizeGroup(const PanelLayout& layout, const float* x, int64_t count, int
     const int64_t size = 32 / group.subs;
     int32_t sum = 0;
     for (int64_t i = 0; i < size; ++i) sum += codes[sub * size + i];
-    const int32_t midpoint = layout.kind == WeightKind::kInt4 ? 8 : 128;
-    const int32_t offset = -midpoint * sum;
+    const int32_t offset = -layout.midpoint * sum;
     float number = static_cast<float>(sum);
     if (layout.zero == ZeroKind::kMin) number = scale * number;
     const void* from = layout.zero == ZeroKind::kMidpoint ? static_cast<const void*>(&offset) : &number;

@@ -13,7 +13,7 @@ inline int64_t CodeOffset(const PanelLayout& layout, int64_t k, int64_t c) {
 }
 inline bool HighNibble(int64_t k) { return k % 32 >= 16; }
 
-// `panel` is the panel's begin; c in [0, 16).
+// `panel` is the panel's begin; c in [0, 16). With a codebook, the code is the byte it stands for.
 int CodeAt(const PanelLayout& layout, const std::byte* panel, int64_t k, int64_t c);
 float ScaleAt(const PanelLayout& layout, const std::byte* panel, int64_t group, int64_t c);
 // kInteger: the zero point; kMin: the minimum.
