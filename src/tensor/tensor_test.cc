@@ -226,6 +226,99 @@ TEST(WeightSource, SelectsSlicesAndConcatenates) {
   EXPECT_EQ(ConcatRows({}), nullptr);
 }
 
+// Two rows in bytes of an encoding.
+class Encoded : public WeightSource {
+ public:
+  Encoded(Encoding encoding, int64_t cols, std::shared_ptr<const InputOrder> order = nullptr)
+      : encoding_(encoding), cols_(cols), order_(std::move(order)), bytes_(2 * RowBytes(encoding, cols).value()) {
+    const EncodingInfo& info = InfoOf(encoding);
+    for (size_t i = 0; i < bytes_.size(); ++i) bytes_[i] = static_cast<std::byte>(i * 37 + i / 11);
+    // Finite numbers, and scales and minima of a moderate size.
+    const auto block = static_cast<size_t>(info.block_bytes);
+    for (size_t i = 0; i < bytes_.size(); i += block) {
+      if (info.block_size == 1) bytes_[i + block - 1] &= std::byte{0xbf};
+      const size_t scale = encoding == Encoding::kQ6_K ? i + 208 : i;
+      for (const size_t at : {scale, scale + 2}) {
+        if (info.block_size > 1 && at + 1 < bytes_.size()) bytes_[at + 1] = std::byte{0x2c};
+      }
+    }
+  }
+  int64_t rows() const override { return 2; }
+  int64_t cols() const override { return cols_; }
+  Format format() const override { return FormatOf(encoding_); }
+  std::shared_ptr<const InputOrder> input_order() const override { return order_; }
+  void Read(int64_t row, int64_t count, WeightRows* out) const override {
+    const size_t bytes = bytes_.size() / 2;
+    DecodeRows(encoding_,
+               std::span(bytes_).subspan(static_cast<size_t>(row) * bytes, static_cast<size_t>(count) * bytes), count,
+               cols_, out);
+  }
+
+ private:
+  const Encoding encoding_;
+  const int64_t cols_;
+  const std::shared_ptr<const InputOrder> order_;
+  std::vector<std::byte> bytes_;
+};
+
+void ExpectColumns(const WeightSourcePtr& source, int64_t begin, int64_t count) {
+  SCOPED_TRACE(fmt::format("{} {}+{}", source->format().ToString(), begin, count));
+  const auto slice = SliceCols(source, begin, count);
+  ASSERT_TRUE(slice) << slice.error().ToString();
+  ASSERT_EQ((*slice)->cols(), count);
+  std::vector<float> all(static_cast<size_t>(2 * source->cols())), some(static_cast<size_t>(2 * count));
+  ReadDense(*source, 0, 2, all.data());
+  ReadDense(**slice, 0, 2, some.data());
+  for (int64_t row = 0; row < 2; ++row) {
+    for (int64_t c = 0; c < count; ++c) {
+      const float expected = all[static_cast<size_t>(row * source->cols() + begin + c)];
+      EXPECT_EQ(some[static_cast<size_t>(row * count + c)], expected);
+    }
+  }
+  WeightRows last;
+  (*slice)->Read(1, 1, &last);
+  std::vector<float> again(static_cast<size_t>(count));
+  if (!(*slice)->input_order()) {
+    DequantizeRows(last, again.data());
+    EXPECT_TRUE(std::equal(again.begin(), again.end(), some.begin() + count));
+  }
+}
+
+TEST(WeightSource, SlicesColumnsAtTheBordersOfGroups) {
+  for (const Encoding encoding : {Encoding::kF16, Encoding::kQ8_0, Encoding::kQ4_1}) {
+    const auto source = std::make_shared<Encoded>(encoding, 96);
+    for (const auto& [begin, count] : {std::pair(0, 32), std::pair(32, 64), std::pair(0, 96)}) {
+      ExpectColumns(source, begin, count);
+    }
+  }
+  for (const Encoding encoding : {Encoding::kQ4_K, Encoding::kQ6_K}) {
+    const auto source = std::make_shared<Encoded>(encoding, 768);
+    ExpectColumns(source, 256, 256);
+    ExpectColumns(source, 256, 512);
+    EXPECT_EQ(SliceCols(source, 32, 256).error().message(),
+              "columns 32…287 of 768: a cut is possible at multiples of 256, which share a scale");
+  }
+  ExpectColumns(std::make_shared<Encoded>(Encoding::kBF16, 7), 3, 2);
+  EXPECT_EQ(SliceCols(std::make_shared<Encoded>(Encoding::kQ8_0, 96), 32, 16).error().code(), Code::kInvalidArgument);
+}
+
+TEST(WeightSource, SlicesColumnsThatAreStoredInAnotherOrder) {
+  // Groups of inputs 64…95, 0…31 and 32…63, each backwards.
+  auto order = std::make_shared<InputOrder>();
+  for (const int begin : {64, 0, 32}) {
+    for (int i = 31; i >= 0; --i) order->push_back(begin + i);
+  }
+  const auto source = std::make_shared<Encoded>(Encoding::kQ4_1, 96, order);
+  ExpectColumns(source, 0, 32);
+  ExpectColumns(source, 0, 64);
+  ExpectColumns(source, 32, 64);
+  std::swap((*order)[0], (*order)[40]);  // an input of the first group in the second
+  const auto mixed = std::make_shared<Encoded>(Encoding::kQ4_1, 96, order);
+  ExpectColumns(mixed, 32, 32);
+  EXPECT_EQ(SliceCols(mixed, 0, 32).error().code(), Code::kUnsupported);
+  ExpectColumns(std::make_shared<Encoded>(Encoding::kF32, 96, order), 5, 50);  // no groups
+}
+
 TEST(Encoding, CodesAreStoredAsTheyAre) {
   std::vector<float> row(96);
   for (size_t i = 0; i < row.size(); ++i) row[i] = std::sin(static_cast<float>(i * i));

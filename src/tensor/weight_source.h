@@ -36,6 +36,10 @@ void ReadDense(const WeightSource& source, int64_t row, int64_t count, float* ou
 WeightSourcePtr SelectRows(WeightSourcePtr source, std::vector<int32_t> index);
 // [begin, begin + count) of `source`.
 WeightSourcePtr SliceRows(WeightSourcePtr source, int64_t begin, int64_t count);
+// Inputs [begin, begin + count) of `source`. Groups of columns that share a scale stay whole: kInvalidArgument names
+// the borders of a cut that would divide one. Where the columns are stored in another order, the groups of these inputs
+// must have no others (kUnsupported).
+Result<WeightSourcePtr> SliceCols(WeightSourcePtr source, int64_t begin, int64_t count);
 // The parts one below the other; same cols, format and order of inputs. Empty pointer when those differ.
 WeightSourcePtr ConcatRows(std::vector<WeightSourcePtr> parts);
 
