@@ -124,7 +124,7 @@ Status CheckFlags(const ServeFlags& flags) {
 }
 
 Result<std::unique_ptr<tokenizer::Tokenizer>> LoadTokenizer(const std::string& model) {
-  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(model));
+  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(model, {.weights = false}));
   return tokenizer::Tokenizer::Create(checkpoint->vocabulary());
 }
 

@@ -79,6 +79,7 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
             "threads to compute with; 0: what this machine, or its container, allows");
   flags.Add("--chat-template", &options.chat_template,
             "a built-in template's name or a Jinja file; default: the model's own");
+  flags.Add("--tokenizer-pre", &options.tokenizer_pre, kTokenizerPreHelp);
   flags.Add("--override-generation-config", &options.generation_config,
             "sampling defaults instead of the model's: '{\"temperature\": 0.2, \"top_p\": 0.9}'");
   flags.Add("--meta-instruction", &options.meta_instruction, "system message for conversations that bring none");
@@ -133,9 +134,10 @@ Result<std::string> FindModel(const std::string& name) {
       name);
 }
 
-Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& model) {
+Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& model,
+                                                             const formats::OpenOptions& options) {
   INGOT_ASSIGN_OR_RETURN(const auto path, FindModel(model));
-  return formats::Checkpoint::Open(path);
+  return formats::Checkpoint::Open(path, options);
 }
 
 // Nobody is warned of what they asked for.

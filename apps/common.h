@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cli.h"
+#include "formats/checkpoint.h"
 #include "llm/llm.h"
 
 namespace ingot::cli {
@@ -20,6 +21,8 @@ struct ModelFlags {
   std::string dtype = "auto";
   std::string model_format;  // what the user takes the checkpoint for; empty: nothing
 };
+inline constexpr const char* kTokenizerPreHelp =
+    "how text is split before a GGUF vocabulary (llama-bpe, qwen2, …); default: tokenizer.ggml.pre of the file";
 // MODEL, --compute, --threads, --chat-template, --meta-instruction, --session-len, memory.
 void AddModelFlags(Flags& flags, ModelFlags* model);
 // Resolves aliases, loads with a bar on a terminal when it takes over a second, logs the memory ledger.
@@ -34,7 +37,8 @@ std::string ResolveAlias(const std::string& name);
 Result<std::string> FindModel(const std::string& name);
 
 // The checkpoint of a MODEL as a command takes it: an alias, a path or a name in the Hugging Face cache.
-Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& model);
+Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& model,
+                                                             const formats::OpenOptions& options = {});
 
 struct SamplingFlags {
   std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;

@@ -12,7 +12,7 @@ namespace ingot::cli {
 namespace {
 
 struct ConvertFlags {
-  std::string model, to, output, type = "F16";
+  std::string model, to, output, tokenizer_pre, type = "F16";
   int threads = 0;
   bool force = false, json = false;
 };
@@ -47,7 +47,7 @@ void Print(const convert::ConvertReport& report, const std::string& output, bool
 
 Status Convert(const ConvertFlags& flags) {
   INGOT_ASSIGN_OR_RETURN(const Encoding encoding, ParseType(flags.type));
-  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(flags.model));
+  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(flags.model, {.tokenizer_pre = flags.tokenizer_pre}));
   ThreadPool pool(flags.threads > 0 ? flags.threads : GetCpuAllowance().usable_threads);
   ProgressBar bar("writing");
   convert::ConvertOptions options{.output = flags.output, .encoding = encoding, .force = flags.force};
@@ -69,6 +69,7 @@ void DeclareConvert(Flags& root) {
                     "hf: safetensors, config and tokenizer in a directory; gguf: one file");
   command.Add("-o,--output,--work-dir", &flags->output, "the directory or file to write");
   command.Add("--type", &flags->type, "of the weights: F16, BF16, F32; for gguf also Q8_0, Q4_0, Q4_1");
+  command.Add("--tokenizer-pre", &flags->tokenizer_pre, kTokenizerPreHelp);
   command.Add("--threads", &flags->threads, "0: what this machine allows");
   command.Add("--force", &flags->force, "write over what is there");
   command.Add("--json", &flags->json, "one JSON object");

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "common.h"
+#include "llm/eval_windows.h"
 #include "models/model.h"
 #include "ops/isa_info.h"
 #include "progress_bar.h"
@@ -22,11 +23,14 @@ constexpr int64_t kDefaultBytes = 250'000;
 struct TextFlags {
   std::string file;
   int64_t bytes = kDefaultBytes;
+  bool parse_special = false;
 };
 
 void AddTextFlags(Flags& flags, TextFlags* text) {
   flags.Add("--file", &text->file, "the text; - or none: standard input");
   flags.AddBytes("--bytes", &text->bytes, "use the first so many bytes of it; 0: all");
+  flags.Add("--parse-special", &text->parse_special,
+            "read special tokens that the text spells as these tokens; default: all of it is text");
 }
 
 Result<std::string> ReadText(const TextFlags& flags) {
@@ -52,6 +56,7 @@ Status Ppl(const PplFlags& flags) {
   INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(flags.model));
   ProgressBar bar("windows");
   llm::EvalOptions options{.window = flags.window,
+                           .parse_special = flags.text.parse_special,
                            .progress = [&bar](int64_t done, int64_t total) { bar.UpdateCount(done, total); }};
   INGOT_ASSIGN_OR_RETURN(const auto result, llm::Perplexity(*llm, text, options));
   bar.Clear();
@@ -133,6 +138,7 @@ Status Diff(const DiffFlags& flags) {
   INGOT_ASSIGN_OR_RETURN(const auto b, LoadModel(flags_b));
   ProgressBar bar("windows");
   llm::DiffOptions options{.window = flags.window,
+                           .parse_special = flags.text.parse_special,
                            .max_windows = flags.max_windows,
                            .progress = [&bar](int64_t done, int64_t total) { bar.UpdateCount(done, total); }};
   INGOT_ASSIGN_OR_RETURN(const auto diff, llm::Diff(*a, *b, text, options));
@@ -184,7 +190,7 @@ Status Logits(const LogitsFlags& flags) {
   if (flags.tokens < 1) return InvalidArgument("--tokens {} is below 1", flags.tokens);
   INGOT_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text));
   INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(flags.model));
-  std::vector<int32_t> ids = llm->tokenizer().Encode(text);
+  std::vector<int32_t> ids = llm->tokenizer().Encode(llm::Marked(text, flags.text.parse_special), {});
   if (static_cast<int64_t>(ids.size()) > flags.tokens) ids.resize(static_cast<size_t>(flags.tokens));
   const auto vocab_size = static_cast<size_t>(llm->model().spec().vocab_size);
   uint64_t hash = 14695981039346656037u;

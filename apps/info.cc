@@ -1,6 +1,7 @@
 // ingot info MODEL
 #include <cstdio>
 #include <map>
+#include <set>
 
 #include "base/json.h"
 #include "common.h"
@@ -111,7 +112,13 @@ Status Info(const InfoFlags& flags) {
   } else {
     PrintText(*checkpoint, spec, flags);
   }
-  return {};
+  std::set<std::string> unreadable;
+  for (const formats::TensorEntry* tensor : checkpoint->tensors()) {
+    if (!tensor->unsupported.empty()) unreadable.insert(formats::StoredAs(*tensor));
+  }
+  if (unreadable.empty()) return {};
+  return Unsupported("{}: tensors of types that cannot be read, so the model cannot be loaded: {}", checkpoint->path(),
+                     fmt::join(unreadable, ", "));
 }
 
 }  // namespace

@@ -19,9 +19,9 @@ struct LiteFlags {
   int64_t bits = 4, samples = 32, seq_len = 512, held_out_windows = 8;
   std::optional<int64_t> group_size;
   bool symmetric = false, gptq = false, act_order = false, search_scale = false;
-  std::string calib_text, calib_dataset, held_out_text;
+  std::string calib_text, calib_dataset, held_out_text, tokenizer_pre;
   int threads = 0;
-  bool force = false, json = false;
+  bool force = false, json = false, parse_special = false;
 };
 
 Result<std::string> CalibrationText(const LiteFlags& flags) {
@@ -134,11 +134,12 @@ std::string WithoutSlash(std::string path) {
 }
 
 Status RunQuantizer(const LiteFlags& flags, lite::QuantizeOptions options) {
-  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(flags.model));
+  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(flags.model, {.tokenizer_pre = flags.tokenizer_pre}));
   options.output = WithoutSlash(flags.work_dir);
   options.force = flags.force;
   options.calibration.samples = flags.samples;
   options.calibration.seq_len = flags.seq_len;
+  options.calibration.parse_special = flags.parse_special;
   options.held_out_windows = flags.held_out_windows;
   if (flags.samples > 0) {
     INGOT_ASSIGN_OR_RETURN(options.calibration.text, CalibrationText(flags));
@@ -158,9 +159,9 @@ Status RunQuantizer(const LiteFlags& flags, lite::QuantizeOptions options) {
 }
 
 Status RunCalibration(const LiteFlags& flags) {
-  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(flags.model));
+  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(flags.model, {.tokenizer_pre = flags.tokenizer_pre}));
   lite::CalibrateOptions options{.output = WithoutSlash(flags.work_dir), .force = flags.force};
-  options.calibration = {.samples = flags.samples, .seq_len = flags.seq_len};
+  options.calibration = {.parse_special = flags.parse_special, .samples = flags.samples, .seq_len = flags.seq_len};
   INGOT_ASSIGN_OR_RETURN(options.calibration.text, CalibrationText(flags));
   ThreadPool pool(flags.threads > 0 ? flags.threads : GetCpuAllowance().usable_threads);
   ProgressBar bar("calibrating");
@@ -177,6 +178,9 @@ void AddCalibrationFlags(Flags& command, LiteFlags* flags) {
   command.Add("--calib-text", &flags->calib_text, "a file with the text to calibrate on; default: one that Ingot has");
   command.Add("--calib-dataset", &flags->calib_dataset,
               "or the name of a text: NAME or NAME.txt in $INGOT_DATASETS_DIR; builtin: Ingot's own");
+  command.Add("--parse-special", &flags->parse_special,
+              "read special tokens that the text spells as these tokens; default: all of it is text");
+  command.Add("--tokenizer-pre", &flags->tokenizer_pre, kTokenizerPreHelp);
   command.Add("--calib-samples", &flags->samples, "pieces of the text to calibrate on");
   command.Add("--calib-seqlen", &flags->seq_len, "tokens of a piece");
   command.Add("--threads", &flags->threads, "0: what this machine allows");

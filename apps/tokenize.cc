@@ -11,7 +11,7 @@ namespace ingot::cli {
 namespace {
 
 struct TokenizeFlags {
-  std::string model;
+  std::string model, tokenizer_pre;
   std::optional<std::string> text, file, decode;
   bool json = false, no_special = false, plain = false;
 };
@@ -59,7 +59,8 @@ void Print(const tokenizer::Tokenizer& tokenizer, const std::vector<int32_t>& id
 }
 
 Status Tokenize(const TokenizeFlags& flags) {
-  INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(flags.model));
+  INGOT_ASSIGN_OR_RETURN(const auto checkpoint,
+                         OpenModel(flags.model, {.weights = false, .tokenizer_pre = flags.tokenizer_pre}));
   INGOT_ASSIGN_OR_RETURN(const auto tokenizer, tokenizer::Tokenizer::Create(checkpoint->vocabulary()));
   if (flags.decode) {
     INGOT_ASSIGN_OR_RETURN(const auto ids, ParseIds(*flags.decode, tokenizer->vocab_size()));
@@ -84,6 +85,7 @@ void DeclareTokenize(Flags& root) {
   command.Add("--no-special", &flags->no_special, "add no BOS or EOS");
   command.Add("--plain", &flags->plain,
               "take the spelling of special tokens for ordinary text, as for what users write");
+  command.Add("--tokenizer-pre", &flags->tokenizer_pre, kTokenizerPreHelp);
   command.Add("--json", &flags->json, "one JSON object");
   command.Example("ingot tokenize smollm2 --text 'Hello, world'");
   command.Example("ingot tokenize smollm2 --decode 19556,28,905");

@@ -254,6 +254,9 @@ def metaspace_vocabularies(lines):
     yield "llama2", tokenizer
     yield "llama2-normalized", of_json(fallback, normalizer=LLAMA_NORMALIZER, decoder=LLAMA_DECODER,
         added_tokens=[dict(t, normalized=True) for t in fallback["added_tokens"]])  # fmt: skip
+    tokenizer = of_json(fallback, normalizer=LLAMA_NORMALIZER, decoder=LLAMA_DECODER)
+    tokenizer.add_tokens([AddedToken("the", normalized=True), AddedToken("and", normalized=True, lstrip=True, rstrip=True)])
+    yield "llama2-added", tokenizer
     yield "gemma", of_json(fallback, normalizer=SPACE_TO_META, decoder={"type": "Sequence", "decoders": LLAMA_DECODER["decoders"][:3]},
         pre_tokenizer={"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False})  # fmt: skip
     for scheme in ("first", "always", "never"):

@@ -40,6 +40,11 @@ TEST(Status, TravelsUp) {
   EXPECT_TRUE(CheckQuarter(4).ok());
   EXPECT_EQ(CheckQuarter(3).code(), Code::kInvalidArgument);
   EXPECT_EQ(Status().Annotate("config"), Status());
+  // A file is named once.
+  const Status of_file(Code::kCorrupt, "m/a.gguf: no magic");
+  EXPECT_EQ(of_file.Annotate("m/a.gguf"), of_file);
+  EXPECT_EQ(of_file.Annotate("m"), of_file);
+  EXPECT_EQ(of_file.Annotate("m/a").message(), "m/a: m/a.gguf: no magic");
   EXPECT_EQ(Quarter(6).error().field(), "");
   EXPECT_EQ(Quarter(6).error().Of("width").Annotate("config").field(), "width");
   EXPECT_EQ(Status().ToString(), "ok");

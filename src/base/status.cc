@@ -41,7 +41,9 @@ std::string Status::ToString() const {
 }
 
 Status Status::Annotate(std::string_view context) const {
-  return ok() ? *this : Status(code_, fmt::format("{}: {}", context, message_)).Of(field_);
+  const bool says_it = message_.starts_with(context) && message_.size() > context.size() &&
+                       (message_[context.size()] == ':' || message_[context.size()] == '/');
+  return ok() || says_it ? *this : Status(code_, fmt::format("{}: {}", context, message_)).Of(field_);
 }
 
 Status Status::Of(std::string field) const {

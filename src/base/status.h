@@ -46,7 +46,7 @@ class [[nodiscard]] Status {
   std::string ToString() const;
   // The field of the caller's request that is at fault, in the callee's terms; "" where none is, or which is not known.
   const std::string& field() const { return field_; }
-  // The same with `context: ` before the message.
+  // The same with `context: ` before the message; a message that begins with that path stays as it is.
   Status Annotate(std::string_view context) const;
   // The same, of that field.
   Status Of(std::string field) const;

@@ -30,6 +30,7 @@ struct Vocabulary {
   std::string tokenizer_config_json;  // add_bos_token, eos_token, added_tokens_decoder, …
   std::string special_tokens_map_json;
   std::string sentencepiece_model;  // protobuf bytes of tokenizer.model
+  std::string added_tokens_json;    // beside tokenizer.model: {"<|im_start|>": 32000}
   std::optional<GgufVocabulary> gguf;
   std::string model_type;         // config.json's model_type ("llama", "internlm", …); "" if unknown
   std::vector<int64_t> eos_ids;   // from config.json and generation_config.json; the tokenizer adds its own

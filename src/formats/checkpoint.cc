@@ -69,6 +69,9 @@ std::vector<float> FloatsOfF64(std::span<const std::byte> bytes) {
 }  // namespace
 
 std::string StoredAs(const TensorEntry& tensor) {
+  const std::string_view why = tensor.unsupported;
+  if (why.starts_with("type ")) return std::string(why.substr(5, why.find(',') - 5));
+  if (why.starts_with("GGML type ")) return std::string(why);
   return tensor.quantized ? tensor.quantized->stored_as : InfoOf(tensor.encoding).name;
 }
 

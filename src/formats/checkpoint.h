@@ -28,18 +28,23 @@ struct TensorEntry {
   std::vector<int64_t> shape;
   std::span<const std::byte> bytes;  // exactly the tensor's; lives as long as the Checkpoint
   int file = 0;                      // index into files()
-  // Why Weight and Floats refuse it ("type IQ2_XS"); empty if they do not. A type without an Encoding is listed as kU8,
-  // without bytes.
+  // Why Weight and Floats refuse it ("type IQ2_XS"); empty if they do not. A type without an Encoding is listed as kU8;
+  // in GGUF its bytes reach to the next tensor.
   std::string unsupported;
   // A matrix that several tensors hold (AWQ, GPTQ, compressed-tensors): `shape` is the matrix's, encoding and bytes are
   // those of its codes. Else null.
   std::shared_ptr<const QuantizedMatrix> quantized;
 };
 
-// What a tensor is stored as, for people: "Q4_K", "AWQ 4-bit g128".
+// What a tensor is stored as, for people: "Q4_K", "AWQ 4-bit g128"; "IQ2_XS" of a type that is not read.
 std::string StoredAs(const TensorEntry& tensor);
 // The descriptor of its numbers; nullopt where Weight would refuse it.
 std::optional<Format> StoredFormat(const TensorEntry& tensor);
+
+struct OpenOptions {
+  bool weights = true;        // false: a Hugging Face directory may lack weights, and no tensors are listed
+  std::string tokenizer_pre;  // instead of GGUF's tokenizer.ggml.pre; "": the file's own
+};
 
 enum class CheckpointKind { kHuggingFace, kGguf };
 
@@ -48,7 +53,7 @@ class Checkpoint : public std::enable_shared_from_this<Checkpoint> {
  public:
   // `path`: a Hugging Face directory (safetensors single or sharded, or PyTorch .bin), a .safetensors or .gguf file
   // inside one, a split GGUF's first part. Use ResolveModel first for names.
-  static Result<std::shared_ptr<const Checkpoint>> Open(const std::string& path);
+  static Result<std::shared_ptr<const Checkpoint>> Open(const std::string& path, const OpenOptions& options = {});
   virtual ~Checkpoint() = default;
 
   virtual CheckpointKind kind() const = 0;

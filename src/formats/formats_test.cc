@@ -12,6 +12,7 @@
 #include "formats/damage_samples.h"
 #include "formats/gguf.h"
 #include "formats/hf_config.h"
+#include "formats/quantized.h"
 #include "formats/safetensors.h"
 #include "formats/split_name.h"
 #include "formats/torch_file.h"
@@ -67,6 +68,7 @@ TEST(Safetensors, ChecksEveryField) {
   EXPECT_EQ(SafetensorsError(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8), "accepted");
   EXPECT_EQ(SafetensorsError(R"({"a":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}})", 8), "accepted");
   EXPECT_EQ(SafetensorsError("{}", 0), "accepted");
+  EXPECT_EQ(SafetensorsError(R"({"__metadata__":null})", 0), "accepted");
   const std::pair<const char*, const char*> cases[] = {
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,7]}})",
        "a.data_offsets: [0, 7] are 7 bytes, dtype and shape take 8"},
@@ -286,6 +288,53 @@ TEST_F(FormatsTest, OpensDirectoriesAndNamesWhatIsWrong) {
   EXPECT_THAT(OpenError(folder_), HasSubstr("generation_config.json"));
 }
 
+TEST_F(FormatsTest, NamesGitLfs) {
+  const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4976698672\n";
+  Write("config.json", R"({"model_type":"llama"})");
+  Write("model.safetensors.index.json", R"({"weight_map":{"a":"one.safetensors"}})");
+  for (const char* name : {"one.safetensors", "model.safetensors", "tokenizer.model", "model.gguf"}) {
+    const std::string file = Write(name, pointer);
+    EXPECT_THAT(OpenError(name == std::string("model.gguf") ? file : folder_),
+                HasSubstr(file + ": a pointer of Git LFS in place of the file"));
+  }
+}
+
+TEST_F(FormatsTest, ATokenizerNeedsNoWeights) {
+  Write("tokenizer.json", "{}");
+  EXPECT_THAT(OpenError(folder_), HasSubstr("neither config.json nor a .gguf file"));
+  const auto bare = Checkpoint::Open(folder_, {.weights = false});
+  ASSERT_TRUE(bare.has_value()) << bare.error().ToString();
+  EXPECT_EQ((*bare)->vocabulary().tokenizer_json, "{}");
+  Write("config.json", R"({"model_type":"llama","eos_token_id":7})");
+  EXPECT_THAT(OpenError(folder_), HasSubstr("no weights; looked for"));
+  EXPECT_EQ(Checkpoint::Open(folder_, {.weights = false}).value()->vocabulary().eos_ids, (std::vector<int64_t>{7}));
+}
+
+TEST_F(FormatsTest, ListsTypesThatItCannotRead) {
+  Write("config.json", "{}");
+  Write("model.safetensors", Safetensors(R"({"a":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}})", 8));
+  const auto safetensors = Checkpoint::Open(folder_).value();
+  EXPECT_EQ(StoredAs(*safetensors->Find("a")), "F8_E4M3");
+  EXPECT_EQ(safetensors->weight_bytes(), 8);
+  EXPECT_EQ(StoredFormat(*safetensors->Find("a")), std::nullopt);
+  // GGUF: two matrices, the first of a type that no one knows.
+  const OutputTensor first{"a", Encoding::kF32, {2, 32}}, second{"b", Encoding::kF32, {2, 32}};
+  auto writer = GgufWriter::Create(folder_ + "/m.gguf", {{"general.architecture", "llama"}}, {first, second}).value();
+  ASSERT_TRUE(writer->Write(std::vector<std::byte>(512)).ok());
+  ASSERT_TRUE(writer->Finish().ok());
+  std::string file = ReadFile(folder_ + "/m.gguf").value();
+  const size_t name = file.find("a", file.find("general.architecture") + 40);
+  const size_t type = name + 1 + 4 + 16;  // behind the rank and two dimensions
+  ASSERT_EQ(file.substr(type, 4), std::string(4, '\0'));
+  file[type] = 99;
+  Write("m.gguf", file);
+  const auto checkpoint = Checkpoint::Open(folder_ + "/m.gguf").value();
+  EXPECT_EQ(StoredAs(*checkpoint->Find("a")), "GGML type 99");
+  EXPECT_EQ(StoredBytes(*checkpoint->Find("a")), 256);
+  EXPECT_EQ(checkpoint->weight_bytes(), 512);
+  EXPECT_EQ(checkpoint->Floats("a").error().code(), Code::kUnsupported);
+}
+
 TEST_F(FormatsTest, OpensTheOnlyGgufOfADirectory) {
   Write("one.gguf", GgufSample().bytes);
   const auto checkpoint = Checkpoint::Open(folder_);
@@ -379,6 +428,45 @@ TEST_F(FormatsTest, SaysWhichQuantizationIsNotRead) {
   EXPECT_THAT(error(R"({"quant_method":"compressed-tensors","format":"float-quantized"})"),
               HasSubstr("float-quantized"));
   EXPECT_THAT(error(R"({"quant_method":"awq","group_size":32})"), HasSubstr("a.scales is missing"));
+}
+
+// One matrix of 8 outputs and 32 inputs, whose codes are 9 and whose scales are 1: each weight is 1 if the zero is 8.
+TEST_F(FormatsTest, ReadsSymmetricGptqWhicheverWayItsZerosAreStored) {
+  const std::string tensors = R"({"a.qweight":{"dtype":"I32","shape":[4,8],"data_offsets":[0,128]},)"
+                              R"("a.scales":{"dtype":"F16","shape":[1,8],"data_offsets":[128,144]},)"
+                              R"("a.qzeros":{"dtype":"I32","shape":[1,1],"data_offsets":[144,148]}})";
+  const auto read = [&](const std::string& label, bool symmetric, char zeros, std::string* said) {
+    std::string file = Safetensors(tensors, 148);
+    const size_t data = file.size() - 148;
+    std::fill_n(file.begin() + data, 128, '\x99');
+    for (size_t i = 0; i < 8; ++i) file.replace(data + 128 + 2 * i, 2, std::string("\0\x3c", 2));  // 1 in f16
+    std::fill_n(file.begin() + data + 144, 4, zeros);
+    Write("z/model.safetensors", file);
+    Write("z/config.json",
+          fmt::format(R"({{"quantization_config":{{"quant_method":"gptq","bits":4,"group_size":32,"sym":{},)"
+                      R"("checkpoint_format":"{}"}}}})",
+                      symmetric, label));
+    testing::internal::CaptureStderr();
+    const auto checkpoint = Checkpoint::Open(folder_ + "/z").value();
+    *said = testing::internal::GetCapturedStderr();
+    std::vector<float> row(32);
+    ReadDense(*checkpoint->Weight("a.weight").value(), 3, 1, row.data());
+    return row[5];
+  };
+  std::string said;
+  EXPECT_EQ(read("gptq", true, '\x77', &said), 1.0f);
+  EXPECT_EQ(said, "");
+  EXPECT_EQ(read("gptq_v2", true, '\x88', &said), 1.0f);
+  EXPECT_EQ(said, "");
+  EXPECT_EQ(read("gptq", true, '\x88', &said), 1.0f);  // mislabelled
+  EXPECT_THAT(said,
+              HasSubstr("checkpoint_format says gptq, but the zeros of 1 symmetric matrices are stored as in gptq_v2"));
+  EXPECT_EQ(read("gptq_v2", true, '\x77', &said), 1.0f);
+  EXPECT_THAT(said, HasSubstr("says gptq_v2, but"));
+  // Where zeros differ, the label counts.
+  EXPECT_EQ(read("gptq", false, '\x88', &said), 0.0f);
+  EXPECT_EQ(read("gptq", true, '\x66', &said), 2.0f);
+  EXPECT_EQ(said, "");
 }
 
 TEST_F(FormatsTest, ChecksTheShapesOfAQuantizedMatrix) {

@@ -134,7 +134,12 @@ Status PlaceTensors(std::span<const std::byte> data, uint64_t alignment, const s
     return std::tie(a.offset, a.bytes, a.entry.name) < std::tie(b.offset, b.bytes, b.entry.name);
   });
   uint64_t end = 0;  // of the tensors so far
-  for (TensorInfo& info : *infos) {
+  for (size_t i = 0; i < infos->size(); ++i) {
+    TensorInfo& info = (*infos)[i];
+    if (!info.entry.unsupported.empty()) {  // how large its type is, is not known
+      const uint64_t next = i + 1 < infos->size() ? (*infos)[i + 1].offset : data.size();
+      info.bytes = next > info.offset ? next - info.offset : 0;
+    }
     const std::string& name = info.entry.name;
     if (info.offset % alignment != 0) {
       return Corrupt("{}: tensor {}: offset {} is no multiple of the alignment {}", file, name, info.offset, alignment);

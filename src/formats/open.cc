@@ -32,11 +32,31 @@ bool IsTorch(std::string_view path) {
   return path.ends_with(".bin") || path.ends_with(".pt") || path.ends_with(".pth");
 }
 
+// What a clone without Git LFS leaves in place of a large file.
+Status RefuseLfsPointer(std::string_view content, const std::string& path) {
+  if (!content.starts_with("version https://git-lfs.github.com/spec/")) return {};
+  return InvalidArgument("{}: a pointer of Git LFS in place of the file; fetch it (git lfs pull), or download it again",
+                         path);
+}
+
+Result<MappedFile> MapFile(const std::string& path) {
+  INGOT_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+  const std::span<const std::byte> bytes = file.bytes();
+  INGOT_RETURN_IF_ERROR(RefuseLfsPointer({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path));
+  return file;
+}
+
+Result<std::string> ReadText(const std::string& path) {
+  INGOT_ASSIGN_OR_RETURN(std::string text, ReadFile(path, kMaxTextBytes));
+  INGOT_RETURN_IF_ERROR(RefuseLfsPointer(text, path));
+  return text;
+}
+
 // The text of a file of the directory, empty if there is none.
 Status ReadOptional(const std::string& directory, const char* name, std::string* text) {
   const std::string path = directory + "/" + name;
   if (!Exists(path)) return {};
-  INGOT_ASSIGN_OR_RETURN(*text, ReadFile(path, kMaxTextBytes));
+  INGOT_ASSIGN_OR_RETURN(*text, ReadText(path));
   return {};
 }
 
@@ -51,6 +71,7 @@ Status ReadHfTexts(const std::string& directory, CheckpointParts* parts) {
   INGOT_RETURN_IF_ERROR(ReadOptional(directory, "tokenizer.json", &vocabulary.tokenizer_json));
   INGOT_RETURN_IF_ERROR(ReadOptional(directory, "special_tokens_map.json", &vocabulary.special_tokens_map_json));
   INGOT_RETURN_IF_ERROR(ReadOptional(directory, "tokenizer.model", &vocabulary.sentencepiece_model));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "added_tokens.json", &vocabulary.added_tokens_json));
   INGOT_ASSIGN_OR_RETURN(HfConfig config, ParseHfConfig(texts, directory));
   vocabulary.source = directory;
   vocabulary.tokenizer_config_json = std::move(texts.tokenizer_config);
@@ -65,7 +86,7 @@ Status ReadHfTexts(const std::string& directory, CheckpointParts* parts) {
 
 // Maps a file of weights and adds its tensors.
 Status AddFile(const std::string& path, CheckpointParts* parts) {
-  INGOT_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+  INGOT_ASSIGN_OR_RETURN(MappedFile file, MapFile(path));
   auto tensors = IsTorch(path) ? ParseTorch(file.bytes(), path) : ParseSafetensors(file.bytes(), path);
   if (!tensors) return tensors.error();
   for (TensorEntry& tensor : *tensors) {
@@ -78,7 +99,7 @@ Status AddFile(const std::string& path, CheckpointParts* parts) {
 
 // The files of an index in the order of their names; each tensor that it lists must be in the file that it names.
 Status AddShards(const std::string& directory, const std::string& index_path, CheckpointParts* parts) {
-  INGOT_ASSIGN_OR_RETURN(const std::string text, ReadFile(index_path, kMaxTextBytes));
+  INGOT_ASSIGN_OR_RETURN(const std::string text, ReadText(index_path));
   INGOT_ASSIGN_OR_RETURN(auto missing, ParseShardIndex(text, index_path));
   std::map<std::string, size_t> shards;
   for (const auto& [tensor, shard] : missing) shards[shard] = 0;
@@ -105,10 +126,11 @@ std::string HfWeights(const std::string& directory) {
   return "";
 }
 
-Result<std::shared_ptr<const Checkpoint>> OpenHfDirectory(const std::string& directory) {
+Result<std::shared_ptr<const Checkpoint>> OpenHfDirectory(const std::string& directory, const OpenOptions& options) {
   CheckpointParts parts;
   parts.path = directory;
   INGOT_RETURN_IF_ERROR(ReadHfTexts(directory, &parts));
+  if (!options.weights) return LoadedCheckpoint::Make(std::move(parts));
   const std::string weights = HfWeights(directory);
   if (weights.empty()) {
     return NotFound(
@@ -148,7 +170,7 @@ Status AddSplits(const std::string& path, int64_t count, CheckpointParts* parts)
   }
   for (int64_t no = 2; no <= count; ++no) {
     const std::string part_path = SplitName({.prefix = split->prefix, .no = no, .count = count});
-    INGOT_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(part_path));
+    INGOT_ASSIGN_OR_RETURN(MappedFile file, MapFile(part_path));
     INGOT_ASSIGN_OR_RETURN(GgufFile gguf, ParseGguf(file.bytes(), part_path));
     if (gguf.split_no != no - 1 || gguf.split_count != count) {
       return Corrupt("{}: split.no is {} and split.count {}, expected {} and {}", part_path, gguf.split_no,
@@ -159,8 +181,8 @@ Status AddSplits(const std::string& path, int64_t count, CheckpointParts* parts)
   return {};
 }
 
-Result<std::shared_ptr<const Checkpoint>> OpenGguf(const std::string& path) {
-  INGOT_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+Result<std::shared_ptr<const Checkpoint>> OpenGguf(const std::string& path, const OpenOptions& options) {
+  INGOT_ASSIGN_OR_RETURN(MappedFile file, MapFile(path));
   INGOT_ASSIGN_OR_RETURN(GgufFile gguf, ParseGguf(file.bytes(), path));
   if (gguf.split_count < 1 || gguf.split_count > kMaxSplits || gguf.split_no < 0 || gguf.split_no >= gguf.split_count) {
     return Corrupt("{}: split.no is {} and split.count {}, at most {} parts are read", path, gguf.split_no,
@@ -175,6 +197,7 @@ Result<std::shared_ptr<const Checkpoint>> OpenGguf(const std::string& path) {
   parts.path = path;
   parts.config = std::move(gguf.metadata);
   parts.vocabulary = std::move(gguf.vocabulary);
+  if (!options.tokenizer_pre.empty() && parts.vocabulary.gguf) parts.vocabulary.gguf->pre = options.tokenizer_pre;
   parts.chat_template = std::move(gguf.chat_template);
   const int64_t split_count = gguf.split_count, split_tensors = gguf.split_tensors;
   AddGgufTensors(std::move(gguf), std::move(file), &parts);
@@ -191,29 +214,32 @@ bool StartsAsGguf(const std::string& path) {
   return std::string_view(magic, sizeof magic) == "GGUF";
 }
 
-Result<std::shared_ptr<const Checkpoint>> OpenDirectory(const std::string& directory) {
+Result<std::shared_ptr<const Checkpoint>> OpenDirectory(const std::string& directory, const OpenOptions& options) {
   // Repositories of GGUF files may carry the configuration of the model that they were made from.
   const bool has_config = Exists(directory + "/config.json");
-  if (has_config && !HfWeights(directory).empty()) return OpenHfDirectory(directory);
+  const bool has_tokenizer = Exists(directory + "/tokenizer.json") || Exists(directory + "/tokenizer.model");
+  if (has_config && !HfWeights(directory).empty()) return OpenHfDirectory(directory, options);
   INGOT_ASSIGN_OR_RETURN(const auto models, FindGgufModels(directory));
-  if (models.size() == 1) return OpenGguf(models[0]);
-  if (models.empty() && has_config) return OpenHfDirectory(directory);
+  if (models.size() == 1) return OpenGguf(models[0], options);
+  if (models.empty() && (has_config || (has_tokenizer && !options.weights))) {
+    return OpenHfDirectory(directory, options);
+  }
   if (models.empty()) return NotFound("{}: neither config.json nor a .gguf file", directory);
   return InvalidArgument("{}: holds {} GGUF models; name one: {}", directory, models.size(), fmt::join(models, ", "));
 }
 
 }  // namespace
 
-Result<std::shared_ptr<const Checkpoint>> Checkpoint::Open(const std::string& path) {
+Result<std::shared_ptr<const Checkpoint>> Checkpoint::Open(const std::string& path, const OpenOptions& options) {
   std::error_code error;
   if (fs::is_directory(path, error)) {
     const bool slash = path.size() > 1 && path.ends_with('/');
-    return OpenDirectory(slash ? path.substr(0, path.size() - 1) : path);
+    return OpenDirectory(slash ? path.substr(0, path.size() - 1) : path, options);
   }
   if (!Exists(path)) return NotFound("{}: no such file or directory", path);
-  if (IsGguf(path)) return OpenGguf(path);
+  if (IsGguf(path)) return OpenGguf(path, options);
   if (IsTorch(path) || path.ends_with(".safetensors")) return OpenHfFile(path);
-  if (StartsAsGguf(path)) return OpenGguf(path);  // whatever its name is: a blob of a cache, say
+  if (StartsAsGguf(path)) return OpenGguf(path, options);  // whatever its name is: a blob of a cache, say
   return InvalidArgument("{}: not a model; {}", path, kReadable);
 }
 

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/json.h"
+#include "base/log.h"
 
 namespace ingot::formats {
 namespace {
@@ -137,6 +138,12 @@ class Gatherer {
       if (!used_.contains(tensor.name)) gathered.push_back(tensor);
     }
     parts_->tensors = std::move(gathered);
+    if (mislabelled_ > 0) {
+      Log(LogLevel::kWarning,
+          "{}: checkpoint_format says {}, but the zeros of {} symmetric matrices are stored as in {}, and are read so",
+          parts_->path, scheme_.zero_is_one_less ? "gptq" : "gptq_v2", mislabelled_,
+          scheme_.zero_is_one_less ? "gptq_v2" : "gptq");
+    }
     return {};
   }
 
@@ -248,17 +255,26 @@ class Gatherer {
     return {};
   }
 
-  // Symmetric schemes store zeros that are all the midpoint; without them the products are shorter.
-  void DropMidpoints(QuantizedMatrix* m) const {
-    if (!m->zeros || !scheme_.symmetric) return;
-    const uint32_t midpoint = (1u << (scheme_.bits - 1)) - (m->zero_is_one_less ? 1 : 0);
+  // Whether all codes of the zeros are this one.
+  bool ZerosAre(const QuantizedMatrix& m, uint32_t code) const {
     uint32_t word = 0;
-    for (int bit = 0; bit < 32; bit += scheme_.bits) word |= midpoint << bit;
-    if (scheme_.packing == Packing::kInt8) word = 0;  // signed
-    const std::span<const std::byte> bytes = m->zeros->bytes;
+    for (int bit = 0; bit < 32; bit += scheme_.bits) word |= code << bit;
+    const std::span<const std::byte> bytes = m.zeros->bytes;
     for (size_t i = 0; i < bytes.size(); ++i) {
-      if (bytes[i] != static_cast<std::byte>(word >> (8 * (i % 4)))) return;
+      if (bytes[i] != static_cast<std::byte>(word >> (8 * (i % 4)))) return false;
     }
+    return true;
+  }
+
+  // Symmetric schemes store zeros that are all the midpoint; without them the products are shorter. GPTQ stores them
+  // less one in its first format and as they are in its second, and some files name the wrong one.
+  void DropMidpoints(QuantizedMatrix* m) {
+    if (!m->zeros || !scheme_.symmetric) return;
+    const uint32_t midpoint = scheme_.packing == Packing::kInt8 ? 0 : 1u << (scheme_.bits - 1);  // kInt8: signed
+    const bool is_gptq = scheme_.packing == Packing::kGptq;
+    const bool is_first = is_gptq && ZerosAre(*m, midpoint - 1), is_second = ZerosAre(*m, midpoint);
+    if (!is_first && !is_second) return;
+    mislabelled_ += is_gptq && is_first != m->zero_is_one_less;
     m->zeros.reset();
   }
 
@@ -299,6 +315,7 @@ class Gatherer {
   std::map<std::string, const TensorEntry*, std::less<>> by_name_;
   boost::unordered_flat_set<std::string> used_;
   int64_t taken_bytes_ = 0;  // of the matrix at work
+  int mislabelled_ = 0;
 };
 
 }  // namespace
@@ -317,6 +334,9 @@ Status GatherQuantized(CheckpointParts* parts) {
     }
     return {};
   }
+  // llm-compressor's for a KV cache alone.
+  INGOT_ASSIGN_OR_RETURN(const std::string layout, quantization->String("format", ""));
+  if (layout == "dense") return {};
   INGOT_ASSIGN_OR_RETURN(const Scheme scheme, ReadScheme(*quantization));
   return Gatherer(scheme, parts).Run();
 }

@@ -124,6 +124,7 @@ Status CheckLayout(const std::vector<TensorEntry>& tensors, const Data& data, co
 }
 
 Status CheckMetadata(const JsonView& metadata) {
+  if (metadata.value().is_null()) return {};  // as the reference reads it
   INGOT_ASSIGN_OR_RETURN(const boost::json::object* object, metadata.AsObject());
   for (const auto& member : *object) {
     if (!member.value().is_string())

@@ -8,6 +8,7 @@
 #include "convert/model_config.h"
 #include "formats/writers/pack_quantized.h"
 #include "lite/work_folder.h"
+#include "llm/eval_windows.h"
 
 namespace ingot::lite {
 namespace {
@@ -201,7 +202,8 @@ Result<std::vector<std::vector<int32_t>>> CalibrationWindows(const Source& sourc
   }
   if (source.tokenizer == nullptr)
     return InvalidArgument("the checkpoint has no tokenizer, which a calibration text needs (--calib-samples 0: none)");
-  const std::vector<int32_t> ids = source.tokenizer->Encode(options.text, {.add_special_tokens = false});
+  const std::vector<int32_t> ids =
+      source.tokenizer->Encode(llm::Marked(options.text, options.parse_special), {.add_special_tokens = false});
   if (options.samples > std::ssize(ids) / length) {
     return InvalidArgument(
         "the calibration text has {} tokens, which is {} samples of {}, not {}: give a longer text, or lower "

@@ -72,7 +72,8 @@ class Run {
     std::vector<std::vector<int32_t>> windows;
     if (options_.held_out_windows > 0 && source_.tokenizer) {
       const int64_t length = std::min(kHeldOutWindow, spec().max_position);
-      INGOT_ASSIGN_OR_RETURN(windows, llm::WindowsOf(*source_.tokenizer, options_.held_out_text, length));
+      INGOT_ASSIGN_OR_RETURN(windows,
+                             llm::WindowsOf(*source_.tokenizer, MarkedText::Untrusted(options_.held_out_text), length));
       windows.resize(std::min(windows.size(), static_cast<size_t>(options_.held_out_windows)));
     }
     INGOT_RETURN_IF_ERROR(CheckOutput(checkpoint_, source_, options_));

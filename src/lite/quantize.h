@@ -14,8 +14,9 @@ namespace ingot::lite {
 
 struct CalibrationOptions {
   std::string text;
-  int64_t samples = 32;   // 0: none; what needs statistics is refused then, as are fewer tokens than kFewestTokens
-  int64_t seq_len = 512;  // tokens of a sample
+  bool parse_special = false;  // whether the text's spelling of special tokens means them; else it is text
+  int64_t samples = 32;        // 0: none; what needs statistics is refused then, as are fewer tokens than kFewestTokens
+  int64_t seq_len = 512;       // tokens of a sample
 };
 
 struct Progress {

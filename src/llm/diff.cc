@@ -72,7 +72,7 @@ Result<DiffResult> Diff(Llm& a, Llm& b, std::string_view text, const DiffOptions
     return InvalidArgument("the models' vocabularies differ: {} and {} tokens", vocab_size,
                            b.model().spec().vocab_size);
   }
-  INGOT_ASSIGN_OR_RETURN(auto windows, WindowsOf(a, text, options.window));
+  INGOT_ASSIGN_OR_RETURN(auto windows, WindowsOf(a, Marked(text, options.parse_special), options.window));
   if (options.max_windows > 0) windows.resize(std::min(windows.size(), static_cast<size_t>(options.max_windows)));
   const bool same_shape = a.model().spec().hidden_size == b.model().spec().hidden_size &&
                           a.model().spec().num_layers == b.model().spec().num_layers;

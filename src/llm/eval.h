@@ -13,11 +13,13 @@
 
 namespace ingot::llm {
 
-// The text is tokenized without special tokens and cut into windows that do not overlap; what is left of the last one
-// is not used. In each window the first token is replaced by BOS where the model adds one, and the tokens at positions
-// window / 2 + 1 … window - 1 are scored, each from all before it in the window.
+// The text is tokenized as text, special tokens spelled in it included unless `parse_special`, and cut into windows
+// that do not overlap; what is left of the last one is not used. In each window the first token is replaced by BOS
+// where the model adds one, and the tokens at positions window / 2 + 1 … window - 1 are scored, each from all before it
+// in the window.
 struct EvalOptions {
   int64_t window = 512;
+  bool parse_special = false;
   std::function<void(int64_t done, int64_t total)> progress;  // windows
 };
 
@@ -32,6 +34,7 @@ Result<PerplexityResult> Perplexity(Llm& llm, std::string_view text, const EvalO
 
 struct DiffOptions {
   int64_t window = 512;
+  bool parse_special = false;
   int64_t max_windows = 8;        // 0: all
   double hidden_threshold = 0.1;  // of the relative difference of a layer's hidden states
   std::function<void(int64_t done, int64_t total)> progress;

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "llm/eval_windows.h"
 #include "llm/test_llm.h"
 
 namespace ingot::llm {
@@ -47,6 +48,20 @@ TEST(Perplexity, FollowsItsDefinition) {
   }
   EXPECT_NEAR(result->perplexity, std::exp(sum / (3 * 31)), 1e-9);
   EXPECT_GT(result->standard_error, 0.0);
+}
+
+TEST(Perplexity, TextIsTextUnlessSpecialTokensAreAskedFor) {
+  const ByteTokenizer tokenizer;
+  const std::string text = "ab</s>cd</s>";
+  const auto plain = WindowsOf(tokenizer, Marked(text, false), 6).value();
+  ASSERT_EQ(plain.size(), 2u);
+  EXPECT_EQ(plain[0], (std::vector<int32_t>{ByteTokenizer::kBos, 'b', '<', '/', 's', '>'}));
+  const auto parsed = WindowsOf(tokenizer, Marked(text, true), 6).value();
+  ASSERT_EQ(parsed.size(), 1u);
+  EXPECT_EQ(parsed[0], (std::vector<int32_t>{ByteTokenizer::kBos, 'b', ByteTokenizer::kEos, 'c', 'd', 257}));
+  const FakeLlm fake = MakeFakeLlm();
+  EXPECT_EQ(Perplexity(*fake.llm, text, {.window = 6})->num_tokens, 12);
+  EXPECT_EQ(Perplexity(*fake.llm, text, {.window = 6, .parse_special = true})->num_tokens, 6);
 }
 
 TEST(Perplexity, RefusesWhatItCannotScore) {

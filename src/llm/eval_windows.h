@@ -5,15 +5,21 @@
 #include <string_view>
 #include <vector>
 
+#include "base/marked_text.h"
 #include "llm/llm.h"
 
 namespace ingot::llm {
 
+// What a text is made of: nothing but text, or special tokens where it spells them.
+inline MarkedText Marked(std::string_view text, bool parse_special) {
+  return parse_special ? MarkedText::Trusted(std::string(text)) : MarkedText::Untrusted(std::string(text));
+}
+
 // The windows of EvalOptions. kInvalidArgument when the text is shorter than one, kTooLong when a window exceeds the
 // context of `llm`.
-Result<std::vector<std::vector<int32_t>>> WindowsOf(const tokenizer::Tokenizer& tokenizer, std::string_view text,
+Result<std::vector<std::vector<int32_t>>> WindowsOf(const tokenizer::Tokenizer& tokenizer, const MarkedText& text,
                                                     int64_t window);
-Result<std::vector<std::vector<int32_t>>> WindowsOf(const Llm& llm, std::string_view text, int64_t window);
+Result<std::vector<std::vector<int32_t>>> WindowsOf(const Llm& llm, const MarkedText& text, int64_t window);
 
 // log Σ exp(logits), in double.
 double LogSumExp(const float* logits, int64_t vocab_size);

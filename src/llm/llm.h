@@ -36,6 +36,7 @@ namespace ingot::llm {
 
 struct LoadOptions {
   std::string model;                   // a directory, a GGUF file, or Org/Name in the local Hugging Face cache
+  std::string tokenizer_pre;           // "": tokenizer.ggml.pre of a GGUF file; else instead of it
   std::string chat_template;           // "": the model's own or a guessed one; a built-in's name; or a Jinja file
   std::string generation_config;       // a JSON object: sampling defaults instead of those of the checkpoint's
   std::string meta_instruction;        // system message where a conversation brings none

@@ -113,7 +113,7 @@ Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {
   const LoadOptions options = WithDefaults(given);
   LlmParts parts;
   INGOT_ASSIGN_OR_RETURN(const std::string path, formats::ResolveModel(options.model));
-  INGOT_ASSIGN_OR_RETURN(parts.checkpoint, formats::Checkpoint::Open(path));
+  INGOT_ASSIGN_OR_RETURN(parts.checkpoint, formats::Checkpoint::Open(path, {.tokenizer_pre = options.tokenizer_pre}));
   INGOT_RETURN_IF_ERROR(CheckFits(*parts.checkpoint, GetMemoryAllowance().available_bytes));
   INGOT_ASSIGN_OR_RETURN(parts.tokenizer, tokenizer::Tokenizer::Create(parts.checkpoint->vocabulary()));
   INGOT_ASSIGN_OR_RETURN(parts.chat_template, ChooseTemplate(*parts.checkpoint, options));

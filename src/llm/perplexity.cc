@@ -8,17 +8,17 @@
 
 namespace ingot::llm {
 
-Result<std::vector<std::vector<int32_t>>> WindowsOf(const Llm& llm, std::string_view text, int64_t window) {
+Result<std::vector<std::vector<int32_t>>> WindowsOf(const Llm& llm, const MarkedText& text, int64_t window) {
   if (window > llm.session_len()) {
     return TooLong("window {} exceeds the context of {} (--session-len)", window, llm.session_len());
   }
   return WindowsOf(llm.tokenizer(), text, window);
 }
 
-Result<std::vector<std::vector<int32_t>>> WindowsOf(const tokenizer::Tokenizer& tokenizer, std::string_view text,
+Result<std::vector<std::vector<int32_t>>> WindowsOf(const tokenizer::Tokenizer& tokenizer, const MarkedText& text,
                                                     int64_t window) {
   if (window < 4) return InvalidArgument("window {} is below 4", window);
-  const std::vector<int32_t> ids = tokenizer.Encode(std::string(text), {.add_special_tokens = false});
+  const std::vector<int32_t> ids = tokenizer.Encode(text, {.add_special_tokens = false});
   const auto size = static_cast<size_t>(window);
   if (ids.size() < size) return InvalidArgument("the text has {} tokens; a window has {}", ids.size(), window);
   std::vector<std::vector<int32_t>> windows;
@@ -38,7 +38,7 @@ double LogSumExp(const float* logits, int64_t vocab_size) {
 }
 
 Result<PerplexityResult> Perplexity(Llm& llm, std::string_view text, const EvalOptions& options) {
-  INGOT_ASSIGN_OR_RETURN(const auto windows, WindowsOf(llm, text, options.window));
+  INGOT_ASSIGN_OR_RETURN(const auto windows, WindowsOf(llm, Marked(text, options.parse_special), options.window));
   const int64_t vocab_size = llm.model().spec().vocab_size;
   const int64_t first = options.window / 2;  // logits at p are for the token at p + 1
   PerplexityResult result;

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "base/log.h"
 #include "models/decoder.h"
+#include "models/roles.h"
 #include "models/spec_internal.h"
 
 namespace ingot::models {
@@ -42,6 +44,34 @@ Result<GgufTensors> ReadGgufTensors(const formats::Checkpoint& checkpoint) {
   return tensors;
 }
 
+// Some configurations say "tied", and the checkpoint has a head that is not the embedding. transformers uses it.
+void UseOwnHead(const formats::Checkpoint& checkpoint, ModelSpec* spec) {
+  const auto names = ChooseNames(checkpoint, *spec);
+  if (!names) return;  // whoever reads the tensors says what is wrong
+  const auto find = [&](Role role) {
+    const TensorName& name = *names->table->Find(role);
+    return checkpoint.Find(names->NameOf(name, -1) + name.weight);
+  };
+  const formats::TensorEntry *head = find(Role::kLmHead), *embedding = find(Role::kEmbedding);
+  if (head == nullptr || (head->shape == embedding->shape && std::ranges::equal(head->bytes, embedding->bytes))) return;
+  spec->tied_embeddings = false;
+  Log(LogLevel::kWarning, "{}: tie_word_embeddings is true, but {} is not the embedding: this head is used",
+      checkpoint.path(), head->name);
+}
+
+// Keys of the cache are rotated when they are written, so one table serves prompts of every length.
+void TellOfLongRope(const ModelSpec& spec, int64_t session_len) {
+  if (session_len <= 0) session_len = spec.max_position;
+  for (const RopeSpec& rope : spec.ropes) {
+    if (rope.kind != RopeSpec::Kind::kLongRope || rope.short_factor == rope.long_factor) continue;
+    if (session_len <= rope.original_max_position) continue;
+    Log(LogLevel::kWarning,
+        "LongRoPE: sessions of {} tokens take the factors for more than {}, in short prompts too; --session-len {} "
+        "takes the factors for short ones",
+        session_len, rope.original_max_position, rope.original_max_position);
+  }
+}
+
 }  // namespace
 
 Result<ModelSpec> ReadModelSpec(const formats::Checkpoint& checkpoint) {
@@ -53,6 +83,7 @@ Result<ModelSpec> ReadModelSpec(const formats::Checkpoint& checkpoint) {
   };
   Result<ModelSpec> spec = read();
   if (!spec) return Error(spec.error().Annotate(checkpoint.path()));
+  if (spec->tied_embeddings) UseOwnHead(checkpoint, &*spec);
   return spec;
 }
 
@@ -64,6 +95,7 @@ Result<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const formats::Checkp
 
 Result<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const formats::Checkpoint> checkpoint, ModelSpec spec,
                                            const LoadOptions& options, ThreadPool& pool) {
+  TellOfLongRope(spec, options.session_len);
   Fingerprint print;
   formats::AddTo(*checkpoint, &print);
   INGOT_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,

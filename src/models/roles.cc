@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "base/check.h"
+#include "base/log.h"
 
 namespace ingot::models {
 namespace {
@@ -166,15 +167,34 @@ class Reader {
   std::vector<RoleTensor> tensors_;
 };
 
+// Scales of a cache of 8 bits, as llm-compressor and others write them; here the cache measures its own.
+bool IsCacheScale(std::string_view name) {
+  constexpr std::string_view kScales[] = {".k_scale",
+                                          ".v_scale",
+                                          ".q_scale",
+                                          ".kv_scale",
+                                          ".prob_scale",
+                                          ".k_zero_point",
+                                          ".v_zero_point",
+                                          ".k_proj.output_scale",
+                                          ".v_proj.output_scale"};
+  return std::ranges::any_of(kScales, [&](std::string_view scale) { return name.ends_with(scale); });
+}
+
 Status Reader::CheckNothingIsLeft() const {
-  std::vector<std::string> left;
+  std::vector<std::string> left, scales;
   const TensorName& head = *names_.table->Find(Role::kLmHead);
   const std::string tied_head = names_.NameOf(head, -1) + head.weight;
   for (const formats::TensorEntry* entry : checkpoint_.tensors()) {
     if (used_.contains(entry->name) || (spec_.tied_embeddings && entry->name == tied_head)) continue;
     const bool ignored = std::ranges::any_of(
         names_.table->ignored, [&](std::string_view part) { return entry->name.find(part) != std::string::npos; });
-    if (!ignored && !IsZeroBias(*entry)) left.push_back(entry->name + " " + ShapeText(entry->shape));
+    if (ignored || IsZeroBias(*entry)) continue;
+    (IsCacheScale(entry->name) ? scales : left).push_back(entry->name + " " + ShapeText(entry->shape));
+  }
+  if (!scales.empty()) {
+    Log(LogLevel::kWarning, "{}: {} scales of a quantized KV cache are not used ({}, …): the cache measures its own",
+        checkpoint_.path(), scales.size(), scales.front());
   }
   if (left.empty()) return {};
   const size_t count = left.size(), shown = std::min<size_t>(count, 5);

@@ -32,18 +32,6 @@ void ExpectSame(const std::vector<RoleTensor>& a, const std::vector<RoleTensor>&
   }
 }
 
-// Puts tensors into one, row by row of each in turn, or one below the other.
-void Stack(MemoryCheckpoint* checkpoint, const std::vector<std::string>& names, const std::string& whole,
-           std::vector<int64_t> shape) {
-  std::vector<float> values;
-  for (const std::string& name : names) {
-    const std::vector<float> part = checkpoint->Floats(name).value();
-    values.insert(values.end(), part.begin(), part.end());
-    checkpoint->Remove(name);
-  }
-  checkpoint->Add(whole, shape, values);
-}
-
 TEST(Roles, StackedExpertsWithBiasesAreThoseOfOneTensorEach) {
   ModelSpec spec = SmallMixtureSpec();
   spec.router_bias = spec.expert_bias = true;
@@ -94,6 +82,63 @@ TEST(Roles, BiasesOfExpertsAndRouterCount) {
   ASSERT_TRUE(LayerRunner(spec, {}, pool).Run(0, weights, &hidden).ok());
   const double share = 1 / (1 + std::exp(-0.5));  // of expert 2
   for (const float value : hidden) EXPECT_TRUE(std::abs(value - (0.25 + 1 * (1 - share) + 3 * share)) <= 1e-5) << value;
+}
+
+std::string Logged(const std::function<void()>& run) {
+  testing::internal::CaptureStderr();
+  run();
+  return testing::internal::GetCapturedStderr();
+}
+
+TEST(Roles, ScalesOfAQuantizedCacheAreNotNeeded) {
+  const ModelSpec spec = SmallSpec();
+  const auto checkpoint = RandomInMemory(spec);
+  for (const char* name : {"self_attn.k_scale", "self_attn.v_scale"}) {
+    checkpoint->Add(std::string("model.layers.1.") + name, {1}, {0.25f});
+  }
+  const std::string said = Logged([&] { EXPECT_TRUE(ReadRoles(*checkpoint, spec)); });
+  EXPECT_THAT(said,
+              HasSubstr("2 scales of a quantized KV cache are not used (model.layers.1.self_attn.k_scale [1], …)"));
+  checkpoint->Add("model.layers.1.self_attn.k_bias", {1}, {0.25f});
+  EXPECT_FALSE(ReadRoles(*checkpoint, spec));
+}
+
+// Its configuration says that the head is the embedding.
+TEST(Roles, AHeadOfItsOwnIsUsedThoughTheConfigurationSaysTied) {
+  const auto checkpoint = RandomInMemory(SmallSpec());
+  checkpoint->SetConfig(
+      R"({"model_type":"llama","vocab_size":64,"hidden_size":32,"intermediate_size":64,"num_hidden_layers":2,)"
+      R"("num_attention_heads":4,"num_key_value_heads":2,"max_position_embeddings":64,"tie_word_embeddings":true})");
+  const auto is_tied = [&] { return ReadModelSpec(*checkpoint).value().tied_embeddings; };
+  std::string said = Logged([&] { EXPECT_FALSE(is_tied()); });
+  EXPECT_THAT(said, HasSubstr("tie_word_embeddings is true, but lm_head.weight is not the embedding"));
+  const auto tensors = ReadRoles(*checkpoint, ReadModelSpec(*checkpoint).value()).value();
+  EXPECT_EQ(Dense(tensors.back()), checkpoint->Floats("lm_head.weight").value());
+  // A copy of the embedding, or none, is tied.
+  checkpoint->Add("lm_head.weight", {64, 32}, checkpoint->Floats("model.embed_tokens.weight").value());
+  EXPECT_EQ(Logged([&] { EXPECT_TRUE(is_tied()); }), "");
+  checkpoint->Remove("lm_head.weight");
+  EXPECT_EQ(Logged([&] { EXPECT_TRUE(is_tied()); }), "");
+}
+
+// All prompts take the table of the session's length.
+TEST(Roles, LongRopeSaysWhichFactorsItTakes) {
+  ModelSpec spec = SmallSpec();
+  spec.ropes[0] = {.kind = RopeSpec::Kind::kLongRope,
+                   .original_max_position = 24,
+                   .short_factor = {1, 1, 1, 1},
+                   .long_factor = {2, 2, 2, 2}};
+  ThreadPool pool(1);
+  const auto load = [&](int64_t session_len) {
+    return Logged([&] {
+      EXPECT_TRUE(Model::Load(RandomInMemory(spec), spec, {.session_len = session_len, .outline = true}, pool));
+    });
+  };
+  EXPECT_THAT(load(0), HasSubstr("sessions of 64 tokens take the factors for more than 24, in short prompts too; "
+                                 "--session-len 24 takes the factors for short ones"));
+  EXPECT_EQ(load(24), "");
+  spec.ropes[0].long_factor = spec.ropes[0].short_factor;  // of Llama 3.1's GGUF files
+  EXPECT_EQ(load(0), "");
 }
 
 TEST(Roles, ShapesAreCheckedAndNothingIsLeftOver) {

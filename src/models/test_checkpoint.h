@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
 #include "models/roles.h"
 
 namespace ingot::models {
@@ -22,6 +23,7 @@ class MemoryCheckpoint : public formats::Checkpoint {
     std::memcpy(tensor.bytes.data(), values.data(), tensor.bytes.size());
     tensor.entry = {.name = name, .encoding = Encoding::kF32, .shape = shape, .bytes = tensor.bytes};
   }
+  void SetConfig(std::string_view json) { config_ = ParseJson(json, "config.json").value().as_object(); }
   void Remove(const std::string& name) { tensors_.erase(name); }
 
   formats::CheckpointKind kind() const override { return kind_; }
@@ -50,7 +52,7 @@ class MemoryCheckpoint : public formats::Checkpoint {
   };
   const formats::CheckpointKind kind_;
   const std::string path_ = "memory";
-  const boost::json::object config_;
+  boost::json::object config_;
   const Vocabulary vocabulary_;
   const std::vector<std::string> files_ = {"memory"};
   std::map<std::string, Tensor> tensors_;
@@ -82,6 +84,18 @@ inline ModelSpec SmallMixtureSpec() {
   spec.normalize_topk = true;
   for (LayerSpec& layer : spec.layers) layer.moe = true;
   return spec;
+}
+
+// Puts tensors into one, one below the other.
+inline void Stack(MemoryCheckpoint* checkpoint, const std::vector<std::string>& names, const std::string& whole,
+                  const std::vector<int64_t>& shape) {
+  std::vector<float> values;
+  for (const std::string& name : names) {
+    const std::vector<float> part = checkpoint->Floats(name).value();
+    values.insert(values.end(), part.begin(), part.end());
+    checkpoint->Remove(name);
+  }
+  checkpoint->Add(whole, shape, values);
 }
 
 // Every tensor of the spec, each under the first name that the scheme has for its role.

@@ -1,5 +1,6 @@
 // What tokenizer_config.json, special_tokens_map.json, config.json and GGUF keys say beyond the vocabulary.
 #include <algorithm>
+#include <charconv>
 
 #include "tokenizer/pipeline.h"
 
@@ -43,6 +44,13 @@ constexpr std::string_view kBeginSpellings[] = {"<|im_start|>",
                                                 "[INST]",
                                                 "[/INST]"};
 
+constexpr size_t kMaxAddedTokenBytes = 1024;
+
+// The spelling of "bos_token": "<s>", or {"content": "<s>", …}.
+Result<std::string> SpellingOf(const JsonView& token) {
+  return token.value().is_string() ? token.AsString() : token.String("content", "");
+}
+
 class ConfigReader {
  public:
   ConfigReader(const Vocabulary& vocabulary, Pipeline& pipeline) : vocabulary_(vocabulary), pipeline_(pipeline) {}
@@ -68,18 +76,12 @@ class ConfigReader {
  private:
   bool InRange(int64_t id) const { return id >= 0 && id < static_cast<int64_t>(pipeline_.table->tokens.size()); }
 
-  // "bos_token": "<s>", or {"content": "<s>", …}.
   Status ReadNamedTokens(const JsonView& json) {
     for (const auto& [field, id] :
          {std::pair("bos_token", &pipeline_.bos_id), std::pair("eos_token", &pipeline_.eos_id)}) {
       const std::optional<JsonView> token = json.Find(field);
       if (!token) continue;
-      std::string spelling;
-      if (token->value().is_string()) {
-        INGOT_ASSIGN_OR_RETURN(spelling, token->AsString());
-      } else {
-        INGOT_ASSIGN_OR_RETURN(spelling, token->String("content", ""));
-      }
+      INGOT_ASSIGN_OR_RETURN(const std::string spelling, SpellingOf(*token));
       const int32_t found = pipeline_.table->Find(spelling);
       if (found < 0) continue;
       *id = found;
@@ -137,7 +139,64 @@ class ConfigReader {
   std::optional<bool> add_bos_, add_eos_;
 };
 
+// The special tokens that have a name of their own, and those of additional_special_tokens.
+Status AddNamed(const JsonView& config, std::vector<AddedToken>* tokens) {
+  std::vector<JsonView> named;
+  for (const char* field :
+       {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
+    if (const auto token = config.Find(field)) named.push_back(*token);
+  }
+  const auto list = config.Find("additional_special_tokens");
+  for (size_t i = 0; list && list->value().is_array() && i < list->value().get_array().size(); ++i) {
+    named.push_back(list->At(i));
+  }
+  for (const JsonView& token : named) {
+    INGOT_ASSIGN_OR_RETURN(std::string content, SpellingOf(token));
+    const bool is_known = std::ranges::find(*tokens, content, &AddedToken::content) != tokens->end();
+    if (content.empty() || content.size() > kMaxAddedTokenBytes || is_known) continue;
+    tokens->push_back({.id = -1, .content = std::move(content), .special = true});
+  }
+  return {};
+}
+
 }  // namespace
+
+Result<AddedToken> ParseAddedToken(const JsonView& json) {
+  AddedToken token;
+  INGOT_ASSIGN_OR_RETURN(token.content, json.String("content"));
+  INGOT_ASSIGN_OR_RETURN(token.special, json.Bool("special", false));
+  INGOT_ASSIGN_OR_RETURN(token.normalized, json.Bool("normalized", !token.special));
+  INGOT_ASSIGN_OR_RETURN(token.lstrip, json.Bool("lstrip", false));
+  INGOT_ASSIGN_OR_RETURN(token.rstrip, json.Bool("rstrip", false));
+  INGOT_ASSIGN_OR_RETURN(token.single_word, json.Bool("single_word", false));
+  if (token.content.size() <= kMaxAddedTokenBytes) return token;
+  return Unsupported("{}: an added token of {} bytes; at most {}", json.path(), token.content.size(),
+                     kMaxAddedTokenBytes);
+}
+
+Result<std::vector<AddedToken>> ConfiguredTokens(const Vocabulary& vocabulary) {
+  std::vector<AddedToken> tokens;
+  for (const auto& [text, name] : {std::pair(&vocabulary.tokenizer_config_json, "tokenizer_config.json"),
+                                   std::pair(&vocabulary.special_tokens_map_json, "special_tokens_map.json")}) {
+    if (text->empty()) continue;
+    INGOT_ASSIGN_OR_RETURN(const boost::json::value value, ParseJson(*text, name));
+    const JsonView config(value, name);
+    if (const auto decoder = config.Find("added_tokens_decoder")) {
+      INGOT_ASSIGN_OR_RETURN(const boost::json::object* const object, decoder->AsObject());
+      for (const auto& [key, member] : *object) {
+        const JsonView json(member, decoder->path() + "." + std::string(key));
+        INGOT_ASSIGN_OR_RETURN(AddedToken token, ParseAddedToken(json));
+        const char* const end = key.data() + key.size();
+        const auto [at, error] = std::from_chars(key.data(), end, token.id);
+        if (error != std::errc() || at != end || token.id < 0) return InvalidArgument("{}: is no id", json.path());
+        if (!token.content.empty()) tokens.push_back(std::move(token));
+      }
+      std::ranges::sort(tokens, {}, &AddedToken::id);
+    }
+    INGOT_RETURN_IF_ERROR(AddNamed(config, &tokens));
+  }
+  return tokens;
+}
 
 bool IsTurnMarker(std::string_view spelling) {
   const auto is = [&](std::string_view marker) { return marker == spelling; };

@@ -55,6 +55,14 @@ const GgufPre* FindGgufPre(std::string_view name) {
   return nullptr;
 }
 
+std::string KnownGgufPres() {
+  std::string names;
+  for (const GgufPre& kind : GgufPres()) {
+    names += (names.empty() ? "" : ", ") + std::string(kind.names.substr(0, kind.names.find(' ')));
+  }
+  return names;
+}
+
 std::string GgufPreName(const std::vector<std::string>& patterns, bool nfc, bool ignore_merges) {
   for (const GgufPre& kind : GgufPres()) {
     const bool same = std::equal(patterns.begin(), patterns.end(), kind.patterns.begin(), kind.patterns.end());

@@ -20,6 +20,8 @@ struct GgufPre {
 
 // nullptr for a name that is not known.
 const GgufPre* FindGgufPre(std::string_view name);
+// The most usual name of each, for messages.
+std::string KnownGgufPres();
 // The name for these patterns; "" if there is none.
 std::string GgufPreName(const std::vector<std::string>& patterns, bool nfc, bool ignore_merges);
 

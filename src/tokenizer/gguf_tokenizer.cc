@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/log.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/gguf_pre.h"
 #include "tokenizer/pipeline.h"
@@ -80,9 +81,21 @@ std::vector<std::pair<std::string, std::string>> SplitMerges(const GgufVocabular
 }
 
 Result<Pipeline> ReadGpt2(const GgufVocabulary& gguf) {
+  if (gguf.merges.empty())
+    return InvalidArgument("tokenizer.ggml.merges is missing or empty; a vocabulary of kind gpt2 cannot do without");
   const std::string_view pre = gguf.pre.empty() ? "default" : std::string_view(gguf.pre);
   const GgufPre* const kind = FindGgufPre(pre);
-  if (kind == nullptr) return Unsupported("tokenizer.ggml.pre \"{}\"", pre);
+  if (kind == nullptr) {
+    return Unsupported(
+        "tokenizer.ggml.pre \"{}\" is not known; --tokenizer-pre names another that splits text alike: {}", pre,
+        KnownGgufPres());
+  }
+  if (gguf.pre.empty()) {
+    Log(LogLevel::kWarning,
+        "tokenizer.ggml.pre is missing: text is split as \"default\" splits it, which is a guess; --tokenizer-pre sets "
+        "it ({})",
+        KnownGgufPres());
+  }
   Pipeline pipeline;
   pipeline.table = std::make_unique<TokenTable>(gguf.tokens);
   for (const std::string_view regex : kind->patterns) {

@@ -40,6 +40,23 @@ GgufVocabulary Gpt2(const std::string& pre) {
   return gguf;
 }
 
+TEST(Gguf, SaysWhatIsMissing) {
+  testing::internal::CaptureStderr();
+  Make(Gpt2("gpt-2"));
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  testing::internal::CaptureStderr();
+  Make(Gpt2(""));
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              HasSubstr("tokenizer.ggml.pre is missing: text is split as \"default\" splits it, which is a guess; "
+                        "--tokenizer-pre sets it (gpt-2, llama-bpe, "));
+  Vocabulary vocabulary{.gguf = Gpt2("unheard-of")};
+  EXPECT_THAT(Tokenizer::Create(vocabulary).error().message(),
+              HasSubstr("tokenizer.ggml.pre \"unheard-of\" is not known; --tokenizer-pre names another"));
+  vocabulary.gguf = Gpt2("gpt-2");
+  vocabulary.gguf->merges.clear();
+  EXPECT_THAT(Tokenizer::Create(vocabulary).error().message(), HasSubstr("tokenizer.ggml.merges is missing or empty"));
+}
+
 TEST(Gguf, PreTokenizersByName) {
   const auto plain = Make(Gpt2("gpt-2")), digits = Make(Gpt2("smollm")), llama = Make(Gpt2("llama-bpe"));
   EXPECT_THAT(plain->Encode("12"), ElementsAre(256));

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/log.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/pipeline.h"
 #include "tokenizer/unigram.h"
@@ -15,7 +16,6 @@ namespace {
 
 // Ids may leave holes (fine-tuned files do), but a file must not make us allocate what it does not contain.
 constexpr int64_t kMaxHoles = int64_t{1} << 20;
-constexpr size_t kMaxAddedTokenBytes = 1024;
 
 Status CheckId(const JsonView& json, int64_t id, int64_t num_tokens) {
   if (id >= 0 && id < num_tokens + kMaxHoles) return {};
@@ -35,18 +35,8 @@ Result<std::vector<AddedToken>> ParseAddedTokens(const JsonView& root) {
   INGOT_ASSIGN_OR_RETURN(const boost::json::array* const array, list->AsArray());
   for (size_t i = 0; i < array->size(); ++i) {
     const JsonView json = list->At(i);
-    AddedToken token;
-    INGOT_ASSIGN_OR_RETURN(token.content, json.String("content"));
+    INGOT_ASSIGN_OR_RETURN(AddedToken token, ParseAddedToken(json));
     INGOT_ASSIGN_OR_RETURN(const int64_t id, json.Int("id"));
-    INGOT_ASSIGN_OR_RETURN(token.special, json.Bool("special", false));
-    INGOT_ASSIGN_OR_RETURN(token.normalized, json.Bool("normalized", !token.special));
-    INGOT_ASSIGN_OR_RETURN(token.lstrip, json.Bool("lstrip", false));
-    INGOT_ASSIGN_OR_RETURN(token.rstrip, json.Bool("rstrip", false));
-    INGOT_ASSIGN_OR_RETURN(token.single_word, json.Bool("single_word", false));
-    if (token.content.size() > kMaxAddedTokenBytes) {
-      return Unsupported("{}: an added token of {} bytes; at most {}", json.path(), token.content.size(),
-                         kMaxAddedTokenBytes);
-    }
     INGOT_RETURN_IF_ERROR(CheckId(json, id, std::numeric_limits<int32_t>::max() - kMaxHoles));
     token.id = static_cast<int32_t>(id);
     if (!token.content.empty()) tokens.push_back(std::move(token));
@@ -178,17 +168,49 @@ Status ReadUnigram(const JsonView& model, bool byte_level, std::vector<double> s
   return {};
 }
 
-Status ReadModel(const JsonView& root, const std::vector<AddedToken>& added, bool byte_level, Pipeline& pipeline) {
+// What the configuration says of added tokens counts more than tokenizer.json, as in transformers, which gives tokens
+// that are only there the ids that come next.   spellings: the model's
+void AddConfigured(const std::vector<AddedToken>& configured, const std::vector<std::string>& spellings,
+                   std::vector<AddedToken>* added) {
+  TokenIds ids;
+  for (size_t id = 0; id < spellings.size() && !configured.empty(); ++id) {
+    ids.try_emplace(spellings[id], static_cast<int32_t>(id));
+  }
+  auto next = static_cast<int32_t>(spellings.size());
+  for (const AddedToken& token : *added) next = std::max(next, token.id + 1);
+  for (AddedToken token : configured) {
+    const auto known = std::ranges::find(*added, token.content, &AddedToken::content);
+    const bool is_named = token.id < 0;
+    if (known != added->end()) {
+      token.id = known->id;
+      if (!is_named) *known = std::move(token);
+      continue;
+    }
+    const int32_t stated = token.id, own = FindToken(ids, token.content);
+    if (own < 0 && is_named) continue;
+    token.id = own >= 0 ? own : next++;
+    if (stated >= 0 && stated != token.id) {
+      Log(LogLevel::kWarning,
+          "tokenizer_config.json: added_tokens_decoder.{}: \"{}\" gets the id {}, as in transformers", stated,
+          token.content, token.id);
+    }
+    added->push_back(std::move(token));
+  }
+}
+
+Status ReadModel(const JsonView& root, const std::vector<AddedToken>& configured, bool byte_level,
+                 std::vector<AddedToken>* added, Pipeline& pipeline) {
   INGOT_ASSIGN_OR_RETURN(const JsonView model, root.Get("model"));
   const bool has_merges = model.Find("merges").has_value();
   INGOT_ASSIGN_OR_RETURN(const std::string type, model.String("type", has_merges ? "BPE" : "Unigram"));
   if (type != "BPE" && type != "Unigram") return Unsupported("{}: {}", model.path(), type);
   std::vector<double> scores;
   INGOT_ASSIGN_OR_RETURN(std::vector<std::string> spellings,
-                         ParseVocab(model, added.size(), type == "Unigram" ? &scores : nullptr));
-  const int64_t num_tokens = static_cast<int64_t>(spellings.size() + added.size());
+                         ParseVocab(model, added->size(), type == "Unigram" ? &scores : nullptr));
+  AddConfigured(configured, spellings, added);
+  const int64_t num_tokens = static_cast<int64_t>(spellings.size() + added->size());
   std::vector<bool> excluded(spellings.size());
-  for (const AddedToken& token : added) {
+  for (const AddedToken& token : *added) {
     INGOT_RETURN_IF_ERROR(CheckId(root, token.id, num_tokens));
     const size_t id = static_cast<size_t>(token.id);
     if (id >= excluded.size()) excluded.resize(std::max(id + 1, spellings.size()));
@@ -287,8 +309,9 @@ Result<Pipeline> ReadTokenizerJson(const Vocabulary& vocabulary) {
   if (const auto stages = root.Find("pre_tokenizer")) {
     INGOT_RETURN_IF_ERROR(ParsePreTokenizer(*stages, pipeline.pre_tokenizers, byte_level));
   }
-  INGOT_ASSIGN_OR_RETURN(const std::vector<AddedToken> added, ParseAddedTokens(root));
-  INGOT_RETURN_IF_ERROR(ReadModel(root, added, byte_level, pipeline));
+  INGOT_ASSIGN_OR_RETURN(std::vector<AddedToken> added, ParseAddedTokens(root));
+  INGOT_ASSIGN_OR_RETURN(const std::vector<AddedToken> configured, ConfiguredTokens(vocabulary));
+  INGOT_RETURN_IF_ERROR(ReadModel(root, configured, byte_level, &added, pipeline));
   pipeline.special.resize(pipeline.table->tokens.size());
   for (const AddedToken& token : added) AddToken(pipeline, token);
   if (const auto processor = root.Find("post_processor"))

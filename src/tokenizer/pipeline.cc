@@ -6,14 +6,20 @@ namespace ingot::tokenizer {
 
 PipelineTokenizer::PipelineTokenizer(Pipeline pipeline) : pipeline_(std::move(pipeline)) {
   text_.reserve(pipeline_.table->tokens.size());
-  for (const std::string& token : pipeline_.table->tokens) {
+  for (int32_t id = 0; id < vocab_size(); ++id) {
+    const std::string& token = DecodedAs(id);
     text_.push_back(token.empty() ? "" : pipeline_.decode.TokenText(token, false));
   }
 }
 
+const std::string& PipelineTokenizer::DecodedAs(int32_t id) const {
+  const auto found = pipeline_.decoded_as.find(id);
+  return found == pipeline_.decoded_as.end() ? pipeline_.table->tokens[static_cast<size_t>(id)] : found->second;
+}
+
 std::string PipelineTokenizer::FirstTokenBytes(int32_t id) const {
   if (!pipeline_.decode.first_differs || !Holds(id)) return TokenBytes(id);
-  return pipeline_.decode.TokenText(pipeline_.table->tokens[static_cast<size_t>(id)], true);
+  return pipeline_.decode.TokenText(DecodedAs(id), true);
 }
 
 bool PipelineTokenizer::adds_bos() const {
@@ -73,6 +79,7 @@ void AddToken(Pipeline& pipeline, const AddedToken& token) {
   MarkedText content = MarkedText::Trusted(token.content);
   Apply(pipeline.normalizers, content);
   pipeline.added_normalized.Add(token, content.text);
+  if (content.text != token.content) pipeline.decoded_as[token.id] = content.text;
 }
 
 }  // namespace ingot::tokenizer

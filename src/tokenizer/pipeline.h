@@ -1,6 +1,7 @@
 // The one implementation of Tokenizer. Files of every kind are read into its parts.
 #pragma once
 
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,7 +27,8 @@ struct Pipeline {
   bool keeps_invalid_bytes = false;  // text that is not UTF-8 is encoded as its bytes
 
   DecodePlan decode;
-  std::vector<bool> special;  // [vocab_size]
+  boost::unordered_flat_map<int32_t, std::string> decoded_as;  // instead of the spelling: normalized added tokens
+  std::vector<bool> special;                                   // [vocab_size]
 
   std::vector<int32_t> prefix, suffix;  // what add_special_tokens adds
   int32_t bos_id = -1, eos_id = -1;
@@ -55,6 +57,7 @@ class PipelineTokenizer : public Tokenizer {
   bool replaces_each_byte() const override { return pipeline_.decode.byte_fallback; }
 
  private:
+  const std::string& DecodedAs(int32_t id) const;
   bool Holds(int32_t id) const { return id >= 0 && id < vocab_size(); }
   void EncodeText(std::string_view text, bool at_start, std::vector<int32_t>& ids) const;
 
@@ -69,6 +72,12 @@ void AddToken(Pipeline& pipeline, const AddedToken& token);
 // What the configuration files say beyond the vocabulary: bos_id, whether BOS and EOS are added, every end token.
 // After this the pipeline is complete.
 Status ApplyConfig(const Vocabulary& vocabulary, Pipeline& pipeline);
+
+// An added token without its id: content and flags, as tokenizer.json and tokenizer_config.json have them.
+Result<AddedToken> ParseAddedToken(const JsonView& json);
+// The added tokens that tokenizer_config.json and special_tokens_map.json name, by their ids: added_tokens_decoder,
+// then those that have a name of their own (bos_token, …), as special tokens without an id (-1).
+Result<std::vector<AddedToken>> ConfiguredTokens(const Vocabulary& vocabulary);
 
 // Whether this spelling begins or ends a turn of a dialogue in some family.
 bool IsTurnMarker(std::string_view spelling);

@@ -86,6 +86,25 @@ TEST(SentencePiece, ConfigurationAddsTokens) {
   EXPECT_FALSE(Tokenizer::Create(vocabulary));
 }
 
+TEST(SentencePiece, AddedTokensJsonAddsTokens) {
+  Vocabulary vocabulary = LlamaVocabulary();
+  vocabulary.added_tokens_json = R"({"<|im_start|>":400,"<|im_end|>":401,"<extra>":402,"<named>":403})";
+  vocabulary.tokenizer_config_json = R"({"add_bos_token":false})";
+  vocabulary.special_tokens_map_json = R"({"additional_special_tokens":["<named>"]})";
+  auto tokenizer = Make(vocabulary);
+  EXPECT_THAT(tokenizer->Encode("<|im_start|>hello<|im_end|><extra><named>"),
+              ElementsAre(400, kPieces + 4, 401, 402, 403));
+  EXPECT_TRUE(tokenizer->IsSpecial(400) && tokenizer->IsSpecial(403));
+  EXPECT_FALSE(tokenizer->IsSpecial(402));
+  EXPECT_THAT(tokenizer->eos_ids(), testing::Contains(401));
+  vocabulary.added_tokens_json = R"({"x":99999999})";
+  EXPECT_THAT(Tokenizer::Create(vocabulary).error().message(), HasSubstr("id 99999999"));
+  // What tokenizer_config.json lists counts alone.
+  vocabulary.tokenizer_config_json = R"({"added_tokens_decoder":{"400":{"content":"<a>"}}})";
+  tokenizer = Make(vocabulary);
+  EXPECT_EQ(tokenizer->vocab_size(), 401);
+}
+
 TEST(SentencePiece, UnigramFindsTheBestPath) {
   ModelWriter writer;
   writer.Piece("<unk>", 0, ModelWriter::kUnknown);

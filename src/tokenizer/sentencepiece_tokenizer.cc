@@ -1,6 +1,5 @@
 // tokenizer.model files, with what tokenizer_config.json adds to them.
 #include <algorithm>
-#include <charconv>
 #include <limits>
 
 #include "tokenizer/pipeline.h"
@@ -12,27 +11,35 @@ namespace {
 
 constexpr int32_t kMaxAddedIds = 1 << 16;
 
-// tokenizer_config.json: {"added_tokens_decoder": {"92543": {"content": "<|im_start|>", "special": true, …}}}.
-Result<std::vector<AddedToken>> ConfiguredTokens(const JsonView& config, int32_t num_pieces) {
+// What the files beside tokenizer.model add to its pieces: added_tokens_decoder, else added_tokens.json.
+Result<std::vector<AddedToken>> TokensBeside(const Vocabulary& vocabulary, const std::vector<std::string>& pieces) {
+  INGOT_ASSIGN_OR_RETURN(const std::vector<AddedToken> configured, ConfiguredTokens(vocabulary));
   std::vector<AddedToken> tokens;
-  const std::optional<JsonView> decoder = config.Find("added_tokens_decoder");
-  if (!decoder) return tokens;
-  INGOT_ASSIGN_OR_RETURN(const boost::json::object* const object, decoder->AsObject());
-  for (const auto& [key, value] : *object) {
-    const JsonView json(value, decoder->path() + "." + std::string(key));
-    AddedToken token;
-    const std::string_view digits = key;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), token.id);
-    if (error != std::errc() || end != digits.data() + digits.size() || token.id < 0 ||
-        token.id >= num_pieces + kMaxAddedIds) {
-      return InvalidArgument("{}: id of a vocabulary of {} pieces", json.path(), num_pieces);
+  bool has_decoder = false;
+  for (AddedToken token : configured) {
+    has_decoder |= token.id >= 0;
+    const auto piece = std::ranges::find(pieces, token.content);
+    if (token.id < 0 && piece != pieces.end()) token.id = static_cast<int32_t>(piece - pieces.begin());
+    token.normalized = false;
+    if (token.id >= 0) tokens.push_back(std::move(token));
+  }
+  if (!has_decoder && !vocabulary.added_tokens_json.empty()) {
+    INGOT_ASSIGN_OR_RETURN(const boost::json::value value,
+                           ParseJson(vocabulary.added_tokens_json, "added_tokens.json"));
+    const JsonView json(value, "added_tokens.json");
+    INGOT_ASSIGN_OR_RETURN(const boost::json::object* const object, json.AsObject());
+    for (const auto& member : *object) {
+      const std::string content = member.key();
+      INGOT_ASSIGN_OR_RETURN(const int64_t id, json.Int(content));
+      const bool is_named = std::ranges::find(configured, content, &AddedToken::content) != configured.end();
+      if (id < 0 || id > std::numeric_limits<int32_t>::max()) return InvalidArgument("{}: {} is no id", content, id);
+      tokens.push_back(
+          {.id = static_cast<int32_t>(id), .content = content, .special = is_named || IsTurnMarker(content)});
     }
-    INGOT_ASSIGN_OR_RETURN(token.content, json.String("content"));
-    INGOT_ASSIGN_OR_RETURN(token.special, json.Bool("special", false));
-    INGOT_ASSIGN_OR_RETURN(token.lstrip, json.Bool("lstrip", false));
-    INGOT_ASSIGN_OR_RETURN(token.rstrip, json.Bool("rstrip", false));
-    INGOT_ASSIGN_OR_RETURN(token.single_word, json.Bool("single_word", false));
-    if (!token.content.empty() && token.content.size() <= 1024) tokens.push_back(std::move(token));
+  }
+  for (const AddedToken& token : tokens) {
+    if (token.id < std::ssize(pieces) + kMaxAddedIds) continue;
+    return InvalidArgument("{}: id {} of a vocabulary of {} pieces", token.content, token.id, pieces.size());
   }
   return tokens;
 }
@@ -93,13 +100,12 @@ DecodePlan SentencePieceDecodePlan(bool strips_leading_space) {
 Result<Pipeline> ReadSentencePiece(const Vocabulary& vocabulary) {
   INGOT_ASSIGN_OR_RETURN(SentencePieceModel model, ParseSentencePieceModel(vocabulary.sentencepiece_model));
   const int32_t num_pieces = static_cast<int32_t>(model.pieces.size());
-  std::vector<AddedToken> added;
+  INGOT_ASSIGN_OR_RETURN(std::vector<AddedToken> added, TokensBeside(vocabulary, model.pieces));
   bool legacy = true;
   if (!vocabulary.tokenizer_config_json.empty()) {
     INGOT_ASSIGN_OR_RETURN(const boost::json::value value,
                            ParseJson(vocabulary.tokenizer_config_json, "tokenizer_config.json"));
     const JsonView config(value, "tokenizer_config.json");
-    INGOT_ASSIGN_OR_RETURN(added, ConfiguredTokens(config, num_pieces));
     INGOT_ASSIGN_OR_RETURN(legacy, config.Bool("legacy", true));
     INGOT_ASSIGN_OR_RETURN(model.add_dummy_prefix, config.Bool("add_prefix_space", model.add_dummy_prefix));
   }

@@ -133,6 +133,46 @@ TEST(Tokenizer, TemplateAndBos) {
   EXPECT_THAT(Make(vocabulary)->Encode("a"), ElementsAre(256, a));
 }
 
+// As transformers adds them: by the id that the vocabulary has for them, or the next.
+TEST(Tokenizer, TokensOfTheConfigurationAreAdded) {
+  Vocabulary vocabulary = JsonVocabulary({.merges = {{"h", "i"}}, .special = {"<s>"}});
+  const int32_t next = Make(vocabulary)->vocab_size();
+  EXPECT_EQ(next, 258);
+  vocabulary.tokenizer_config_json = R"({"added_tokens_decoder":{"258":{"content":"<|late|>","special":true},)"
+                                     R"("300":{"content":"<later>"},"257":{"content":"<s>","special":true}}})";
+  testing::internal::CaptureStderr();
+  auto tokenizer = Make(vocabulary);
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              HasSubstr("added_tokens_decoder.300: \"<later>\" gets the id 259, as in transformers"));
+  const int32_t h = tokenizer->TokenToId("h");
+  EXPECT_THAT(tokenizer->Encode("h<|late|>h<later>"), ElementsAre(h, 258, h, 259));
+  EXPECT_TRUE(tokenizer->IsSpecial(258));
+  EXPECT_FALSE(tokenizer->IsSpecial(259));
+  EXPECT_EQ(tokenizer->Encode(MarkedText::Untrusted("<|late|>"), {}).size(), 8u);
+  EXPECT_EQ(tokenizer->Decode(Ids{h, 258, 259}), "h<later>");
+  // A token of the vocabulary that a name makes special.
+  vocabulary.tokenizer_config_json = R"({"additional_special_tokens":["hi","unknown"],"pad_token":{"content":"h"}})";
+  tokenizer = Make(vocabulary);
+  EXPECT_EQ(tokenizer->vocab_size(), 258);
+  EXPECT_TRUE(tokenizer->IsSpecial(256) && tokenizer->IsSpecial(h));
+}
+
+// What tokenizers 0.23 does: an added token that is matched after normalization is decoded as it is normalized.
+TEST(Tokenizer, NormalizedAddedTokensAreDecodedAsTheyAreNormalized) {
+  JsonParts parts;
+  parts.added_members =
+      R"({"id":260,"content":"cccc","single_word":false,"lstrip":true,"rstrip":true,"normalized":true,"special":false},)";
+  parts.normalizer = R"({"type":"Prepend","prepend":"▁"})";
+  parts.pre_tokenizer = "null";
+  parts.decoder = R"({"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"▁"},"content":" "},)"
+                  R"({"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]})";
+  const auto tokenizer = Make(parts);
+  const int32_t w = tokenizer->TokenToId("w");
+  EXPECT_EQ(tokenizer->Decode(Ids{w, 260}), "w cccc");
+  EXPECT_EQ(tokenizer->Decode(Ids{260, w}), "ccccw");
+  EXPECT_EQ(tokenizer->TokenToId("cccc"), 260);
+}
+
 TEST(Tokenizer, EosIdsAreTheUnion) {
   Vocabulary vocabulary = JsonVocabulary({.special = {"<s>", "</s>", "<|im_end|>", "<|eot_id|>", "<stop>", "<other>"}});
   vocabulary.eos_ids = {260, 260, -1, 99999};
