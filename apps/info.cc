@@ -8,7 +8,7 @@
 #include "formats/checkpoint.h"
 #include "formats/quantized.h"
 #include "models/model.h"
-#include "ops/linear.h"
+#include "ops/backend.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ingot::cli {
@@ -20,10 +20,10 @@ struct InfoFlags {
 };
 
 // How a tensor is stored, and how Ingot holds it: the same, or the next wider format with a kernel.
-std::string HeldAs(const formats::TensorEntry& tensor) {
+std::string HeldAs(const formats::TensorEntry& tensor, const ops::Backend& backend) {
   const auto format = formats::StoredFormat(tensor);
   if (!format) return "-";
-  return tensor.shape.size() >= 2 ? ops::PackedFormat(*format).ToString() : "f32";
+  return tensor.shape.size() >= 2 ? backend.HeldFormat(*format).ToString() : "f32";
 }
 
 struct Group {
@@ -33,8 +33,9 @@ using Groups = std::map<std::pair<std::string, std::string>, Group>;  // (stored
 
 Groups GroupTensors(const formats::Checkpoint& checkpoint) {
   Groups groups;
+  const auto backend = ops::MakeCpuBackend(1);
   for (const formats::TensorEntry* tensor : checkpoint.tensors()) {
-    Group& group = groups[{formats::StoredAs(*tensor), HeldAs(*tensor)}];
+    Group& group = groups[{formats::StoredAs(*tensor), HeldAs(*tensor, *backend)}];
     ++group.count;
     group.bytes += formats::StoredBytes(*tensor);
   }
@@ -42,6 +43,7 @@ Groups GroupTensors(const formats::Checkpoint& checkpoint) {
 }
 
 void AppendTensors(std::string& out, const formats::Checkpoint& checkpoint) {
+  const auto backend = ops::MakeCpuBackend(1);
   out += R"(,"tensors":[)";
   bool first = true;
   for (const formats::TensorEntry* tensor : checkpoint.tensors()) {
@@ -50,7 +52,7 @@ void AppendTensors(std::string& out, const formats::Checkpoint& checkpoint) {
     out += R"({"name":)";
     AppendJsonString(out, tensor->name);
     out += fmt::format(R"(,"shape":[{}],"stored":"{}","held":"{}","bytes":{}}})", fmt::join(tensor->shape, ","),
-                       formats::StoredAs(*tensor), HeldAs(*tensor), formats::StoredBytes(*tensor));
+                       formats::StoredAs(*tensor), HeldAs(*tensor, *backend), formats::StoredBytes(*tensor));
   }
   out += ']';
 }

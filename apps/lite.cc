@@ -148,10 +148,10 @@ Status RunQuantizer(const LiteFlags& flags, lite::QuantizeOptions options) {
     INGOT_ASSIGN_OR_RETURN(options.held_out_text, flags.held_out_text.empty() ? Result<std::string>(lite::HeldOutText())
                                                                               : ReadFile(flags.held_out_text));
   }
-  ThreadPool pool(flags.threads > 0 ? flags.threads : GetCpuAllowance().usable_threads);
+  const auto backend = ops::MakeCpuBackend(flags.threads > 0 ? flags.threads : GetCpuAllowance().usable_threads);
   ProgressBar bar("quantizing");
   options.progress = ShowOn(&bar);
-  INGOT_ASSIGN_OR_RETURN(const auto report, lite::Quantize(*checkpoint, options, pool));
+  INGOT_ASSIGN_OR_RETURN(const auto report, lite::Quantize(*checkpoint, options, *backend));
   bar.Clear();
   for (const std::string& notice : report.notices) fmt::print(stderr, "note: {}\n", notice);
   flags.json ? PrintJson(report, options.output) : PrintReport(report, options.output);
@@ -163,10 +163,10 @@ Status RunCalibration(const LiteFlags& flags) {
   lite::CalibrateOptions options{.output = WithoutSlash(flags.work_dir), .force = flags.force};
   options.calibration = {.parse_special = flags.parse_special, .samples = flags.samples, .seq_len = flags.seq_len};
   INGOT_ASSIGN_OR_RETURN(options.calibration.text, CalibrationText(flags));
-  ThreadPool pool(flags.threads > 0 ? flags.threads : GetCpuAllowance().usable_threads);
+  const auto backend = ops::MakeCpuBackend(flags.threads > 0 ? flags.threads : GetCpuAllowance().usable_threads);
   ProgressBar bar("calibrating");
   options.progress = ShowOn(&bar);
-  INGOT_RETURN_IF_ERROR(lite::Calibrate(*checkpoint, options, pool));
+  INGOT_RETURN_IF_ERROR(lite::Calibrate(*checkpoint, options, *backend));
   bar.Clear();
   fmt::print("written to {}/inputs_stats.json\n", options.output);
   return {};

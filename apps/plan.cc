@@ -123,22 +123,22 @@ Result<std::vector<plan::Weights>> WeightsToPlan(const PlanFlags& flags, const S
 }
 
 Result<std::unique_ptr<models::Model>> Outline(const Subject& subject, plan::Weights weights, const PlanReport& report,
-                                               ThreadPool& pool) {
+                                               ops::Backend& backend) {
   if (weights == plan::Weights::kStored) {
-    return models::Model::Load(subject.checkpoint, subject.spec, {.outline = true}, pool);
+    return models::Model::Load(subject.checkpoint, subject.spec, {.outline = true}, backend);
   }
-  return plan::OutlineOf(subject.spec, plan::FormatOfWeights(weights, report.group_size), report.model, pool);
+  return plan::OutlineOf(subject.spec, plan::FormatOfWeights(weights, report.group_size), report.model, backend);
 }
 
-Status AddRows(const PlanFlags& flags, const Subject& subject, ThreadPool& pool, PlanReport* report) {
+Status AddRows(const PlanFlags& flags, const Subject& subject, ops::Backend& backend, PlanReport* report) {
   INGOT_ASSIGN_OR_RETURN(const auto all_weights, WeightsToPlan(flags, subject));
   for (const plan::Weights weights : all_weights) {
-    INGOT_ASSIGN_OR_RETURN(const auto model, Outline(subject, weights, *report, pool));
+    INGOT_ASSIGN_OR_RETURN(const auto model, Outline(subject, weights, *report, backend));
     for (const int policy : {0, 8, 4}) {
       if (flags.quant_policy && *flags.quant_policy != policy) continue;
       PlanRow row{.weights = weights, .options = report->options};
       row.options.quant_policy = policy;
-      row.capacity = plan::PlanCapacity(*model, row.options, report->memory, pool);
+      row.capacity = plan::PlanCapacity(*model, row.options, report->memory, backend);
       report->rows.push_back(std::move(row));
     }
   }
@@ -163,7 +163,7 @@ void AddDevices(const PlanFlags& flags, PlanReport* report) {
   }
 }
 
-Status MeasureChosen(const PlanFlags& flags, ThreadPool& pool, PlanReport* report) {
+Status MeasureChosen(const PlanFlags& flags, ops::Backend& backend, PlanReport* report) {
   const PlanRow& row = *report->chosen;
   if (row.weights == plan::Weights::kStored) {
     return InvalidArgument("--measure runs random weights of a shape: give --weights fp16, w8a8 or w4");
@@ -181,7 +181,7 @@ Status MeasureChosen(const PlanFlags& flags, ThreadPool& pool, PlanReport* repor
     return InvalidArgument("--prompt-tokens {} and --answer-tokens {} are not 1 or more, and within --session-len {}",
                            params.prompt_tokens, flags.answer_tokens, row.options.session_len);
   }
-  INGOT_ASSIGN_OR_RETURN(report->measured, plan::Measure(params, pool));
+  INGOT_ASSIGN_OR_RETURN(report->measured, plan::Measure(params, backend));
   return {};
 }
 
@@ -190,10 +190,10 @@ Status Plan(const PlanFlags& flags) {
   INGOT_ASSIGN_OR_RETURN(const Subject subject, FindSubject(flags.options.model));
   PlanReport report{.model = flags.options.model, .spec = subject.spec, .group_size = flags.group_size};
   INGOT_RETURN_IF_ERROR(FillIn(flags, &report));
-  ThreadPool pool(report.options.num_threads);
-  INGOT_RETURN_IF_ERROR(AddRows(flags, subject, pool, &report));
+  const auto backend = ops::MakeCpuBackend(report.options.num_threads);
+  INGOT_RETURN_IF_ERROR(AddRows(flags, subject, *backend, &report));
   AddDevices(flags, &report);
-  if (flags.measure && report.chosen != nullptr) INGOT_RETURN_IF_ERROR(MeasureChosen(flags, pool, &report));
+  if (flags.measure && report.chosen != nullptr) INGOT_RETURN_IF_ERROR(MeasureChosen(flags, *backend, &report));
   flags.json ? PrintPlanJson(report) : PrintPlan(report);
   if (report.chosen == nullptr) return NothingFits(report);
   if (report.measured && report.measured->peak > report.memory) {

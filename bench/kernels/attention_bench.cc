@@ -18,14 +18,15 @@
 #include <string>
 #include <vector>
 
-#include "ops/transformer.h"
+#include "ops/backend.h"
+#include "ops/isa_info.h"
 
 namespace ingot {
 namespace {
 
 struct Options {
   int threads = 2, rounds = 5;
-  kernels::Isa isa = kernels::ChosenIsa();
+  std::string isa = ops::GetIsaInfo().chosen;
   std::string only;
 };
 
@@ -76,8 +77,8 @@ double Median(std::vector<double> values) {
 }
 
 // fp32 multiply-adds per second of all threads.
-double FmaLimit(ThreadPool& pool, kernels::Isa isa) {
-  const bool wide = isa == kernels::Isa::kAvx512;
+double FmaLimit(ThreadPool& pool, const std::string& isa) {
+  const bool wide = isa == "avx512" || isa == "amx";
   const int64_t calls = pool.num_threads() * 4;
   const double begin = Now();
   pool.ParallelFor(calls, [&](int64_t) { wide ? FmaLoop512(0.5F) : FmaLoop256(0.5F); });
@@ -106,18 +107,24 @@ struct Setup {
   const Case& c;
   ops::KvView kv;
   Buffer bytes, tails;
-  std::vector<int32_t> block_tables, positions, cu_seqlens = {0}, tail_slots;
-  std::vector<float> q, out;
+  std::vector<int32_t> block_tables, slots, positions, cu_seqlens = {0}, tail_slots;
+  std::vector<float> qkv, out;
   int64_t blocks_per_seq;
   std::vector<double> seconds, of_f16, read_share, fma_share;
 
   Setup(const Case& shape, ops::KvFormat format) : c(shape), blocks_per_seq((c.context + 63) / 64) {
     kv.num_blocks = static_cast<int32_t>(c.batch * blocks_per_seq);
-    kv.layout = {format, 1, c.num_kv_heads, c.head_dim, 64};
-    const int64_t layer_bytes = kv.num_blocks * kv.layout.block_bytes();
-    kv.layout.num_layers = static_cast<int>(std::max<int64_t>(1, (int64_t{1} << 28) / layer_bytes));
-    bytes = Filled(kv.num_blocks * kv.layout.block_bytes());
-    tails = Filled(std::max<int64_t>(64, c.batch * kv.layout.tail_bytes()));
+    ops::KvShape one_layer{.format = format,
+                           .num_layers = 1,
+                           .num_heads = c.num_heads,
+                           .num_kv_heads = c.num_kv_heads,
+                           .head_dim = c.head_dim,
+                           .block_len = 64};
+    const int64_t layer_bytes = kv.num_blocks * ops::CpuKvLayout(one_layer).block_bytes;
+    one_layer.num_layers = static_cast<int>(std::max<int64_t>(1, (int64_t{1} << 28) / layer_bytes));
+    kv.layout = ops::CpuKvLayout(one_layer);
+    bytes = Filled(kv.num_blocks * kv.layout.block_bytes);
+    tails = Filled(std::max<int64_t>(64, c.batch * kv.layout.tail_bytes));
     kv.data = bytes.data();
     kv.tails = tails.data();
     kv.num_tails = c.batch;
@@ -130,9 +137,10 @@ struct Setup {
       cu_seqlens.push_back(static_cast<int32_t>(positions.size()));
       tail_slots.push_back(s);
     }
-    q.resize(positions.size() * static_cast<size_t>(c.num_heads * c.head_dim));
-    for (float& x : q) x = static_cast<float>(random() % 2001) / 1000 - 1;
-    out.resize(q.size());
+    qkv.resize(positions.size() * static_cast<size_t>((c.num_heads + 2 * c.num_kv_heads) * c.head_dim));
+    for (float& x : qkv) x = static_cast<float>(random() % 2001) / 1000 - 1;
+    out.resize(positions.size() * static_cast<size_t>(c.num_heads * c.head_dim));
+    slots.resize(positions.size());
   }
 
   // Halves of ±0.125…0.25, which are also codes of every kind and sensible scales.
@@ -143,45 +151,51 @@ struct Setup {
     return buffer;
   }
 
-  int64_t ScratchBytes(const ops::Context& context) const {
-    return ops::AttentionScratchBytes(context, cu_seqlens.back(), c.num_heads, c.head_dim, c.context) +
-           ops::StepTilesScratchBytes(kv.layout, cu_seqlens.back(), c.batch);
+  int64_t ScratchBytes(const ops::Backend& backend) const {
+    const ops::StepLimits limits{cu_seqlens.back(), c.batch, c.context};
+    return backend.StepBytes(limits, {&kv.layout, 1}) + backend.AttentionBytes(limits, kv.layout);
   }
   // Of one layer: each visible position is read once, and takes part in two products per head and dim.
   double ReadBytes() const {
-    return static_cast<double>(kv.layout.bytes_per_token()) / kv.layout.num_layers * c.batch * c.context;
+    return static_cast<double>(kv.layout.block_bytes / kv.layout.block_len) / kv.layout.num_layers * c.batch *
+           c.context;
   }
   double Products() const {
     const double pairs = c.batch * (c.chunk * (c.context - c.chunk) + c.chunk * (c.chunk + 1.0) / 2);
     return 2 * pairs * c.num_heads * c.head_dim;
   }
 
-  void RunLayer(const ops::Context& context, const ops::StepTiles& tiles, int layer) {
-    ops::Attention(context, {.q = q.data(),
-                             .q_stride = int64_t{c.num_heads} * c.head_dim,
-                             .out = out.data(),
-                             .num_heads = c.num_heads,
-                             .positions = positions.data(),
-                             .cu_seqlens = cu_seqlens.data(),
-                             .num_seqs = c.batch,
-                             .block_tables = block_tables.data(),
-                             .block_table_stride = blocks_per_seq,
-                             .kv = kv,
-                             .layer = layer,
-                             .scale = 1 / std::sqrt(static_cast<float>(c.head_dim)),
-                             .softcap = 0,
-                             .window = 0,
-                             .tiles = &tiles});
+  void RunLayer(const ops::Context& context, const ops::Step& step, int layer) {
+    const auto view = [&](std::vector<float>& x) {
+      const auto tokens = std::ssize(positions);
+      return TensorView{x.data(), DType::kF32, {tokens, std::ssize(x) / tokens}, {}};
+    };
+    ops::Attention(context, step,
+                   {.qkv = view(qkv),
+                    .out = view(out),
+                    .place = {.group = 0, .layer = layer},
+                    .scale = 1 / std::sqrt(static_cast<float>(c.head_dim)),
+                    .softcap = 0});
   }
 
   // Seconds a layer takes.
   double Time(const ops::Context& context) {
     const ops::Scratch::Mark mark(*context.scratch);
-    const ops::StepTiles tiles = ops::PlanStepTiles(*context.scratch, kv.layout, {positions, cu_seqlens, tail_slots});
+    const ops::KvGroupBatch group{block_tables, blocks_per_seq, slots};
+    const ops::StepBatch batch{.token_ids = positions,
+                               .drawn_tokens = {},
+                               .positions = positions,
+                               .cu_seqlens = cu_seqlens,
+                               .groups = {&group, 1},
+                               .tail_slots = tail_slots,
+                               .adapters = {},
+                               .logits_rows = {},
+                               .max_context = c.context};
+    const ops::Step step = ops::BeginStep(context, batch, {&kv, 1});
     const int enough = std::clamp(static_cast<int>(1e10 / Products()), 1, 8);
     const int layers = c.chunk == 1 ? kv.layout.num_layers : enough;
     const double begin = Now();
-    for (int layer = 0; layer < layers; ++layer) RunLayer(context, tiles, layer % kv.layout.num_layers);
+    for (int layer = 0; layer < layers; ++layer) RunLayer(context, step, layer % kv.layout.num_layers);
     return (Now() - begin) / layers;
   }
 };
@@ -192,22 +206,21 @@ void Print(const Options& options, const Case& c, const char* format, const Setu
       "{{\"model\": \"{}\", \"batch\": {}, \"context\": {}, \"chunk\": {}, \"kv\": \"{}\", \"threads\": {}, "
       "\"isa\": \"{}\", \"us_per_layer\": {:.1f}, \"of_f16\": {:.3f}, \"gbyte_per_s\": {:.2f}, \"read_share\": {:.3f}, "
       "\"gmac_per_s\": {:.1f}, \"fma_share\": {:.3f}}}\n",
-      c.model, c.batch, c.context, c.chunk, format, options.threads, kernels::IsaName(options.isa), seconds * 1e6,
-      Median(s.of_f16), s.ReadBytes() / seconds / 1e9, Median(s.read_share), s.Products() / seconds / 1e9,
-      Median(s.fma_share));
+      c.model, c.batch, c.context, c.chunk, format, options.threads, options.isa, seconds * 1e6, Median(s.of_f16),
+      s.ReadBytes() / seconds / 1e9, Median(s.read_share), s.Products() / seconds / 1e9, Median(s.fma_share));
   std::fflush(stdout);
 }
 
-void Measure(const Options& options, const Case& c, ThreadPool& pool, const std::vector<uint64_t>& memory) {
+void Measure(const Options& options, const Case& c, ops::Backend& backend, const std::vector<uint64_t>& memory) {
   std::vector<Setup> setups;
-  ops::Context context{.pool = &pool, .scratch = nullptr, .kernels = &kernels::TableFor(options.isa)};
+  ThreadPool& pool = *backend.host().pool;
   int64_t scratch_bytes = 0;
   for (const NamedFormat& f : kFormats) {
     setups.emplace_back(c, f.format);
-    scratch_bytes = std::max(scratch_bytes, setups.back().ScratchBytes(context));
+    scratch_bytes = std::max(scratch_bytes, setups.back().ScratchBytes(backend));
   }
-  ops::Scratch scratch = ops::Scratch::Allocate(scratch_bytes).value();
-  context.scratch = &scratch;
+  ops::Scratch scratch = ops::Scratch::Allocate(backend, scratch_bytes).value();
+  const ops::Context context{.backend = &backend, .scratch = &scratch, .compute = ops::Compute::kFast};
   for (int round = 0; round < options.rounds; ++round) {
     const double read = ReadLimit(pool, memory), fma = FmaLimit(pool, options.isa);
     for (Setup& s : setups) {
@@ -224,16 +237,16 @@ int Main(int argc, char** argv) {
   Options options;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string name = argv[i], value = argv[i + 1];
-    if (name == "--isa" && !kernels::ParseIsa(value, &options.isa)) return 2;
+    if (name == "--isa") options.isa = value;
     if (name == "--threads") options.threads = std::stoi(value);
     if (name == "--rounds") options.rounds = std::stoi(value);
     if (name == "--only") options.only = value;
   }
-  ThreadPool pool(options.threads);
+  const auto backend = ops::MakeCpuBackend(options.threads, options.isa);
   const std::vector<uint64_t> memory(size_t{1} << 26, 1);
   for (const Case& c : kCases) {
     const std::string label = fmt::format("{} batch {} context {} chunk {}", c.model, c.batch, c.context, c.chunk);
-    if (label.find(options.only) != std::string::npos) Measure(options, c, pool, memory);
+    if (label.find(options.only) != std::string::npos) Measure(options, c, *backend, memory);
   }
   return 0;
 }

@@ -17,7 +17,8 @@
 #include <string>
 #include <vector>
 
-#include "ops/linear.h"
+#include "ops/backend.h"
+#include "ops/isa_info.h"
 
 namespace ingot {
 namespace {
@@ -40,7 +41,7 @@ std::vector<std::string> Split(const std::string& list) {
 }
 
 struct Options {
-  std::string model = "135m", formats = "q4_0,q4_1,q8_0", rows = "1,8,32,256", isa;
+  std::string model = "135m", formats = "q4_0,q4_1,q8_0", rows = "1,8,32,256", isa = ops::GetIsaInfo().chosen;
   int threads = 2, rounds = 7;
 };
 
@@ -106,14 +107,14 @@ struct Model {
   int64_t widest_in = 0, widest_out = 0;
 };
 
-Model MakeModel(const ops::Context& context, const std::string& name, const Format& format) {
+Model MakeModel(ops::Backend& backend, const std::string& name, const Format& format) {
   struct Size {
     int64_t layers, hidden, qkv, ffn, vocabulary;
   };
   const Size size = name == "1b" ? Size{22, 2048, 2560, 5632, 49152} : Size{30, 576, 960, 1536, 49152};
   Model model;
   const auto add = [&](int64_t out, int64_t in) {
-    model.weights.push_back(ops::Prepack(context, RepeatedRows(format, out, in)).value());
+    model.weights.push_back(backend.Prepack(RepeatedRows(format, out, in)).value());
     model.products += static_cast<double>(out) * static_cast<double>(in);
     model.bytes += static_cast<double>(model.weights.back().bytes());
     model.widest_in = std::max(model.widest_in, in);
@@ -176,18 +177,17 @@ double ReadLimit(ThreadPool& pool, const Buffer& buffer) {
 
 void Step(const ops::Context& context, const Model& model, int64_t rows, float* x, float* y) {
   for (const ops::PackedWeight& weight : model.weights) {
-    ops::Linear(context, {.data = x, .shape = {rows, weight.in_features()}}, weight, nullptr,
+    ops::Linear(context, {.data = x, .shape = {rows, weight.in_features()}}, weight,
                 {.data = y, .shape = {rows, weight.out_features()}});
   }
 }
 
-void Measure(const Options& options, const std::string& format_name, ThreadPool& pool, const Buffer& memory) {
-  kernels::Isa isa = kernels::ChosenIsa();
-  if (!options.isa.empty() && !kernels::ParseIsa(options.isa, &isa)) std::exit(2);
-  ops::Scratch scratch = ops::Scratch::Allocate(256 << 20).value();
-  const ops::Context context{.pool = &pool, .scratch = &scratch, .kernels = &kernels::TableFor(isa)};
+void Measure(const Options& options, const std::string& format_name, ops::Backend& backend, const Buffer& memory) {
+  ThreadPool& pool = *backend.host().pool;
+  ops::Scratch scratch = ops::Scratch::Allocate(backend, 256 << 20).value();
+  const ops::Context context{.backend = &backend, .scratch = &scratch, .compute = ops::Compute::kFast};
   const double pack_begin = Now();
-  const Model model = MakeModel(context, options.model, Formats().at(format_name));
+  const Model model = MakeModel(backend, options.model, Formats().at(format_name));
   const double pack_seconds = Now() - pack_begin;
   for (const std::string& rows_text : Split(options.rows)) {
     const int64_t rows = std::stoll(rows_text);
@@ -211,10 +211,9 @@ void Measure(const Options& options, const std::string& format_name, ThreadPool&
         "{{\"model\": \"{}\", \"format\": \"{}\", \"rows\": {}, \"threads\": {}, \"isa\": \"{}\", \"tokens_per_s\": "
         "{:.1f}, \"gmac_per_s\": {:.1f}, \"int8_limit_gmac_per_s\": {:.1f}, \"int8_share\": {:.3f}, "
         "\"gbyte_per_s\": {:.2f}, \"read_limit_gbyte_per_s\": {:.2f}, \"read_share\": {:.3f}, \"pack_s\": {:.2f}}}\n",
-        options.model, format_name, rows, options.threads, kernels::IsaName(isa),
-        static_cast<double>(rows) / Median(seconds), model.products * static_cast<double>(rows) / Median(seconds) / 1e9,
-        Median(int8) / 1e9, Median(int8_share), model.bytes / Median(seconds) / 1e9, Median(read) / 1e9,
-        Median(read_share), pack_seconds);
+        options.model, format_name, rows, options.threads, options.isa, static_cast<double>(rows) / Median(seconds),
+        model.products * static_cast<double>(rows) / Median(seconds) / 1e9, Median(int8) / 1e9, Median(int8_share),
+        model.bytes / Median(seconds) / 1e9, Median(read) / 1e9, Median(read_share), pack_seconds);
     std::fflush(stdout);
   }
 }
@@ -230,10 +229,11 @@ int Main(int argc, char** argv) {
     if (name == "--threads") options.threads = std::stoi(value);
     if (name == "--rounds") options.rounds = std::stoi(value);
   }
-  ThreadPool pool(options.threads);
+  const auto backend = ops::MakeCpuBackend(options.threads, options.isa);
+  ThreadPool& pool = *backend->host().pool;
   const Buffer memory = Buffer::Allocate(int64_t{1} << 30).value();
   pool.ParallelFor(memory.size() >> 12, [&](int64_t page) { memory.data()[page << 12] = std::byte{1}; });
-  for (const std::string& format : Split(options.formats)) Measure(options, format, pool, memory);
+  for (const std::string& format : Split(options.formats)) Measure(options, format, *backend, memory);
   return 0;
 }
 

@@ -63,14 +63,14 @@ std::vector<int32_t> PromptOf(const std::string& golden) {
 std::vector<float> LogitsOf(const std::string& path, const std::vector<int32_t>& prompt) {
   const auto checkpoint = Open(path);
   if (checkpoint == nullptr) return {};
-  ThreadPool pool(1);
-  const auto model = models::Model::Load(checkpoint, {.compute = ops::Compute::kExact}, pool);
+  const auto backend = ops::MakeCpuBackend(1);
+  const auto model = models::Model::Load(checkpoint, {.compute = ops::Compute::kExact}, *backend);
   if (!model) {
     ADD_FAILURE() << model.error().ToString();
     return {};
   }
   std::vector<models::Sequence> sequences = {{.tokens = prompt}};
-  models::TestRunner(**model, {}).Run(&sequences);
+  models::TestRunner(**model, *backend, {}).Run(&sequences);
   return sequences[0].logits;
 }
 

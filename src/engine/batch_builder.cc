@@ -46,7 +46,7 @@ void BatchBuilder::EndSequence(const Sequence& sequence, const kv::Holding& bloc
   max_context_ = std::max(max_context_, end);
 }
 
-models::StepBatch BatchBuilder::Batch(std::span<const int32_t> drawn_tokens) {
+ops::StepBatch BatchBuilder::Batch(const TensorView& drawn_tokens) {
   const size_t num_seqs = cu_seqlens_.size() - 1;
   for (size_t g = 0; g < groups_.size(); ++g) {
     const std::span<const int32_t> tables = groups_[g].block_tables;

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kv/cache.h"
-#include "models/step_batch.h"
+#include "ops/step_batch.h"
 
 namespace ingot::engine {
 
@@ -25,15 +25,15 @@ class BatchBuilder {
   // The tokens added since the last sequence are one's, from position `begin` on.
   struct Sequence {
     int64_t begin = 0;
-    int32_t slot = 0, adapter = models::kNoAdapter;
+    int32_t slot = 0, adapter = ops::kNoAdapter;
   };
   void EndSequence(const Sequence& sequence, const kv::Holding& blocks);
   // The logits of this token of the batch are wanted. REQUIRES: ascending.
   void WantLogits(int64_t token) { logits_rows_.push_back(static_cast<int32_t>(token)); }
 
   int64_t num_tokens() const { return static_cast<int64_t>(token_ids_.size()); }
-  // Views of what is in here, and of drawn_tokens: [max_batch_size].
-  models::StepBatch Batch(std::span<const int32_t> drawn_tokens);
+  // Views of what is in here, and of drawn_tokens: i32 [max_batch_size].
+  ops::StepBatch Batch(const TensorView& drawn_tokens);
 
  private:
   struct Group {
@@ -43,7 +43,7 @@ class BatchBuilder {
   int64_t block_table_stride_;
   std::vector<int32_t> token_ids_, positions_, cu_seqlens_, logits_rows_, tail_slots_, adapters_;
   std::vector<Group> groups_;
-  std::vector<models::KvGroupBatch> group_views_;  // of groups_
+  std::vector<ops::KvGroupBatch> group_views_;  // of groups_
   int64_t max_context_ = 0;
 };
 

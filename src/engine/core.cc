@@ -103,7 +103,7 @@ Status Core::Check(const Request& request) const {
       return InvalidArgument("a bad word is no list of token ids");
   }
   const int num_adapters = executor_->model().num_adapters();
-  if (request.adapter != models::kNoAdapter && !(request.adapter >= 0 && request.adapter < num_adapters)) {
+  if (request.adapter != ops::kNoAdapter && !(request.adapter >= 0 && request.adapter < num_adapters)) {
     return InvalidArgument("adapter {}: the model has {}", request.adapter, num_adapters);
   }
   if (request.prompt_logprobs > sampling::kMaxLogprobs) {
@@ -118,7 +118,7 @@ void Core::Add(RequestId id, Request request, Clock::time_point submitted) {
   sequence->rank = RankOf(MicrosOf(submitted), request.priority);
   sequence->scope = std::make_shared<kv::PrefixScope>(
       kv::PrefixScope{.model = executor_->model().fingerprint(),
-                      .adapter = request.adapter == models::kNoAdapter ? "" : std::to_string(request.adapter),
+                      .adapter = request.adapter == ops::kNoAdapter ? "" : std::to_string(request.adapter),
                       .salt = request.cache_salt});
   sequence->tokens = std::move(request.prompt);
   sequence->prompt_length = sequence->num_tokens();

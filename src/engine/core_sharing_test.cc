@@ -15,7 +15,7 @@ constexpr int64_t kVocab = 300;
 // their blocks at once, or nearly.
 TEST(CoreSharing, TwinsGiveUpWhatTheyShareToWhoIsBeforeThem) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   int64_t preemptions = 0;
   for (int length = 25; length <= 70; ++length) {
     for (int32_t num_blocks = 5; num_blocks <= 9; ++num_blocks) {
@@ -26,7 +26,7 @@ TEST(CoreSharing, TwinsGiveUpWhatTheyShareToWhoIsBeforeThem) {
                             .max_context = 160,
                             .block_len = 32,
                             .num_blocks = {num_blocks}},
-                           pool);
+                           *backend);
       Request first{.prompt = std::vector<int32_t>(static_cast<size_t>(length), 7), .max_tokens = 90};
       Request twin{.prompt = std::vector<int32_t>(60, 8), .max_tokens = 90};
       for (Request* request : {&first, &twin}) request->sampling.temperature = 0;
@@ -38,7 +38,7 @@ TEST(CoreSharing, TwinsGiveUpWhatTheyShareToWhoIsBeforeThem) {
       }
       while (core->Step()) ASSERT_TRUE(core->cache().CheckIntegrity());
       EXPECT_EQ(InUse(*core), 0);
-      for (size_t i = 0; i < told.size(); ++i) EXPECT_TRUE(told[i] == Alone(model, i == 0 ? first : twin, pool));
+      for (size_t i = 0; i < told.size(); ++i) EXPECT_TRUE(told[i] == Alone(model, i == 0 ? first : twin, *backend));
       preemptions += core->stats().preemptions;
     }
   }
@@ -49,21 +49,21 @@ TEST(CoreSharing, OneOfSeveralAnswersReadsThePromptForAll) {
   for (const int window : {0, 50}) {
     SCOPED_TRACE(window);
     FakeModel model(kVocab, 4096, window);
-    ThreadPool pool(1);
+    const auto backend = ops::MakeCpuBackend(1);
     auto core = MakeCore(model,
                          {.max_batch_size = 8,
                           .max_prefill_tokens = 100,
                           .max_context = 1000,
                           .block_len = 32,
                           .num_blocks = std::vector<int32_t>(model.kv_groups().size(), 60)},
-                         pool);
+                         *backend);
     Request request{.max_tokens = 5};
     for (int32_t i = 0; i < 700; ++i) request.prompt.push_back(20 + i % 200);
     std::deque<Told> told(7);
     std::deque<Request> requests(told.size(), request);
     requests[5].prompt[400] = 1;  // parts from them in a block in the middle
     int64_t computed = 0;
-    model.on_forward = [&](const models::StepBatch& batch) { computed += batch.num_tokens(); };
+    model.on_forward = [&](const ops::StepBatch& batch) { computed += batch.num_tokens(); };
     for (size_t i = 0; i < told.size(); ++i) {
       requests[i].sampling.seed = i;
       Request one = requests[i];
@@ -73,7 +73,7 @@ TEST(CoreSharing, OneOfSeveralAnswersReadsThePromptForAll) {
     while (core->Step()) {
     }
     model.on_forward = nullptr;
-    for (size_t i = 0; i < told.size(); ++i) EXPECT_TRUE(told[i] == Alone(model, requests[i], pool)) << i;
+    for (size_t i = 0; i < told.size(); ++i) EXPECT_TRUE(told[i] == Alone(model, requests[i], *backend)) << i;
     // One whole prompt; of the others what is behind the last whole block they share, and the answers.
     EXPECT_LE(computed, 700 + 5 * 32 + 300 + 32 + 7 * 4);
     EXPECT_EQ(InUse(*core), 0);
@@ -82,7 +82,7 @@ TEST(CoreSharing, OneOfSeveralAnswersReadsThePromptForAll) {
 
 // Crowds of few different requests in caches that hardly hold one of them.
 TEST(CoreSharing, CopiesOfFewRequestsInTinyCachesAnswerAsAlone) {
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   std::mt19937_64 random(17);
   const int rounds = GetEnv("INGOT_NIGHTLY") ? 600 : 30;
   int64_t preemptions = 0, hits = 0;
@@ -104,8 +104,8 @@ TEST(CoreSharing, CopiesOfFewRequestsInTinyCachesAnswerAsAlone) {
         .num_blocks = std::vector<int32_t>(model.kv_groups().size(), static_cast<int32_t>(8 + random() % 8)),
         .kv_format = random() % 3 == 0 ? ops::KvFormat::kI4 : ops::KvFormat::kF16};
     std::vector<Told> alone;
-    for (const Request& kind : kinds) alone.push_back(Alone(model, kind, pool, options.kv_format));
-    auto core = MakeCore(model, options, pool, kDevices[round % 3]);
+    for (const Request& kind : kinds) alone.push_back(Alone(model, kind, *backend, options.kv_format));
+    auto core = MakeCore(model, options, *backend, kDevices[round % 3]);
     std::deque<Told> told;
     std::vector<size_t> kind_of;
     while (told.size() < 60 || core->num_running() + core->num_waiting() > 0) {

@@ -64,7 +64,7 @@ std::vector<Request> RequestsWithCommonBeginnings(std::mt19937_64& random, int c
 }
 
 TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
-  ThreadPool pool(2);
+  const auto backend = ops::MakeCpuBackend(2);
   std::mt19937_64 random(11);
   int64_t preemptions = 0, hits = 0;
   const int rounds = GetEnv("INGOT_NIGHTLY") ? 480 : 24;
@@ -80,7 +80,7 @@ TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
         .num_blocks = std::vector<int32_t>(model.kv_groups().size(), static_cast<int32_t>(8 + random() % 5)),
         .prefix_caching = random() % 5 != 0,
         .kv_format = round % 2 == 0 ? ops::KvFormat::kF16 : ops::KvFormat::kI4};
-    auto core = MakeCore(model, options, pool, kDevices[round / 2 % 3]);
+    auto core = MakeCore(model, options, *backend, kDevices[round / 2 % 3]);
     const std::vector<Request> requests = RequestsWithCommonBeginnings(random, 40);
     std::deque<Told> told(requests.size());
     size_t added = 0;
@@ -103,7 +103,7 @@ TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
     for (size_t i = 0; i < requests.size(); ++i) {
       EXPECT_EQ(told[i].finals, 1);
       EXPECT_EQ(told[i].after_final, 0);
-      EXPECT_TRUE(told[i] == Alone(model, requests[i], pool)) << "request " << i;
+      EXPECT_TRUE(told[i] == Alone(model, requests[i], *backend)) << "request " << i;
     }
   }
   EXPECT_GT(preemptions, 0);
@@ -114,16 +114,16 @@ TEST(Core, ANextTurnComputesOnlyWhatIsNew) {
   for (const int window : {0, 40}) {
     SCOPED_TRACE(window);
     FakeModel model(kVocab, 4096, window);
-    ThreadPool pool(1);
+    const auto backend = ops::MakeCpuBackend(1);
     int64_t computed = 0;
-    model.on_forward = [&](const models::StepBatch& batch) { computed += batch.num_tokens(); };
+    model.on_forward = [&](const ops::StepBatch& batch) { computed += batch.num_tokens(); };
     auto core = MakeCore(model,
                          {.max_batch_size = 2,
                           .max_prefill_tokens = 64,
                           .max_context = 2000,
                           .block_len = 32,
                           .num_blocks = std::vector<int32_t>(model.kv_groups().size(), 70)},
-                         pool);
+                         *backend);
     std::vector<int32_t> history;
     for (int turn = 0; turn < 20; ++turn) {
       Request request{.prompt = history, .max_tokens = 10, .sampling = {.temperature = 0}};
@@ -139,8 +139,8 @@ TEST(Core, ANextTurnComputesOnlyWhatIsNew) {
       // The turn, the one token never forwarded before, and the answer but for its last token.
       EXPECT_EQ(computed, 13 + (turn > 0 ? 1 : 0) + 9) << "turn " << turn;
       model.on_forward = nullptr;
-      EXPECT_TRUE(told == Alone(model, request, pool));
-      model.on_forward = [&](const models::StepBatch& batch) { computed += batch.num_tokens(); };
+      EXPECT_TRUE(told == Alone(model, request, *backend));
+      model.on_forward = [&](const ops::StepBatch& batch) { computed += batch.num_tokens(); };
     }
   }
 }
@@ -148,7 +148,7 @@ TEST(Core, ANextTurnComputesOnlyWhatIsNew) {
 // An int4 cache has whole tiles of 32 tokens only: up to 31 more are computed.
 TEST(Core, WithAnInt4CacheANextTurnComputesWhatIsNewAndAPartOfATile) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   auto core = MakeCore(model,
                        {.max_batch_size = 2,
                         .max_prefill_tokens = 50,
@@ -156,7 +156,7 @@ TEST(Core, WithAnInt4CacheANextTurnComputesWhatIsNewAndAPartOfATile) {
                         .block_len = 64,
                         .num_blocks = {40},
                         .kv_format = ops::KvFormat::kI4},
-                       pool);
+                       *backend);
   std::vector<int32_t> history;
   for (int turn = 0; turn < 20; ++turn) {
     Request request{.prompt = history, .max_tokens = 10, .sampling = {.temperature = 0}};
@@ -172,7 +172,7 @@ TEST(Core, WithAnInt4CacheANextTurnComputesWhatIsNewAndAPartOfATile) {
     }
     const int64_t forwarded = std::max<int64_t>(0, std::ssize(history) - 1);
     EXPECT_EQ(cached, forwarded / 32 * 32) << "turn " << turn;
-    EXPECT_TRUE(told == Alone(model, request, pool));
+    EXPECT_TRUE(told == Alone(model, request, *backend));
     history = request.prompt;
     history.insert(history.end(), told.tokens.begin(), told.tokens.end());
   }
@@ -180,7 +180,7 @@ TEST(Core, WithAnInt4CacheANextTurnComputesWhatIsNewAndAPartOfATile) {
 
 TEST(Core, WithoutPrefixCachingOnlyThoseThatAskForItFindTheirBlocks) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   auto core = MakeCore(model,
                        {.max_batch_size = 2,
                         .max_prefill_tokens = 64,
@@ -188,7 +188,7 @@ TEST(Core, WithoutPrefixCachingOnlyThoseThatAskForItFindTheirBlocks) {
                         .block_len = 32,
                         .num_blocks = {30},
                         .prefix_caching = false},
-                       pool);
+                       *backend);
   const auto cached = [&](const std::string& salt, bool always) {
     Request request{.prompt = std::vector<int32_t>(100, 7), .max_tokens = 2};
     request.cache_salt = salt;
@@ -213,10 +213,10 @@ TEST(Core, WithoutPrefixCachingOnlyThoseThatAskForItFindTheirBlocks) {
 
 TEST(Core, OnlyTheSameSaltSharesBlocks) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   auto core = MakeCore(
       model, {.max_batch_size = 2, .max_prefill_tokens = 64, .max_context = 256, .block_len = 32, .num_blocks = {30}},
-      pool);
+      *backend);
   const auto cached = [&](const std::string& salt) {
     int64_t tokens = -1;
     Request request{.prompt = std::vector<int32_t>(100, 7), .max_tokens = 2, .cache_salt = salt};
@@ -234,10 +234,10 @@ TEST(Core, OnlyTheSameSaltSharesBlocks) {
 
 TEST(Core, ADeadlineEndsWhoWaitsAndWhoRuns) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   auto core = MakeCore(
       model, {.max_batch_size = 1, .max_prefill_tokens = 64, .max_context = 256, .block_len = 32, .num_blocks = {30}},
-      pool);
+      *backend);
   Told runs, waits, later;
   const Clock::time_point now = Clock::now();
   core->Add(1, {.prompt = {1}, .max_tokens = 200, .deadline = now + std::chrono::hours(1), .on_event = Record(&runs)},
@@ -254,10 +254,10 @@ TEST(Core, ADeadlineEndsWhoWaitsAndWhoRuns) {
 
 TEST(Core, LowerPrioritiesGoFirstAndWaitingMakesUpForIt) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   auto core = MakeCore(
       model, {.max_batch_size = 1, .max_prefill_tokens = 64, .max_context = 256, .block_len = 32, .num_blocks = {30}},
-      pool);
+      *backend);
   std::vector<RequestId> order;
   const Clock::time_point now = Clock::now();
   const auto add = [&](RequestId id, int32_t priority, Clock::time_point submitted) {
@@ -282,11 +282,11 @@ INSTANTIATE_TEST_SUITE_P(Devices, CoreOnDevice, testing::ValuesIn(kDevices));
 
 TEST_P(CoreOnDevice, RandomCancelsLeakNothingAndTellEveryoneOnce) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   std::mt19937_64 random(5);
   auto core = MakeCore(
       model, {.max_batch_size = 6, .max_prefill_tokens = 50, .max_context = 256, .block_len = 32, .num_blocks = {20}},
-      pool, GetParam());
+      *backend, GetParam());
   std::deque<Told> told;
   const int steps = GetEnv("INGOT_NIGHTLY") ? 400'000 : 20'000;
   for (int step = 0; step < steps; ++step) {
@@ -324,14 +324,14 @@ TEST_P(CoreOnDevice, RandomCancelsLeakNothingAndTellEveryoneOnce) {
 
 TEST(Core, LogitsThatAreNoNumbersEndTheirOwnRequestOnly) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   auto core = MakeCore(
       model, {.max_batch_size = 4, .max_prefill_tokens = 64, .max_context = 128, .block_len = 32, .num_blocks = {16}},
-      pool);
+      *backend);
   Request good{.prompt = {1, 2, 4}, .max_tokens = 20};
   Request bad{.prompt = {1, FakeModel::kNanToken}, .max_tokens = 20};
   Told told_good, told_bad;
-  const Told alone = Alone(model, good, pool);
+  const Told alone = Alone(model, good, *backend);
   good.on_event = Record(&told_good);
   bad.on_event = Record(&told_bad);
   core->Add(1, bad, Clock::now());
@@ -346,10 +346,11 @@ TEST(Core, LogitsThatAreNoNumbersEndTheirOwnRequestOnly) {
 
 TEST(Core, MinTokensMasksTheEndAndMaxTokensStops) {
   FakeModel model(8);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   for (uint64_t seed = 0; seed < 30; ++seed) {
-    const Told told = Alone(
-        model, {.prompt = {1}, .max_tokens = 50, .min_tokens = 7, .end_ids = {2, 6}, .sampling = {.seed = seed}}, pool);
+    const Told told =
+        Alone(model, {.prompt = {1}, .max_tokens = 50, .min_tokens = 7, .end_ids = {2, 6}, .sampling = {.seed = seed}},
+              *backend);
     ASSERT_GE(told.tokens.size(), 8u);
     for (size_t i = 0; i < 7; ++i) ASSERT_TRUE(told.tokens[i] != 2 && told.tokens[i] != 6);
     if (told.finish == Finish::kStop) {
@@ -358,17 +359,17 @@ TEST(Core, MinTokensMasksTheEndAndMaxTokensStops) {
       EXPECT_EQ(told.tokens.size(), 50u);
     }
   }
-  const Told told = Alone(model, {.prompt = {1}, .max_tokens = 50, .sampling = {.seed = 3}}, pool);
+  const Told told = Alone(model, {.prompt = {1}, .max_tokens = 50, .sampling = {.seed = 3}}, *backend);
   EXPECT_EQ(told.finish, Finish::kLength);
   EXPECT_EQ(told.tokens.size(), 50u);
 }
 
 TEST(Core, ChecksRequestsBeforeTheyEnter) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   auto core = MakeCore(
       model, {.max_batch_size = 1, .max_prefill_tokens = 64, .max_context = 100, .block_len = 32, .num_blocks = {2}},
-      pool);
+      *backend);
   const auto check = [&](Request request) { return core->Check(request); };
   EXPECT_TRUE(check({.prompt = {1}, .max_tokens = 64}).ok());
   EXPECT_EQ(check({.prompt = {1}, .max_tokens = 65}).code(), Code::kTooLong);
@@ -386,10 +387,10 @@ TEST(Core, ChecksRequestsBeforeTheyEnter) {
 #ifndef INGOT_SANITIZED
 TEST(Core, AStepThatNeitherAdmitsNorFinishesAllocatesNothing) {
   FakeModel model(20'000);
-  ThreadPool pool(2);
+  const auto backend = ops::MakeCpuBackend(2);
   auto core = MakeCore(
       model, {.max_batch_size = 4, .max_prefill_tokens = 40, .max_context = 700, .block_len = 32, .num_blocks = {80}},
-      pool);
+      *backend);
   int64_t tokens = 0;
   std::mt19937_64 random(1);
   for (RequestId id = 0; id < 4; ++id) {
@@ -415,10 +416,10 @@ TEST(Core, AStepThatNeitherAdmitsNorFinishesAllocatesNothing) {
 
 TEST(Core, ScoringGivesTheSameLogitsForEveryChunk) {
   FakeModel model(50);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   auto core = MakeCore(
       model, {.max_batch_size = 1, .max_prefill_tokens = 64, .max_context = 200, .block_len = 32, .num_blocks = {7}},
-      pool);
+      *backend);
   std::vector<int32_t> ids(200);
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 7 % 50 == 13 ? 1 : i * 7 % 50);
   std::vector<float> expected;

@@ -10,8 +10,8 @@
 namespace ingot::engine {
 
 Result<std::unique_ptr<Engine>> Engine::Create(const models::Model& model, const EngineOptions& options,
-                                               ThreadPool& pool) {
-  INGOT_ASSIGN_OR_RETURN(auto executor, Executor::Create(model, options.executor, pool));
+                                               ops::Backend& backend) {
+  INGOT_ASSIGN_OR_RETURN(auto executor, Executor::Create(model, options.executor, backend));
   return Create(std::move(executor), options);
 }
 

@@ -41,9 +41,9 @@ struct EngineStats {
 // (kCancelled). A cancel frees its blocks before the next step.
 class Engine {
  public:
-  // `model` and `pool` outlive it; it alone uses them from now on.
+  // `model` and `backend` outlive it; it alone uses them from now on.
   static Result<std::unique_ptr<Engine>> Create(const models::Model& model, const EngineOptions& options,
-                                                ThreadPool& pool);
+                                                ops::Backend& backend);
   static Result<std::unique_ptr<Engine>> Create(std::unique_ptr<Executor> executor, const EngineOptions& options);
   ~Engine();
 

@@ -31,10 +31,10 @@ struct Pending {
 
 TEST(Engine, ManyThreadsGetTheAnswersTheyWouldGetAlone) {
   FakeModel model(kVocab);
-  ThreadPool pool(2), own_pool(1);
-  auto engine = *Engine::Create(model, SmallOptions(), pool);
+  const auto backend = ops::MakeCpuBackend(2), own_backend = ops::MakeCpuBackend(1);
+  auto engine = *Engine::Create(model, SmallOptions(), *backend);
   std::vector<std::thread> threads;
-  std::mutex alone;  // own_pool runs one loop at a time
+  std::mutex alone;  // *own_backend runs one loop at a time
   for (uint64_t t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       std::mt19937_64 random(t);
@@ -46,7 +46,7 @@ TEST(Engine, ManyThreadsGetTheAnswersTheyWouldGetAlone) {
         ASSERT_TRUE(engine->Submit({std::move(request)}).has_value());
         pending.over.wait();
         const std::lock_guard lock(alone);
-        EXPECT_TRUE(pending.told == Alone(model, copy, own_pool));
+        EXPECT_TRUE(pending.told == Alone(model, copy, *own_backend));
       }
     });
   }
@@ -55,8 +55,8 @@ TEST(Engine, ManyThreadsGetTheAnswersTheyWouldGetAlone) {
 
 TEST(Engine, CancelEndsARequestAndFreesItsBlocks) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
-  auto engine = *Engine::Create(model, SmallOptions(), pool);
+  const auto backend = ops::MakeCpuBackend(1);
+  auto engine = *Engine::Create(model, SmallOptions(), *backend);
   std::deque<Pending> pending(30);
   std::vector<RequestId> ids;
   for (Pending& p : pending) {
@@ -76,12 +76,12 @@ TEST(Engine, CancelEndsARequestAndFreesItsBlocks) {
 TEST(Engine, TheQueueIsBoundedAndAGroupEntersWholeOrNotAtAll) {
   FakeModel model(kVocab);
   std::mutex gate;
-  model.on_forward = [&](const models::StepBatch&) { const std::lock_guard lock(gate); };
-  ThreadPool pool(1);
+  model.on_forward = [&](const ops::StepBatch&) { const std::lock_guard lock(gate); };
+  const auto backend = ops::MakeCpuBackend(1);
   EngineOptions options = SmallOptions();
   options.executor.max_batch_size = 1;
   options.max_queue = 4;
-  auto engine = *Engine::Create(model, options, pool);
+  auto engine = *Engine::Create(model, options, *backend);
   std::deque<Pending> pending(8);
   const auto request = [&](size_t i) { return Request{.prompt = {1}, .max_tokens = 3, .on_event = pending[i].Fn()}; };
   {
@@ -99,8 +99,8 @@ TEST(Engine, TheQueueIsBoundedAndAGroupEntersWholeOrNotAtAll) {
 
 TEST(Engine, ATaskRunsAloneAndRequestsGoOnAfterIt) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
-  auto engine = *Engine::Create(model, SmallOptions(), pool);
+  const auto backend = ops::MakeCpuBackend(1);
+  auto engine = *Engine::Create(model, SmallOptions(), *backend);
   std::deque<Pending> pending(20);
   for (Pending& p : pending)
     ASSERT_TRUE(engine->Submit({{.prompt = {1, 2}, .max_tokens = 30, .on_event = p.Fn()}}).has_value());
@@ -116,8 +116,8 @@ TEST(Engine, ATaskRunsAloneAndRequestsGoOnAfterIt) {
 
 TEST(Engine, StepsAreCountedByTheirTokens) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
-  auto engine = *Engine::Create(model, SmallOptions(), pool);
+  const auto backend = ops::MakeCpuBackend(1);
+  auto engine = *Engine::Create(model, SmallOptions(), *backend);
   Pending pending;
   ASSERT_TRUE(engine->Submit({{.prompt = {1, 2, 3}, .max_tokens = 5, .on_event = pending.Fn()}}).has_value());
   pending.over.wait();
@@ -131,9 +131,9 @@ TEST(Engine, StepsAreCountedByTheirTokens) {
 TEST(Engine, StallIsSeenAndItsEndToo) {
   FakeModel model(kVocab);
   std::mutex gate;
-  model.on_forward = [&](const models::StepBatch&) { const std::lock_guard lock(gate); };
-  ThreadPool pool(1);
-  auto engine = *Engine::Create(model, SmallOptions(), pool);
+  model.on_forward = [&](const ops::StepBatch&) { const std::lock_guard lock(gate); };
+  const auto backend = ops::MakeCpuBackend(1);
+  auto engine = *Engine::Create(model, SmallOptions(), *backend);
   EXPECT_EQ(engine->StalledSeconds(), 0);
   Pending pending;
   {
@@ -147,10 +147,10 @@ TEST(Engine, StallIsSeenAndItsEndToo) {
 
 TEST(Engine, StoppingTellsEveryone) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   std::deque<Pending> pending(50);
   {
-    auto engine = *Engine::Create(model, SmallOptions(), pool);
+    auto engine = *Engine::Create(model, SmallOptions(), *backend);
     for (Pending& p : pending)
       ASSERT_TRUE(engine->Submit({{.prompt = {1}, .max_tokens = 200, .on_event = p.Fn()}}).has_value());
   }

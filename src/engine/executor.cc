@@ -15,47 +15,49 @@ int64_t MaxDraws(const ExecutorOptions& options) { return int64_t{options.max_ba
 int64_t MaxTokens(const ExecutorOptions& options) { return options.max_prefill_tokens + MaxDraws(options); }
 int64_t MaxRows(const ExecutorOptions& options) { return MaxDraws(options) + kMaxPromptRows; }
 
-int64_t ScratchBytes(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool) {
-  // ScratchBytes only reads the context's pool and kernels. Scoring wants logits of a whole chunk.
-  const ops::Context context{.pool = &pool, .scratch = nullptr, .compute = options.compute};
-  return model.ScratchBytes(context, {.max_tokens = MaxTokens(options),
-                                      .max_seqs = options.max_batch_size,
-                                      .max_logits = MaxTokens(options),
-                                      .max_context = options.max_context,
+int64_t ScratchBytes(const models::Model& model, const ExecutorOptions& options, const ops::Backend& backend) {
+  return model.ScratchBytes(backend, {.step = {.max_tokens = MaxTokens(options),
+                                               .max_seqs = options.max_batch_size,
+                                               .max_context = options.max_context},
+                                      .max_logits = MaxTokens(options),  // scoring wants those of a whole chunk
                                       .kv_format = options.kv_format});
 }
 
 }  // namespace
 
-ExecutorBytes Executor::BytesFor(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool) {
+ExecutorBytes Executor::BytesFor(const models::Model& model, const ExecutorOptions& options,
+                                 const ops::Backend& backend) {
   const int64_t vocab_size = model.spec().vocab_size;
   const int64_t logits = MaxRows(options) * vocab_size * static_cast<int64_t>(sizeof(float));
-  const int64_t sampling = pool.num_threads() * vocab_size * static_cast<int64_t>(sizeof(sampling::Candidate));
+  const int64_t sampling =
+      backend.host().pool->num_threads() * vocab_size * static_cast<int64_t>(sizeof(sampling::Candidate));
   const std::vector<models::KvGroup> groups = model.kv_groups();
   INGOT_CHECK(groups.size() == options.num_blocks.size());
-  ExecutorBytes bytes{.workspace = ScratchBytes(model, options, pool) + logits + sampling};
+  ExecutorBytes bytes{.workspace = ScratchBytes(model, options, backend) + logits + sampling};
   for (size_t g = 0; g < groups.size(); ++g) {
-    const ops::KvLayout layout = model.KvLayoutFor(groups[g], options.block_len, options.kv_format);
-    bytes.kv += options.num_blocks[g] * layout.block_bytes();
-    bytes.tails += options.max_batch_size * layout.tail_bytes();
+    const ops::KvLayout layout = model.KvLayoutFor(backend, groups[g], options.block_len, options.kv_format);
+    bytes.kv += options.num_blocks[g] * layout.block_bytes;
+    bytes.tails += options.max_batch_size * layout.tail_bytes;
   }
   return bytes;
 }
 
 Result<std::unique_ptr<Executor>> Executor::Create(const models::Model& model, const ExecutorOptions& options,
-                                                   ThreadPool& pool) {
-  return Create(model, options, pool, std::make_unique<InlineStream>());
+                                                   ops::Backend& backend) {
+  return Create(model, options, backend, std::make_unique<InlineStream>());
 }
 
 Result<std::unique_ptr<Executor>> Executor::Create(const models::Model& model, const ExecutorOptions& options,
-                                                   ThreadPool& pool, std::unique_ptr<Stream> stream) {
+                                                   ops::Backend& backend, std::unique_ptr<Stream> stream) {
   INGOT_CHECK(options.max_batch_size >= 1 && options.max_prefill_tokens >= 1 && options.max_context >= 1);
   INGOT_CHECK(options.block_len >= 32 && options.block_len % 32 == 0);
   for (const int32_t blocks : options.num_blocks) INGOT_CHECK(blocks >= 1);
-  INGOT_ASSIGN_OR_RETURN(ops::Scratch scratch, ops::Scratch::Allocate(ScratchBytes(model, options, pool)));
-  std::unique_ptr<Executor> executor(new Executor(model, options, pool, std::move(scratch), std::move(stream)));
+  INGOT_ASSIGN_OR_RETURN(ops::Scratch scratch, ops::Scratch::Allocate(backend, ScratchBytes(model, options, backend)));
+  std::unique_ptr<Executor> executor(new Executor(model, options, backend, std::move(scratch), std::move(stream)));
   INGOT_RETURN_IF_ERROR(executor->AllocateCache());
-  INGOT_ASSIGN_OR_RETURN(executor->logits_, Tensor::Allocate(DType::kF32, {MaxRows(options), model.spec().vocab_size}));
+  const Shape logits{MaxRows(options), model.spec().vocab_size};
+  INGOT_ASSIGN_OR_RETURN(executor->logits_, ops::AllocateTensor(backend, DType::kF32, logits));
+  INGOT_ASSIGN_OR_RETURN(executor->drawn_tokens_, ops::AllocateTensor(backend, DType::kI32, {options.max_batch_size}));
   return executor;
 }
 
@@ -65,12 +67,12 @@ Status Executor::AllocateCache() {
     return Unsupported("{} kinds of layers by what they cache; at most {} are served", groups.size(), kv::kMaxGroups);
   }
   for (size_t g = 0; g < groups.size(); ++g) {
-    const ops::KvLayout layout = model_.KvLayoutFor(groups[g], options_.block_len, options_.kv_format);
+    const ops::KvLayout layout = model_.KvLayoutFor(backend_, groups[g], options_.block_len, options_.kv_format);
     const int32_t num_blocks = options_.num_blocks[g];
     Group& group = groups_.emplace_back();
     group.window = groups[g].window;
-    INGOT_ASSIGN_OR_RETURN(group.bytes, Buffer::Allocate(num_blocks * layout.block_bytes()));
-    INGOT_ASSIGN_OR_RETURN(group.tails, Buffer::Allocate(options_.max_batch_size * layout.tail_bytes()));
+    INGOT_ASSIGN_OR_RETURN(group.bytes, backend_.Allocate(num_blocks * layout.block_bytes));
+    INGOT_ASSIGN_OR_RETURN(group.tails, backend_.Allocate(options_.max_batch_size * layout.tail_bytes));
     views_.push_back({.layout = layout,
                       .data = group.bytes.data(),
                       .num_blocks = num_blocks,
@@ -95,21 +97,16 @@ kv::CacheOptions Executor::cache_options() const {
 }
 
 void Executor::CopyBlock(int group, int32_t from, int32_t to) {
-  stream_->Post([&view = views_[static_cast<size_t>(group)], from, to] {
-    const int64_t bytes = view.layout.block_bytes();
-    std::memcpy(view.data + to * bytes, view.data + from * bytes, static_cast<size_t>(bytes));
+  stream_->Post([this, &view = views_[static_cast<size_t>(group)], from, to] {
+    const int64_t bytes = view.layout.block_bytes;
+    backend_.Copy(view.data + to * bytes, view.data + from * bytes, bytes);
   });
 }
 
-Executor::Executor(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool, ops::Scratch scratch,
-                   std::unique_ptr<Stream> stream)
-    : model_(model),
-      options_(options),
-      pool_(pool),
-      scratch_(std::move(scratch)),
-      drawn_tokens_(static_cast<size_t>(options.max_batch_size)),
-      stream_(std::move(stream)) {
-  for (int i = 0; i < pool.num_threads(); ++i) workspaces_.emplace_back(model.spec().vocab_size);
+Executor::Executor(const models::Model& model, const ExecutorOptions& options, ops::Backend& backend,
+                   ops::Scratch scratch, std::unique_ptr<Stream> stream)
+    : model_(model), options_(options), backend_(backend), scratch_(std::move(scratch)), stream_(std::move(stream)) {
+  for (int i = 0; i < backend.host().pool->num_threads(); ++i) workspaces_.emplace_back(model.spec().vocab_size);
 }
 
 Executor::Step::Step(const BatchBuilder::Limits& limits, size_t max_rows) : batch(limits) {
@@ -178,21 +175,24 @@ void Executor::AddDraws(const Work& work, Sequence& sequence, Step* step) {
 
 // The device's half of a step: what it touches is the step's, the cache's or this device's own.
 void Executor::Execute(Step& step) {
-  Forward(step.batch, logits_.Data<float>(), nullptr);
+  const TensorView wanted = logits_.view().Rows(0, std::ssize(step.rows));
+  Forward(step.batch, wanted, nullptr);
   const auto vocab_size = static_cast<size_t>(model_.spec().vocab_size);
-  pool_.ParallelForWorker(std::ssize(step.rows), [&](int64_t index, int worker) {
+  float* const logits = backend_.ReadBack(wanted);
+  backend_.host().pool->ParallelForWorker(std::ssize(step.rows), [&](int64_t index, int worker) {
     const auto row = static_cast<size_t>(index);
-    UseRow(step.rows[row], std::span(logits_.Data<float>() + row * vocab_size, vocab_size),
-           workspaces_[static_cast<size_t>(worker)]);
+    UseRow(step.rows[row], std::span(logits + row * vocab_size, vocab_size), workspaces_[static_cast<size_t>(worker)]);
   });
   for (const Row& row : step.rows) {
-    if (row.result != nullptr) drawn_tokens_[static_cast<size_t>(row.slot)] = row.result->token.id;
+    if (row.result == nullptr) continue;
+    const int32_t id = row.result->token.id;
+    backend_.Upload(reinterpret_cast<std::byte*>(drawn_tokens_.Data<int32_t>() + row.slot), &id, sizeof(id));
   }
 }
 
-void Executor::Forward(BatchBuilder& batch, float* logits, const models::LayerTap* tap) {
-  const ops::Context context{.pool = &pool_, .scratch = &scratch_, .compute = options_.compute};
-  model_.Forward(context, batch.Batch(drawn_tokens_), views_, logits, tap);
+void Executor::Forward(BatchBuilder& batch, const TensorView& logits, const models::LayerTap* tap) {
+  const ops::Context context{.backend = &backend_, .scratch = &scratch_, .compute = options_.compute};
+  model_.Forward(context, batch.Batch(drawn_tokens_.view()), views_, logits, tap);
 }
 
 void Executor::UseRow(const Row& row, std::span<float> logits, sampling::Workspace& workspace) {
@@ -211,7 +211,8 @@ Status Executor::Score(std::span<const int32_t> token_ids, const ScoreOptions& o
   const int64_t vocab_size = model_.spec().vocab_size;
   const int64_t suits = std::max<int64_t>(1, kScoreLogitsBytes / (vocab_size * static_cast<int64_t>(sizeof(float))));
   const int64_t chunk = std::min(options.chunk > 0 ? options.chunk : suits, options_.max_prefill_tokens);
-  INGOT_ASSIGN_OR_RETURN(const Tensor logits, Tensor::Allocate(DType::kF32, {std::min(chunk, length), vocab_size}));
+  INGOT_ASSIGN_OR_RETURN(const Tensor logits,
+                         ops::AllocateTensor(backend_, DType::kF32, {std::min(chunk, length), vocab_size}));
   kv::Holding holding = cache.MakeHolding(length, nullptr);
   BatchBuilder& batch = StepOf(launched_).batch;
   for (int64_t begin = 0; begin < length; begin += chunk) {
@@ -228,9 +229,11 @@ Status Executor::Score(std::span<const int32_t> token_ids, const ScoreOptions& o
     for (int64_t position = first; position < end; ++position) {
       batch.WantLogits(position - begin);
     }
-    Forward(batch, logits.Data<float>(), options.tap);
+    const TensorView wanted = logits.view().Rows(0, end - first);
+    Forward(batch, wanted, options.tap);
+    const float* const rows = backend_.ReadBack(wanted);
     for (int64_t position = first; position < end; ++position) {
-      on_logits(position, logits.Data<float>() + (position - first) * vocab_size);
+      on_logits(position, rows + (position - first) * vocab_size);
     }
     cache.Commit(&holding, token_ids, end);
   }

@@ -54,13 +54,14 @@ using LogitsFn = FunctionRef<void(int64_t position, const float* logits)>;  // l
 class Executor {
  public:
   // What Create would take.
-  static ExecutorBytes BytesFor(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool);
-  // `model` and `pool` outlive it.
+  static ExecutorBytes BytesFor(const models::Model& model, const ExecutorOptions& options,
+                                const ops::Backend& backend);
+  // `model` and `backend`, which it was loaded for, outlive it.
   static Result<std::unique_ptr<Executor>> Create(const models::Model& model, const ExecutorOptions& options,
-                                                  ThreadPool& pool);
+                                                  ops::Backend& backend);
   // The same with a stream other than the backend's.
   static Result<std::unique_ptr<Executor>> Create(const models::Model& model, const ExecutorOptions& options,
-                                                  ThreadPool& pool, std::unique_ptr<Stream> stream);
+                                                  ops::Backend& backend, std::unique_ptr<Stream> stream);
 
   // Begins one forward pass over `work`, whose blocks have been allocated, and a draw for each with `sample`, and one
   // more for each of its drafts, in the same order. A token past those that the host knows, and that is no draft, is
@@ -87,7 +88,7 @@ class Executor {
   const models::Model& model() const { return model_; }
 
  private:
-  Executor(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool, ops::Scratch scratch,
+  Executor(const models::Model& model, const ExecutorOptions& options, ops::Backend& backend, ops::Scratch scratch,
            std::unique_ptr<Stream> stream);
   // Whose logits a row has: those that a token is drawn from, or those that foretell a token of the prompt.
   struct Row {
@@ -113,12 +114,12 @@ class Executor {
   void AddDraws(const Work& work, Sequence& sequence, Step* step);
   void AddPromptRows(const Work& work, Sequence& sequence, Step* step);
   void Execute(Step& step);
-  void Forward(BatchBuilder& batch, float* logits, const models::LayerTap* tap);
+  void Forward(BatchBuilder& batch, const TensorView& logits, const models::LayerTap* tap);
   static void UseRow(const Row& row, std::span<float> logits, sampling::Workspace& workspace);
 
   const models::Model& model_;
   ExecutorOptions options_;
-  ThreadPool& pool_;
+  ops::Backend& backend_;
   ops::Scratch scratch_;
   // One group of layers: its part of the cache.
   struct Group {
@@ -128,7 +129,7 @@ class Executor {
   std::vector<Group> groups_;
   std::vector<ops::KvView> views_;               // of groups_
   Tensor logits_;                                // [MaxRows, vocab_size]
-  std::vector<int32_t> drawn_tokens_;            // [max_batch_size] the token last drawn for each slot
+  Tensor drawn_tokens_;                          // i32 [max_batch_size] the token last drawn for each slot
   std::vector<sampling::Workspace> workspaces_;  // [num_threads]
   std::vector<Step> steps_;                      // [2] by ticket
   Ticket launched_ = 0;

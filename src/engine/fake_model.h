@@ -38,10 +38,10 @@ class FakeModel : public models::Model {
   int64_t weight_bytes() const override { return 1000; }
   int num_adapters() const override { return 3; }
   std::vector<models::WeightInfo> weights() const override { return {}; }
-  int64_t ScratchBytes(const ops::Context&, const models::ForwardLimits&) const override { return 64; }
+  int64_t ScratchBytes(const ops::Backend&, const models::ForwardLimits&) const override { return 64; }
 
-  void Forward(const ops::Context&, const models::StepBatch& batch, std::span<const ops::KvView> kv, float* logits,
-               const models::LayerTap* tap) const override {
+  void Forward(const ops::Context&, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
+               const TensorView& logits, const models::LayerTap* tap) const override {
     if (on_forward) on_forward(batch);
     INGOT_CHECK(kv.size() == spec_.layers.size() && batch.groups.size() == kv.size());
     const bool has_tails = kv[0].layout.format == ops::KvFormat::kI4;
@@ -54,12 +54,12 @@ class FakeModel : public models::Model {
                       At(batch.groups[g].slots, t));
         }
         if (row == std::ssize(batch.logits_rows) || At(batch.logits_rows, row) != t) continue;
-        uint64_t hash = salt + 1 + static_cast<uint64_t>(At(batch.adapters, seq) - models::kNoAdapter);
+        uint64_t hash = salt + 1 + static_cast<uint64_t>(At(batch.adapters, seq) - ops::kNoAdapter);
         for (size_t g = 0; g < kv.size() && hash != 0; ++g) {
           const Query query{At(batch.positions, t), spec_.layers[g].window};
           hash = HashOfSeen(hash, TextOf(batch, g, seq, kv[g]), query);
         }
-        FillRow(hash, logits + row++ * spec_.vocab_size);
+        FillRow(hash, logits.Data<float>() + row++ * spec_.vocab_size);
       }
     }
     INGOT_CHECK(row == std::ssize(batch.logits_rows));
@@ -69,7 +69,7 @@ class FakeModel : public models::Model {
     }
   }
 
-  std::function<void(const models::StepBatch&)> on_forward;
+  std::function<void(const ops::StepBatch&)> on_forward;
   uint64_t salt = 0;          // another salt is another model
   float hidden_value = 1.0f;  // what a tap sees
 
@@ -79,9 +79,10 @@ class FakeModel : public models::Model {
     INGOT_CHECK(i >= 0 && i < std::ssize(values));
     return values[static_cast<size_t>(i)];
   }
-  static int32_t TokenOf(const models::StepBatch& batch, int64_t t) {
+  static int32_t TokenOf(const ops::StepBatch& batch, int64_t t) {
     const int32_t id = At(batch.token_ids, t);
-    return id >= 0 ? id : At(batch.drawn_tokens, ~id);
+    if (id >= 0) return id;
+    return At(std::span<const int32_t>(batch.drawn_tokens.Data<int32_t>(), batch.drawn_tokens.shape[0]), ~id);
   }
   struct Cell {
     int32_t token, position;
@@ -97,19 +98,19 @@ class FakeModel : public models::Model {
       return tail + position % ops::kKvTile * static_cast<int64_t>(sizeof(Cell));
     }
   };
-  static Text TextOf(const models::StepBatch& batch, size_t group, int64_t seq, const ops::KvView& kv) {
-    const models::KvGroupBatch& where = batch.groups[group];
+  static Text TextOf(const ops::StepBatch& batch, size_t group, int64_t seq, const ops::KvView& kv) {
+    const ops::KvGroupBatch& where = batch.groups[group];
     const bool has_tail = kv.layout.format == ops::KvFormat::kI4;
     return {where.block_tables.data() + seq * where.block_table_stride, kv,
-            has_tail ? kv.tails + At(batch.tail_slots, seq) * kv.layout.tail_bytes() : nullptr};
+            has_tail ? kv.tails + At(batch.tail_slots, seq) * kv.layout.tail_bytes : nullptr};
   }
   static std::byte* CellAt(const ops::KvView& kv, int64_t slot) {
     INGOT_CHECK(slot >= 0 && slot < int64_t{kv.num_blocks} * kv.layout.block_len);
-    return kv.data + slot / kv.layout.block_len * kv.layout.block_bytes() +
-           slot % kv.layout.block_len * kv.layout.bytes_per_token();
+    return kv.data + slot / kv.layout.block_len * kv.layout.block_bytes +
+           slot % kv.layout.block_len * (kv.layout.block_bytes / kv.layout.block_len);
   }
 
-  void Write(const models::StepBatch& batch, const models::KvGroupBatch& group, const ops::KvView& kv) const {
+  void Write(const ops::StepBatch& batch, const ops::KvGroupBatch& group, const ops::KvView& kv) const {
     int32_t furthest = 0;
     for (int64_t t = 0; t < batch.num_tokens(); ++t) {
       const Cell cell{TokenOf(batch, t), At(batch.positions, t)};

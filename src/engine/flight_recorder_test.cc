@@ -40,11 +40,11 @@ class FlightRecorderTest : public testing::Test {
   void RunAndDie(const std::function<void()>& last) {
     FakeModel model(kVocab);
     std::atomic<int> steps{0};
-    model.on_forward = [&](const models::StepBatch&) {
+    model.on_forward = [&](const ops::StepBatch&) {
       if (++steps == 20) last();
     };
-    ThreadPool pool(1);
-    auto engine = Engine::Create(model, Options(), pool);
+    const auto backend = ops::MakeCpuBackend(1);
+    auto engine = Engine::Create(model, Options(), *backend);
     INGOT_CHECK(engine.has_value());
     std::promise<void> never;
     INGOT_CHECK((*engine)->Submit({{.prompt = {1, 2}, .max_tokens = 200}}).has_value());
@@ -113,11 +113,11 @@ TEST_F(FlightRecorderDeathTest, WritesThroughNoLink) {
 TEST_F(FlightRecorderTest, AStallIsToldOnce) {
   FakeModel model(kVocab);
   std::mutex gate;
-  model.on_forward = [&](const models::StepBatch&) { const std::lock_guard lock(gate); };
-  ThreadPool pool(1);
+  model.on_forward = [&](const ops::StepBatch&) { const std::lock_guard lock(gate); };
+  const auto backend = ops::MakeCpuBackend(1);
   EngineOptions options = Options();
   options.stall_seconds = 0.05;
-  auto engine = *Engine::Create(model, options, pool);
+  auto engine = *Engine::Create(model, options, *backend);
   std::promise<void> over;
   {
     const std::lock_guard lock(gate);
@@ -136,10 +136,10 @@ TEST_F(FlightRecorderTest, AStallIsToldOnce) {
 
 TEST_F(FlightRecorderTest, AFileThatCannotBeIsRefusedAtTheStart) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   EngineOptions options = Options();
   options.flight_recorder = "/nowhere at all/flight.txt";
-  const auto engine = Engine::Create(model, options, pool);
+  const auto engine = Engine::Create(model, options, *backend);
   ASSERT_FALSE(engine.has_value());
   EXPECT_EQ(engine.error().message(),
             "flight recorder /nowhere at all/flight.txt: no file can be made in /nowhere at all");
@@ -147,8 +147,8 @@ TEST_F(FlightRecorderTest, AFileThatCannotBeIsRefusedAtTheStart) {
 
 TEST_F(FlightRecorderTest, KeepsTheLastStepsOfManyInFixedMemory) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
-  auto core = MakeCore(model, Options().executor, pool);
+  const auto backend = ops::MakeCpuBackend(1);
+  auto core = MakeCore(model, Options().executor, *backend);
   std::deque<Told> told(20);
   for (size_t i = 0; i < told.size(); ++i) {
     core->Add(i, {.prompt = {1, 2}, .max_tokens = 100, .on_event = Record(&told[i])}, Clock::now());

@@ -26,11 +26,11 @@ std::string NameOf(const testing::TestParamInfo<Case>& info) {
 
 class KvFormatTest : public testing::TestWithParam<Case> {
  protected:
-  std::unique_ptr<models::Model> Load(ThreadPool& pool) const {
+  std::unique_ptr<models::Model> Load(ops::Backend& backend) const {
     const auto folder = std::filesystem::path(INGOT_SOURCE_DIR) / "tests" / "goldens" / GetParam().golden;
     auto checkpoint = formats::Checkpoint::Open(folder.string());
     INGOT_CHECK(checkpoint.has_value());
-    auto model = models::Model::Load(*checkpoint, {.session_len = 400}, pool);
+    auto model = models::Model::Load(*checkpoint, {.session_len = 400}, backend);
     INGOT_CHECK(model.has_value() && (*model)->spec().vocab_size == kVocab);
     return *std::move(model);
   }
@@ -52,12 +52,12 @@ std::vector<Request> Conversations(std::mt19937_64& random, size_t count) {
 }
 
 TEST_P(KvFormatTest, AnswersInAnyMixAreThoseGivenAlone) {
-  ThreadPool pool(2);
-  const auto model = Load(pool);
+  const auto backend = ops::MakeCpuBackend(2);
+  const auto model = Load(*backend);
   std::mt19937_64 random(3);
   const std::vector<Request> requests = Conversations(random, GetEnv("INGOT_NIGHTLY") ? 1200 : 60);
   std::vector<Told> alone;
-  for (const Request& request : requests) alone.push_back(Alone(*model, request, pool, GetParam().format));
+  for (const Request& request : requests) alone.push_back(Alone(*model, request, *backend, GetParam().format));
   int64_t preemptions = 0, hits = 0;
   for (const int64_t max_prefill_tokens : {200, 21}) {
     const int block_len = max_prefill_tokens == 21 ? 32 : 64;
@@ -68,7 +68,7 @@ TEST_P(KvFormatTest, AnswersInAnyMixAreThoseGivenAlone) {
                           .block_len = block_len,
                           .num_blocks = std::vector<int32_t>(model->kv_groups().size(), 384 / block_len),
                           .kv_format = GetParam().format},
-                         pool, max_prefill_tokens == 21 ? Device::kLazy : Device::kInline);
+                         *backend, max_prefill_tokens == 21 ? Device::kLazy : Device::kInline);
     std::deque<Told> told(requests.size());
     size_t added = 0;
     while (added < requests.size() || core->num_running() + core->num_waiting() > 0) {

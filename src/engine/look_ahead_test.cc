@@ -16,7 +16,7 @@ const ExecutorOptions kOptions{
 // How many steps took a token from the device that the host did not know.
 struct AheadCount {
   explicit AheadCount(FakeModel* model) {
-    model->on_forward = [this](const models::StepBatch& batch) {
+    model->on_forward = [this](const ops::StepBatch& batch) {
       ++steps;
       if (std::ranges::any_of(batch.token_ids, [](int32_t id) { return id < 0; })) ++ahead;
     };
@@ -25,12 +25,12 @@ struct AheadCount {
 };
 
 TEST(LookAhead, EveryDecodeButThoseThatNeedTheLastTokenIsPlannedAhead) {
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   const auto count = [&](const Request& request, Device device) {
     FakeModel model(kVocab);
-    const Told alone = Alone(model, request, pool);
+    const Told alone = Alone(model, request, *backend);
     const AheadCount count(&model);
-    auto core = MakeCore(model, kOptions, pool, device);
+    auto core = MakeCore(model, kOptions, *backend, device);
     Told told;
     Request copy = request;
     copy.on_event = Record(&told);
@@ -59,13 +59,13 @@ TEST(LookAhead, EveryDecodeButThoseThatNeedTheLastTokenIsPlannedAhead) {
 }
 
 TEST(LookAhead, ATokenComputedAheadOfAnEndIsDropped) {
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   for (uint64_t seed = 0; seed < 40; ++seed) {
     FakeModel model(12);
     const Request request{.prompt = {1, 2}, .max_tokens = 60, .end_ids = {3, 5}, .sampling = {.seed = seed}};
-    const Told alone = Alone(model, request, pool);
+    const Told alone = Alone(model, request, *backend);
     const AheadCount count(&model);
-    auto core = MakeCore(model, kOptions, pool, Device::kLazy);
+    auto core = MakeCore(model, kOptions, *backend, Device::kLazy);
     Told told;
     Request copy = request;
     copy.on_event = Record(&told);
@@ -80,13 +80,13 @@ TEST(LookAhead, ATokenComputedAheadOfAnEndIsDropped) {
 
 TEST(LookAhead, ACancelFreesBlocksAtOnceAndTheSlotServesTheNext) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   ExecutorOptions options = kOptions;
   options.max_batch_size = 1;
   const Request next{.prompt = {9, 8, 7, 6}, .max_tokens = 40};
-  const Told alone = Alone(model, next, pool);
+  const Told alone = Alone(model, next, *backend);
   for (int steps = 1; steps < 12; ++steps) {
-    auto core = MakeCore(model, options, pool, Device::kLazy);
+    auto core = MakeCore(model, options, *backend, Device::kLazy);
     Told cancelled, told;
     core->Add(1, {.prompt = std::vector<int32_t>(100, 7), .max_tokens = 100, .on_event = Record(&cancelled)},
               Clock::now());
@@ -106,8 +106,8 @@ TEST(LookAhead, ACancelFreesBlocksAtOnceAndTheSlotServesTheNext) {
 
 TEST(LookAhead, ADeadlineEndsWhoIsInFlight) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
-  auto core = MakeCore(model, kOptions, pool, Device::kLazy);
+  const auto backend = ops::MakeCpuBackend(1);
+  auto core = MakeCore(model, kOptions, *backend, Device::kLazy);
   Told told;
   Request request{.prompt = {1}, .max_tokens = 200, .on_event = Record(&told)};
   request.deadline = Clock::now() + std::chrono::milliseconds(20);
@@ -124,10 +124,10 @@ TEST(LookAhead, ADeadlineEndsWhoIsInFlight) {
 // Whoever waits for the same prompt shares what a step in flight computes.
 TEST(LookAhead, APromptInFlightIsSharedBeforeItIsCollected) {
   FakeModel model(kVocab);
-  ThreadPool pool(1);
-  auto core = MakeCore(model, kOptions, pool, Device::kLazy);
+  const auto backend = ops::MakeCpuBackend(1);
+  auto core = MakeCore(model, kOptions, *backend, Device::kLazy);
   const Request request{.prompt = std::vector<int32_t>(60, 7), .max_tokens = 5};
-  const Told alone = Alone(model, request, pool);
+  const Told alone = Alone(model, request, *backend);
   std::deque<Told> told(2);
   for (size_t i = 0; i < told.size(); ++i) {
     Request copy = request;
@@ -144,8 +144,8 @@ TEST(LookAhead, APromptInFlightIsSharedBeforeItIsCollected) {
 
 TEST(LookAhead, AnEngineOverALateDeviceServesManyThreadsAndTasks) {
   FakeModel model(kVocab);
-  ThreadPool pool(1), own_pool(1);
-  auto engine = *Engine::Create(MakeExecutor(model, kOptions, pool, Device::kThread), {.executor = kOptions});
+  const auto backend = ops::MakeCpuBackend(1), own_backend = ops::MakeCpuBackend(1);
+  auto engine = *Engine::Create(MakeExecutor(model, kOptions, *backend, Device::kThread), {.executor = kOptions});
   std::deque<Told> told(40);
   std::vector<Request> requests;
   std::mt19937_64 random(3);
@@ -174,7 +174,7 @@ TEST(LookAhead, AnEngineOverALateDeviceServesManyThreadsAndTasks) {
     EXPECT_EQ(told[i].finals, 1);
     EXPECT_EQ(told[i].after_final, 0);
     if (told[i].finish == Finish::kCancelled) continue;
-    EXPECT_TRUE(told[i] == Alone(model, requests[i], own_pool)) << i;
+    EXPECT_TRUE(told[i] == Alone(model, requests[i], *own_backend)) << i;
   }
 }
 

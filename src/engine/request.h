@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "models/step_batch.h"
+#include "ops/step_batch.h"
 #include "sampling/params.h"
 #include "sampling/sampler.h"
 
@@ -56,7 +56,7 @@ struct Request {
   int prompt_logprobs = -1;                         // alternatives for each token of the prompt; -1: none are told
   int32_t priority = 0;                             // lower ones first; waiting makes up for it
   std::optional<Clock::time_point> deadline;        // past it the request ends with kDeadlineExceeded
-  int32_t adapter = models::kNoAdapter;             // whose weights are added; only requests of the same share blocks
+  int32_t adapter = ops::kNoAdapter;                // whose weights are added; only requests of the same share blocks
   std::string cache_salt;                           // only requests of the same salt share cached blocks
   bool uses_cached_blocks = true;                   // false: its whole prompt is computed
   bool caches_always = false;                       // without prefix caching, too: its salt is of its own

@@ -134,18 +134,18 @@ enum class Device : uint8_t { kInline, kLazy, kThread };
 inline constexpr Device kDevices[] = {Device::kInline, Device::kLazy, Device::kThread};
 
 inline std::unique_ptr<Executor> MakeExecutor(const models::Model& model, const ExecutorOptions& options,
-                                              ThreadPool& pool, Device device) {
+                                              ops::Backend& backend, Device device) {
   std::unique_ptr<Stream> stream;
   if (device == Device::kInline) stream = std::make_unique<InlineStream>();
   if (device == Device::kLazy) stream = std::make_unique<LazyStream>();
   if (device == Device::kThread) stream = std::make_unique<ThreadStream>();
-  auto executor = Executor::Create(model, options, pool, std::move(stream));
+  auto executor = Executor::Create(model, options, backend, std::move(stream));
   INGOT_CHECK(executor.has_value());
   return *std::move(executor);
 }
-inline std::unique_ptr<Core> MakeCore(const models::Model& model, const ExecutorOptions& options, ThreadPool& pool,
+inline std::unique_ptr<Core> MakeCore(const models::Model& model, const ExecutorOptions& options, ops::Backend& backend,
                                       Device device = Device::kInline) {
-  return std::make_unique<Core>(MakeExecutor(model, options, pool, device));
+  return std::make_unique<Core>(MakeExecutor(model, options, backend, device));
 }
 
 // Blocks that sequences hold.
@@ -155,7 +155,7 @@ inline int64_t InUse(Core& core) {
 }
 
 // What a request answers when nobody else is there, in one prefill.
-inline Told Alone(const models::Model& model, Request request, ThreadPool& pool,
+inline Told Alone(const models::Model& model, Request request, ops::Backend& backend,
                   ops::KvFormat format = ops::KvFormat::kF16) {
   const auto length = static_cast<int64_t>(request.prompt.size()) + request.max_tokens;
   auto core =
@@ -166,7 +166,7 @@ inline Told Alone(const models::Model& model, Request request, ThreadPool& pool,
                 .block_len = 64,
                 .num_blocks = std::vector<int32_t>(model.kv_groups().size(), static_cast<int32_t>(length / 64 + 1)),
                 .kv_format = format},
-               pool);
+               backend);
   Told told;
   request.on_event = Record(&told);
   core->Add(1, std::move(request), Clock::now());

@@ -38,12 +38,12 @@ class TokenMaskOnDevice : public testing::TestWithParam<Device> {};
 INSTANTIATE_TEST_SUITE_P(Devices, TokenMaskOnDevice, testing::ValuesIn(kDevices));
 
 TEST_P(TokenMaskOnDevice, HoldsThroughPreemptionsAndTouchesNobodyElse) {
-  ThreadPool pool(2);
+  const auto backend = ops::MakeCpuBackend(2);
   std::mt19937_64 random(12);
   FakeModel model(kVocab);
   auto core = MakeCore(
       model, {.max_batch_size = 8, .max_prefill_tokens = 50, .max_context = 256, .block_len = 32, .num_blocks = {9}},
-      pool, GetParam());
+      *backend, GetParam());
   std::vector<Request> requests;
   for (int i = 0; i < 24; ++i) requests.push_back(RandomRequest(random, kVocab));
   std::deque<Told> told(requests.size());
@@ -61,7 +61,7 @@ TEST_P(TokenMaskOnDevice, HoldsThroughPreemptionsAndTouchesNobodyElse) {
     if (step % 7 == 0) core->PreemptAll();
   }
   for (size_t i = 0; i < requests.size(); ++i) {
-    EXPECT_TRUE(told[i] == Alone(model, with_mask(i), pool)) << "request " << i;
+    EXPECT_TRUE(told[i] == Alone(model, with_mask(i), *backend)) << "request " << i;
     int64_t sum = 1;
     for (const int32_t id : told[i].tokens) {
       sum += id;
@@ -79,10 +79,10 @@ class AllowsNothing : public sampling::TokenMask {
 };
 
 TEST(TokenMask, WhichAllowsNothingEndsItsRequestInAnError) {
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   FakeModel model(kVocab);
   const Told told =
-      Alone(model, {.prompt = {1, 2}, .max_tokens = 4, .token_mask = std::make_shared<AllowsNothing>()}, pool);
+      Alone(model, {.prompt = {1, 2}, .max_tokens = 4, .token_mask = std::make_shared<AllowsNothing>()}, *backend);
   EXPECT_EQ(told.finish, Finish::kError);
   EXPECT_EQ(told.finals, 1);
   EXPECT_NE(told.error.message().find("masked"), std::string::npos) << told.error.message();

@@ -76,17 +76,18 @@ class StatisticsFile {
 
 }  // namespace
 
-Status Calibrate(const formats::Checkpoint& checkpoint, const CalibrateOptions& options, ThreadPool& pool) {
+Status Calibrate(const formats::Checkpoint& checkpoint, const CalibrateOptions& options, ops::Backend& backend) {
   INGOT_ASSIGN_OR_RETURN(const convert::Source source, convert::ReadSource(checkpoint));
   INGOT_ASSIGN_OR_RETURN(const auto samples, CalibrationWindows(source, options.calibration));
   if (samples.empty()) return InvalidArgument("--calib-samples {} is below 1", options.calibration.samples);
   INGOT_ASSIGN_OR_RETURN(const StatisticsFile file, StatisticsFile::Prepare(options.output, options.force));
-  const ops::Context context{.pool = &pool, .scratch = nullptr};
-  models::LayerRunner runner(source.spec, {}, pool);
+  models::LayerRunner runner(source.spec, {}, backend);
   std::vector<models::HiddenStates> streams;
   {
-    INGOT_ASSIGN_OR_RETURN(const ops::PackedWeight table, ops::Prepack(context, *source.tensors.front().matrix));
-    for (const auto& sample : samples) streams.push_back(runner.Embed(sample, table));
+    INGOT_ASSIGN_OR_RETURN(const ops::PackedWeight table, backend.Prepack(*source.tensors.front().matrix));
+    for (const auto& sample : samples) {
+      INGOT_ASSIGN_OR_RETURN(streams.emplace_back(), runner.Embed(sample, table));
+    }
   }
   const models::Family& family = convert::HuggingFaceFamily(source.spec);
   std::string out =
@@ -95,9 +96,9 @@ Status Calibrate(const formats::Checkpoint& checkpoint, const CalibrateOptions& 
     if (options.progress)
       options.progress({i, source.spec.num_layers, "calibrating", static_cast<double>(i) / source.spec.num_layers, 0});
     const Layer layer(TensorsOf(source.tensors, i), source.spec);
-    INGOT_ASSIGN_OR_RETURN(const models::LayerWeights weights, PackLayer(context, layer.tensors()));
+    INGOT_ASSIGN_OR_RETURN(const models::LayerWeights weights, PackLayer(backend, layer.tensors()));
     LayerStats stats;
-    const models::LinearTap tap = StatisticsTap(context, source.spec, {.gram = false}, &stats);
+    const models::LinearTap tap = StatisticsTap(backend.host(), source.spec, {.gram = false}, &stats);
     for (models::HiddenStates& stream : streams) INGOT_RETURN_IF_ERROR(runner.Run(i, weights, &stream, &tap));
     for (const auto& [key, observed] : stats) {
       if (observed.stats.tokens == 0) continue;  // an expert that no token chose

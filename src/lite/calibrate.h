@@ -14,6 +14,6 @@ struct CalibrateOptions {
 
 // One JSON object: "tokens", and under "inputs", for the matrices of every layer, "abs_max" and "abs_mean" per channel,
 // as they are in the original model.
-Status Calibrate(const formats::Checkpoint& checkpoint, const CalibrateOptions& options, ThreadPool& pool);
+Status Calibrate(const formats::Checkpoint& checkpoint, const CalibrateOptions& options, ops::Backend& backend);
 
 }  // namespace ingot::lite

@@ -12,9 +12,12 @@ constexpr int64_t kLogitRows = 32;  // at a time: a row has a whole vocabulary
 
 }  // namespace
 
-void HeldOut::Embed(const ops::PackedWeight& table, Streams* streams) {
+Status HeldOut::Embed(const ops::PackedWeight& table, Streams* streams) {
   streams->clear();
-  for (const std::vector<int32_t>& window : windows_) streams->push_back(runner_.Embed(window, table));
+  for (const std::vector<int32_t>& window : windows_) {
+    INGOT_ASSIGN_OR_RETURN(streams->emplace_back(), runner_.Embed(window, table));
+  }
+  return {};
 }
 
 Status HeldOut::Run(int layer, const models::LayerWeights& weights, const models::LinearTap* tap, Streams* streams) {

@@ -23,8 +23,8 @@ class HeldOut {
       : windows_(std::move(windows)), runner_(runner) {}
   bool empty() const { return windows_.empty(); }
 
-  void EmbedBefore(const ops::PackedWeight& table) { Embed(table, &before_); }
-  void EmbedAfter(const ops::PackedWeight& table) { Embed(table, &after_); }
+  Status EmbedBefore(const ops::PackedWeight& table) { return Embed(table, &before_); }
+  Status EmbedAfter(const ops::PackedWeight& table) { return Embed(table, &after_); }
   Status RunBefore(int layer, const models::LayerWeights& weights) { return Run(layer, weights, nullptr, &before_); }
   // tap: may be null
   Status RunAfter(int layer, const models::LayerWeights& weights, const models::LinearTap* tap) {
@@ -37,7 +37,7 @@ class HeldOut {
 
  private:
   using Streams = std::vector<models::HiddenStates>;  // one a window
-  void Embed(const ops::PackedWeight& table, Streams* streams);
+  Status Embed(const ops::PackedWeight& table, Streams* streams);
   Status Run(int layer, const models::LayerWeights& weights, const models::LinearTap* tap, Streams* streams);
 
   const std::vector<std::vector<int32_t>> windows_;

@@ -52,8 +52,7 @@ std::vector<std::string> Families() {
 class LiteFamily : public testing::TestWithParam<std::string> {
  protected:
   void ExpectReadAgain(QuantizeOptions options);
-  ThreadPool pool_{2};
-  ops::Context context_{.pool = &pool_, .scratch = nullptr};
+  std::unique_ptr<ops::Backend> backend_ = ops::MakeCpuBackend(2);
 };
 
 TEST_P(LiteFamily, MergedScalesChangeNothing) {
@@ -67,9 +66,9 @@ TEST_P(LiteFamily, MergedScalesChangeNothing) {
   std::mt19937 random(11);
   HiddenStates hidden(static_cast<size_t>(20 * source.spec.hidden_size));
   for (float& value : hidden) value = std::normal_distribution<float>()(random);
-  models::LayerRunner runner(source.spec, {.kv_format = ops::KvFormat::kF32}, pool_);
+  models::LayerRunner runner(source.spec, {.kv_format = ops::KvFormat::kF32}, *backend_);
   HiddenStates plain = hidden, merged = hidden;
-  ASSERT_TRUE(runner.Run(0, PackLayer(context_, layer.tensors()).value(), &plain).ok());
+  ASSERT_TRUE(runner.Run(0, PackLayer(*backend_, layer.tensors()).value(), &plain).ok());
   int merges = 0;
   for (const Group& group : layer.groups()) {
     if (!group.can_merge()) continue;
@@ -80,7 +79,7 @@ TEST_P(LiteFamily, MergedScalesChangeNothing) {
     ++merges;
   }
   EXPECT_GE(merges, 4);  // before Q, K, V; before O; before gate and up; before down
-  ASSERT_TRUE(runner.Run(0, PackLayer(context_, layer.tensors()).value(), &merged).ok());
+  ASSERT_TRUE(runner.Run(0, PackLayer(*backend_, layer.tensors()).value(), &merged).ok());
   for (size_t i = 0; i < plain.size(); ++i) {
     plain[i] -= hidden[i];
     merged[i] -= hidden[i];
@@ -91,8 +90,8 @@ TEST_P(LiteFamily, MergedScalesChangeNothing) {
 // Layer 0 by a recipe, calibrated on `hidden`: how far what it adds to `hidden` is from the original's.
 class RecipeError {
  public:
-  RecipeError(const convert::Source& source, const HiddenStates& hidden, ThreadPool& pool)
-      : source_(source), hidden_(hidden), context_{.pool = &pool, .scratch = nullptr}, runner_(source.spec, {}, pool) {
+  RecipeError(const convert::Source& source, const HiddenStates& hidden, ops::Backend& backend)
+      : source_(source), hidden_(hidden), backend_(backend), runner_(source.spec, {}, backend) {
     for (const auto& tensor : source.tensors) {
       if (tensor.layer == 0) tensors_.push_back(tensor);
     }
@@ -101,9 +100,9 @@ class RecipeError {
     Layer layer(tensors_, source_.spec);
     LayerStats stats;
     const Wanted wanted{.samples = recipe.scales == Scales::kSmoothQuant};
-    const models::LinearTap tap = StatisticsTap(context_, source_.spec, wanted, &stats);
+    const models::LinearTap tap = StatisticsTap(backend_.host(), source_.spec, wanted, &stats);
     const HiddenStates plain = Run(layer.tensors(), &tap);
-    QuantizedLayer quantized = QuantizeLayer(context_, recipe, &layer, &stats).value();
+    QuantizedLayer quantized = QuantizeLayer(backend_.host(), recipe, &layer, &stats).value();
     std::vector<models::RoleTensor> tensors = layer.tensors();
     for (auto& [i, weight] : quantized.weights) tensors[i].matrix = CodesMatrix(std::move(weight.rows), weight.order);
     return Distance(Run(tensors, nullptr), plain);
@@ -112,14 +111,14 @@ class RecipeError {
  private:
   HiddenStates Run(const std::vector<models::RoleTensor>& tensors, const models::LinearTap* tap) {
     HiddenStates out = hidden_;
-    EXPECT_TRUE(runner_.Run(0, PackLayer(context_, tensors).value(), &out, tap).ok());
+    EXPECT_TRUE(runner_.Run(0, PackLayer(backend_, tensors).value(), &out, tap).ok());
     for (size_t i = 0; i < out.size(); ++i) out[i] -= hidden_[i];
     return out;
   }
 
   const convert::Source& source_;
   const HiddenStates& hidden_;
-  const ops::Context context_;
+  ops::Backend& backend_;
   models::LayerRunner runner_;
   std::vector<models::RoleTensor> tensors_;
 };
@@ -134,7 +133,7 @@ TEST_P(LiteFamily, CalibratedRecipesBeatRoundingToNearest) {
     const float size = i % static_cast<size_t>(width) % 11 == 3 ? 6.0f : 1.0f;  // some channels are large
     hidden[i] = size * std::normal_distribution<float>()(random);
   }
-  RecipeError error(source, hidden, pool_);
+  RecipeError error(source, hidden, *backend_);
   const Format format{.bits = 4, .zero = Format::Zero::kInteger};  // a group a row: no width is divided by more
   const double nearest = error({.format = format});
   const double awq = error({.format = format, .scales = Scales::kAwq, .rounding = Rounding::kClipped});
@@ -146,12 +145,12 @@ TEST_P(LiteFamily, CalibratedRecipesBeatRoundingToNearest) {
   EXPECT_TRUE(both < nearest) << both << " " << nearest;
 }
 
-std::vector<float> LogitsOf(const std::shared_ptr<const formats::Checkpoint>& checkpoint, ThreadPool& pool) {
-  const auto model = models::Model::Load(checkpoint, {.compute = ops::Compute::kExact}, pool).value();
+std::vector<float> LogitsOf(const std::shared_ptr<const formats::Checkpoint>& checkpoint, ops::Backend& backend) {
+  const auto model = models::Model::Load(checkpoint, {.compute = ops::Compute::kExact}, backend).value();
   models::Sequence sequence;
   for (int i = 0; i < 40; ++i) sequence.tokens.push_back(static_cast<int32_t>((i * 31 + 7) % model->spec().vocab_size));
   std::vector<models::Sequence> sequences = {sequence};
-  models::TestRunner(*model, {}).Run(&sequences);
+  models::TestRunner(*model, backend, {}).Run(&sequences);
   return sequences[0].logits;
 }
 
@@ -162,12 +161,12 @@ void LiteFamily::ExpectReadAgain(QuantizeOptions options) {
   options.output = testing::TempDir() + fmt::format("ingot_lite_{}_{}", GetParam(), getpid());
   options.calibration.samples = 0;
   options.held_out_windows = 0;
-  const auto report = Quantize(*checkpoint, options, pool_);
+  const auto report = Quantize(*checkpoint, options, *backend_);
   ASSERT_TRUE(report) << report.error().ToString();
   EXPECT_FALSE(fs::exists(options.output + ".partial"));
   const auto written = formats::Checkpoint::Open(options.output);
   ASSERT_TRUE(written) << written.error().ToString();
-  const double distance = Distance(LogitsOf(*written, pool_), LogitsOf(checkpoint, pool_));
+  const double distance = Distance(LogitsOf(*written, *backend_), LogitsOf(checkpoint, *backend_));
   EXPECT_TRUE(distance <= (options.kind == OutputKind::kInt8 ? 0.05 : 0.6)) << distance;
   EXPECT_THAT(RefuseQuantized(**written).message(), HasSubstr("quantized already"));
   fs::remove_all(options.output);

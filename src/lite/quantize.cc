@@ -36,8 +36,8 @@ const RoleTensor* FindRole(const std::vector<RoleTensor>& tensors, models::Role 
 
 class Run {
  public:
-  Run(const formats::Checkpoint& checkpoint, const QuantizeOptions& options, ThreadPool& pool)
-      : checkpoint_(checkpoint), options_(options), context_{.pool = &pool, .scratch = nullptr} {}
+  Run(const formats::Checkpoint& checkpoint, const QuantizeOptions& options, ops::Backend& backend)
+      : checkpoint_(checkpoint), options_(options), backend_(backend) {}
 
   Result<QuantizeReport> operator()() {
     INGOT_RETURN_IF_ERROR(Prepare());
@@ -83,7 +83,7 @@ class Run {
       return InvalidArgument("{} has no tokenizer, and a GGUF file needs its vocabulary", checkpoint_.path());
     form_ = MakeForm(checkpoint_, source_, options_);
     INGOT_RETURN_IF_ERROR(CheckForm(checkpoint_, source_, form_, &report_.notices));
-    runner_.emplace(spec(), models::RunnerOptions{}, *context_.pool);
+    runner_.emplace(spec(), models::RunnerOptions{}, backend_);
     held_out_.emplace(std::move(windows), *runner_);
     report_.source_bytes = checkpoint_.weight_bytes();
     return {};
@@ -96,7 +96,7 @@ class Run {
     for (int layer = 0; layer < spec().num_layers; ++layer) INGOT_RETURN_IF_ERROR(DoLayer(layer));
     if (!held_out_->empty()) INGOT_RETURN_IF_ERROR(Evaluate());
     Tell(spec().num_layers - 1, "writing", 1);
-    INGOT_ASSIGN_OR_RETURN(report_.output_bytes, Assemble(checkpoint_, source_, form_, *work_, *context_.pool));
+    INGOT_ASSIGN_OR_RETURN(report_.output_bytes, Assemble(checkpoint_, source_, form_, *work_, *backend_.host().pool));
     INGOT_RETURN_IF_ERROR(work_->Finish(is_gguf()));
     TellOfExperts();
     report_.seconds += SecondsSince(start_);
@@ -108,7 +108,7 @@ class Run {
     rest_before_ = TensorsOf(source_.tensors, -1);
     INGOT_ASSIGN_OR_RETURN(const convert::Plan plan, PlanPart(form_, rest_before_, {}, &report_.notices));
     if (!work_->HasPart(-1, is_gguf())) {
-      INGOT_RETURN_IF_ERROR(WritePart(form_, plan, work_->PartPath(-1, is_gguf()), *context_.pool));
+      INGOT_RETURN_IF_ERROR(WritePart(form_, plan, work_->PartPath(-1, is_gguf()), *backend_.host().pool));
     }
     INGOT_ASSIGN_OR_RETURN(rest_after_, ReadPart(form_, work_->PartPath(-1, is_gguf()), -1));
     return {};
@@ -118,12 +118,13 @@ class Run {
     const bool calibrates_after = options_.calibrates_on_quantized;
     const auto embed = [&](const std::vector<RoleTensor>& rest, bool is_after) -> Status {
       INGOT_ASSIGN_OR_RETURN(const ops::PackedWeight table,
-                             ops::Prepack(context_, *FindRole(rest, models::Role::kEmbedding)->matrix));
+                             backend_.Prepack(*FindRole(rest, models::Role::kEmbedding)->matrix));
       if (calibrates_after == is_after) {
-        for (const auto& sample : samples_) streams_.push_back(runner_->Embed(sample, table));
+        for (const auto& sample : samples_) {
+          INGOT_ASSIGN_OR_RETURN(streams_.emplace_back(), runner_->Embed(sample, table));
+        }
       }
-      is_after ? held_out_->EmbedAfter(table) : held_out_->EmbedBefore(table);
-      return {};
+      return is_after ? held_out_->EmbedAfter(table) : held_out_->EmbedBefore(table);
     };
     INGOT_RETURN_IF_ERROR(embed(rest_before_, false));
     return embed(rest_after_.tensors, true);
@@ -136,7 +137,7 @@ class Run {
     LayerStats stats;
     {
       Tell(layer, is_done ? "going over what is done" : "calibrating", 0);
-      INGOT_ASSIGN_OR_RETURN(const LayerWeights before, PackLayer(context_, parts.tensors()));
+      INGOT_ASSIGN_OR_RETURN(const LayerWeights before, PackLayer(backend_, parts.tensors()));
       INGOT_RETURN_IF_ERROR(held_out_->RunBefore(layer, before));
       const bool advances = !options_.calibrates_on_quantized;
       if (!is_done && !samples_.empty()) {
@@ -153,7 +154,7 @@ class Run {
     Tell(layer, "evaluating", 0.9);
     INGOT_ASSIGN_OR_RETURN(const Part part, ReadPart(form_, work_->PartPath(layer, is_gguf()), layer));
     {
-      INGOT_ASSIGN_OR_RETURN(const LayerWeights after, PackLayer(context_, part.tensors));
+      INGOT_ASSIGN_OR_RETURN(const LayerWeights after, PackLayer(backend_, part.tensors));
       // W8A8 rounds activations too.
       const models::LinearTap int8 = Int8Tap(spec());
       INGOT_RETURN_IF_ERROR(held_out_->RunAfter(layer, after, options_.kind == OutputKind::kInt8 ? &int8 : nullptr));
@@ -166,7 +167,7 @@ class Run {
   // Statistics of the inputs of a layer. Where the original layers make the inputs of the next, this goes on to them.
   Status Collect(int layer, const LayerWeights& weights, LayerStats* stats) {
     const models::LinearTap tap = StatisticsTap(
-        context_, spec(), {.gram = true, .samples = options_.recipe.scales == Scales::kSmoothQuant}, stats);
+        backend_.host(), spec(), {.gram = true, .samples = options_.recipe.scales == Scales::kSmoothQuant}, stats);
     for (HiddenStates& stream : streams_) {
       HiddenStates aside = options_.calibrates_on_quantized ? stream : HiddenStates();
       INGOT_RETURN_IF_ERROR(runner_->Run(layer, weights, options_.calibrates_on_quantized ? &aside : &stream, &tap));
@@ -181,7 +182,7 @@ class Run {
 
   // The note comes before the part: a part that is there has its note.
   Status QuantizeAndWrite(int layer, Clock::time_point start, Layer* parts, LayerStats* stats, LayerReport* report) {
-    auto quantized = QuantizeLayer(context_, options_.recipe, parts, stats);
+    auto quantized = QuantizeLayer(backend_.host(), options_.recipe, parts, stats);
     if (!quantized) return quantized.error().Annotate(fmt::format("layer {}", layer));
     stats->clear();
     report->linears = std::move(quantized->errors);
@@ -190,7 +191,7 @@ class Run {
                            PlanPart(form_, parts->tensors(), std::move(quantized->weights), &report->notices));
     report->seconds = SecondsSince(start);
     INGOT_RETURN_IF_ERROR(work_->WriteNote(layer, ToNote(*report)));
-    return WritePart(form_, plan, work_->PartPath(layer, is_gguf()), *context_.pool);
+    return WritePart(form_, plan, work_->PartPath(layer, is_gguf()), *backend_.host().pool);
   }
 
   void AddLayerBytes(const Part& part) {
@@ -225,14 +226,15 @@ class Run {
   Status Evaluate() {
     Tell(spec().num_layers - 1, "evaluating", 1);
     struct Head {
-      std::vector<float> norm;
+      Tensor norm;
       ops::PackedWeight weight;
     };
     const auto pack = [&](const std::vector<RoleTensor>& rest) -> Result<Head> {
       const RoleTensor* head = FindRole(rest, models::Role::kLmHead);
       if (head == nullptr) head = FindRole(rest, models::Role::kEmbedding);
-      INGOT_ASSIGN_OR_RETURN(ops::PackedWeight weight, ops::Prepack(context_, *head->matrix));
-      return Head{FindRole(rest, models::Role::kFinalNorm)->numbers, std::move(weight)};
+      INGOT_ASSIGN_OR_RETURN(ops::PackedWeight weight, backend_.Prepack(*head->matrix));
+      INGOT_ASSIGN_OR_RETURN(Tensor norm, ops::ToDevice(backend_, FindRole(rest, models::Role::kFinalNorm)->numbers));
+      return Head{std::move(norm), std::move(weight)};
     };
     INGOT_ASSIGN_OR_RETURN(const Head before, pack(rest_before_));
     INGOT_ASSIGN_OR_RETURN(const Head after, pack(rest_after_.tensors));
@@ -276,7 +278,7 @@ class Run {
 
   const formats::Checkpoint& checkpoint_;
   const QuantizeOptions& options_;
-  const ops::Context context_;
+  ops::Backend& backend_;
   convert::Source source_;
   OutputForm form_;
   WorkFolder* work_ = nullptr;
@@ -298,8 +300,8 @@ int64_t LayerReport::UncalibratedExperts() const {
 }
 
 Result<QuantizeReport> Quantize(const formats::Checkpoint& checkpoint, const QuantizeOptions& options,
-                                ThreadPool& pool) {
-  return Run(checkpoint, options, pool)();
+                                ops::Backend& backend) {
+  return Run(checkpoint, options, backend)();
 }
 
 }  // namespace ingot::lite

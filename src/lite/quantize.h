@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "base/thread_pool.h"
 #include "formats/checkpoint.h"
 #include "lite/evaluation.h"
 #include "lite/quantize_layer.h"
@@ -65,6 +64,6 @@ struct QuantizeReport {
 // On an error no output is there. A run that was killed goes on where it was when it is called again with the same
 // arguments: the result is the same, byte for byte.
 Result<QuantizeReport> Quantize(const formats::Checkpoint& checkpoint, const QuantizeOptions& options,
-                                ThreadPool& pool);
+                                ops::Backend& backend);
 
 }  // namespace ingot::lite

@@ -37,7 +37,7 @@ std::vector<float> ReadSome(const WeightSource& source, int64_t count) {
   return values;
 }
 
-ScaleExponent MergeScale(const ops::Context& context, const Recipe& recipe, const Group& group, Layer* layer,
+ScaleExponent MergeScale(const ops::Host& host, const Recipe& recipe, const Group& group, Layer* layer,
                          Observed* observed) {
   const std::vector<size_t> members = QuantizedOf(*layer, group);
   std::vector<std::vector<float>> dense;
@@ -46,13 +46,13 @@ ScaleExponent MergeScale(const ops::Context& context, const Recipe& recipe, cons
   for (const size_t i : members) {
     const WeightSource& source = *layer->tensors()[i].matrix;
     const bool is_sampled = layer->tensors()[i].expert >= 0 && source.rows() > most;
-    dense.push_back(is_sampled ? ReadSome(source, most) : ReadAll(source, *context.pool));
+    dense.push_back(is_sampled ? ReadSome(source, most) : ReadAll(source, *host.pool));
     linears.push_back({dense.back().data(), is_sampled ? most : source.rows()});
   }
   const quant::InputScale found =
       recipe.scales == Scales::kAwq
-          ? quant::SearchScale(context, linears, observed->stats, recipe.format, group.pools)
-          : quant::SearchSmoothing(context, linears, observed->stats, observed->sample, group.pools);
+          ? quant::SearchScale(host, linears, observed->stats, recipe.format, group.pools)
+          : quant::SearchSmoothing(host, linears, observed->stats, observed->sample, group.pools);
   if (found.exponent != 0) {
     layer->Merge(group, found.scale);
     quant::DivideInputs(found.scale, &observed->stats);
@@ -82,7 +82,7 @@ Stack ReadStack(const Layer& layer, std::span<const size_t> members, ThreadPool&
   return stack;
 }
 
-Result<quant::GptqWeight> Round(const ops::Context& context, const Recipe& recipe, const Stack& stack,
+Result<quant::GptqWeight> Round(const ops::Host& host, const Recipe& recipe, const Stack& stack,
                                 const quant::InputStats* stats) {
   const quant::LinearWeight linear{stack.w.data(), stack.rows};
   quant::GptqWeight out;
@@ -91,23 +91,23 @@ Result<quant::GptqWeight> Round(const ops::Context& context, const Recipe& recip
     return out;
   }
   if (recipe.rounding == Rounding::kGptq)
-    return quant::Gptq(context, linear, *stats, recipe.format, {.act_order = recipe.act_order});
-  quant::RoundClipped(context, linear, *stats, recipe.format, &out.rows);
+    return quant::Gptq(host, linear, *stats, recipe.format, {.act_order = recipe.act_order});
+  quant::RoundClipped(host, linear, *stats, recipe.format, &out.rows);
   if (recipe.rounding == Rounding::kClipped) return out;
-  return quant::Gptq(context, linear, *stats, recipe.format, {.act_order = true, .grids = &out.rows});
+  return quant::Gptq(host, linear, *stats, recipe.format, {.act_order = true, .grids = &out.rows});
 }
 
 // Rounds some matrices of one input.
 class StackQuantizer {
  public:
-  StackQuantizer(const ops::Context& context, const Recipe& recipe, const Layer& layer)
-      : context_(context), recipe_(recipe), layer_(layer) {}
+  StackQuantizer(const ops::Host& host, const Recipe& recipe, const Layer& layer)
+      : host_(host), recipe_(recipe), layer_(layer) {}
 
   Status Run(std::span<const size_t> members, const quant::InputStats* stats, QuantizedLayer* out) {
-    Stack stack = ReadStack(layer_, members, *context_.pool);
+    Stack stack = ReadStack(layer_, members, *host_.pool);
     INGOT_RETURN_IF_ERROR(quant::CheckScheme(recipe_.format, stack.channels));
     INGOT_RETURN_IF_ERROR(quant::CheckWeights(stack.w.data(), std::ssize(stack.w)));
-    INGOT_ASSIGN_OR_RETURN(quant::GptqWeight rounded, Round(context_, recipe_, stack, stats));
+    INGOT_ASSIGN_OR_RETURN(quant::GptqWeight rounded, Round(host_, recipe_, stack, stats));
     const auto order = rounded.order.empty() ? nullptr : std::make_shared<const InputOrder>(std::move(rounded.order));
     const WeightSourcePtr codes = CodesMatrix(std::move(rounded.rows), order);
     int64_t begin = 0;
@@ -129,24 +129,23 @@ class StackQuantizer {
     if (stats == nullptr) return std::numeric_limits<double>::quiet_NaN();
     const int64_t rows = codes.rows(), cols = codes.cols();
     float* const w = stack->w.data() + begin * cols;
-    const double whole = quant::OutputError(context_, w, rows, *stats);
-    context_.pool->ParallelFor(rows, [&](int64_t row) {
+    const double whole = quant::OutputError(host_, w, rows, *stats);
+    host_.pool->ParallelFor(rows, [&](int64_t row) {
       std::vector<float> values(static_cast<size_t>(cols));
       ReadDense(codes, row, 1, values.data());
       for (int64_t c = 0; c < cols; ++c) w[row * cols + c] -= values[static_cast<size_t>(c)];
     });
-    return whole > 0 ? std::sqrt(quant::OutputError(context_, w, rows, *stats) / whole) : 0;
+    return whole > 0 ? std::sqrt(quant::OutputError(host_, w, rows, *stats) / whole) : 0;
   }
 
-  const ops::Context& context_;
+  const ops::Host& host_;
   const Recipe& recipe_;
   const Layer& layer_;
 };
 
 }  // namespace
 
-Result<QuantizedLayer> QuantizeLayer(const ops::Context& context, const Recipe& recipe, Layer* layer,
-                                     LayerStats* stats) {
+Result<QuantizedLayer> QuantizeLayer(const ops::Host& host, const Recipe& recipe, Layer* layer, LayerStats* stats) {
   for (const auto& [key, observed] : *stats) {
     if (observed.stats.tokens > 0) INGOT_RETURN_IF_ERROR(quant::CheckStats(observed.stats));
   }
@@ -156,10 +155,10 @@ Result<QuantizedLayer> QuantizeLayer(const ops::Context& context, const Recipe& 
     for (auto group = layer->groups().rbegin(); group != layer->groups().rend(); ++group) {
       if (!group->can_merge() || Find(*stats, *group) == nullptr) continue;
       Observed& observed = stats->at({group->input, group->expert});
-      out.exponents.push_back(MergeScale(context, recipe, *group, layer, &observed));
+      out.exponents.push_back(MergeScale(host, recipe, *group, layer, &observed));
     }
   }
-  StackQuantizer quantizer(context, recipe, *layer);
+  StackQuantizer quantizer(host, recipe, *layer);
   for (const Group& group : layer->groups()) {
     const std::vector<size_t> members = QuantizedOf(*layer, group);
     const Observed* observed = Find(*stats, group);

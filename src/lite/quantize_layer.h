@@ -53,7 +53,6 @@ struct QuantizedLayer {
 
 // Merges scales into `layer`, changing `stats` alike, and quantizes its matrices. `stats` has the inputs of
 // layer->groups(); it may be empty when the recipe needs none.
-Result<QuantizedLayer> QuantizeLayer(const ops::Context& context, const Recipe& recipe, Layer* layer,
-                                     LayerStats* stats);
+Result<QuantizedLayer> QuantizeLayer(const ops::Host& host, const Recipe& recipe, Layer* layer, LayerStats* stats);
 
 }  // namespace ingot::lite

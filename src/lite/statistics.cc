@@ -18,14 +18,14 @@ int64_t ChannelsOf(const models::ModelSpec& spec, LinearInput input, int expert)
   return 0;
 }
 
-models::LinearTap StatisticsTap(const ops::Context& context, const models::ModelSpec& spec, Wanted wanted,
+models::LinearTap StatisticsTap(const ops::Host& host, const models::ModelSpec& spec, Wanted wanted,
                                 LayerStats* stats) {
   return [&, wanted, stats](LinearInput input, int expert, float* x, int64_t rows) {
     if (input == LinearInput::kGateUp && expert >= 0) return;  // some of the router's tokens, which all experts share
     const int64_t channels = ChannelsOf(spec, input, expert);
     Observed& observed = (*stats)[{input, expert}];
     if (wanted.gram) {
-      quant::Accumulate(context, x, rows, channels, &observed.stats);
+      quant::Accumulate(host, x, rows, channels, &observed.stats);
     } else {
       quant::AccumulateSizes(x, rows, channels, &observed.stats);
     }

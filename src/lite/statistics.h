@@ -22,9 +22,8 @@ struct Wanted {
   bool samples = false;  // tokens too, not sums alone
 };
 
-// A tap that adds what it sees to `stats`.   context, spec and stats outlive it
-models::LinearTap StatisticsTap(const ops::Context& context, const models::ModelSpec& spec, Wanted wanted,
-                                LayerStats* stats);
+// A tap that adds what it sees to `stats`.   host, spec and stats outlive it
+models::LinearTap StatisticsTap(const ops::Host& host, const models::ModelSpec& spec, Wanted wanted, LayerStats* stats);
 
 // A tap that rounds the inputs of quantized linears to int8, as W8A8 does.   spec outlives it
 models::LinearTap Int8Tap(const models::ModelSpec& spec);

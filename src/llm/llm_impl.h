@@ -6,7 +6,6 @@
 #include <string>
 
 #include "base/task_pool.h"
-#include "base/thread_pool.h"
 #include "chat/chat_template.h"
 #include "engine/engine.h"
 #include "formats/checkpoint.h"
@@ -21,11 +20,11 @@ namespace ingot::llm {
 
 // What an Llm is put together from; tests bring their own.
 struct LlmParts {
+  std::unique_ptr<ops::Backend> backend;  // outlives the model, whose weights are in its memory
   std::shared_ptr<const formats::Checkpoint> checkpoint;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   std::optional<chat::ChatTemplate> chat_template;
   std::unique_ptr<models::Model> model;
-  std::unique_ptr<ThreadPool> pool;
   SamplingParams default_sampling;
 };
 

@@ -297,7 +297,7 @@ TEST(Llm, ManyAtOnceAnswerAsAlone) {
 TEST(Llm, CancelEndsWithOneFinalEvent) {
   const FakeLlm fake = MakeFakeLlm();
   std::mutex gate;
-  fake.model->on_forward = [&](const models::StepBatch&) { const std::lock_guard lock(gate); };
+  fake.model->on_forward = [&](const ops::StepBatch&) { const std::lock_guard lock(gate); };
   std::deque<std::vector<FinishReason>> finals(10);
   std::vector<std::shared_ptr<Handle>> handles;
   {

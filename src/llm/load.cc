@@ -11,20 +11,21 @@
 #include "llm/llm_impl.h"
 #include "llm/memory_plan.h"
 #include "llm/model_memory.h"
-#include "ops/linear.h"
+#include "ops/backend.h"
 
 namespace ingot::llm {
 namespace {
 
 // What the weights take as packed, before any is read: a matrix in its layout, the rest as it is.
-int64_t EstimateWeights(const formats::Checkpoint& checkpoint) {
+int64_t EstimateWeights(const formats::Checkpoint& checkpoint, const ops::Backend& backend) {
   int64_t bytes = 0;
   for (const formats::TensorEntry* tensor : checkpoint.tensors()) {
     const auto format = formats::StoredFormat(*tensor);
     const bool packs = format && tensor->shape.size() >= 2 && tensor->shape.back() > 0;
     int64_t rows = 1;
     for (size_t i = 0; packs && i + 1 < tensor->shape.size(); ++i) rows *= tensor->shape[i];
-    bytes += packs ? ops::PackedBytes(*format, rows, tensor->shape.back()) : static_cast<int64_t>(tensor->bytes.size());
+    bytes +=
+        packs ? backend.PackedBytes(*format, rows, tensor->shape.back()) : static_cast<int64_t>(tensor->bytes.size());
   }
   return bytes;
 }
@@ -80,8 +81,8 @@ Status OverrideSampling(const std::string& json, SamplingParams* params) {
   return {};
 }
 
-Status CheckFits(const formats::Checkpoint& checkpoint, int64_t available) {
-  const int64_t weights = EstimateWeights(checkpoint);
+Status CheckFits(const formats::Checkpoint& checkpoint, const ops::Backend& backend, int64_t available) {
+  const int64_t weights = EstimateWeights(checkpoint, backend);
   if (weights <= available) return {};
   return ResourceExhausted(
       "{}: the weights take {} and {} of memory are available; a smaller model, or this one quantized to fewer bits, "
@@ -98,13 +99,13 @@ Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options,
                                        .flight_recorder = options.flight_recorder};
   engine::ExecutorOptions& executor = engine_options.executor;
   const models::Model& model = *parts.model;
-  const MemoryNeeds needs = NeedsOf(model, plan.options, *parts.pool);
+  const MemoryNeeds needs = NeedsOf(model, plan.options, *parts.backend);
   INGOT_ASSIGN_OR_RETURN(plan.memory, PlanMemory(plan.options, needs, memory.available_bytes));
   if (!plan.memory.shortened.empty()) Log(LogLevel::kWarning, "{}", plan.memory.shortened);
   executor.max_context = plan.options.session_len = plan.memory.session_len;
   executor.num_blocks = plan.memory.num_blocks;
   plan.ledger = FormatLedger(plan.memory, plan.options, memory);
-  INGOT_ASSIGN_OR_RETURN(auto engine, engine::Engine::Create(model, engine_options, *parts.pool));
+  INGOT_ASSIGN_OR_RETURN(auto engine, engine::Engine::Create(model, engine_options, *parts.backend));
   return std::make_unique<LlmImpl>(std::move(parts), std::move(plan), std::move(engine));
 }
 
@@ -114,16 +115,16 @@ Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {
   LlmParts parts;
   INGOT_ASSIGN_OR_RETURN(const std::string path, formats::ResolveModel(options.model));
   INGOT_ASSIGN_OR_RETURN(parts.checkpoint, formats::Checkpoint::Open(path, {.tokenizer_pre = options.tokenizer_pre}));
-  INGOT_RETURN_IF_ERROR(CheckFits(*parts.checkpoint, GetMemoryAllowance().available_bytes));
+  parts.backend = ops::MakeCpuBackend(options.num_threads);
+  INGOT_RETURN_IF_ERROR(CheckFits(*parts.checkpoint, *parts.backend, GetMemoryAllowance().available_bytes));
   INGOT_ASSIGN_OR_RETURN(parts.tokenizer, tokenizer::Tokenizer::Create(parts.checkpoint->vocabulary()));
   INGOT_ASSIGN_OR_RETURN(parts.chat_template, ChooseTemplate(*parts.checkpoint, options));
   parts.default_sampling = DefaultSampling(*parts.checkpoint);
   INGOT_RETURN_IF_ERROR(OverrideSampling(options.generation_config, &parts.default_sampling));
-  parts.pool = std::make_unique<ThreadPool>(options.num_threads);
   const models::LoadOptions model_options{.compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast,
                                           .session_len = options.session_len,
                                           .progress = options.progress};
-  INGOT_ASSIGN_OR_RETURN(parts.model, models::Model::Load(parts.checkpoint, model_options, *parts.pool));
+  INGOT_ASSIGN_OR_RETURN(parts.model, models::Model::Load(parts.checkpoint, model_options, *parts.backend));
   return MakeLlm(std::move(parts), options, GetMemoryAllowance());
 }
 

@@ -32,22 +32,22 @@ engine::ExecutorOptions ExecutorOptionsOf(const LoadOptions& options) {
           .compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast};
 }
 
-MemoryNeeds NeedsOf(const models::Model& model, const LoadOptions& options, ThreadPool& pool) {
+MemoryNeeds NeedsOf(const models::Model& model, const LoadOptions& options, const ops::Backend& backend) {
   engine::ExecutorOptions executor = ExecutorOptionsOf(options);
   std::vector<CacheGroup> groups;
   for (const models::KvGroup& group : model.kv_groups()) {
-    const ops::KvLayout layout = model.KvLayoutFor(group, executor.block_len, executor.kv_format);
-    groups.push_back({group.window, layout.block_bytes()});
+    const ops::KvLayout layout = model.KvLayoutFor(backend, group, executor.block_len, executor.kv_format);
+    groups.push_back({group.window, layout.block_bytes});
   }
   executor.num_blocks.assign(groups.size(), 1);
   return {.weights = model.weight_bytes(),
           .groups = std::move(groups),
-          .kv_tails = engine::Executor::BytesFor(model, executor, pool).tails,
+          .kv_tails = engine::Executor::BytesFor(model, executor, backend).tails,
           .max_position = model.spec().max_position,
-          .workspace = [&model, &pool, executor](int64_t session_len) {
+          .workspace = [&model, &backend, executor](int64_t session_len) {
             engine::ExecutorOptions trial = executor;
             trial.max_context = session_len;
-            return engine::Executor::BytesFor(model, trial, pool).workspace;
+            return engine::Executor::BytesFor(model, trial, backend).workspace;
           }};
 }
 

@@ -1,7 +1,6 @@
 // From a model and options to what they need of memory: the one place that both the server and `ingot plan` ask.
 #pragma once
 
-#include "base/thread_pool.h"
 #include "engine/executor.h"
 #include "llm/llm.h"
 #include "llm/memory_plan.h"
@@ -15,7 +14,7 @@ LoadOptions WithDefaults(LoadOptions options);
 // REQUIRES (both): CheckLoadOptions(options).ok(), and WithDefaults was applied.
 // num_blocks and max_context are left for the plan to say.
 engine::ExecutorOptions ExecutorOptionsOf(const LoadOptions& options);
-// An outline of a model will do. `model` and `pool` outlive the result.
-MemoryNeeds NeedsOf(const models::Model& model, const LoadOptions& options, ThreadPool& pool);
+// An outline of a model will do. `model` and `backend` outlive the result.
+MemoryNeeds NeedsOf(const models::Model& model, const LoadOptions& options, const ops::Backend& backend);
 
 }  // namespace ingot::llm

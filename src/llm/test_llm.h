@@ -102,7 +102,7 @@ inline FakeLlm MakeFakeLlm(bool with_template = true, LoadOptions options = {},
   auto model = std::make_unique<engine::FakeModel>(ByteTokenizer::kVocab);
   engine::FakeModel* raw = model.get();
   parts.model = std::move(model);
-  parts.pool = std::make_unique<ThreadPool>(options.num_threads);
+  parts.backend = ops::MakeCpuBackend(options.num_threads);
   auto llm = MakeLlm(std::move(parts), options, {.total_bytes = int64_t{1} << 30, .available_bytes = int64_t{1} << 29});
   INGOT_CHECK(llm.has_value());
   return {*std::move(llm), raw};

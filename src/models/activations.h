@@ -5,41 +5,37 @@
 #include <cstdint>
 
 #include "models/model_spec.h"
+#include "ops/linear.h"
 
 namespace ingot::models {
 
-// T tokens, L rows of logits. `wide` and `narrow` serve attention first, then the MLP.
+// T tokens, L rows of logits. `wide` and `narrow` serve attention first, then the MLP. Activations but where it says
+// f32.
 struct Activations {
-  float* hidden;     // [T, hidden_size] the residual stream
-  float* normed;     // [T, hidden_size]
-  float* branch;     // [T, hidden_size] what attention or the MLP adds to it
-  float* wide;       // [T, QKV] or [T, 2 · intermediate_size]
-  float* narrow;     // [T, num_heads · head_dim] or [T, intermediate_size]
-  float* cos;        // [ropes, T, rotary_dim / 2]
-  float* sin;        // alike
-  float* last;       // [L, hidden_size] hidden states of the wanted rows
-  float* last_norm;  // [L, hidden_size]
+  TensorView hidden;               // f32 [T, hidden_size] the residual stream
+  TensorView normed;               // [T, hidden_size]
+  TensorView branch;               // [T, hidden_size] what attention or the MLP adds to it
+  TensorView qkv, gate_up;         // [T, QKV] and [T, 2 · intermediate_size], one memory
+  TensorView attended, activated;  // [T, num_heads · head_dim] and [T, intermediate_size], one memory
+  TensorView cos, sin;             // f32 [ropes · T, rotary_dim / 2]
+  TensorView last;                 // f32 [L, hidden_size] hidden states of the wanted rows
+  TensorView last_norm;            // [L, hidden_size]
 
   // Mixtures only.  R = T · experts_per_token rows, sorted by expert
-  float* router_logits;   // [T, num_experts]
-  float* expert_weights;  // [T, experts_per_token]
-  int32_t* expert_ids;    // [T, experts_per_token]
-  int32_t* row_of;        // [T, experts_per_token] where the token's row of that rank lies
-  int32_t* token_of;      // [R]
-  int32_t* expert_begin;  // [num_experts + 1]
-  float* expert_in;       // [R, hidden_size]
-  float* expert_wide;     // [R, 2 · moe_intermediate_size]
-  float* expert_narrow;   // [R, moe_intermediate_size]
-  float* expert_out;      // [R, hidden_size]
+  TensorView router_logits;  // f32 [T, num_experts]
+  ops::Routing routing;
+  TensorView expert_in;         // [R, hidden_size]
+  TensorView expert_gate_up;    // [R, 2 · moe_intermediate_size]
+  TensorView expert_activated;  // [R, moe_intermediate_size]
+  TensorView expert_out;        // [R, hidden_size]
 };
 
 // Stands in for ops::Scratch and only counts.
 class ScratchCount {
  public:
-  template <typename T>
-  T* Take(int64_t count) {
-    bytes_ += (count * static_cast<int64_t>(sizeof(T)) + 63) / 64 * 64;
-    return nullptr;
+  TensorView Take(DType dtype, Shape shape) {
+    bytes_ += (shape.NumElements() * static_cast<int64_t>(SizeOf(dtype)) + 63) / 64 * 64;
+    return {.dtype = dtype, .shape = shape};
   }
   int64_t bytes() const { return bytes_; }
 
@@ -51,36 +47,44 @@ inline int64_t QkvDim(const ModelSpec& spec) {
   return (int64_t{spec.num_heads} + 2 * int64_t{spec.num_kv_heads}) * spec.head_dim;
 }
 
+struct ActivationSizes {
+  int64_t num_tokens, num_logits;
+  DType dtype;  // Backend::activation_dtype
+};
 template <typename ScratchLike>
-Activations TakeActivations(const ModelSpec& spec, int64_t num_tokens, int64_t num_logits, ScratchLike& scratch) {
-  const int64_t t = num_tokens, h = spec.hidden_size;
-  const int64_t angles = static_cast<int64_t>(spec.ropes.size()) * t * (spec.rotary_dim / 2);
-  const bool mixture = spec.num_experts > 0;
-  bool dense = false;
-  for (const LayerSpec& layer : spec.layers) dense |= !layer.moe;
-  const int64_t inner = dense ? spec.intermediate_size : 0;
+Activations TakeActivations(const ModelSpec& spec, const ActivationSizes& sizes, ScratchLike& scratch) {
+  constexpr DType kF32 = DType::kF32, kI32 = DType::kI32;
+  const int64_t t = sizes.num_tokens, h = spec.hidden_size, half = spec.rotary_dim / 2;
+  const auto num_ropes = static_cast<int64_t>(spec.ropes.size());
+  const bool has_dense = std::ranges::any_of(spec.layers, [](const LayerSpec& layer) { return !layer.moe; });
+  const int64_t inner = has_dense ? spec.intermediate_size : 0, q_dim = int64_t{spec.num_heads} * spec.head_dim;
   Activations a{};
-  a.hidden = scratch.template Take<float>(t * h);
-  a.normed = scratch.template Take<float>(t * h);
-  a.branch = scratch.template Take<float>(t * h);
-  a.wide = scratch.template Take<float>(t * std::max(QkvDim(spec), 2 * inner));
-  a.narrow = scratch.template Take<float>(t * std::max(int64_t{spec.num_heads} * spec.head_dim, inner));
-  a.cos = scratch.template Take<float>(angles);
-  a.sin = scratch.template Take<float>(angles);
-  a.last = scratch.template Take<float>(num_logits * h);
-  a.last_norm = scratch.template Take<float>(num_logits * h);
-  if (!mixture) return a;
-  const int64_t k = spec.experts_per_token, rows = t * k;
-  a.router_logits = scratch.template Take<float>(t * spec.num_experts);
-  a.expert_weights = scratch.template Take<float>(rows);
-  a.expert_ids = scratch.template Take<int32_t>(rows);
-  a.row_of = scratch.template Take<int32_t>(rows);
-  a.token_of = scratch.template Take<int32_t>(rows);
-  a.expert_begin = scratch.template Take<int32_t>(spec.num_experts + 1);
-  a.expert_in = scratch.template Take<float>(rows * h);
-  a.expert_wide = scratch.template Take<float>(rows * 2 * spec.moe_intermediate_size);
-  a.expert_narrow = scratch.template Take<float>(rows * spec.moe_intermediate_size);
-  a.expert_out = scratch.template Take<float>(rows * h);
+  a.hidden = scratch.Take(kF32, {t, h});
+  a.normed = scratch.Take(sizes.dtype, {t, h});
+  a.branch = scratch.Take(sizes.dtype, {t, h});
+  const TensorView wide = scratch.Take(sizes.dtype, {t, std::max(QkvDim(spec), 2 * inner)});
+  a.qkv = wide.As({t, QkvDim(spec)});
+  a.gate_up = wide.As({t, 2 * inner});
+  const TensorView narrow = scratch.Take(sizes.dtype, {t, std::max(q_dim, inner)});
+  a.attended = narrow.As({t, q_dim});
+  a.activated = narrow.As({t, inner});
+  a.cos = scratch.Take(kF32, {num_ropes * t, half});
+  a.sin = scratch.Take(kF32, {num_ropes * t, half});
+  a.last = scratch.Take(kF32, {sizes.num_logits, h});
+  a.last_norm = scratch.Take(sizes.dtype, {sizes.num_logits, h});
+  if (spec.num_experts == 0) return a;
+  const int64_t k = spec.experts_per_token, rows = t * k, experts = spec.num_experts;
+  const int64_t moe_inner = spec.moe_intermediate_size;
+  a.router_logits = scratch.Take(kF32, {t, experts});
+  a.routing = {.ids = scratch.Take(kI32, {t, k}),
+               .weights = scratch.Take(kF32, {t, k}),
+               .row_of = scratch.Take(kI32, {t, k}),
+               .token_of = scratch.Take(kI32, {rows}),
+               .expert_begin = scratch.Take(kI32, {experts + 1})};
+  a.expert_in = scratch.Take(sizes.dtype, {rows, h});
+  a.expert_gate_up = scratch.Take(sizes.dtype, {rows, 2 * moe_inner});
+  a.expert_activated = scratch.Take(sizes.dtype, {rows, moe_inner});
+  a.expert_out = scratch.Take(sizes.dtype, {rows, h});
   return a;
 }
 

@@ -9,8 +9,8 @@ namespace ingot::models {
 namespace {
 
 // Where a matrix and its bias go.
-FusedLinear* LinearOf(const RoleTensor& tensor, LayerWeights* weights) {
-  const auto of_expert = [&](std::vector<FusedLinear>& linears) {
+ops::FusedLinear* LinearOf(const RoleTensor& tensor, LayerWeights* weights) {
+  const auto of_expert = [&](std::vector<ops::FusedLinear>& linears) {
     if (std::ssize(linears) <= tensor.expert) linears.resize(static_cast<size_t>(tensor.expert) + 1);
     return &linears[static_cast<size_t>(tensor.expert)];
   };
@@ -41,7 +41,7 @@ FusedLinear* LinearOf(const RoleTensor& tensor, LayerWeights* weights) {
   }
 }
 
-std::vector<float>* NormOf(Role role, LayerWeights* weights) {
+Tensor* NormOf(Role role, LayerWeights* weights) {
   switch (role) {
     case Role::kAttentionNorm:
       return &weights->attention_norm;
@@ -62,8 +62,8 @@ std::vector<float>* NormOf(Role role, LayerWeights* weights) {
 
 class Packer {
  public:
-  Packer(const ops::Context& context, const LoadOptions& options, std::vector<WeightInfo>* infos)
-      : context_(context), options_(options), infos_(infos) {}
+  Packer(ops::Backend& backend, const LoadOptions& options, std::vector<WeightInfo>* infos)
+      : backend_(backend), options_(options), infos_(infos) {}
 
   Status AddAll(const std::vector<RoleTensor>& tensors, Weights* weights) {
     for (const RoleTensor& tensor : tensors) total_ += tensor.stored_bytes;
@@ -75,7 +75,7 @@ class Packer {
         continue;
       }
       if (first.role == Role::kFinalNorm) {
-        weights->final_norm = first.numbers;
+        INGOT_ASSIGN_OR_RETURN(weights->final_norm, ops::ToDevice(backend_, first.numbers));
       } else {
         ops::PackedWeight* const target = first.role == Role::kLmHead ? &weights->lm_head : &weights->embedding;
         INGOT_RETURN_IF_ERROR(Pack(first.name, *first.matrix, first.stored_bytes, target));
@@ -90,21 +90,23 @@ class Packer {
   Status AddNext(std::span<const RoleTensor>* rest, LayerWeights* weights) {
     const RoleTensor& first = rest->front();
     if (!first.matrix) {
-      *NormOf(first.role, weights) = first.numbers;
+      INGOT_ASSIGN_OR_RETURN(*NormOf(first.role, weights), ops::ToDevice(backend_, first.numbers));
       *rest = rest->subspan(1);
       return {};
     }
-    FusedLinear* const linear = LinearOf(first, weights);
+    ops::FusedLinear* const linear = LinearOf(first, weights);
     std::vector<WeightSourcePtr> sources;
+    std::vector<float> bias;  // parts that lie side by side have their biases side by side
     int64_t bytes = 0;
     while (sources.size() < rest->size()) {
       const RoleTensor& part = (*rest)[sources.size()];
       if (!part.matrix || part.layer != first.layer || part.expert != first.expert) break;
       if (LinearOf(part, weights) != linear) break;
       sources.push_back(part.matrix);
-      linear->bias.insert(linear->bias.end(), part.numbers.begin(), part.numbers.end());
+      bias.insert(bias.end(), part.numbers.begin(), part.numbers.end());
       bytes += part.stored_bytes;
     }
+    INGOT_ASSIGN_OR_RETURN(linear->bias, ops::ToDevice(backend_, bias));
     const std::span<const RoleTensor> parts = rest->first(sources.size());
     *rest = rest->subspan(sources.size());
     const WeightSourcePtr whole = sources.size() > 1 ? ConcatRows(sources) : nullptr;
@@ -124,7 +126,7 @@ class Packer {
 
   Status Pack(const std::string& name, const WeightSource& source, int64_t bytes, ops::PackedWeight* target) {
     if (options_.progress) options_.progress(done_, total_);
-    Result<ops::PackedWeight> packed = options_.outline ? ops::Outline(source) : ops::Prepack(context_, source);
+    Result<ops::PackedWeight> packed = options_.outline ? backend_.Outline(source) : backend_.Prepack(source);
     if (!packed) return packed.error().Annotate(name);
     *target = *std::move(packed);
     if (infos_) {
@@ -135,7 +137,7 @@ class Packer {
     return {};
   }
 
-  const ops::Context& context_;
+  ops::Backend& backend_;
   const LoadOptions& options_;
   std::vector<WeightInfo>* const infos_;
   int64_t total_ = 0, done_ = 0;
@@ -143,15 +145,15 @@ class Packer {
 
 }  // namespace
 
-Status PackWeights(const ops::Context& context, const LoadOptions& options, const std::vector<RoleTensor>& tensors,
+Status PackWeights(ops::Backend& backend, const LoadOptions& options, const std::vector<RoleTensor>& tensors,
                    Weights* weights, std::vector<WeightInfo>* infos) {
-  return Packer(context, options, infos).AddAll(tensors, weights);
+  return Packer(backend, options, infos).AddAll(tensors, weights);
 }
 
-Result<LayerWeights> PackLayer(const ops::Context& context, const std::vector<RoleTensor>& tensors) {
+Result<LayerWeights> PackLayer(ops::Backend& backend, const std::vector<RoleTensor>& tensors) {
   LayerWeights weights;
   const LoadOptions options;
-  Packer packer(context, options, nullptr);
+  Packer packer(backend, options, nullptr);
   for (std::span<const RoleTensor> rest = tensors; !rest.empty();) {
     INGOT_RETURN_IF_ERROR(packer.AddNext(&rest, &weights));
   }

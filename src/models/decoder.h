@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "models/decoder_layers.h"
@@ -13,24 +14,23 @@ namespace ingot::models {
 class Decoder : public Model {
  public:
   static Result<std::unique_ptr<Model>> Load(std::shared_ptr<const formats::Checkpoint> checkpoint, ModelSpec spec,
-                                             const LoadOptions& options, ThreadPool& pool);
+                                             const LoadOptions& options, ops::Backend& backend);
 
   const ModelSpec& spec() const override { return spec_; }
   int64_t weight_bytes() const override;
   std::vector<WeightInfo> weights() const override { return infos_; }
-  int64_t ScratchBytes(const ops::Context& context, const ForwardLimits& limits) const override;
-  void Forward(const ops::Context& context, const StepBatch& batch, std::span<const ops::KvView> kv, float* logits,
-               const LayerTap* tap) const override;
+  int64_t ScratchBytes(const ops::Backend& backend, const ForwardLimits& limits) const override;
+  void Forward(const ops::Context& context, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
+               const TensorView& logits, const LayerTap* tap) const override;
 
  private:
-  Decoder(ModelSpec spec, int64_t session_len);
+  explicit Decoder(ModelSpec spec);
 
-  void CheckBatch(const StepBatch& batch, std::span<const ops::KvView> kv) const;
-  int64_t ProductScratch(int64_t max_tokens, int64_t max_logits) const;
+  int64_t ProductBytes(const ops::Backend& backend, int64_t max_tokens, int64_t max_logits) const;
 
   const ModelSpec spec_;
-  const DecoderLayers layers_;
-  std::vector<DecoderLayers::KvPlace> kv_places_;  // [num_layers]
+  std::optional<DecoderLayers> layers_;
+  std::vector<ops::KvPlace> kv_places_;  // [num_layers]
   Weights weights_;
   std::vector<WeightInfo> infos_;
 };

@@ -9,10 +9,8 @@
 #include "models/activations.h"
 #include "models/model_spec.h"
 #include "models/rope.h"
-#include "models/step_batch.h"
 #include "models/weights.h"
-#include "ops/kv_view.h"
-#include "ops/step_tiles.h"
+#include "ops/backend.h"
 
 namespace ingot::models {
 
@@ -24,50 +22,47 @@ enum class LinearInput : uint8_t {
   kGateUp,  // [rows, hidden_size] of the dense MLP or of one expert
   kDown     // [rows, intermediate_size], or moe_intermediate_size
 };
-// Sees the inputs of linears on their way, and may change them. `expert` is -1 outside of experts.
+// Sees the inputs of linears on their way, in the host's memory, and may change them. `expert` is -1 outside of
+// experts.
 using LinearTap = std::function<void(LinearInput input, int expert, float* x, int64_t rows)>;
 
 // Immutable once made, hence thread-safe; a step is one thread's.
 class DecoderLayers {
  public:
   // session_len fixes dynamic NTK and LongRoPE frequencies; 0: spec.max_position. `spec` outlives it.
-  DecoderLayers(const ModelSpec& spec, int64_t session_len);
+  static Result<DecoderLayers> Make(const ModelSpec& spec, int64_t session_len, ops::Backend& backend);
 
   // What the parts of one forward pass share.
   struct Step {
     const ops::Context& context;
-    const StepBatch& batch;
-    std::span<const ops::KvView> kv;  // one a group
+    ops::Step batch;
     Activations a;
-    ops::StepTiles tiles;
-    int64_t num_tokens;
     const LinearTap* tap = nullptr;
   };
-  // Where a layer's cache is.
-  struct KvPlace {
-    int group = 0, layer = 0;  // among the group's layers
-  };
 
-  // Takes the step's memory from context.scratch. `batch` and `kv` outlive the step.
-  Step Begin(const ops::Context& context, const StepBatch& batch, std::span<const ops::KvView> kv) const;
+  // Takes the step's memory from context.scratch. `batch` and `kv` (one a group) outlive the step.
+  Step Begin(const ops::Context& context, const ops::StepBatch& batch, std::span<const ops::KvView> kv) const;
   // hidden → hidden.
-  void Run(const Step& step, int layer, const LayerWeights& weights, KvPlace place) const;
-  // The logits of the wanted rows: [L, vocab_size].
-  void Logits(const Step& step, const std::vector<float>& final_norm, const ops::PackedWeight& head,
-              float* logits) const;
+  void Run(const Step& step, int layer, const LayerWeights& weights, ops::KvPlace place) const;
+  // The logits of the wanted rows: f32 [L, vocab_size].
+  void Logits(const Step& step, const Tensor& final_norm, const ops::PackedWeight& head,
+              const TensorView& logits) const;
 
  private:
-  void ComputeAngles(const Step& step) const;
-  void SelfAttention(const Step& step, int layer, const LayerWeights& w, KvPlace place) const;  // normed → branch
-  void Mlp(const Step& step, const LayerWeights& w) const;                                      // normed → branch
-  void Mixture(const Step& step, const LayerWeights& w) const;                                  // normed → branch
-  void SortByExpert(const Step& step) const;
+  explicit DecoderLayers(const ModelSpec& spec) : spec_(&spec) {}
+  void SelfAttention(const Step& step, int layer, const LayerWeights& w, ops::KvPlace place) const;  // normed → branch
+  void Mlp(const Step& step, const LayerWeights& w) const;                                           // normed → branch
+  void Mixture(const Step& step, const LayerWeights& w) const;                                       // normed → branch
 
-  const ModelSpec& spec_;
-  std::vector<RopeFrequencies> ropes_;  // as spec_.ropes
+  struct Rope {
+    Tensor inv_freq;  // f64 [rotary_dim / 2]
+    double factor;
+  };
+  const ModelSpec* spec_;
+  std::vector<Rope> ropes_;  // as spec.ropes
 };
 
 // Scratch of the largest product of a layer with `max_tokens` rows.
-int64_t LinearScratchBytes(const LayerWeights& layer, int64_t max_tokens);
+int64_t LinearBytes(const ops::Backend& backend, const LayerWeights& layer, int64_t max_tokens);
 
 }  // namespace ingot::models

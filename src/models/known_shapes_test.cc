@@ -41,11 +41,11 @@ TEST(KnownShapes, HaveTheParametersThatTheirMakersCount) {
 }
 
 TEST(KnownShapes, AllMakeModels) {
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   for (const std::string& name : KnownShapeNames()) {
     const auto spec = KnownShape(name);
     ASSERT_TRUE(spec.has_value()) << spec.error().ToString();
-    const auto model = Model::Load(MakeRandomCheckpoint(*spec, kW4, name), *spec, {.outline = true}, pool);
+    const auto model = Model::Load(MakeRandomCheckpoint(*spec, kW4, name), *spec, {.outline = true}, *backend);
     ASSERT_TRUE(model.has_value()) << model.error().ToString();
     EXPECT_GT((*model)->weight_bytes(), 0);
   }
@@ -78,15 +78,15 @@ std::vector<std::string> SmallConfigs() {
 }
 
 TEST(RandomCheckpoint, RunsInEveryFormat) {
-  ThreadPool pool(2);
+  const auto backend = ops::MakeCpuBackend(2);
   for (const std::string& config : SmallConfigs()) {
     const ModelSpec spec = ReadConfigSpec(config, "config.json").value();
     for (const Format& format : {Format::Dense(DType::kF16), kW4, Format{.bits = 8, .scale = Format::Scale::kF32}}) {
       const auto checkpoint = MakeRandomCheckpoint(spec, format, "small");
-      const auto model = Model::Load(checkpoint, spec, {}, pool);
+      const auto model = Model::Load(checkpoint, spec, {}, *backend);
       ASSERT_TRUE(model.has_value()) << model.error().ToString();
       std::vector<Sequence> sequences = {{.tokens = {1, 2, 3, 4, 5}}};
-      TestRunner(**model, {}).Run(&sequences);
+      TestRunner(**model, *backend, {}).Run(&sequences);
       double squares = 0;
       for (const float logit : sequences[0].logits) squares += double{logit} * double{logit};
       const double rms = std::sqrt(squares / static_cast<double>(sequences[0].logits.size()));
@@ -96,16 +96,15 @@ TEST(RandomCheckpoint, RunsInEveryFormat) {
 }
 
 TEST(RandomCheckpoint, AnOutlineIsAsLargeAsTheModel) {
-  ThreadPool pool(2);
+  const auto backend = ops::MakeCpuBackend(2);
   for (const std::string& config : SmallConfigs()) {
     const ModelSpec spec = ReadConfigSpec(config, "config.json").value();
     const auto checkpoint = MakeRandomCheckpoint(spec, kW4, "small");
-    const auto model = Model::Load(checkpoint, spec, {}, pool).value();
-    const auto outline = Model::Load(checkpoint, spec, {.outline = true}, pool).value();
+    const auto model = Model::Load(checkpoint, spec, {}, *backend).value();
+    const auto outline = Model::Load(checkpoint, spec, {.outline = true}, *backend).value();
     EXPECT_EQ(outline->weight_bytes(), model->weight_bytes());
-    const ops::Context context{.pool = &pool, .scratch = nullptr};
-    const ForwardLimits limits{.max_tokens = 40, .max_seqs = 3, .max_logits = 40, .max_context = 200};
-    EXPECT_EQ(outline->ScratchBytes(context, limits), model->ScratchBytes(context, limits));
+    const ForwardLimits limits{.step = {.max_tokens = 40, .max_seqs = 3, .max_context = 200}, .max_logits = 40};
+    EXPECT_EQ(outline->ScratchBytes(*backend, limits), model->ScratchBytes(*backend, limits));
   }
 }
 

@@ -1,7 +1,6 @@
 #include "models/layer_runner.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 #include "base/check.h"
@@ -13,16 +12,17 @@ constexpr int kBlockLen = 64;
 
 }  // namespace
 
-LayerRunner::LayerRunner(const ModelSpec& spec, const RunnerOptions& options, ThreadPool& pool)
+LayerRunner::LayerRunner(const ModelSpec& spec, const RunnerOptions& options, ops::Backend& backend)
     : spec_(spec),
       options_(options),
-      layers_(spec, 0),
-      context_{.pool = &pool, .scratch = &scratch_, .compute = options.compute} {
-  kv_.layout = {.format = options.kv_format,
-                .num_layers = 1,
-                .num_kv_heads = spec.num_kv_heads,
-                .head_dim = spec.head_dim,
-                .block_len = kBlockLen};
+      backend_(backend),
+      context_{.backend = &backend, .scratch = &scratch_, .compute = options.compute} {
+  kv_.layout = backend.LayoutOf({.format = options.kv_format,
+                                 .num_layers = 1,
+                                 .num_heads = spec.num_heads,
+                                 .num_kv_heads = spec.num_kv_heads,
+                                 .head_dim = spec.head_dim,
+                                 .block_len = kBlockLen});
   kv_.num_tails = 1;
 }
 
@@ -36,20 +36,23 @@ Status LayerRunner::Prepare(int64_t num_tokens, Positions logits, int64_t produc
   const int64_t num_logits = logits.end - logits.begin;
   const auto blocks = static_cast<int32_t>((num_tokens + kBlockLen - 1) / kBlockLen);
   if (blocks > kv_.num_blocks) {
-    INGOT_ASSIGN_OR_RETURN(kv_bytes_, Buffer::Allocate(blocks * kv_.layout.block_bytes()));
-    INGOT_ASSIGN_OR_RETURN(tail_bytes_, Buffer::Allocate(kv_.layout.tail_bytes()));
+    INGOT_ASSIGN_OR_RETURN(kv_bytes_, backend_.Allocate(blocks * kv_.layout.block_bytes));
+    INGOT_ASSIGN_OR_RETURN(tail_bytes_, backend_.Allocate(kv_.layout.tail_bytes));
     kv_.data = kv_bytes_.data();
     kv_.tails = tail_bytes_.data();
     kv_.num_blocks = blocks;
   }
+  if (!layers_) {
+    INGOT_ASSIGN_OR_RETURN(layers_, DecoderLayers::Make(spec_, 0, backend_));
+  }
+  const ops::StepLimits limits{.max_tokens = num_tokens, .max_seqs = 1, .max_context = num_tokens};
   ScratchCount count;
-  TakeActivations(spec_, num_tokens, num_logits, count);
-  const int64_t tiles = ops::StepTilesScratchBytes(kv_.layout, num_tokens, 1);
-  const int64_t attention =
-      ops::AttentionScratchBytes(context_, num_tokens, spec_.num_heads, spec_.head_dim, num_tokens);
-  const int64_t bytes = count.bytes() + tiles + std::max(attention, product_bytes) + 64;
+  TakeActivations(spec_, {num_tokens, num_logits, backend_.activation_dtype()}, count);
+  count.Take(DType::kF32, {num_logits, spec_.vocab_size});
+  const int64_t bytes = count.bytes() + backend_.StepBytes(limits, {&kv_.layout, 1}) +
+                        std::max(backend_.AttentionBytes(limits, kv_.layout), product_bytes) + 64;
   if (bytes > scratch_.size()) {
-    INGOT_ASSIGN_OR_RETURN(scratch_, ops::Scratch::Allocate(bytes));
+    INGOT_ASSIGN_OR_RETURN(scratch_, ops::Scratch::Allocate(backend_, bytes));
   }
   positions_.resize(static_cast<size_t>(num_tokens));
   std::iota(positions_.begin(), positions_.end(), 0);
@@ -72,23 +75,26 @@ Status LayerRunner::Prepare(int64_t num_tokens, Positions logits, int64_t produc
   return Status();
 }
 
-HiddenStates LayerRunner::Embed(std::span<const int32_t> token_ids, const ops::PackedWeight& table) {
-  HiddenStates hidden(token_ids.size() * static_cast<size_t>(spec_.hidden_size));
-  ops::Embed(context_, {token_ids}, table, spec_.embedding_scale,
-             {.data = hidden.data(), .dtype = DType::kF32, .shape = {std::ssize(token_ids), spec_.hidden_size}});
-  return hidden;
+Result<HiddenStates> LayerRunner::Embed(std::span<const int32_t> token_ids, const ops::PackedWeight& table) {
+  const int64_t num_tokens = std::ssize(token_ids);
+  INGOT_RETURN_IF_ERROR(Prepare(num_tokens, {0, 0}, 0));
+  const ops::Scratch::Mark mark(scratch_);
+  batch_.token_ids = token_ids;
+  const DecoderLayers::Step step = layers_->Begin(context_, batch_, {&kv_, 1});
+  ops::Embed(context_, step.batch, table, spec_.embedding_scale, step.a.hidden);
+  return Download(step.a.hidden);
 }
 
 Status LayerRunner::Run(int layer, const LayerWeights& weights, HiddenStates* hidden, const LinearTap* tap) {
   const int64_t num_tokens = TokensOf(*hidden);
-  INGOT_RETURN_IF_ERROR(Prepare(num_tokens, {0, 0}, LinearScratchBytes(weights, num_tokens)));
+  INGOT_RETURN_IF_ERROR(Prepare(num_tokens, {0, 0}, LinearBytes(backend_, weights, num_tokens)));
   const ops::Scratch::Mark mark(scratch_);
-  DecoderLayers::Step step = layers_.Begin(context_, batch_, {&kv_, 1});
+  kv_.layout.window = spec_.layers[static_cast<size_t>(layer)].window;
+  DecoderLayers::Step step = layers_->Begin(context_, batch_, {&kv_, 1});
   step.tap = tap;
-  const size_t bytes = hidden->size() * sizeof(float);
-  std::memcpy(step.a.hidden, hidden->data(), bytes);
-  layers_.Run(step, layer, weights, {});
-  std::memcpy(hidden->data(), step.a.hidden, bytes);
+  backend_.Upload(step.a.hidden.Data<std::byte>(), hidden->data(), step.a.hidden.bytes());
+  layers_->Run(step, layer, weights, {});
+  *hidden = Download(step.a.hidden);
   return Status();
 }
 
@@ -96,13 +102,20 @@ Status LayerRunner::Logits(const HiddenStates& hidden, const Head& head, Positio
                            std::vector<float>* logits) {
   const int64_t num_tokens = TokensOf(hidden), rows = positions.end - positions.begin;
   INGOT_CHECK(positions.begin >= 0 && rows > 0 && positions.end <= num_tokens);
-  INGOT_RETURN_IF_ERROR(Prepare(num_tokens, positions, ops::LinearScratchBytes(rows, head.weight)));
+  INGOT_RETURN_IF_ERROR(Prepare(num_tokens, positions, backend_.LinearBytes(rows, {&head.weight, 1})));
   const ops::Scratch::Mark mark(scratch_);
-  const DecoderLayers::Step step = layers_.Begin(context_, batch_, {&kv_, 1});
-  std::memcpy(step.a.hidden, hidden.data(), hidden.size() * sizeof(float));
-  logits->resize(static_cast<size_t>(rows * spec_.vocab_size));
-  layers_.Logits(step, head.final_norm, head.weight, logits->data());
+  const DecoderLayers::Step step = layers_->Begin(context_, batch_, {&kv_, 1});
+  backend_.Upload(step.a.hidden.Data<std::byte>(), hidden.data(), step.a.hidden.bytes());
+  const TensorView out = scratch_.Take(DType::kF32, {rows, spec_.vocab_size});
+  layers_->Logits(step, head.final_norm, head.weight, out);
+  *logits = Download(out);
   return Status();
+}
+
+std::vector<float> LayerRunner::Download(const TensorView& x) {
+  std::vector<float> values(static_cast<size_t>(x.shape.NumElements()));
+  backend_.Download(values.data(), x.Data<std::byte>(), x.bytes());
+  return values;
 }
 
 }  // namespace ingot::models

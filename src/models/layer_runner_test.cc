@@ -20,12 +20,12 @@ struct Packed {
   Weights weights;
 };
 
-std::unique_ptr<Packed> Pack(const formats::Checkpoint& checkpoint, ThreadPool& pool) {
+std::unique_ptr<Packed> Pack(const formats::Checkpoint& checkpoint, ops::Backend& backend) {
   auto packed = std::make_unique<Packed>();
   packed->spec = ReadModelSpec(checkpoint).value();
   const auto tensors = ReadRoles(checkpoint, packed->spec).value();
   std::vector<WeightInfo> infos;
-  EXPECT_TRUE(PackWeights({.pool = &pool, .scratch = nullptr}, {}, tensors, &packed->weights, &infos).ok());
+  EXPECT_TRUE(PackWeights(backend, {}, tensors, &packed->weights, &infos).ok());
   return packed;
 }
 
@@ -34,18 +34,18 @@ class LayerRunnerGolden : public testing::TestWithParam<std::string> {};
 TEST_P(LayerRunnerGolden, ComputesWhatTheDecoderDoes) {
   const auto checkpoint =
       formats::Checkpoint::Open((fs::path(INGOT_SOURCE_DIR) / "tests/goldens" / GetParam()).string()).value();
-  ThreadPool pool(2);
-  const auto packed = Pack(*checkpoint, pool);
+  const auto backend = ops::MakeCpuBackend(2);
+  const auto packed = Pack(*checkpoint, *backend);
   const ModelSpec& spec = packed->spec;
   Sequence sequence;
   for (int i = 0; i < 90; ++i) sequence.tokens.push_back(static_cast<int32_t>((i * 37 + 5) % spec.vocab_size));
 
   std::vector<Sequence> whole = {sequence};
-  const auto model = Model::Load(checkpoint, {.compute = ops::Compute::kExact}, pool).value();
-  TestRunner(*model, {.kv = ops::KvFormat::kF16}).Run(&whole);
+  const auto model = Model::Load(checkpoint, {.compute = ops::Compute::kExact}, *backend).value();
+  TestRunner(*model, *backend, {.kv = ops::KvFormat::kF16}).Run(&whole);
 
-  LayerRunner runner(spec, {}, pool);
-  HiddenStates hidden = runner.Embed(sequence.tokens, packed->weights.embedding);
+  LayerRunner runner(spec, {}, *backend);
+  HiddenStates hidden = runner.Embed(sequence.tokens, packed->weights.embedding).value();
   for (int layer = 0; layer < spec.num_layers; ++layer) {
     ASSERT_TRUE(runner.Run(layer, packed->weights.layers[static_cast<size_t>(layer)], &hidden).ok());
   }
@@ -62,13 +62,13 @@ TEST_P(LayerRunnerGolden, ComputesWhatTheDecoderDoes) {
 TEST_P(LayerRunnerGolden, TapsSeeAndChangeTheInputsOfLinears) {
   const auto checkpoint =
       formats::Checkpoint::Open((fs::path(INGOT_SOURCE_DIR) / "tests/goldens" / GetParam()).string()).value();
-  ThreadPool pool(1);
-  const auto packed = Pack(*checkpoint, pool);
+  const auto backend = ops::MakeCpuBackend(1);
+  const auto packed = Pack(*checkpoint, *backend);
   const ModelSpec& spec = packed->spec;
   const std::vector<int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6};
   const auto tokens = std::ssize(ids);
-  LayerRunner runner(spec, {}, pool);
-  const HiddenStates before = runner.Embed(ids, packed->weights.embedding);
+  LayerRunner runner(spec, {}, *backend);
+  const HiddenStates before = runner.Embed(ids, packed->weights.embedding).value();
 
   std::map<LinearInput, int64_t> rows;
   const LinearTap count = [&](LinearInput input, int expert, float*, int64_t n) {

@@ -88,18 +88,18 @@ Result<ModelSpec> ReadModelSpec(const formats::Checkpoint& checkpoint) {
 }
 
 Result<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const formats::Checkpoint> checkpoint,
-                                           const LoadOptions& options, ThreadPool& pool) {
+                                           const LoadOptions& options, ops::Backend& backend) {
   INGOT_ASSIGN_OR_RETURN(ModelSpec spec, ReadModelSpec(*checkpoint));
-  return Load(std::move(checkpoint), std::move(spec), options, pool);
+  return Load(std::move(checkpoint), std::move(spec), options, backend);
 }
 
 Result<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const formats::Checkpoint> checkpoint, ModelSpec spec,
-                                           const LoadOptions& options, ThreadPool& pool) {
+                                           const LoadOptions& options, ops::Backend& backend) {
   TellOfLongRope(spec, options.session_len);
   Fingerprint print;
   formats::AddTo(*checkpoint, &print);
   INGOT_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
-                         Decoder::Load(std::move(checkpoint), std::move(spec), options, pool));
+                         Decoder::Load(std::move(checkpoint), std::move(spec), options, backend));
   model->fingerprint_ = print.Text();
   return model;
 }
@@ -115,12 +115,15 @@ std::vector<KvGroup> KvGroupsOf(const ModelSpec& spec) {
   return groups;
 }
 
-ops::KvLayout Model::KvLayoutFor(const KvGroup& group, int block_len, ops::KvFormat format) const {
-  return {.format = format,
-          .num_layers = static_cast<int>(group.layers.size()),
-          .num_kv_heads = spec().num_kv_heads,
-          .head_dim = spec().head_dim,
-          .block_len = block_len};
+ops::KvLayout Model::KvLayoutFor(const ops::Backend& backend, const KvGroup& group, int block_len,
+                                 ops::KvFormat format) const {
+  return backend.LayoutOf({.format = format,
+                           .num_layers = static_cast<int>(group.layers.size()),
+                           .num_heads = spec().num_heads,
+                           .num_kv_heads = spec().num_kv_heads,
+                           .head_dim = spec().head_dim,
+                           .window = group.window,
+                           .block_len = block_len});
 }
 
 }  // namespace ingot::models

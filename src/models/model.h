@@ -7,12 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "base/thread_pool.h"
 #include "formats/checkpoint.h"
 #include "models/model_spec.h"
-#include "models/step_batch.h"
-#include "ops/kv_view.h"
-#include "ops/linear.h"
+#include "ops/backend.h"
 
 namespace ingot::models {
 
@@ -25,8 +22,8 @@ struct LoadOptions {
   std::function<void(int64_t done, int64_t total)> progress;
 };
 
-// Sees hidden states as they pass: [num_tokens, hidden_size] after layer `layer` (-1: the embedding; num_layers: the
-// final norm).
+// Sees hidden states as they pass, in the host's memory: [num_tokens, hidden_size] after layer `layer` (-1: the
+// embedding; num_layers: the final norm).
 using LayerTap = std::function<void(int layer, const float* hidden, int64_t num_tokens)>;
 
 // Layers whose cache has the same life: all of it (window 0), or what a sliding window sees.
@@ -51,22 +48,20 @@ Result<ModelSpec> ReadModelSpec(const formats::Checkpoint& checkpoint);
 
 // The largest batch that a model's scratch memory is to serve.
 struct ForwardLimits {
-  int64_t max_tokens = 1;
-  int64_t max_seqs = 1;
-  int64_t max_logits = 1;   // rows of logits
-  int64_t max_context = 1;  // largest position + 1
+  ops::StepLimits step;
+  int64_t max_logits = 1;  // rows of logits
   ops::KvFormat kv_format = ops::KvFormat::kF16;
 };
 
 // Thread safety: Forward from one thread at a time; const methods from any.
 class Model {
  public:
-  // Streams the weights into the packed layout, layer by layer; a tied table is held once.
+  // Streams the weights into the backend's layout, layer by layer; a tied table is held once. `backend` outlives it.
   static Result<std::unique_ptr<Model>> Load(std::shared_ptr<const formats::Checkpoint> checkpoint,
-                                             const LoadOptions& options, ThreadPool& pool);
+                                             const LoadOptions& options, ops::Backend& backend);
   // The same for a checkpoint whose configuration was read before, or that has none.
   static Result<std::unique_ptr<Model>> Load(std::shared_ptr<const formats::Checkpoint> checkpoint, ModelSpec spec,
-                                             const LoadOptions& options, ThreadPool& pool);
+                                             const LoadOptions& options, ops::Backend& backend);
   virtual ~Model() = default;
 
   virtual const ModelSpec& spec() const = 0;
@@ -77,13 +72,15 @@ class Model {
   virtual int num_adapters() const { return 0; }  // those of a batch are in [0, num_adapters)
   std::vector<KvGroup> kv_groups() const { return KvGroupsOf(spec()); }
   // The layout of the cache of a group's layers.
-  ops::KvLayout KvLayoutFor(const KvGroup& group, int block_len, ops::KvFormat format) const;
-  virtual int64_t ScratchBytes(const ops::Context& context, const ForwardLimits& limits) const = 0;
+  ops::KvLayout KvLayoutFor(const ops::Backend& backend, const KvGroup& group, int block_len,
+                            ops::KvFormat format) const;
+  virtual int64_t ScratchBytes(const ops::Backend& backend, const ForwardLimits& limits) const = 0;
 
-  // Runs the batch: writes its K and V to the caches of its groups and the wanted logits to `logits`: [L, vocab_size].
-  // Allocates nothing but from context.scratch. The batch was checked by its maker (INGOT_CHECK).
-  virtual void Forward(const ops::Context& context, const StepBatch& batch, std::span<const ops::KvView> kv,
-                       float* logits, const LayerTap* tap = nullptr) const = 0;
+  // Runs the batch: writes its K and V to the caches of its groups and the wanted logits to `logits`: f32
+  // [L, vocab_size] of the backend's memory. Allocates nothing but from context.scratch. Returns before the device is
+  // done, unless there is a tap.
+  virtual void Forward(const ops::Context& context, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
+                       const TensorView& logits, const LayerTap* tap = nullptr) const = 0;
 
  private:
   std::string fingerprint_;

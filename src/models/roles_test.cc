@@ -74,12 +74,11 @@ TEST(Roles, BiasesOfExpertsAndRouterCount) {
     checkpoint->Add(down + "weight", {32, 64}, std::vector<float>(2048));
     checkpoint->Add(down + "bias", {32}, std::vector<float>(32, static_cast<float>(e + 1)));
   }
-  ThreadPool pool(1);
-  const ops::Context context{.pool = &pool, .scratch = nullptr};
+  const auto backend = ops::MakeCpuBackend(1);
   const CheckpointNames names = ChooseNames(*checkpoint, spec).value();
-  const LayerWeights weights = PackLayer(context, ReadLayerRoles(*checkpoint, spec, names, 0).value()).value();
+  const LayerWeights weights = PackLayer(*backend, ReadLayerRoles(*checkpoint, spec, names, 0).value()).value();
   HiddenStates hidden(2 * 32, 0.25f);
-  ASSERT_TRUE(LayerRunner(spec, {}, pool).Run(0, weights, &hidden).ok());
+  ASSERT_TRUE(LayerRunner(spec, {}, *backend).Run(0, weights, &hidden).ok());
   const double share = 1 / (1 + std::exp(-0.5));  // of expert 2
   for (const float value : hidden) EXPECT_TRUE(std::abs(value - (0.25 + 1 * (1 - share) + 3 * share)) <= 1e-5) << value;
 }
@@ -128,10 +127,10 @@ TEST(Roles, LongRopeSaysWhichFactorsItTakes) {
                    .original_max_position = 24,
                    .short_factor = {1, 1, 1, 1},
                    .long_factor = {2, 2, 2, 2}};
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   const auto load = [&](int64_t session_len) {
     return Logged([&] {
-      EXPECT_TRUE(Model::Load(RandomInMemory(spec), spec, {.session_len = session_len, .outline = true}, pool));
+      EXPECT_TRUE(Model::Load(RandomInMemory(spec), spec, {.session_len = session_len, .outline = true}, *backend));
     });
   };
   EXPECT_THAT(load(0), HasSubstr("sessions of 64 tokens take the factors for more than 24, in short prompts too; "

@@ -39,10 +39,10 @@ std::vector<double> Added(const ModelSpec& spec, std::vector<RoleTensor> tensors
     tensor.matrix = std::make_shared<Zeros>(tensor.matrix->rows(), tensor.matrix->cols());
     tensor.numbers.clear();
   }
-  ThreadPool pool(1);
-  const LayerWeights weights = PackLayer({.pool = &pool, .scratch = nullptr}, tensors).value();
+  const auto backend = ops::MakeCpuBackend(1);
+  const LayerWeights weights = PackLayer(*backend, tensors).value();
   HiddenStates out = hidden;
-  EXPECT_TRUE(LayerRunner(spec, {.kv_format = ops::KvFormat::kF32}, pool).Run(0, weights, &out).ok());
+  EXPECT_TRUE(LayerRunner(spec, {.kv_format = ops::KvFormat::kF32}, *backend).Run(0, weights, &out).ok());
   std::vector<double> added;
   for (size_t i = 0; i < out.size(); ++i) added.push_back(double{out[i]} - double{hidden[i]});
   return added;

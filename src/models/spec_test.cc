@@ -155,10 +155,10 @@ std::string LoadChanged(const std::string& golden, const std::string& key, const
   boost::json::value config = ParseJson(text.str(), "config.json").value();
   config.as_object()[key] = value;
   std::ofstream(folder / "config.json") << boost::json::serialize(config);
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   auto checkpoint = formats::Checkpoint::Open(folder.string());
   if (!checkpoint) return checkpoint.error().ToString();
-  const auto model = Model::Load(*checkpoint, {}, pool);
+  const auto model = Model::Load(*checkpoint, {}, *backend);
   fs::remove_all(folder);
   return model ? "no error" : model.error().ToString();
 }

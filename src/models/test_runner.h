@@ -11,11 +11,9 @@
 namespace ingot::models {
 
 struct RunOptions {
-  kernels::Isa isa = kernels::ChosenIsa();
   ops::Compute compute = ops::Compute::kExact;
   ops::KvFormat kv = ops::KvFormat::kF32;
   int64_t chunk = 1 << 20;  // tokens of a sequence per step
-  int threads = 1;
 };
 
 struct Sequence {
@@ -26,8 +24,11 @@ struct Sequence {
 
 class TestRunner {
  public:
-  TestRunner(const Model& model, const RunOptions& options)
-      : model_(model), options_(options), pool_(options.threads) {}
+  // `model` was loaded for `backend`.
+  TestRunner(const Model& model, ops::Backend& backend, const RunOptions& options)
+      : model_(model),
+        options_(options),
+        context_{.backend = &backend, .scratch = &scratch_, .compute = options.compute} {}
 
   // Takes every sequence from its first token to its last; fills in the logits of all of them.
   void Run(std::vector<Sequence>* sequences) {
@@ -50,10 +51,10 @@ class TestRunner {
     const auto num_seqs = static_cast<int64_t>(sequences.size());
     const auto num_blocks = static_cast<int32_t>(stride_ * num_seqs);
     for (const KvGroup& group : model_.kv_groups()) {
-      const ops::KvLayout layout = model_.KvLayoutFor(group, kBlockLen, options_.kv);
+      const ops::KvLayout layout = model_.KvLayoutFor(*context_.backend, group, kBlockLen, options_.kv);
       // What was never written is NaN: reading it shows.
-      kv_.emplace_back(static_cast<size_t>(layout.block_bytes() * num_blocks), std::byte{0xFF});
-      tails_.emplace_back(static_cast<size_t>(layout.tail_bytes() * num_seqs), std::byte{0xFF});
+      kv_.emplace_back(static_cast<size_t>(layout.block_bytes * num_blocks), std::byte{0xFF});
+      tails_.emplace_back(static_cast<size_t>(layout.tail_bytes * num_seqs), std::byte{0xFF});
       views_.push_back({.layout = layout,
                         .data = kv_.back().data(),
                         .num_blocks = num_blocks,
@@ -61,16 +62,10 @@ class TestRunner {
                         .num_tails = static_cast<int32_t>(num_seqs)});
     }
     for (int32_t i = 0; i < num_blocks; ++i) tables_.push_back(num_blocks - 1 - i);
-    context_.pool = &pool_;
-    context_.kernels = &kernels::TableFor(options_.isa);
-    context_.compute = options_.compute;
-    const ForwardLimits limits{.max_tokens = most_tokens,
-                               .max_seqs = num_seqs,
+    const ForwardLimits limits{.step = {.max_tokens = most_tokens, .max_seqs = num_seqs, .max_context = longest},
                                .max_logits = most_tokens,
-                               .max_context = longest,
                                .kv_format = options_.kv};
-    scratch_ = *ops::Scratch::Allocate(model_.ScratchBytes(context_, limits));
-    context_.scratch = &scratch_;
+    scratch_ = *ops::Scratch::Allocate(*context_.backend, model_.ScratchBytes(*context_.backend, limits));
   }
 
   bool Step(std::vector<Sequence>* sequences) {
@@ -98,16 +93,17 @@ class TestRunner {
     }
     if (ids.empty()) return false;
     std::vector<float> logits(ids.size() * static_cast<size_t>(model_.spec().vocab_size));
-    const std::vector<KvGroupBatch> groups(views_.size(),
-                                           {.block_tables = tables, .block_table_stride = stride_, .slots = slots});
-    const StepBatch batch{.token_ids = ids,
-                          .positions = positions,
-                          .cu_seqlens = cu_seqlens,
-                          .groups = groups,
-                          .tail_slots = tail_slots,
-                          .logits_rows = rows,
-                          .max_context = max_context};
-    model_.Forward(context_, batch, views_, logits.data());
+    const std::vector<ops::KvGroupBatch> groups(
+        views_.size(), {.block_tables = tables, .block_table_stride = stride_, .slots = slots});
+    const ops::StepBatch batch{.token_ids = ids,
+                               .positions = positions,
+                               .cu_seqlens = cu_seqlens,
+                               .groups = groups,
+                               .tail_slots = tail_slots,
+                               .logits_rows = rows,
+                               .max_context = max_context};
+    const Shape shape{std::ssize(ids), model_.spec().vocab_size};
+    model_.Forward(context_, batch, views_, {.data = logits.data(), .dtype = DType::kF32, .shape = shape});
     for (size_t s = 0; s < live.size(); ++s) {
       const auto vocab = static_cast<int64_t>(model_.spec().vocab_size);
       const float* from = logits.data();
@@ -118,9 +114,8 @@ class TestRunner {
 
   const Model& model_;
   const RunOptions options_;
-  ThreadPool pool_;
-  ops::Context context_{};
   ops::Scratch scratch_;
+  const ops::Context context_;
   std::vector<std::vector<std::byte>> kv_, tails_;  // one a group
   std::vector<ops::KvView> views_;                  // one a group
   std::vector<int32_t> tables_;                     // [sequences, stride_], the same in every group

@@ -19,7 +19,7 @@ float& KeyOrValue(const Config& config, Text& text, int t, int64_t i) {
   return text.qkv[static_cast<size_t>(t * config.QkvWidth() + config.OutWidth() + i)];
 }
 
-class QuantizedAttentionTest : public testing::TestWithParam<Isa> {
+class QuantizedAttentionTest : public testing::TestWithParam<std::string> {
  protected:
   Runner MakeRunner(const Config& config, int length) const { return Runner({GetParam(), config, 2, 1, length, 1}); }
 };
@@ -40,7 +40,7 @@ TEST_P(QuantizedAttentionTest, TheCacheHoldsTheBytesOfTheReference) {
       KeyOrValue(config, text, 9, i) *= 1e-7f;         // of subnormal scale
       if (i % 10 == 0) KeyOrValue(config, text, 100 + i, i) = NAN;
     }
-    Runner runner = MakeRunner(config, 200), reference({Isa::kReference, config, 1, 1, 200, 1});
+    Runner runner = MakeRunner(config, 200), reference({"reference", config, 1, 1, 200, 1});
     runner.InChunks(text, 200);
     reference.InChunks(text, 63);
     EXPECT_TRUE(runner.bytes() == reference.bytes()) << config.ToString();
@@ -49,7 +49,8 @@ TEST_P(QuantizedAttentionTest, TheCacheHoldsTheBytesOfTheReference) {
 
 TEST_P(QuantizedAttentionTest, CapacityIsAsPromised) {
   const auto bytes = [](KvFormat format) {
-    return static_cast<double>(KvLayout{format, 30, 3, 64, 64}.bytes_per_token());
+    const KvShape shape{.format = format, .num_layers = 30, .num_heads = 9, .num_kv_heads = 3, .head_dim = 64};
+    return static_cast<double>(CpuKvLayout(shape).block_bytes);
   };
   EXPECT_GE(bytes(KvFormat::kF16) / bytes(KvFormat::kI8), 1.85);
   EXPECT_GE(bytes(KvFormat::kF16) / bytes(KvFormat::kI4), 3);
@@ -124,8 +125,8 @@ TEST_P(QuantizedAttentionTest, TailsHoldNothingAtMultiplesOf32) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, QuantizedAttentionTest, testing::ValuesIn(kernels::AvailableIsas()),
-                         [](const auto& info) { return std::string(kernels::IsaName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Isas, QuantizedAttentionTest, testing::ValuesIn(GetIsaInfo().available),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace ingot::ops

@@ -1,3 +1,4 @@
+#include "ops/cpu/kv_tiles.h"
 #include "ops/test_attention.h"
 
 namespace ingot::ops {
@@ -34,9 +35,9 @@ std::vector<Config> Configs() {
   return configs;
 }
 
-class AttentionTest : public testing::TestWithParam<Isa> {
+class AttentionTest : public testing::TestWithParam<std::string> {
  protected:
-  bool IsReference() const { return GetParam() == Isa::kReference; }
+  bool IsReference() const { return GetParam() == "reference"; }
 };
 
 TEST_P(AttentionTest, EqualsDoublePrecision) {
@@ -115,8 +116,8 @@ TEST_P(AttentionTest, CompanyAndThreadsDoNotChangeABit) {
   }
 }
 
-void CheckBlocksBehindTheWindow(Isa isa, const Config& config) {
-  const int length = isa == Isa::kReference ? 200 : 1100;
+void CheckBlocksBehindTheWindow(const std::string& isa, const Config& config) {
+  const int length = isa == "reference" ? 200 : 1100;
   const Text text = RandomText(config, length, 5);
   const std::vector<float> whole = Runner({isa, config, 1, 1, length, 1}).InChunks(text, length);
   Runner runner({isa, config, 2, 1, length, 1});
@@ -186,7 +187,7 @@ struct Rope {
   std::vector<std::byte> bytes;
 
   explicit Rope(const RopeCase& c)
-      : config{.num_heads = c.num_heads, .num_kv_heads = c.num_kv_heads, .head_dim = c.head_dim},
+      : config{.num_heads = c.num_heads, .num_kv_heads = c.num_kv_heads, .head_dim = c.head_dim, .block_len = 32},
         text(RandomText(config, c.tokens, 9)),
         got(text.qkv) {
     for (int d = 0; c.norm && d < c.head_dim; ++d) {
@@ -200,30 +201,39 @@ struct Rope {
         sin.push_back(static_cast<float>(std::sin(0.3 * t + i)));
       }
     }
-    kv.layout = {KvFormat::kF16, 1, c.num_kv_heads, c.head_dim, 32};
+    kv.layout = CpuKvLayout(config.Shape(1));
     kv.num_blocks = 8;
-    bytes.resize(static_cast<size_t>(kv.num_blocks * kv.layout.block_bytes()));
+    bytes.resize(static_cast<size_t>(kv.num_blocks * kv.layout.block_bytes));
     kv.data = bytes.data();
   }
 
-  void Write(Isa isa, const RopeCase& c) {
-    ThreadPool pool(2);
-    const Context context{.pool = &pool, .scratch = nullptr, .kernels = &kernels::TableFor(isa)};
-    RopeKvWrite(context, {.q = got.data(),
-                          .k = got.data() + config.OutWidth(),
-                          .v = got.data() + config.OutWidth() + c.num_kv_heads * c.head_dim,
-                          .qkv_stride = config.QkvWidth(),
-                          .num_tokens = c.tokens,
-                          .num_heads = c.num_heads,
-                          .cos = cos.data(),
-                          .sin = sin.data(),
-                          .rotary_dim = c.rotary_dim,
-                          .q_norm = c.norm ? q_norm.data() : nullptr,
-                          .k_norm = c.norm ? k_norm.data() : nullptr,
-                          .norm_eps = 1e-6f,
-                          .slots = slots.data(),
-                          .kv = kv,
-                          .layer = 0});
+  void Write(const std::string& isa, const RopeCase& c) {
+    const auto backend = MakeCpuBackend(2, isa);
+    const StepLimits limits{c.tokens, 1, c.tokens};
+    Scratch scratch = *Scratch::Allocate(*backend, backend->StepBytes(limits, {&kv.layout, 1}));
+    const Context context{.backend = backend.get(), .scratch = &scratch, .compute = Compute::kExact};
+    std::vector<int32_t> positions(static_cast<size_t>(c.tokens)), tables(1), cu_seqlens = {0, c.tokens};
+    std::iota(positions.begin(), positions.end(), 0);
+    const KvGroupBatch group{.block_tables = tables, .block_table_stride = 1, .slots = slots};
+    const StepBatch batch{.token_ids = positions,
+                          .positions = positions,
+                          .cu_seqlens = cu_seqlens,
+                          .groups = {&group, 1},
+                          .tail_slots = {},
+                          .logits_rows = {},
+                          .max_context = c.tokens};
+    const Step step = BeginStep(context, batch, {&kv, 1});
+    const auto view = [](std::vector<float>& x, Shape shape) { return TensorView{x.data(), DType::kF32, shape, {}}; };
+    RopeKvWriteParams params{.qkv = view(got, {c.tokens, config.QkvWidth()}),
+                             .cos = view(cos, {c.tokens, c.rotary_dim / 2}),
+                             .sin = view(sin, {c.tokens, c.rotary_dim / 2}),
+                             .q_norm = {},
+                             .k_norm = {},
+                             .norm_eps = 1e-6f,
+                             .place = {}};
+    if (c.rotary_dim == 0) params.cos = params.sin = {};
+    if (c.norm) params.q_norm = view(q_norm, {c.head_dim}), params.k_norm = view(k_norm, {c.head_dim});
+    RopeKvWrite(context, step, params);
   }
 
   // Head h of token t after norm and rotation, in double; heads from num_heads on are keys.
@@ -247,13 +257,13 @@ struct Rope {
   // Element d of the key and of the value that the cache holds for token t.
   std::pair<uint16_t, uint16_t> Cached(const RopeCase& c, int t, int kv_head, int d) const {
     const int slot = slots[static_cast<size_t>(t)], offset = slot % 32;
-    const auto* plane = reinterpret_cast<const uint16_t*>(bytes.data() + slot / 32 * kv.layout.block_bytes() +
-                                                          2 * kv_head * kv.layout.key_tile_bytes());
+    const auto* plane = reinterpret_cast<const uint16_t*>(bytes.data() + slot / 32 * kv.layout.block_bytes +
+                                                          2 * kv_head * KvTiles(kv.layout).key_bytes);
     return {plane[d * 32 + offset], plane[(32 + offset) * c.head_dim + d]};
   }
 };
 
-void CheckRope(Isa isa, const RopeCase& c) {
+void CheckRope(const std::string& isa, const RopeCase& c) {
   Rope rope(c);
   rope.Write(isa, c);
   for (int t = 0; t < c.tokens; ++t) {
@@ -284,8 +294,8 @@ TEST_P(AttentionTest, RopeKvWrite) {
   CheckRope(GetParam(), {3, 1, 128, 0, true, 40});
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, AttentionTest, testing::ValuesIn(kernels::AvailableIsas()),
-                         [](const auto& info) { return std::string(kernels::IsaName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Isas, AttentionTest, testing::ValuesIn(GetIsaInfo().available),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace ingot::ops

@@ -7,7 +7,9 @@
 #include <limits>
 #include <random>
 
-#include "kernels/gemm.h"
+#include "kernels/kernel_table.h"
+#include "ops/backend.h"
+#include "ops/isa_info.h"
 
 namespace ingot::ops {
 namespace {
@@ -165,19 +167,20 @@ std::vector<float> RandomActivations(int64_t count, uint32_t seed) {
 // Runs ops with one instruction set, one mode and one thread count.
 class Runner {
  public:
-  Runner(kernels::Isa isa, Compute compute, int threads = 1) : pool_(threads), scratch_(Scratch::Allocate(0).value()) {
-    context_ = {.pool = &pool_, .scratch = &scratch_, .kernels = &kernels::TableFor(isa), .compute = compute};
-  }
+  Runner(const std::string& isa, Compute compute, int threads = 1)
+      : backend_(MakeCpuBackend(threads, isa)),
+        context_{.backend = backend_.get(), .scratch = &scratch_, .compute = compute} {}
   const Context& context() const { return context_; }
-  PackedWeight Pack(const WeightSource& source) const { return Prepack(context_, source).value(); }
+  PackedWeight Pack(const WeightSource& source) const { return backend_->Prepack(source).value(); }
   std::vector<float> Multiply(const std::vector<float>& x, const PackedWeight& weight,
                               const std::vector<float>& bias = {}) {
     const int64_t k = weight.in_features(), n = weight.out_features(), m = static_cast<int64_t>(x.size()) / k;
-    scratch_ = Scratch::Allocate(LinearScratchBytes(m, weight)).value();  // not a byte more than was said
+    // Not a byte more than was said.
+    scratch_ = Scratch::Allocate(*backend_, backend_->LinearBytes(m, {&weight, 1})).value();
     constexpr float kGuard = 12345.0F;
     std::vector<float> y(m * n + 64, kGuard);
-    Linear(context_, {.data = const_cast<float*>(x.data()), .shape = {m, k}}, weight,
-           bias.empty() ? nullptr : bias.data(), {.data = y.data(), .shape = {m, n}});
+    backend_->Linear(context_, {.data = const_cast<float*>(x.data()), .shape = {m, k}}, {&weight, 1},
+                     {.data = const_cast<float*>(bias.data())}, {.data = y.data(), .shape = {m, n}});
     for (int64_t i = m * n; i < m * n + 64; ++i) EXPECT_EQ(y[i], kGuard) << "write behind y";
     EXPECT_EQ(scratch_.used(), 0);
     y.resize(m * n);
@@ -185,9 +188,9 @@ class Runner {
   }
 
  private:
-  ThreadPool pool_;
+  std::unique_ptr<Backend> backend_;
   Scratch scratch_;
-  Context context_;
+  const Context context_;
 };
 
 std::vector<float> Row(const std::vector<float>& matrix, int64_t row, int64_t cols) {
@@ -246,7 +249,7 @@ Sum ExactProduct(const float* w, const float* x, int64_t k, bool bf16_activation
 
 int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
-class LinearTest : public testing::TestWithParam<kernels::Isa> {};
+class LinearTest : public testing::TestWithParam<std::string> {};
 
 // Design contract 1: row m of any M equals the same row alone, bit for bit.
 TEST_P(LinearTest, RowDoesNotDependOnBatch) {
@@ -285,7 +288,8 @@ TEST_P(LinearTest, FastMatchesItsDefinition) {
     std::vector<float> w(n * k);
     DequantizeRows(source.all(), w.data());
     const bool bf16 = c.format.dense == DType::kBF16 && !c.format.quantized() &&
-                      runner.context().kernels->gemm.multiply_bf16 != nullptr && kernels::CpuMultipliesBf16();
+                      runner.context().backend->host().kernels->gemm.multiply_bf16 != nullptr &&
+                      kernels::CpuMultipliesBf16();
     double error2 = 0, norm2 = 0;
     for (int64_t i = 0; i < m * n; ++i) {
       const int64_t row = i / n, channel = i % n;
@@ -358,13 +362,13 @@ TEST_P(LinearTest, HoldsEveryExponent) {
 TEST_P(LinearTest, AgreesWithReferenceBitForBit) {
   uint32_t seed = 300;
   for (const Compute compute : {Compute::kFast, Compute::kExact}) {
-    Runner runner(GetParam(), compute), reference(kernels::Isa::kReference, compute);
+    Runner runner(GetParam(), compute), reference("reference", compute);
     for (const Case& c : Cases()) {
       if (compute == Compute::kFast && c.format == Format::Dense(DType::kBF16)) continue;
       const int64_t n = 21, k = RoundUp(2100, c.multiple);
-      const PackedWeight weight = runner.Pack(RandomSource(c.format, n, k, ++seed));
+      const RandomSource source(c.format, n, k, ++seed);
       const std::vector<float> x = RandomActivations(9 * k, ++seed);
-      ASSERT_TRUE(SameBits(runner.Multiply(x, weight), reference.Multiply(x, weight)))
+      ASSERT_TRUE(SameBits(runner.Multiply(x, runner.Pack(source)), reference.Multiply(x, reference.Pack(source))))
           << c.name << " exact " << (compute == Compute::kExact);
     }
   }
@@ -426,13 +430,14 @@ TEST_P(LinearTest, ZerosGiveTheBias) {
 }
 
 TEST_P(LinearTest, HugeAndTinyActivations) {
-  Runner runner(GetParam(), Compute::kFast), reference(kernels::Isa::kReference, Compute::kFast);
-  const PackedWeight weight = runner.Pack(RandomSource({.bits = 8, .group_size = 32}, 16, 64, 13));
+  Runner runner(GetParam(), Compute::kFast), reference("reference", Compute::kFast);
+  const RandomSource source({.bits = 8, .group_size = 32}, 16, 64, 13);
+  const PackedWeight weight = runner.Pack(source), same = reference.Pack(source);
   for (const float size : {1e-37F, 1e-30F, 1e-29F, 1e-20F, 1e30F, 3e38F}) {
     std::vector<float> x = RandomActivations(64, 14);
     for (float& value : x) value = std::clamp(value / 100, -1.0F, 1.0F) * size;
     x[5] = size;
-    ASSERT_TRUE(SameBits(runner.Multiply(x, weight), reference.Multiply(x, weight))) << size;
+    ASSERT_TRUE(SameBits(runner.Multiply(x, weight), reference.Multiply(x, same))) << size;
   }
 }
 
@@ -444,20 +449,25 @@ TEST_P(LinearTest, EmbedGathersRows) {
     const PackedWeight table = runner.Pack(source);
     std::vector<float> w(n * k);
     DequantizeRows(source.all(), w.data());
-    const std::vector<int32_t> ids = {39, 0, 17, 17, 16, 15, 31, 38};
+    std::vector<int32_t> ids = {39, 0, 17, 17, 16, 15, 31, 38};
     std::vector<float> y(ids.size() * k);
     std::vector<int32_t> with_slots = ids, drawn = {5, 17, 31};  // two are drawn for slots
     with_slots[2] = ~1;
     with_slots[6] = ~2;
-    Embed(runner.context(), {with_slots, drawn}, table, 1.5F, {.data = y.data(), .shape = {std::ssize(ids), k}});
+    const auto ints = [](std::vector<int32_t>& x) {
+      return TensorView{.data = x.data(), .dtype = DType::kI32, .shape = {std::ssize(x)}, .device = {}};
+    };
+    const Step step{.num_tokens = std::ssize(ids), .token_ids = ints(with_slots), .drawn_tokens = ints(drawn)};
+    Embed(runner.context(), step, table, 1.5F, {.data = y.data(), .shape = {std::ssize(ids), k}});
     for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y[i], w[ids[i / k] * k + i % k] * 1.5F) << c.name << " " << i;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, LinearTest, testing::ValuesIn(kernels::AvailableIsas()),
-                         [](const auto& info) { return std::string(kernels::IsaName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Isas, LinearTest, testing::ValuesIn(GetIsaInfo().available),
+                         [](const auto& info) { return info.param; });
 
 TEST(PackedBytesTest, StaysNearTheFile) {
+  const auto backend = MakeCpuBackend(1);
   const struct {
     Encoding encoding;
     double limit;
@@ -469,7 +479,8 @@ TEST(PackedBytesTest, StaysNearTheFile) {
                 {Encoding::kBF16, 1.0},    {Encoding::kF32, 1.0}};
   for (const auto& [encoding, limit] : limits) {
     const double file = 2048.0 * static_cast<double>(RowBytes(encoding, 5632).value());
-    EXPECT_LE(static_cast<double>(PackedBytes(FormatOf(encoding), 2048, 5632)), file * limit) << InfoOf(encoding).name;
+    EXPECT_LE(static_cast<double>(backend->PackedBytes(FormatOf(encoding), 2048, 5632)), file * limit)
+        << InfoOf(encoding).name;
   }
 }
 

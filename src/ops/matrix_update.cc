@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "kernels/kernel_table.h"
 
 namespace ingot::ops {
 namespace {
@@ -15,25 +16,25 @@ int64_t Pieces(int64_t size, int64_t each) { return (size + each - 1) / each; }
 
 }  // namespace
 
-void AddProduct(const Context& context, const MatrixUpdateParams& params) {
+void AddProduct(const Host& host, const MatrixUpdateParams& params) {
   const int64_t across = Pieces(params.n, kColsEach);
-  context.pool->ParallelFor(Pieces(params.m, kUpdateTile) * across, [&](int64_t i) {
+  host.pool->ParallelFor(Pieces(params.m, kUpdateTile) * across, [&](int64_t i) {
     const int64_t col = i % across * kColsEach;
-    context.kernels->matrix_update.update(params, i / across * kUpdateTile, col, std::min(col + kColsEach, params.n));
+    host.kernels->matrix_update.update(params, i / across * kUpdateTile, col, std::min(col + kColsEach, params.n));
   });
 }
 
-void AddProductLower(const Context& context, const MatrixUpdateParams& params) {
+void AddProductLower(const Host& host, const MatrixUpdateParams& params) {
   INGOT_CHECK(params.m == params.n);
   const int64_t down = Pieces(params.m, kUpdateTile);
-  context.pool->ParallelFor(down, [&](int64_t i) {
+  host.pool->ParallelFor(down, [&](int64_t i) {
     const int64_t row = (down - 1 - i) * kUpdateTile;  // long ones first, so that threads end together
-    context.kernels->matrix_update.update(params, row, 0, std::min(row + kUpdateTile, params.n));
+    host.kernels->matrix_update.update(params, row, 0, std::min(row + kUpdateTile, params.n));
   });
 }
 
-void MirrorLower(const Context& context, float* c, int64_t n) {
-  context.pool->ParallelFor(Pieces(n, kUpdateTile), [&](int64_t tile) {
+void MirrorLower(const Host& host, float* c, int64_t n) {
+  host.pool->ParallelFor(Pieces(n, kUpdateTile), [&](int64_t tile) {
     const int64_t begin = tile * kUpdateTile, end = std::min(n, begin + kUpdateTile);
     for (int64_t j0 = 0; j0 < end; j0 += kUpdateTile) {
       for (int64_t i = begin; i < end; ++i) {

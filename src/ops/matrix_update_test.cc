@@ -7,10 +7,10 @@
 #include <random>
 #include <vector>
 
+#include "ops/isa_info.h"
+
 namespace ingot::ops {
 namespace {
-
-using kernels::Isa;
 
 // A matrix in a wider one, between canaries.
 struct Padded {
@@ -38,12 +38,10 @@ struct Sizes {
   int64_t depth, m, n;
 };
 
-class MatrixUpdateTest : public testing::TestWithParam<Isa> {
+class MatrixUpdateTest : public testing::TestWithParam<std::string> {
  protected:
-  Context OnThreads(ThreadPool* pool) {
-    return {.pool = pool, .scratch = nullptr, .kernels = &kernels::TableFor(GetParam())};
-  }
-  ThreadPool one_{1}, three_{3};
+  static const Host& OnThreads(const std::unique_ptr<Backend>* backend) { return (*backend)->host(); }
+  std::unique_ptr<Backend> one_ = MakeCpuBackend(1, GetParam()), three_ = MakeCpuBackend(3, GetParam());
 };
 
 MatrixUpdateParams ParamsOf(const Padded& a, const Padded& b, Padded& c, const Sizes& s) {
@@ -104,8 +102,8 @@ TEST_P(MatrixUpdateTest, LowerAndMirrorGiveTheWhole) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, MatrixUpdateTest, testing::ValuesIn(kernels::AvailableIsas()),
-                         [](const auto& info) { return std::string(kernels::IsaName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Isas, MatrixUpdateTest, testing::ValuesIn(GetIsaInfo().available),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace ingot::ops

@@ -12,11 +12,10 @@
 #include <utility>
 #include <vector>
 
-#include "ops/transformer.h"
+#include "ops/backend.h"
+#include "ops/isa_info.h"
 
 namespace ingot::ops {
-
-using kernels::Isa;
 
 struct Config {
   int num_heads = 4;
@@ -35,6 +34,15 @@ struct Config {
   }
   int64_t QkvWidth() const { return int64_t{num_heads + 2 * num_kv_heads} * head_dim; }
   int64_t OutWidth() const { return int64_t{num_heads} * head_dim; }
+  KvShape Shape(int num_layers) const {
+    return {.format = format,
+            .num_layers = num_layers,
+            .num_heads = num_heads,
+            .num_kv_heads = num_kv_heads,
+            .head_dim = head_dim,
+            .window = window,
+            .block_len = block_len};
+  }
 };
 
 // A sequence as the model gives it: q, k, v of every token, not rotated (cos = 1, sin = 0) unless a test says so.
@@ -52,7 +60,7 @@ inline Text RandomText(const Config& config, int length, uint32_t seed) {
 }
 
 struct RunnerParams {
-  Isa isa;
+  std::string isa;
   Config config;
   int num_threads;
   int num_seqs;
@@ -67,26 +75,24 @@ class Runner {
 
   explicit Runner(const RunnerParams& params)
       : config_(params.config),
-        pool_(params.num_threads),
+        backend_(MakeCpuBackend(params.num_threads, params.isa)),
         blocks_per_seq_((params.max_length + config_.block_len - 1) / config_.block_len) {
     const Config& config = config_;
     const int num_seqs = params.num_seqs, max_length = params.max_length;
-    kv_.layout = {config.format, 2, config.num_kv_heads, config.head_dim, config.block_len};
+    kv_.layout = backend_->LayoutOf(config.Shape(2));
     kv_.num_blocks = num_seqs * blocks_per_seq_ + 1;
-    bytes_.assign(static_cast<size_t>(kv_.num_blocks * kv_.layout.block_bytes()), std::byte{0xff});
+    bytes_.assign(static_cast<size_t>(kv_.num_blocks * kv_.layout.block_bytes), std::byte{0xff});
     kv_.data = bytes_.data();
     kv_.num_tails = num_seqs + 2;
-    tails_.assign(static_cast<size_t>(kv_.num_tails * kv_.layout.tail_bytes()), std::byte{0xff});
+    tails_.assign(static_cast<size_t>(kv_.num_tails * kv_.layout.tail_bytes), std::byte{0xff});
     kv_.tails = tails_.data();
     for (int s = 0; s < num_seqs; ++s) tail_slots_.push_back(num_seqs + 1 - s);
     block_tables_.resize(static_cast<size_t>(num_seqs * blocks_per_seq_));
     std::iota(block_tables_.begin(), block_tables_.end(), 1);
     std::shuffle(block_tables_.begin(), block_tables_.end(), std::mt19937(params.block_seed));
-    context_ = {.pool = &pool_, .scratch = &scratch_, .kernels = &kernels::TableFor(params.isa)};
-    const int64_t bytes =
-        AttentionScratchBytes(context_, int64_t{num_seqs} * max_length, config.num_heads, config.head_dim, max_length) +
-        StepTilesScratchBytes(kv_.layout, int64_t{num_seqs} * max_length, num_seqs);
-    scratch_ = *Scratch::Allocate(bytes);
+    const StepLimits limits{int64_t{num_seqs} * max_length, num_seqs, max_length};
+    scratch_ = *Scratch::Allocate(
+        *backend_, backend_->StepBytes(limits, {&kv_.layout, 1}) + backend_->AttentionBytes(limits, kv_.layout));
   }
 
   // Tokens [begin[s], end[s]) of texts[s], the sequences in one batch. Returns the outputs, one sequence after another.
@@ -104,13 +110,15 @@ class Runner {
       cu_seqlens.push_back(static_cast<int32_t>(positions.size()));
     }
     std::vector<float> out(positions.size() * static_cast<size_t>(config_.OutWidth()), NAN);
-    {
-      const Scratch::Mark mark(scratch_);
-      const StepTiles tiles = PlanStepTiles(
-          scratch_, kv_.layout,
-          {.positions = positions, .cu_seqlens = cu_seqlens, .tail_slots = std::span(tail_slots_).first(texts.size())});
-      WriteAndAttend({positions, slots, cu_seqlens}, tiles, &qkv, &out);
-    }
+    const KvGroupBatch group{.block_tables = block_tables_, .block_table_stride = blocks_per_seq_, .slots = slots};
+    const StepBatch batch{.token_ids = positions,
+                          .positions = positions,
+                          .cu_seqlens = cu_seqlens,
+                          .groups = {&group, 1},
+                          .tail_slots = std::span(tail_slots_).first(texts.size()),
+                          .logits_rows = {},
+                          .max_context = *std::max_element(end.begin(), end.end())};
+    WriteAndAttend(batch, &qkv, &out);
     EXPECT_EQ(scratch_.used(), 0);
     return out;
   }
@@ -135,43 +143,23 @@ class Runner {
   }
 
  private:
-  struct StepInputs {
-    std::vector<int32_t> positions, slots, cu_seqlens;
-  };
-  void WriteAndAttend(const StepInputs& step, const StepTiles& tiles, std::vector<float>* qkv,
-                      std::vector<float>* out) {
-    const std::vector<float> none;
-    RopeKvWrite(context_, {.q = qkv->data(),
-                           .k = qkv->data() + config_.OutWidth(),
-                           .v = qkv->data() + config_.OutWidth() + config_.num_kv_heads * config_.head_dim,
-                           .qkv_stride = config_.QkvWidth(),
-                           .num_tokens = static_cast<int64_t>(step.positions.size()),
-                           .num_heads = config_.num_heads,
-                           .cos = none.data(),
-                           .sin = none.data(),
-                           .rotary_dim = 0,
-                           .q_norm = nullptr,
-                           .k_norm = nullptr,
-                           .norm_eps = 0,
-                           .slots = step.slots.data(),
-                           .kv = kv_,
-                           .layer = kLayer,
-                           .tiles = &tiles});
-    Attention(context_, {.q = qkv->data(),
-                         .q_stride = config_.QkvWidth(),
-                         .out = out->data(),
-                         .num_heads = config_.num_heads,
-                         .positions = step.positions.data(),
-                         .cu_seqlens = step.cu_seqlens.data(),
-                         .num_seqs = static_cast<int>(step.cu_seqlens.size()) - 1,
-                         .block_tables = block_tables_.data(),
-                         .block_table_stride = blocks_per_seq_,
-                         .kv = kv_,
-                         .layer = kLayer,
-                         .scale = 1 / std::sqrt(static_cast<float>(config_.head_dim)),
-                         .softcap = config_.softcap,
-                         .window = config_.window,
-                         .tiles = &tiles});
+  void WriteAndAttend(const StepBatch& batch, std::vector<float>* qkv, std::vector<float>* out) {
+    const Context context{.backend = backend_.get(), .scratch = &scratch_, .compute = Compute::kExact};
+    const Scratch::Mark mark(scratch_);
+    const ops::Step step = BeginStep(context, batch, {&kv_, 1});
+    const auto view = [&](std::vector<float>* x, int64_t width) {
+      return TensorView{x->data(), DType::kF32, {batch.num_tokens(), width}, {}};
+    };
+    RopeKvWriteParams write;
+    write.qkv = view(qkv, config_.QkvWidth());
+    write.place.layer = kLayer;
+    RopeKvWrite(context, step, write);
+    Attention(context, step,
+              {.qkv = write.qkv,
+               .out = view(out, config_.OutWidth()),
+               .place = write.place,
+               .scale = 1 / std::sqrt(static_cast<float>(config_.head_dim)),
+               .softcap = config_.softcap});
   }
 
   int32_t BlockOf(size_t seq, int position) const {
@@ -180,14 +168,13 @@ class Runner {
   }
 
   Config config_;
-  ThreadPool pool_;
+  std::unique_ptr<Backend> backend_;
   int blocks_per_seq_;
   std::vector<std::byte> bytes_, tails_;
   std::vector<int32_t> tail_slots_;    // [num_seqs]
   std::vector<int32_t> block_tables_;  // [num_seqs, blocks_per_seq]
   KvView kv_;
   Scratch scratch_;
-  Context context_;
 };
 
 // x ≈ min + code · scale as the cache holds a group; worked out here once more, plainly.

@@ -9,16 +9,19 @@
 #include <string>
 #include <vector>
 
+#include "kernels/kernel_table.h"
+#include "ops/backend.h"
+#include "ops/isa_info.h"
+
 namespace ingot::ops {
 namespace {
 
-using kernels::Isa;
-
-class TransformerTest : public testing::TestWithParam<Isa> {
+class TransformerTest : public testing::TestWithParam<std::string> {
  protected:
-  Context OnThreads(ThreadPool* pool) {
-    return {.pool = pool, .scratch = nullptr, .kernels = &kernels::TableFor(GetParam())};
+  static Context OnThreads(const std::unique_ptr<Backend>* backend) {
+    return {.backend = backend->get(), .scratch = nullptr, .compute = Compute::kExact};
   }
+  const kernels::ElementwiseKernels& kernels() const { return one_->host().kernels->elementwise; }
   std::vector<float> Random(int64_t n, float low = -2, float high = 2) {
     std::uniform_real_distribution<float> draw(low, high);
     std::vector<float> x(static_cast<size_t>(n));
@@ -27,12 +30,25 @@ class TransformerTest : public testing::TestWithParam<Isa> {
   }
 
   std::mt19937 rng_{1};
-  ThreadPool one_{1}, three_{3};
+  std::unique_ptr<Backend> one_ = MakeCpuBackend(1, GetParam()), three_ = MakeCpuBackend(3, GetParam());
 };
 
 TensorView Matrix(std::vector<float>& x, int64_t rows, int64_t cols) {
   EXPECT_EQ(static_cast<int64_t>(x.size()), rows * cols);
   return {.data = x.data(), .dtype = DType::kF32, .shape = {rows, cols}, .device = {}};
+}
+
+TensorView Ints(std::vector<int32_t>& x, Shape shape) {
+  return {.data = x.data(), .dtype = DType::kI32, .shape = shape, .device = {}};
+}
+
+// f32 or f64 [values.size()] that owns its memory.
+template <typename T>
+Tensor Vector(const std::vector<T>& values) {
+  const DType dtype = sizeof(T) == 8 ? DType::kF64 : DType::kF32;
+  Tensor tensor = Tensor::Allocate(dtype, {std::ssize(values)}).value();
+  std::copy(values.begin(), values.end(), tensor.template Data<T>());
+  return tensor;
 }
 
 // |got - want| <= tolerance · (|want| + floor); NaN fails.
@@ -75,17 +91,16 @@ double WorstUlps(float low, float high, Kernel kernel, Exact exact) {
 }
 
 TEST_P(TransformerTest, ExpIsAsExactAsItSays) {
-  const auto& kernels = kernels::TableFor(GetParam()).elementwise;
-  EXPECT_TRUE(WorstUlps(-87.3f, 88.72f, kernels.exp, [](double x) { return std::exp(x); }) <= 1.1);
+  EXPECT_TRUE(WorstUlps(-87.3f, 88.72f, kernels().exp, [](double x) { return std::exp(x); }) <= 1.1);
   // Below the smallest normal number the error stays below one of its own units.
-  EXPECT_TRUE(WorstUlps(-103.0f, -87.3f, kernels.exp, [](double x) { return std::exp(x); }) <= 1.0);
+  EXPECT_TRUE(WorstUlps(-103.0f, -87.3f, kernels().exp, [](double x) { return std::exp(x); }) <= 1.0);
 }
 
 TEST_P(TransformerTest, ExpAtItsEnds) {
   const float inf = INFINITY;
   const float x[] = {0, -0.0f, -104.5f, -1e30f, -inf, 88.8f, 1e30f, inf, NAN};
   float y[9];
-  kernels::TableFor(GetParam()).elementwise.exp(x, y, 9);
+  kernels().exp(x, y, 9);
   EXPECT_EQ(y[0], 1);
   EXPECT_EQ(y[1], 1);
   EXPECT_EQ(y[2], 0);
@@ -98,13 +113,12 @@ TEST_P(TransformerTest, ExpAtItsEnds) {
 }
 
 TEST_P(TransformerTest, TanhIsAsExactAsItSays) {
-  const auto& kernels = kernels::TableFor(GetParam()).elementwise;
-  EXPECT_TRUE(WorstUlps(-INFINITY, INFINITY, kernels.tanh, [](double x) { return std::tanh(x); }) <= 1.3);
+  EXPECT_TRUE(WorstUlps(-INFINITY, INFINITY, kernels().tanh, [](double x) { return std::tanh(x); }) <= 1.3);
 }
 
 TEST_P(TransformerTest, EveryIsaGivesTheSameExpAndTanh) {
-  const auto& got = kernels::TableFor(GetParam()).elementwise;
-  const auto& want = kernels::TableFor(Isa::kReference).elementwise;
+  const auto& got = kernels();
+  const auto& want = kernels::TableFor(kernels::Isa::kReference).elementwise;
   std::vector<float> x = Random(10007, -110, 95), a(x.size()), b(x.size());
   got.exp(x.data(), a.data(), 10007);
   want.exp(x.data(), b.data(), 10007);
@@ -121,7 +135,7 @@ TEST_P(TransformerTest, RmsNorm) {
   for (const int64_t h : kWidths) {
     for (const int64_t rows : kRowCounts) {
       std::vector<float> x = Random(rows * h), weight = Random(h), y(x.size());
-      RmsNorm(OnThreads(&three_), Matrix(x, rows, h), {weight.data(), 1e-5f}, Matrix(y, rows, h));
+      RmsNorm(OnThreads(&three_), Matrix(x, rows, h), {Vector(weight), 1e-5f}, Matrix(y, rows, h));
       for (int64_t t = 0; t < rows; ++t) {
         double sum = 0;
         for (int64_t i = 0; i < h; ++i) sum += double{x[t * h + i]} * x[t * h + i];
@@ -131,9 +145,9 @@ TEST_P(TransformerTest, RmsNorm) {
         }
       }
       std::vector<float> row(x.end() - h, x.end()), alone(static_cast<size_t>(h));
-      RmsNorm(OnThreads(&one_), Matrix(row, 1, h), {weight.data(), 1e-5f}, Matrix(alone, 1, h));
+      RmsNorm(OnThreads(&one_), Matrix(row, 1, h), {Vector(weight), 1e-5f}, Matrix(alone, 1, h));
       EXPECT_TRUE(SameBits(alone, {y.end() - h, y.end()}));
-      RmsNorm(OnThreads(&one_), Matrix(x, rows, h), {weight.data(), 1e-5f}, Matrix(x, rows, h));
+      RmsNorm(OnThreads(&one_), Matrix(x, rows, h), {Vector(weight), 1e-5f}, Matrix(x, rows, h));
       EXPECT_TRUE(SameBits(x, y)) << "in place, h " << h;
     }
   }
@@ -145,9 +159,9 @@ TEST_P(TransformerTest, AddRmsNormEqualsAddThenRmsNorm) {
     std::vector<float> x = Random(rows * h), residual = Random(rows * h), weight = Random(h);
     std::vector<float> sum = residual, want(x.size()), y(x.size());
     Add(OnThreads(&one_), Matrix(x, rows, h), Matrix(sum, rows, h));
-    RmsNorm(OnThreads(&one_), Matrix(sum, rows, h), {weight.data(), 1e-6f}, Matrix(want, rows, h));
+    RmsNorm(OnThreads(&one_), Matrix(sum, rows, h), {Vector(weight), 1e-6f}, Matrix(want, rows, h));
     for (size_t i = 0; i < x.size(); ++i) EXPECT_EQ(sum[i], x[i] + residual[i]);
-    AddRmsNorm(OnThreads(&three_), Matrix(x, rows, h), Matrix(residual, rows, h), {weight.data(), 1e-6f},
+    AddRmsNorm(OnThreads(&three_), Matrix(x, rows, h), Matrix(residual, rows, h), {Vector(weight), 1e-6f},
                Matrix(y, rows, h));
     EXPECT_TRUE(SameBits(residual, sum));
     EXPECT_TRUE(SameBits(y, want));
@@ -206,10 +220,10 @@ TEST_P(TransformerTest, Softcap) {
 }
 
 TEST_P(TransformerTest, RopeAngles) {
-  const std::vector<int32_t> positions = {0, 1, 7, 4095, 1000000};
+  std::vector<int32_t> positions = {0, 1, 7, 4095, 1000000};
   const std::vector<double> inv_freq = {1.0, 0.1, 1e-4};
   std::vector<float> cos(15), sin(15);
-  RopeAngles(OnThreads(&three_), positions, {inv_freq, 1.25}, cos.data(), sin.data());
+  RopeAngles(OnThreads(&three_), Ints(positions, {5}), {Vector(inv_freq), 1.25}, Matrix(cos, 5, 3), Matrix(sin, 5, 3));
   for (size_t t = 0; t < 5; ++t) {
     for (size_t i = 0; i < 3; ++i) {
       EXPECT_EQ(cos[t * 3 + i], static_cast<float>(1.25 * std::cos(positions[t] * inv_freq[i])));
@@ -218,19 +232,41 @@ TEST_P(TransformerTest, RopeAngles) {
   }
 }
 
-TEST_P(TransformerTest, RouteTopKIsInRankOrderAndBreaksTiesByIndex) {
+// T tokens, k experts each, of E.
+struct TestRouting {
+  TestRouting(int64_t tokens, int64_t k, int64_t experts)
+      : ids(static_cast<size_t>(tokens * k)),
+        row_of(ids.size()),
+        token_of(ids.size()),
+        begin(static_cast<size_t>(experts + 1)),
+        weights(ids.size()) {
+    routing = {.ids = Ints(ids, {tokens, k}),
+               .weights = Matrix(weights, tokens, k),
+               .row_of = Ints(row_of, {tokens, k}),
+               .token_of = Ints(token_of, {tokens * k}),
+               .expert_begin = Ints(begin, {experts + 1})};
+  }
+  std::vector<int32_t> ids, row_of, token_of, begin;
+  std::vector<float> weights;
+  Routing routing;
+};
+
+TEST_P(TransformerTest, RouteIsInRankOrderBreaksTiesByIndexAndSortsByExpert) {
   std::vector<float> logits = {1, 3, 3, -2, 0, /**/ -1, -1, -1, -1, -1};
   for (const bool normalize : {false, true}) {
-    std::vector<int32_t> ids(6);
-    std::vector<float> weights(6);
-    RouteTopK(OnThreads(&one_), Matrix(logits, 2, 5), {3, normalize}, ids.data(), weights.data());
-    EXPECT_EQ(ids, (std::vector<int32_t>{1, 2, 0, 0, 1, 2}));
+    TestRouting r(2, 3, 5);
+    Route(OnThreads(&one_), Matrix(logits, 2, 5), {3, normalize}, r.routing);
+    EXPECT_EQ(r.ids, (std::vector<int32_t>{1, 2, 0, 0, 1, 2}));
     const double all = 2 + std::exp(-2) + std::exp(-5) + std::exp(-3), chosen = 2 + std::exp(-2);
     const double sum = normalize ? chosen : all;
-    ExpectClose(weights[0], 1 / sum, 1e-6, 0, "rank 0");
-    ExpectClose(weights[1], 1 / sum, 1e-6, 0, "rank 1");
-    ExpectClose(weights[2], std::exp(-2) / sum, 1e-6, 0, "rank 2");
-    for (size_t rank = 3; rank < 6; ++rank) ExpectClose(weights[rank], normalize ? 1 / 3.0 : 0.2, 1e-6, 0, "tie");
+    ExpectClose(r.weights[0], 1 / sum, 1e-6, 0, "rank 0");
+    ExpectClose(r.weights[1], 1 / sum, 1e-6, 0, "rank 1");
+    ExpectClose(r.weights[2], std::exp(-2) / sum, 1e-6, 0, "rank 2");
+    for (size_t rank = 3; rank < 6; ++rank) ExpectClose(r.weights[rank], normalize ? 1 / 3.0 : 0.2, 1e-6, 0, "tie");
+    // Expert 0 has both tokens, so have 1 and 2; tokens ascend.
+    EXPECT_EQ(r.begin, (std::vector<int32_t>{0, 2, 4, 6, 6, 6}));
+    EXPECT_EQ(r.token_of, (std::vector<int32_t>{0, 1, 0, 1, 0, 1}));
+    EXPECT_EQ(r.row_of, (std::vector<int32_t>{2, 4, 0, 1, 3, 5}));
   }
 }
 
@@ -239,27 +275,30 @@ TEST_P(TransformerTest, CombineAndGather) {
     const int64_t tokens = 9;
     const int k = 3;
     std::vector<float> expert_out = Random(tokens * k * h), weights = Random(tokens * k, 0, 1);
-    std::vector<int32_t> row_of(static_cast<size_t>(tokens * k));
-    for (size_t i = 0; i < row_of.size(); ++i) row_of[i] = static_cast<int32_t>((i * 7) % row_of.size());
+    TestRouting r(tokens, k, 4);
+    std::copy(weights.begin(), weights.end(), r.weights.begin());
+    for (size_t i = 0; i < r.row_of.size(); ++i) r.row_of[i] = static_cast<int32_t>((i * 7) % r.row_of.size());
     std::vector<float> y(static_cast<size_t>(tokens * h));
-    CombineExperts(OnThreads(&three_), {expert_out.data(), row_of.data(), weights.data(), tokens, h, k, y.data()});
+    CombineExperts(OnThreads(&three_), Matrix(expert_out, tokens * k, h), r.routing, Matrix(y, tokens, h));
     for (int64_t t = 0; t < tokens; ++t) {
       for (int64_t i = 0; i < h; ++i) {
         double want = 0;
-        for (int r = 0; r < k; ++r) want += double{weights[t * k + r]} * expert_out[row_of[t * k + r] * h + i];
+        for (int rank = 0; rank < k; ++rank) {
+          want += double{weights[t * k + rank]} * expert_out[r.row_of[t * k + rank] * h + i];
+        }
         ExpectClose(y[t * h + i], want, 1e-6, 1, "combine");
       }
     }
     std::vector<float> gathered(static_cast<size_t>(2 * h));
-    const std::vector<int32_t> rows = {8, 3};
-    GatherRows(OnThreads(&one_), Matrix(y, tokens, h), rows, Matrix(gathered, 2, h));
+    std::vector<int32_t> rows = {8, 3};
+    GatherRows(OnThreads(&one_), Matrix(y, tokens, h), Ints(rows, {2}), Matrix(gathered, 2, h));
     EXPECT_TRUE(SameBits({gathered.begin(), gathered.begin() + h}, {y.begin() + 8 * h, y.begin() + 9 * h}));
     EXPECT_TRUE(SameBits({gathered.begin() + h, gathered.end()}, {y.begin() + 3 * h, y.begin() + 4 * h}));
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, TransformerTest, testing::ValuesIn(kernels::AvailableIsas()),
-                         [](const auto& info) { return std::string(kernels::IsaName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Isas, TransformerTest, testing::ValuesIn(GetIsaInfo().available),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace ingot::ops

@@ -26,8 +26,8 @@ int64_t Largest(int64_t high, const Holds& holds) {
 
 class Planner {
  public:
-  Planner(const models::Model& model, const llm::LoadOptions& options, int64_t free, ThreadPool& pool)
-      : model_(model), options_(options), free_(free), pool_(pool) {}
+  Planner(const models::Model& model, const llm::LoadOptions& options, int64_t free, ops::Backend& backend)
+      : model_(model), options_(options), free_(free), backend_(backend) {}
 
   // The plan for so many sessions of full length, whatever memory there is.
   llm::MemoryPlan Full(int sessions, int64_t session_len) const {
@@ -37,7 +37,7 @@ class Planner {
     options.cache_max_entry_count = 1.0;
     options.kv_cache_bytes = 0;
     constexpr int64_t kPlenty = int64_t{1} << 60;
-    const auto plan = llm::PlanMemory(options, llm::NeedsOf(model_, options, pool_), kPlenty);
+    const auto plan = llm::PlanMemory(options, llm::NeedsOf(model_, options, backend_), kPlenty);
     INGOT_CHECK(plan.has_value());
     return *plan;
   }
@@ -62,7 +62,7 @@ class Planner {
   }
   int64_t Tokens() const {
     llm::LoadOptions options = options_;
-    llm::MemoryNeeds needs = llm::NeedsOf(model_, options, pool_);
+    llm::MemoryNeeds needs = llm::NeedsOf(model_, options, backend_);
     needs.max_position = options.session_len;
     options.session_len = 0;  // shorter where it must be
     const int64_t workspace = needs.workspace(needs.max_position) + needs.kv_tails;
@@ -81,14 +81,14 @@ class Planner {
   Result<llm::MemoryPlan> With(double cache_max_entry_count) const {
     llm::LoadOptions options = options_;
     options.cache_max_entry_count = cache_max_entry_count;
-    return llm::PlanMemory(options, llm::NeedsOf(model_, options, pool_), free_);
+    return llm::PlanMemory(options, llm::NeedsOf(model_, options, backend_), free_);
   }
 
  private:
   const models::Model& model_;
   const llm::LoadOptions& options_;
   const int64_t free_;
-  ThreadPool& pool_;
+  ops::Backend& backend_;
 };
 
 }  // namespace
@@ -122,13 +122,14 @@ Format FormatOfWeights(Weights weights, int group_size) {
 }
 
 Result<std::unique_ptr<models::Model>> OutlineOf(const models::ModelSpec& spec, const Format& weights,
-                                                 const std::string& name, ThreadPool& pool) {
-  return models::Model::Load(models::MakeRandomCheckpoint(spec, weights, name), spec, {.outline = true}, pool);
+                                                 const std::string& name, ops::Backend& backend) {
+  return models::Model::Load(models::MakeRandomCheckpoint(spec, weights, name), spec, {.outline = true}, backend);
 }
 
-Capacity PlanCapacity(const models::Model& model, const llm::LoadOptions& options, int64_t memory, ThreadPool& pool) {
+Capacity PlanCapacity(const models::Model& model, const llm::LoadOptions& options, int64_t memory,
+                      ops::Backend& backend) {
   Capacity capacity{.weights = model.weight_bytes(), .free = memory - model.weight_bytes()};
-  const Planner planner(model, options, capacity.free, pool);
+  const Planner planner(model, options, capacity.free, backend);
   const llm::MemoryPlan full = planner.Full(options.max_batch_size, options.session_len);
   capacity.workspace = full.workspace + full.kv_tails;
   capacity.kv = full.kv;

@@ -5,7 +5,6 @@
 #include <optional>
 #include <string>
 
-#include "base/thread_pool.h"
 #include "llm/memory_plan.h"
 #include "llm/model_memory.h"
 #include "models/model.h"
@@ -40,10 +39,11 @@ struct Capacity {
 
 // `model` may be an outline. options: with session_len and max_batch_size, which are asked for;
 // cache_max_entry_count is the most that the cache may get. REQUIRES: CheckLoadOptions(options).ok(), WithDefaults.
-Capacity PlanCapacity(const models::Model& model, const llm::LoadOptions& options, int64_t memory, ThreadPool& pool);
+Capacity PlanCapacity(const models::Model& model, const llm::LoadOptions& options, int64_t memory,
+                      ops::Backend& backend);
 
 // Of one precision: the weights alone decide, the shape is the same.   name: for messages.
 Result<std::unique_ptr<models::Model>> OutlineOf(const models::ModelSpec& spec, const Format& weights,
-                                                 const std::string& name, ThreadPool& pool);
+                                                 const std::string& name, ops::Backend& backend);
 
 }  // namespace ingot::plan

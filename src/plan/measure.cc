@@ -105,27 +105,27 @@ int64_t KvTouched(const llm::MemoryPlan& plan, const MeasureParams& params) {
 
 }  // namespace
 
-Result<Measured> Measure(const MeasureParams& params, ThreadPool& pool) {
+Result<Measured> Measure(const MeasureParams& params, ops::Backend& backend) {
   const llm::LoadOptions& options = params.options;
   INGOT_CHECK(params.prompt_tokens >= 1 && params.answer_tokens >= 1);
   INGOT_CHECK(params.prompt_tokens + params.answer_tokens <= options.session_len);
   Measured measured{.program = ResidentBytes()};
-  INGOT_RETURN_IF_ERROR(LimitData(params.cap, pool.num_threads()));
+  INGOT_RETURN_IF_ERROR(LimitData(params.cap, backend.host().pool->num_threads()));
   const auto begin = engine::Clock::now();
   const auto checkpoint = models::MakeRandomCheckpoint(params.spec, params.weights, params.spec.family);
   INGOT_ASSIGN_OR_RETURN(const auto model,
                          models::Model::Load(checkpoint, params.spec,
                                              {.compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast,
                                               .session_len = options.session_len},
-                                             pool));
+                                             backend));
   measured.load_seconds = Since(begin);
   const int64_t available = std::min(params.cap - ResidentBytes(), GetMemoryAllowance().available_bytes);
   INGOT_ASSIGN_OR_RETURN(
-      measured.plan, llm::PlanMemory(options, llm::NeedsOf(*model, options, pool), std::max<int64_t>(available, 0)));
+      measured.plan, llm::PlanMemory(options, llm::NeedsOf(*model, options, backend), std::max<int64_t>(available, 0)));
   engine::EngineOptions engine_options{.executor = llm::ExecutorOptionsOf(options)};
   engine_options.executor.max_context = measured.plan.session_len;
   engine_options.executor.num_blocks = measured.plan.num_blocks;
-  INGOT_ASSIGN_OR_RETURN(const auto engine, engine::Engine::Create(*model, engine_options, pool));
+  INGOT_ASSIGN_OR_RETURN(const auto engine, engine::Engine::Create(*model, engine_options, backend));
   INGOT_RETURN_IF_ERROR(Crowd(params).Run(*engine, &measured));
 
   const llm::MemoryPlan& plan = measured.plan;

@@ -31,10 +31,10 @@ llm::LoadOptions OptionsOf(const Case& c) {
 }
 
 Capacity Plan(const Case& c) {
-  ThreadPool pool(1);
+  const auto backend = ops::MakeCpuBackend(1);
   const auto spec = models::KnownShape(c.shape).value();
-  const auto model = OutlineOf(spec, FormatOfWeights(c.weights, 128), c.shape, pool).value();
-  return PlanCapacity(*model, OptionsOf(c), c.memory, pool);
+  const auto model = OutlineOf(spec, FormatOfWeights(c.weights, 128), c.shape, *backend).value();
+  return PlanCapacity(*model, OptionsOf(c), c.memory, *backend);
 }
 
 // 24 GiB: from 8 × 2 k in FP16 to 8 × 8 k in 4 bits with an int8 cache, which takes 0.81 of what is free.
@@ -81,14 +81,14 @@ TEST(Capacity, IsWhatTheServerWouldPlan) {
                         Case{"mistral-7b", Weights::kW4, 4, 8 * kGiB, 5, 8192},
                         Case{"qwen3-30b-a3b", Weights::kW4, 0, 24 * kGiB, 3, 4096}}) {
     SCOPED_TRACE(c.shape);
-    ThreadPool pool(1);
+    const auto backend = ops::MakeCpuBackend(1);
     const auto spec = models::KnownShape(c.shape).value();
-    const auto model = OutlineOf(spec, FormatOfWeights(c.weights, 128), c.shape, pool).value();
+    const auto model = OutlineOf(spec, FormatOfWeights(c.weights, 128), c.shape, *backend).value();
     const Capacity capacity = Plan(c);
     ASSERT_TRUE(capacity.cache_max_entry_count.has_value());
     llm::LoadOptions options = OptionsOf(c);
     options.cache_max_entry_count = *capacity.cache_max_entry_count;
-    const auto plan = llm::PlanMemory(options, llm::NeedsOf(*model, options, pool), capacity.free).value();
+    const auto plan = llm::PlanMemory(options, llm::NeedsOf(*model, options, *backend), capacity.free).value();
     EXPECT_EQ(plan.num_blocks, capacity.plan->num_blocks);
     EXPECT_EQ(plan.kv, capacity.kv);
     EXPECT_EQ(plan.workspace + plan.kv_tails, capacity.workspace);
@@ -98,7 +98,7 @@ TEST(Capacity, IsWhatTheServerWouldPlan) {
       llm::LoadOptions asked = OptionsOf(c);
       asked.max_batch_size = sessions;
       asked.session_len = session_len;
-      const llm::MemoryNeeds needs = llm::NeedsOf(*model, asked, pool);
+      const llm::MemoryNeeds needs = llm::NeedsOf(*model, asked, *backend);
       const auto given = llm::PlanMemory(asked, needs, capacity.free);
       asked.cache_max_entry_count = 1.0;
       const auto full = llm::PlanMemory(asked, needs, int64_t{1} << 50);

@@ -103,11 +103,13 @@ Products ProductsOf(const models::ModelSpec& spec) {
 int64_t KvBytesRead(const models::ModelSpec& spec, ops::KvFormat format, int64_t context) {
   int64_t bytes = 0;
   for (const models::KvGroup& group : models::KvGroupsOf(spec)) {
-    const ops::KvLayout layout{.format = format,
-                               .num_layers = static_cast<int>(group.layers.size()),
-                               .num_kv_heads = spec.num_kv_heads,
-                               .head_dim = spec.head_dim};
-    bytes += layout.bytes_per_token() * (group.window == 0 ? context : std::min<int64_t>(context, group.window));
+    const ops::KvLayout layout = ops::CpuKvLayout({.format = format,
+                                                   .num_layers = static_cast<int>(group.layers.size()),
+                                                   .num_heads = spec.num_heads,
+                                                   .num_kv_heads = spec.num_kv_heads,
+                                                   .head_dim = spec.head_dim});
+    bytes += layout.block_bytes / layout.block_len *
+             (group.window == 0 ? context : std::min<int64_t>(context, group.window));
   }
   return bytes;
 }

@@ -23,11 +23,11 @@ std::vector<float> ScaleFor(const std::vector<float>& sizes, float exponent) {
 }
 
 // OutputError of rounding W · diag(scale) to nearest.
-double ErrorWith(const ops::Context& context, const RowSample& sample, const InputStats& stats,
-                 std::span<const float> scale, const Format& format) {
+double ErrorWith(const ops::Host& host, const RowSample& sample, const InputStats& stats, std::span<const float> scale,
+                 const Format& format) {
   const int64_t channels = stats.channels;
   std::vector<float> d(sample.w.size());
-  context.pool->ParallelFor(sample.rows, [&](int64_t row) {
+  host.pool->ParallelFor(sample.rows, [&](int64_t row) {
     const float* w = &sample.w[row * channels];
     float* error = &d[row * channels];
     std::copy(w, w + channels, error);
@@ -37,12 +37,12 @@ double ErrorWith(const ops::Context& context, const RowSample& sample, const Inp
     DequantizeRows(rounded, error);
     for (int64_t c = 0; c < channels; ++c) error[c] = error[c] / scale[c] - w[c];
   });
-  return sample.weight * OutputError(context, d.data(), sample.rows, stats);
+  return sample.weight * OutputError(host, d.data(), sample.rows, stats);
 }
 
 }  // namespace
 
-InputScale SearchScale(const ops::Context& context, std::span<const LinearWeight> linears, const InputStats& stats,
+InputScale SearchScale(const ops::Host& host, std::span<const LinearWeight> linears, const InputStats& stats,
                        const Format& format, std::span<const int32_t> pools) {
   const std::vector<float> sizes = PoolSizes(stats.abs_sum, pools);
   std::vector<RowSample> samples;
@@ -52,7 +52,7 @@ InputScale SearchScale(const ops::Context& context, std::span<const LinearWeight
     const float exponent = static_cast<float>(i) / kExponents;
     std::vector<float> scale = ScaleFor(sizes, exponent);
     double error = 0;
-    for (const RowSample& sample : samples) error += ErrorWith(context, sample, stats, scale, format);
+    for (const RowSample& sample : samples) error += ErrorWith(host, sample, stats, scale, format);
     if (i == 0) best.plain_error = error;
     if (i > 0 && !(error < best.error)) continue;
     best.scale = std::move(scale);

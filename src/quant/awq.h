@@ -26,7 +26,7 @@ struct InputScale {
 // pools: [channels] or empty. Inputs c with the same pools[c] in [0, channels) get the same scale, for the largest of
 // their mean|x|: those that are one number of the layer before, as a head of V is for all the query heads that share
 // it.
-InputScale SearchScale(const ops::Context& context, std::span<const LinearWeight> linears, const InputStats& stats,
+InputScale SearchScale(const ops::Host& host, std::span<const LinearWeight> linears, const InputStats& stats,
                        const Format& format, std::span<const int32_t> pools = {});
 
 // w[n][c] *= scale[c].   w: [rows, scale.size()]
@@ -36,7 +36,7 @@ void ScaleWeights(std::span<const float> scale, int64_t rows, float* w);
 // the row's output smallest. The error counts what the row's other groups do (twice around, group by group, starting
 // from the plain grids), so it never exceeds that of RoundToNearest.   w: [rows, channels].   REQUIRES: CheckScheme is
 // OK.
-void RoundClipped(const ops::Context& context, const LinearWeight& linear, const InputStats& stats,
-                  const Format& format, WeightRows* out);
+void RoundClipped(const ops::Host& host, const LinearWeight& linear, const InputStats& stats, const Format& format,
+                  WeightRows* out);
 
 }  // namespace ingot::quant

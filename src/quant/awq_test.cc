@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "ops/isa_info.h"
 #include "quant/output_error.h"
 #include "quant/round_to_nearest.h"
 #include "quant/test_layer.h"
@@ -12,10 +13,11 @@ namespace {
 
 using Zero = Format::Zero;
 
-class AwqTest : public testing::TestWithParam<kernels::Isa> {
+class AwqTest : public testing::TestWithParam<std::string> {
  protected:
-  ThreadPool one_{1}, pool_{3};
-  ops::Context context_{.pool = &pool_, .scratch = nullptr, .kernels = &kernels::TableFor(GetParam())};
+  ThreadPool one_{1};
+  std::unique_ptr<ops::Backend> backend_ = ops::MakeCpuBackend(3, GetParam());
+  const ops::Host host_ = backend_->host();
 };
 
 std::vector<Format> Formats() {
@@ -52,19 +54,19 @@ double PlainErrorAt(const TestLayer& layer, const Format& format, double exponen
 
 TEST_P(AwqTest, OutputErrorIsThatOfTheTokens) {
   for (const int64_t rows : {1, 5, 200}) {
-    const TestLayer layer(context_, rows, 33, 50, 1);
+    const TestLayer layer(host_, rows, 33, 50, 1);
     std::vector<float> q = layer.w, d(q.size());
     for (size_t i = 0; i < q.size(); ++i) q[i] += d[i] = 0.01f * std::sin(static_cast<float>(i));
-    const double want = layer.ErrorOf(q), got = OutputError(context_, d.data(), rows, layer.stats);
+    const double want = layer.ErrorOf(q), got = OutputError(host_, d.data(), rows, layer.stats);
     EXPECT_TRUE(std::abs(got - want) <= 1e-4 * want) << rows;
   }
 }
 
 TEST_P(AwqTest, TakesTheExponentWithTheLeastError) {
   for (const Format& format : Formats()) {
-    const TestLayer layer(context_, 24, 128, 120, 2);
+    const TestLayer layer(host_, 24, 128, 120, 2);
     const LinearWeight linears[] = {{layer.w.data(), 10}, {layer.w.data() + 10 * 128, 14}};  // as q and k, v
-    const InputScale found = SearchScale(context_, linears, layer.stats, format);
+    const InputScale found = SearchScale(host_, linears, layer.stats, format);
     double least = INFINITY;
     for (int i = 0; i < 20; ++i) least = std::min(least, PlainErrorAt(layer, format, i / 20.0));
     const double plain = PlainErrorAt(layer, format, 0), got = PlainErrorAt(layer, format, double{found.exponent});
@@ -78,12 +80,12 @@ TEST_P(AwqTest, TakesTheExponentWithTheLeastError) {
 
 // Inputs 2·i and 2·i + 1 are one number of the layer before.
 TEST_P(AwqTest, PooledInputsShareTheirScale) {
-  const TestLayer layer(context_, 24, 128, 120, 12);
+  const TestLayer layer(host_, 24, 128, 120, 12);
   std::vector<int32_t> pools(128);
   for (int32_t c = 0; c < 128; ++c) pools[c] = c / 2;
   const LinearWeight linear[] = {{layer.w.data(), 24}};
   const InputScale found =
-      SearchScale(context_, linear, layer.stats, {.bits = 4, .group_size = 64, .zero = Zero::kInteger}, pools);
+      SearchScale(host_, linear, layer.stats, {.bits = 4, .group_size = 64, .zero = Zero::kInteger}, pools);
   EXPECT_GT(found.exponent, 0);
   EXPECT_TRUE(found.error < found.plain_error);
   for (size_t c = 0; c < 128; c += 2) EXPECT_EQ(found.scale[c], found.scale[c + 1]);
@@ -91,18 +93,18 @@ TEST_P(AwqTest, PooledInputsShareTheirScale) {
 }
 
 TEST_P(AwqTest, DeadInputsKeepScalesInBounds) {
-  TestLayer layer(context_, 8, 64, 50, 3);
+  TestLayer layer(host_, 8, 64, 50, 3);
   for (size_t i = 0; i < layer.x.size(); ++i) layer.x[i] *= i % 64 < 3 ? 0.0f : 1.0f;
   layer.stats = {};
-  Accumulate(context_, layer.x.data(), 50, 64, &layer.stats);
+  Accumulate(host_, layer.x.data(), 50, 64, &layer.stats);
   const LinearWeight linear[] = {{layer.w.data(), 8}};
-  const InputScale found = SearchScale(context_, linear, layer.stats, {.bits = 4, .group_size = 32});
+  const InputScale found = SearchScale(host_, linear, layer.stats, {.bits = 4, .group_size = 32});
   for (const float s : found.scale) EXPECT_TRUE(s >= 0.005f && s <= 200);
 
   layer.stats = {};
   const std::vector<float> zeros(64);
-  Accumulate(context_, zeros.data(), 1, 64, &layer.stats);
-  const InputScale none = SearchScale(context_, linear, layer.stats, {.bits = 4, .group_size = 32});
+  Accumulate(host_, zeros.data(), 1, 64, &layer.stats);
+  const InputScale none = SearchScale(host_, linear, layer.stats, {.bits = 4, .group_size = 32});
   EXPECT_EQ(none.exponent, 0);
   EXPECT_EQ(none.scale, std::vector<float>(64, 1.0f));
 }
@@ -110,9 +112,9 @@ TEST_P(AwqTest, DeadInputsKeepScalesInBounds) {
 TEST_P(AwqTest, ClippingBeatsRoundingInEveryRow) {
   for (const Format& format : Formats()) {
     for (const int64_t rows : {1, 7, 130}) {
-      const TestLayer layer(context_, rows, 128, 100, 4);
+      const TestLayer layer(host_, rows, 128, 100, 4);
       WeightRows clipped;
-      RoundClipped(context_, {layer.w.data(), rows}, layer.stats, format, &clipped);
+      RoundClipped(host_, {layer.w.data(), rows}, layer.stats, format, &clipped);
       const std::vector<float> plain = Rounded(layer.w, 128, format), better = ValuesOf(clipped);
       TestLayer one = layer;
       one.rows = 1;
@@ -130,9 +132,9 @@ TEST_P(AwqTest, ClippingBeatsRoundingInEveryRow) {
 
 TEST_P(AwqTest, ClippedCodesAreTheNearestOnGridsThatFilesHold) {
   for (const Format& format : Formats()) {
-    const TestLayer layer(context_, 9, 64, 60, 5);
+    const TestLayer layer(host_, 9, 64, 60, 5);
     WeightRows clipped, again;
-    RoundClipped(context_, {layer.w.data(), 9}, layer.stats, format, &clipped);
+    RoundClipped(host_, {layer.w.data(), 9}, layer.stats, format, &clipped);
     again = clipped;
     RoundToGrids(layer.w.data(), &again);
     EXPECT_EQ(again.codes, clipped.codes);
@@ -146,24 +148,24 @@ TEST_P(AwqTest, ClippedCodesAreTheNearestOnGridsThatFilesHold) {
 }
 
 TEST_P(AwqTest, ThreadsChangeNothing) {
-  const TestLayer layer(context_, 250, 64, 60, 6);
+  const TestLayer layer(host_, 250, 64, 60, 6);
   const Format format{.bits = 4, .group_size = 32, .zero = Zero::kInteger};
-  ops::Context alone = context_;
+  ops::Host alone = host_;
   alone.pool = &one_;
   const LinearWeight linear{layer.w.data(), 250};
   WeightRows a, b;
-  RoundClipped(context_, linear, layer.stats, format, &a);
+  RoundClipped(host_, linear, layer.stats, format, &a);
   RoundClipped(alone, linear, layer.stats, format, &b);
   EXPECT_EQ(a.codes, b.codes);
   EXPECT_EQ(a.scale, b.scale);
   EXPECT_EQ(a.zero, b.zero);
   const LinearWeight linears[] = {linear};
-  EXPECT_EQ(SearchScale(context_, linears, layer.stats, format).error,
+  EXPECT_EQ(SearchScale(host_, linears, layer.stats, format).error,
             SearchScale(alone, linears, layer.stats, format).error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, AwqTest, testing::ValuesIn(kernels::AvailableIsas()),
-                         [](const auto& info) { return std::string(kernels::IsaName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Isas, AwqTest, testing::ValuesIn(ops::GetIsaInfo().available),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace ingot::quant

@@ -28,20 +28,20 @@ bool FactorRows(int64_t n, int64_t begin, int64_t end, float* h) {
 
 }  // namespace
 
-bool FactorFromTheEnd(const ops::Context& context, int64_t n, float* h) {
+bool FactorFromTheEnd(const ops::Host& host, int64_t n, float* h) {
   for (int64_t end = n; end > 0;) {
     const int64_t begin = (end - 1) / kBlock * kBlock;
     if (!FactorRows(n, begin, end, h)) return false;
-    ops::AddProductLower(context, {.a = h + begin * n,
-                                   .b = h + begin * n,
-                                   .c = h,
-                                   .a_stride = n,
-                                   .b_stride = n,
-                                   .c_stride = n,
-                                   .depth = end - begin,
-                                   .m = begin,
-                                   .n = begin,
-                                   .alpha = -1});
+    ops::AddProductLower(host, {.a = h + begin * n,
+                                .b = h + begin * n,
+                                .c = h,
+                                .a_stride = n,
+                                .b_stride = n,
+                                .c_stride = n,
+                                .depth = end - begin,
+                                .m = begin,
+                                .n = begin,
+                                .alpha = -1});
     end = begin;
   }
   return true;

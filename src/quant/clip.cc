@@ -121,7 +121,7 @@ class ClipSearch {
     }
   }
 
-  const ops::Context& alone_;
+  const ops::Host& alone_;
   const InputStats& stats_;
   const Format& format_;
   const int64_t rows_, inputs_, group_;
@@ -138,13 +138,13 @@ constexpr int kSweeps = 2;  // the second gains a tenth of what the first does, 
 
 }  // namespace
 
-void RoundClipped(const ops::Context& context, const LinearWeight& linear, const InputStats& stats,
-                  const Format& format, WeightRows* out) {
+void RoundClipped(const ops::Host& host, const LinearWeight& linear, const InputStats& stats, const Format& format,
+                  WeightRows* out) {
   out->format = format;
   out->rows = linear.rows;
   out->cols = stats.channels;
   SizeToFormat(out);
-  ForBlocks(context, linear.rows, [&](const RowBlock& block) {
+  ForBlocks(host, linear.rows, [&](const RowBlock& block) {
     ClipSearch search(block, linear, stats, format);
     const int64_t groups = search.Groups();
     for (int64_t i = 0; i < kSweeps * groups; ++i) search.ImproveGroup(i % groups);

@@ -22,7 +22,7 @@ struct Factors {
   std::vector<float> d;  // [channels]
 };
 
-Result<Factors> Factor(const ops::Context& context, const InputStats& stats, const InputOrder& order, float damping) {
+Result<Factors> Factor(const ops::Host& host, const InputStats& stats, const InputOrder& order, float damping) {
   const int64_t n = stats.channels;
   double mean = 0;
   for (int64_t c = 0; c < n; ++c) mean += double{stats.gram[c * n + c]} / static_cast<double>(n);
@@ -35,8 +35,8 @@ Result<Factors> Factor(const ops::Context& context, const InputStats& stats, con
       const float own = row[order[i]];
       u[i * n + i] = mean > 0 ? own + damping * more * (own + 0.01f * static_cast<float>(mean)) : 1;
     }
-    if (!FactorFromTheEnd(context, n, u)) continue;
-    ops::MirrorLower(context, u, n);
+    if (!FactorFromTheEnd(host, n, u)) continue;
+    ops::MirrorLower(host, u, n);
     std::vector<float> inverse(static_cast<size_t>(n));
     for (int64_t k = 0; k < n; ++k) {
       factors.d[k] = u[k * n + k] * u[k * n + k];
@@ -224,11 +224,11 @@ class Rows {
 
 }  // namespace
 
-Result<GptqWeight> Gptq(const ops::Context& context, const LinearWeight& linear, const InputStats& stats,
+Result<GptqWeight> Gptq(const ops::Host& host, const LinearWeight& linear, const InputStats& stats,
                         const Format& format, const GptqOptions& options) {
   const int64_t channels = stats.channels, group = format.group_size == 0 ? channels : format.group_size;
   const InputOrder order = options.act_order ? LargestFirst(stats) : Identity(channels);
-  INGOT_ASSIGN_OR_RETURN(const Factors factors, Factor(context, stats, order, options.damping));
+  INGOT_ASSIGN_OR_RETURN(const Factors factors, Factor(host, stats, order, options.damping));
   GptqWeight result{.rows = {.format = format, .rows = linear.rows, .cols = channels}};
   SizeToFormat(&result.rows);
   if (options.grids != nullptr) {
@@ -238,7 +238,7 @@ Result<GptqWeight> Gptq(const ops::Context& context, const LinearWeight& linear,
     result.order = order;
   }
   const Problem problem{linear, format, factors, order, options.grids, channels, group};
-  ForBlocks(context, linear.rows, [&](const RowBlock& block) { Rows(block, problem, &result.rows).Run(); });
+  ForBlocks(host, linear.rows, [&](const RowBlock& block) { Rows(block, problem, &result.rows).Run(); });
   return result;
 }
 

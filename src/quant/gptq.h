@@ -29,7 +29,7 @@ struct GptqWeight {
 // smallest (codes stay those of GPTQ; there is no inverse Hessian, see gptq.cc). Inputs that the calibration never saw
 // are rounded to nearest. kInvalidArgument when the Gram matrix cannot be factored even with a thousandfold damping.
 // REQUIRES: CheckScheme, CheckStats and CheckWeights are OK.
-Result<GptqWeight> Gptq(const ops::Context& context, const LinearWeight& linear, const InputStats& stats,
+Result<GptqWeight> Gptq(const ops::Host& host, const LinearWeight& linear, const InputStats& stats,
                         const Format& format, const GptqOptions& options);
 
 }  // namespace ingot::quant

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "ops/isa_info.h"
 #include "quant/cholesky.h"
 #include "quant/round_to_nearest.h"
 #include "quant/smooth.h"
@@ -17,10 +18,10 @@ namespace {
 using Zero = Format::Zero;
 using Matrix = std::vector<double>;  // square, row-major
 
-class GptqTest : public testing::TestWithParam<kernels::Isa> {
+class GptqTest : public testing::TestWithParam<std::string> {
  protected:
   GptqWeight Quantize(const TestLayer& layer, const Format& format, const GptqOptions& options = {}) {
-    auto result = Gptq(context_, {layer.w.data(), layer.rows}, layer.stats, format, options);
+    auto result = Gptq(host_, {layer.w.data(), layer.rows}, layer.stats, format, options);
     EXPECT_TRUE(result.has_value());
     return *std::move(result);
   }
@@ -29,8 +30,9 @@ class GptqTest : public testing::TestWithParam<kernels::Isa> {
     RoundToNearest(layer.w.data(), layer.rows, layer.channels, format, &rows);
     return rows;
   }
-  ThreadPool one_{1}, pool_{3};
-  ops::Context context_{.pool = &pool_, .scratch = nullptr, .kernels = &kernels::TableFor(GetParam())};
+  ThreadPool one_{1};
+  std::unique_ptr<ops::Backend> backend_ = ops::MakeCpuBackend(3, GetParam());
+  const ops::Host host_ = backend_->host();
 };
 
 // Weights with the columns in the order of the inputs.
@@ -97,11 +99,11 @@ std::vector<float> PlainGptq(const TestLayer& layer, const WeightRows& grids, co
 
 TEST_P(GptqTest, FactorsFromTheEnd) {
   for (const int64_t n : {1, 2, 63, 64, 65, 150}) {
-    const TestLayer layer(context_, 1, n, 2 * n, 1);
+    const TestLayer layer(host_, 1, n, 2 * n, 1);
     std::vector<float> h = layer.stats.gram;
     for (int64_t i = 0; i < n; ++i) h[i * (n + 1)] += 1;
     std::vector<float> r = h;
-    ASSERT_TRUE(FactorFromTheEnd(context_, n, r.data()));
+    ASSERT_TRUE(FactorFromTheEnd(host_, n, r.data()));
     for (int64_t i = 0; i < n; ++i) {
       for (int64_t j = 0; j <= i; ++j) {
         double sum = 0;
@@ -113,14 +115,14 @@ TEST_P(GptqTest, FactorsFromTheEnd) {
   }
   for (const float bad : {-1.0f, 0.0f, NAN, INFINITY}) {
     float h[] = {bad, 0, 0, 1};
-    EXPECT_FALSE(FactorFromTheEnd(context_, 2, h)) << bad;
+    EXPECT_FALSE(FactorFromTheEnd(host_, 2, h)) << bad;
   }
 }
 
 TEST_P(GptqTest, CodesAreThoseOfThePaper) {
   const Format format{.bits = 4, .group_size = 32, .zero = Zero::kInteger};
   for (const bool act_order : {false, true}) {
-    const TestLayer layer(context_, 6, 160, 400, 2);
+    const TestLayer layer(host_, 6, 160, 400, 2);
     const WeightRows grids = Nearest(layer, format);
     std::vector<int32_t> order(160);
     std::iota(order.begin(), order.end(), 0);
@@ -146,7 +148,7 @@ std::vector<Format> Formats() {
 TEST_P(GptqTest, HalvesTheErrorOfRounding) {
   for (const Format& format : Formats()) {
     for (const int64_t rows : {3, 100}) {
-      const TestLayer layer(context_, rows, 192, 500, 3);  // a block and a half
+      const TestLayer layer(host_, rows, 192, 500, 3);  // a block and a half
       const double plain = layer.ErrorOf(ValuesOf(Nearest(layer, format)));
       const GptqWeight in_turn = Quantize(layer, format), by_size = Quantize(layer, format, {.act_order = true});
       EXPECT_TRUE(layer.ErrorOf(InInputOrder(in_turn)) <= 0.5 * plain) << format.ToString();
@@ -161,7 +163,7 @@ TEST_P(GptqTest, HalvesTheErrorOfRounding) {
 // GPTQ's files cannot hold a zero of 0, which groups without negative weights would take.
 TEST_P(GptqTest, ZerosStartWhereTheFormatSays) {
   Format format{.bits = 4, .group_size = 32, .zero = Zero::kInteger};
-  TestLayer layer(context_, 20, 96, 200, 9);
+  TestLayer layer(host_, 20, 96, 200, 9);
   for (float& w : layer.w) w = std::fabs(w);
   EXPECT_EQ(std::ranges::min(Quantize(layer, format).rows.zero), 0);
   format.min_zero = 1;
@@ -174,7 +176,7 @@ TEST_P(GptqTest, ZerosStartWhereTheFormatSays) {
 
 TEST_P(GptqTest, ActOrderSaysWhereTheColumnsBelong) {
   const Format format{.bits = 4, .group_size = 32, .zero = Zero::kInteger};
-  const TestLayer layer(context_, 4, 96, 200, 4);
+  const TestLayer layer(host_, 4, 96, 200, 4);
   const GptqWeight weight = Quantize(layer, format, {.act_order = true});
   ASSERT_EQ(weight.order.size(), 96u);
   std::vector<int32_t> sorted = weight.order;
@@ -187,9 +189,9 @@ TEST_P(GptqTest, ActOrderSaysWhereTheColumnsBelong) {
 
 TEST_P(GptqTest, KeptGridsGainFromClippingAndOrder) {
   const Format format{.bits = 4, .group_size = 32, .zero = Zero::kInteger};
-  const TestLayer layer(context_, 40, 192, 500, 5);
+  const TestLayer layer(host_, 40, 192, 500, 5);
   WeightRows clipped;
-  RoundClipped(context_, {layer.w.data(), 40}, layer.stats, format, &clipped);
+  RoundClipped(host_, {layer.w.data(), 40}, layer.stats, format, &clipped);
   const GptqWeight weight = Quantize(layer, format, {.act_order = true, .grids = &clipped});
   EXPECT_TRUE(weight.order.empty());
   EXPECT_EQ(weight.rows.scale, clipped.scale);
@@ -200,7 +202,7 @@ TEST_P(GptqTest, KeptGridsGainFromClippingAndOrder) {
 // What is on its grid already leaves no error to feed back.
 TEST_P(GptqTest, WhatIsOnAGridStays) {
   const Format format{.bits = 4, .group_size = 32, .zero = Zero::kInteger};
-  TestLayer layer(context_, 5, 160, 300, 6);
+  TestLayer layer(host_, 5, 160, 300, 6);
   const WeightRows once = Nearest(layer, format);
   layer.w = ValuesOf(once);
   const GptqWeight weight = Quantize(layer, format, {.grids = &once});
@@ -210,11 +212,11 @@ TEST_P(GptqTest, WhatIsOnAGridStays) {
 
 TEST_P(GptqTest, InputsNeverSeenAreRounded) {
   const Format format{.bits = 4, .group_size = 32, .zero = Zero::kInteger};
-  TestLayer layer(context_, 5, 64, 100, 7);
+  TestLayer layer(host_, 5, 64, 100, 7);
   for (size_t i = 0; i < layer.x.size(); ++i) layer.x[i] *= i % 64 < 10 ? 0.0f : 1.0f;
   for (const int64_t tokens : {int64_t{100}, int64_t{0}}) {
     layer.stats = {};
-    Accumulate(context_, layer.x.data(), tokens, 64, &layer.stats);
+    Accumulate(host_, layer.x.data(), tokens, 64, &layer.stats);
     const WeightRows plain = Nearest(layer, format);
     const GptqWeight weight = Quantize(layer, format, {.grids = &plain});
     for (int64_t r = 0; r < 5; ++r) {
@@ -226,19 +228,19 @@ TEST_P(GptqTest, InputsNeverSeenAreRounded) {
 
 TEST_P(GptqTest, FewerTokensThanInputsNeedDamping) {
   const Format format{.bits = 4, .group_size = 32, .zero = Zero::kInteger};
-  const TestLayer layer(context_, 5, 128, 20, 8);
+  const TestLayer layer(host_, 5, 128, 20, 8);
   EXPECT_TRUE(layer.ErrorOf(ValuesOf(Quantize(layer, format).rows)) <= layer.ErrorOf(ValuesOf(Nearest(layer, format))));
   TestLayer broken = layer;
   for (int64_t c = 0; c < 128; ++c) broken.stats.gram[c * 129] = c == 3 ? -1e9f : 1.0f;
-  const auto refused = Gptq(context_, {layer.w.data(), 5}, broken.stats, format, {});
+  const auto refused = Gptq(host_, {layer.w.data(), 5}, broken.stats, format, {});
   ASSERT_FALSE(refused.has_value());
   EXPECT_NE(refused.error().message().find("calibrate with more tokens than 20"), std::string::npos);
 }
 
 TEST_P(GptqTest, ThreadsChangeNothing) {
-  const TestLayer layer(context_, 250, 200, 100, 9);
+  const TestLayer layer(host_, 250, 200, 100, 9);
   const Format format{.bits = 4, .group_size = 0, .zero = Zero::kInteger};
-  ops::Context alone = context_;
+  ops::Host alone = host_;
   alone.pool = &one_;
   const GptqWeight a = Quantize(layer, format, {.act_order = true});
   const auto b = Gptq(alone, {layer.w.data(), 250}, layer.stats, format, {.act_order = true});
@@ -247,8 +249,8 @@ TEST_P(GptqTest, ThreadsChangeNothing) {
   EXPECT_EQ(a.rows.scale, b->rows.scale);
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, GptqTest, testing::ValuesIn(kernels::AvailableIsas()),
-                         [](const auto& info) { return std::string(kernels::IsaName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Isas, GptqTest, testing::ValuesIn(ops::GetIsaInfo().available),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace ingot::quant

@@ -34,20 +34,20 @@ void AccumulateSizes(const float* x, int64_t rows, int64_t channels, InputStats*
   for (int64_t c = 0; c < channels; ++c) stats->abs_sum[c] += abs_sum[c];
 }
 
-void Accumulate(const ops::Context& context, const float* x, int64_t rows, int64_t channels, InputStats* stats) {
+void Accumulate(const ops::Host& host, const float* x, int64_t rows, int64_t channels, InputStats* stats) {
   AccumulateSizes(x, rows, channels, stats);
   stats->gram.resize(static_cast<size_t>(channels * channels));
-  ops::AddProductLower(context, {.a = x,
-                                 .b = x,
-                                 .c = stats->gram.data(),
-                                 .a_stride = channels,
-                                 .b_stride = channels,
-                                 .c_stride = channels,
-                                 .depth = rows,
-                                 .m = channels,
-                                 .n = channels,
-                                 .alpha = 1});
-  ops::MirrorLower(context, stats->gram.data(), channels);
+  ops::AddProductLower(host, {.a = x,
+                              .b = x,
+                              .c = stats->gram.data(),
+                              .a_stride = channels,
+                              .b_stride = channels,
+                              .c_stride = channels,
+                              .depth = rows,
+                              .m = channels,
+                              .n = channels,
+                              .alpha = 1});
+  ops::MirrorLower(host, stats->gram.data(), channels);
 }
 
 void Merge(const InputStats& from, InputStats* into) {

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "ops/context.h"
+#include "ops/backend.h"
 
 namespace ingot::quant {
 
@@ -19,7 +19,7 @@ struct InputStats {
 };
 
 // Adds the tokens of x.   x: [rows, channels]. An empty `stats` takes its size from `channels`.
-void Accumulate(const ops::Context& context, const float* x, int64_t rows, int64_t channels, InputStats* stats);
+void Accumulate(const ops::Host& host, const float* x, int64_t rows, int64_t channels, InputStats* stats);
 
 // The same without the Gram matrix, which takes most of the time and memory.
 void AccumulateSizes(const float* x, int64_t rows, int64_t channels, InputStats* stats);

@@ -6,15 +6,15 @@
 #include <random>
 #include <vector>
 
+#include "ops/isa_info.h"
+
 namespace ingot::quant {
 namespace {
 
-using kernels::Isa;
-
-class InputStatsTest : public testing::TestWithParam<Isa> {
+class InputStatsTest : public testing::TestWithParam<std::string> {
  protected:
-  ThreadPool pool_{3};
-  ops::Context context_{.pool = &pool_, .scratch = nullptr, .kernels = &kernels::TableFor(GetParam())};
+  std::unique_ptr<ops::Backend> backend_ = ops::MakeCpuBackend(3, GetParam());
+  const ops::Host host_ = backend_->host();
 };
 
 std::vector<float> Random(int64_t n, uint32_t seed) {
@@ -52,9 +52,9 @@ TEST_P(InputStatsTest, SumsOverAllCalls) {
   for (const int64_t channels : {1, 7, 48, 100}) {
     const std::vector<float> x = Random(83 * channels, 1);
     InputStats stats;
-    Accumulate(context_, x.data(), 50, channels, &stats);
-    Accumulate(context_, x.data() + 50 * channels, 0, channels, &stats);
-    Accumulate(context_, x.data() + 50 * channels, 33, channels, &stats);
+    Accumulate(host_, x.data(), 50, channels, &stats);
+    Accumulate(host_, x.data() + 50 * channels, 0, channels, &stats);
+    Accumulate(host_, x.data() + 50 * channels, 33, channels, &stats);
     ExpectStatsOf(x, channels, stats);
     EXPECT_TRUE(CheckStats(stats).ok());
   }
@@ -64,8 +64,8 @@ TEST_P(InputStatsTest, MergedStatsAreThoseOfAllTokens) {
   const int64_t channels = 19;
   const std::vector<float> x = Random(60 * channels, 2);
   InputStats first, second;
-  Accumulate(context_, x.data(), 20, channels, &first);
-  Accumulate(context_, x.data() + 20 * channels, 40, channels, &second);
+  Accumulate(host_, x.data(), 20, channels, &first);
+  Accumulate(host_, x.data() + 20 * channels, 40, channels, &second);
   Merge(second, &first);
   ExpectStatsOf(x, channels, first);
 }
@@ -74,7 +74,7 @@ TEST_P(InputStatsTest, ScalesNeedNoNewRun) {
   const int64_t channels = 19, rows = 40;
   std::vector<float> x = Random(rows * channels, 3), scale(channels);
   InputStats stats;
-  Accumulate(context_, x.data(), rows, channels, &stats);
+  Accumulate(host_, x.data(), rows, channels, &stats);
   for (int64_t c = 0; c < channels; ++c) scale[c] = 0.5f + 0.25f * static_cast<float>(c);
   for (int64_t i = 0; i < rows * channels; ++i) x[i] /= scale[i % channels];
   DivideInputs(scale, &stats);
@@ -83,19 +83,19 @@ TEST_P(InputStatsTest, ScalesNeedNoNewRun) {
 
 TEST_P(InputStatsTest, NoTokensAndNoNumbersAreRefused) {
   InputStats stats;
-  Accumulate(context_, nullptr, 0, 4, &stats);
+  Accumulate(host_, nullptr, 0, 4, &stats);
   EXPECT_NE(CheckStats(stats).message().find("no calibration tokens"), std::string::npos);
   std::vector<float> x = Random(5 * 4, 4);
   for (const float bad : {NAN, INFINITY}) {
     x[6] = bad;
     InputStats broken;
-    Accumulate(context_, x.data(), 5, 4, &broken);
+    Accumulate(host_, x.data(), 5, 4, &broken);
     EXPECT_NE(CheckStats(broken).message().find("not finite"), std::string::npos);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, InputStatsTest, testing::ValuesIn(kernels::AvailableIsas()),
-                         [](const auto& info) { return std::string(kernels::IsaName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Isas, InputStatsTest, testing::ValuesIn(ops::GetIsaInfo().available),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace ingot::quant

@@ -7,10 +7,10 @@
 
 namespace ingot::quant {
 
-double OutputError(const ops::Context& context, const float* d, int64_t rows, const InputStats& stats) {
+double OutputError(const ops::Host& host, const float* d, int64_t rows, const InputStats& stats) {
   const int64_t channels = stats.channels;
   std::vector<double> errors(static_cast<size_t>(NumBlocks(rows)));
-  ForBlocks(context, rows, [&](const RowBlock& block) {
+  ForBlocks(host, rows, [&](const RowBlock& block) {
     const size_t size = static_cast<size_t>(block.count * channels);
     std::vector<float> dt(size), product(size);  // [channels, rows]: Dᵀ, gram · Dᵀ
     Transpose(d + block.begin * channels, block.count, channels, dt.data());

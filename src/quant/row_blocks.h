@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "ops/context.h"
+#include "ops/backend.h"
 #include "ops/matrix_update.h"
 #include "quant/round_to_nearest.h"
 
@@ -19,16 +19,16 @@ inline constexpr int64_t kBlockRows = 96;
 inline int64_t NumBlocks(int64_t rows) { return (rows + kBlockRows - 1) / kBlockRows; }
 
 struct RowBlock {
-  ops::Context alone;  // of the calling thread
+  ops::Host alone;  // of the calling thread
   int64_t index, begin, count;
 };
 
 // body(const RowBlock&) for blocks of up to kBlockRows of `rows`, in parallel.
 template <typename Body>
-void ForBlocks(const ops::Context& context, int64_t rows, Body body) {
-  context.pool->ParallelFor(NumBlocks(rows), [&](int64_t index) {
+void ForBlocks(const ops::Host& host, int64_t rows, Body body) {
+  host.pool->ParallelFor(NumBlocks(rows), [&](int64_t index) {
     ThreadPool one(1);
-    ops::Context alone = context;
+    ops::Host alone = host;
     alone.pool = &one;
     const int64_t begin = index * kBlockRows;
     body(RowBlock{alone, index, begin, std::min(kBlockRows, rows - begin)});

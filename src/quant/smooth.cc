@@ -39,15 +39,15 @@ std::vector<float> SmoothingFor(const std::vector<float>& sizes, const std::vect
 // Some outputs of a linear, exact and as W8A8 has them.
 class Outputs {
  public:
-  Outputs(const ops::Context& context, const LinearWeight& linear, const TokenSample& tokens)
-      : context_(context),
+  Outputs(const ops::Host& host, const LinearWeight& linear, const TokenSample& tokens)
+      : host_(host),
         sample_(SampleRows(linear, tokens.channels)),
         channels_(tokens.channels),
         tokens_(tokens.rows),
         exact_(static_cast<size_t>(sample_.rows * tokens_)) {
     std::vector<float> xt(tokens.x.size());
     Transpose(tokens.x.data(), tokens_, channels_, xt.data());
-    ForBlocks(context, sample_.rows, [&](const RowBlock& block) {
+    ForBlocks(host, sample_.rows, [&](const RowBlock& block) {
       AddOutputs(block, &sample_.w[block.begin * channels_], xt, 1, &exact_[block.begin * tokens_]);
     });
   }
@@ -60,7 +60,7 @@ class Outputs {
   // Σ over tokens of weight · |error of the outputs|².   xt: [channels, tokens], the rounded inputs
   double Error(std::span<const float> scale, const std::vector<float>& xt, const std::vector<double>& weights) const {
     std::vector<double> errors(static_cast<size_t>(NumBlocks(sample_.rows)));
-    ForBlocks(context_, sample_.rows, [&](const RowBlock& block) {
+    ForBlocks(host_, sample_.rows, [&](const RowBlock& block) {
       const float* from = &sample_.w[block.begin * channels_];
       std::vector<float> w(from, from + block.count * channels_);
       ScaleWeights(scale, block.count, w.data());
@@ -92,7 +92,7 @@ class Outputs {
                                   .alpha = alpha});
   }
 
-  const ops::Context& context_;
+  const ops::Host& host_;
   RowSample sample_;
   int64_t channels_, tokens_;
   std::vector<float> exact_;  // [sampled rows, tokens]
@@ -136,11 +136,11 @@ void RoundTokens(int64_t rows, int64_t channels, float* x) {
   }
 }
 
-InputScale SearchSmoothing(const ops::Context& context, std::span<const LinearWeight> linears, const InputStats& stats,
+InputScale SearchSmoothing(const ops::Host& host, std::span<const LinearWeight> linears, const InputStats& stats,
                            const TokenSample& sample, std::span<const int32_t> pools) {
   std::vector<Outputs> outputs;
   std::vector<double> weights(static_cast<size_t>(sample.rows));  // [tokens]
-  for (const LinearWeight& linear : linears) outputs.emplace_back(context, linear, sample).AddSquares(weights.data());
+  for (const LinearWeight& linear : linears) outputs.emplace_back(host, linear, sample).AddSquares(weights.data());
   for (double& weight : weights) weight = weight > 0 ? 1 / weight : 0;
   const std::vector<float> largest = PoolSizes(LargestWeights(linears, stats.channels), pools);
   InputScale best;

@@ -36,7 +36,7 @@ void RoundTokens(int64_t rows, int64_t channels, float* x);
 // those that make the error of the outputs of W8A8 over the tokens of `sample` smallest, each token's taken relative to
 // its outputs; or all ones (exponent 0) if that is better than any. `stats` gives the sizes; max|w| is over all
 // `linears`, which share their input. pools: as for SearchScale; of sizes and max|w| the largest of the pool counts.
-InputScale SearchSmoothing(const ops::Context& context, std::span<const LinearWeight> linears, const InputStats& stats,
+InputScale SearchSmoothing(const ops::Host& host, std::span<const LinearWeight> linears, const InputStats& stats,
                            const TokenSample& sample, std::span<const int32_t> pools = {});
 
 }  // namespace ingot::quant

@@ -4,15 +4,17 @@
 
 #include <algorithm>
 
+#include "ops/isa_info.h"
 #include "quant/test_layer.h"
 
 namespace ingot::quant {
 namespace {
 
-class SmoothTest : public testing::TestWithParam<kernels::Isa> {
+class SmoothTest : public testing::TestWithParam<std::string> {
  protected:
-  ThreadPool one_{1}, pool_{3};
-  ops::Context context_{.pool = &pool_, .scratch = nullptr, .kernels = &kernels::TableFor(GetParam())};
+  ThreadPool one_{1};
+  std::unique_ptr<ops::Backend> backend_ = ops::MakeCpuBackend(3, GetParam());
+  const ops::Host host_ = backend_->host();
 };
 
 TokenSample SampleOf(const TestLayer& layer) {
@@ -82,9 +84,9 @@ double PlainError(const TestLayer& layer, const std::vector<double>& scale) {
 
 TEST_P(SmoothTest, TakesTheScaleWithTheLeastError) {
   for (const int64_t rows : {5, 30}) {
-    const TestLayer layer(context_, rows, 70, 100, 1);
+    const TestLayer layer(host_, rows, 70, 100, 1);
     const LinearWeight linears[] = {{layer.w.data(), 2}, {layer.w.data() + 2 * 70, rows - 2}};
-    const InputScale found = SearchSmoothing(context_, linears, layer.stats, SampleOf(layer));
+    const InputScale found = SearchSmoothing(host_, linears, layer.stats, SampleOf(layer));
     double least = INFINITY;
     std::vector<double> best;
     for (const Size size : {Size::kMax, Size::kMean}) {
@@ -106,11 +108,11 @@ TEST_P(SmoothTest, TakesTheScaleWithTheLeastError) {
 
 // Inputs 2·i and 2·i + 1 are one number of the layer before.
 TEST_P(SmoothTest, PooledInputsShareTheirScale) {
-  const TestLayer layer(context_, 24, 128, 120, 12);
+  const TestLayer layer(host_, 24, 128, 120, 12);
   std::vector<int32_t> pools(128);
   for (int32_t c = 0; c < 128; ++c) pools[c] = c / 2;
   const LinearWeight linear[] = {{layer.w.data(), 24}};
-  const InputScale found = SearchSmoothing(context_, linear, layer.stats, SampleOf(layer), pools);
+  const InputScale found = SearchSmoothing(host_, linear, layer.stats, SampleOf(layer), pools);
   EXPECT_GT(found.exponent, 0);
   EXPECT_TRUE(found.error < found.plain_error);
   for (size_t c = 0; c < 128; c += 2) EXPECT_EQ(found.scale[c], found.scale[c + 1]);
@@ -118,28 +120,28 @@ TEST_P(SmoothTest, PooledInputsShareTheirScale) {
 }
 
 TEST_P(SmoothTest, DeadInputsAndDeadTokens) {
-  TestLayer layer(context_, 6, 40, 60, 2);
+  TestLayer layer(host_, 6, 40, 60, 2);
   for (size_t i = 0; i < layer.x.size(); ++i) layer.x[i] *= i % 40 < 3 || i / 40 == 7 ? 0.0f : 1.0f;
   for (size_t i = 0; i < layer.w.size(); ++i) layer.w[i] *= i % 40 == 2 || i % 40 == 9 ? 0.0f : 1.0f;
   layer.stats = {};
-  Accumulate(context_, layer.x.data(), 60, 40, &layer.stats);
+  Accumulate(host_, layer.x.data(), 60, 40, &layer.stats);
   const LinearWeight linear[] = {{layer.w.data(), 6}};
-  const InputScale found = SearchSmoothing(context_, linear, layer.stats, SampleOf(layer));
+  const InputScale found = SearchSmoothing(host_, linear, layer.stats, SampleOf(layer));
   EXPECT_TRUE(std::isfinite(found.error) && found.error <= found.plain_error);
   for (const float s : found.scale) EXPECT_TRUE(s > 1e-5f && s < 1e5f);
 
   std::fill(layer.x.begin(), layer.x.end(), 0.0f);
   layer.stats = {};
-  Accumulate(context_, layer.x.data(), 60, 40, &layer.stats);
-  EXPECT_EQ(SearchSmoothing(context_, linear, layer.stats, SampleOf(layer)).scale, std::vector<float>(40, 1.0f));
+  Accumulate(host_, layer.x.data(), 60, 40, &layer.stats);
+  EXPECT_EQ(SearchSmoothing(host_, linear, layer.stats, SampleOf(layer)).scale, std::vector<float>(40, 1.0f));
 }
 
 TEST_P(SmoothTest, ThreadsChangeNothing) {
-  const TestLayer layer(context_, 250, 64, 60, 3);
-  ops::Context alone = context_;
+  const TestLayer layer(host_, 250, 64, 60, 3);
+  ops::Host alone = host_;
   alone.pool = &one_;
   const LinearWeight linear[] = {{layer.w.data(), 250}};
-  const InputScale a = SearchSmoothing(context_, linear, layer.stats, SampleOf(layer));
+  const InputScale a = SearchSmoothing(host_, linear, layer.stats, SampleOf(layer));
   const InputScale b = SearchSmoothing(alone, linear, layer.stats, SampleOf(layer));
   EXPECT_EQ(a.scale, b.scale);
   EXPECT_EQ(a.error, b.error);
@@ -172,8 +174,8 @@ TEST(TokenSampleTest, EveryTokenHasTheSameChance) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, SmoothTest, testing::ValuesIn(kernels::AvailableIsas()),
-                         [](const auto& info) { return std::string(kernels::IsaName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Isas, SmoothTest, testing::ValuesIn(ops::GetIsaInfo().available),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace ingot::quant

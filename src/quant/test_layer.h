@@ -10,7 +10,7 @@
 namespace ingot::quant {
 
 struct TestLayer {
-  TestLayer(const ops::Context& context, int64_t num_rows, int64_t num_channels, int64_t num_tokens, uint32_t seed)
+  TestLayer(const ops::Host& host, int64_t num_rows, int64_t num_channels, int64_t num_tokens, uint32_t seed)
       : rows(num_rows), channels(num_channels), tokens(num_tokens) {
     std::mt19937 rng(seed);
     std::normal_distribution<float> draw(0, 1);
@@ -28,7 +28,7 @@ struct TestLayer {
     }
     w.resize(static_cast<size_t>(rows * channels));
     for (float& value : w) value = 0.05f * draw(rng) * std::exp(0.5f * draw(rng));
-    Accumulate(context, x.data(), tokens, channels, &stats);
+    Accumulate(host, x.data(), tokens, channels, &stats);
   }
 
   // Σ over tokens of |(Q - W) · x|², from the tokens themselves.   q: [rows, channels]

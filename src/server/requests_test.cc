@@ -274,7 +274,7 @@ TEST_F(RequestsTest, OnlyHealthIsAnsweredBeforeThereIsAModelAndWhileDraining) {
 
   // Something runs, so that there is something to wait for.
   std::promise<void> go_on;
-  fake_.model->on_forward = [&, held = go_on.get_future().share()](const models::StepBatch&) { held.wait(); };
+  fake_.model->on_forward = [&, held = go_on.get_future().share()](const ops::StepBatch&) { held.wait(); };
   TestClient busy((*server)->port());
   const std::string body = R"({"prompt":"ab","max_tokens":1})";
   busy.Send(fmt::format("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));
@@ -350,7 +350,7 @@ TEST_F(RequestsTest, HealthTellsOfAnEngineThatMakesNoProgress) {
   const auto server = ApiServer::Start(*fake_.llm, options);
   ASSERT_TRUE(server.has_value());
   std::promise<void> go_on;
-  fake_.model->on_forward = [&, held = go_on.get_future().share()](const models::StepBatch&) { held.wait(); };
+  fake_.model->on_forward = [&, held = go_on.get_future().share()](const ops::StepBatch&) { held.wait(); };
   TestClient busy((*server)->port());
   const std::string body = R"({"prompt":"ab","max_tokens":1})";
   busy.Send(fmt::format("POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));

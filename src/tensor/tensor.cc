@@ -36,27 +36,23 @@ std::string Shape::ToString() const {
   return text + "]";
 }
 
-void Buffer::Free::operator()(std::byte* p) const {
-  if (mapped > 0) {
-    munmap(p, static_cast<size_t>(mapped));
-  } else {
-    std::free(p);
-  }
+Buffer Buffer::Adopt(std::byte* data, int64_t size, Release release) {
+  Buffer buffer;
+  buffer.data_ = {data, Free(release, size)};
+  buffer.size_ = size;
+  return buffer;
 }
 
 Result<Buffer> Buffer::Allocate(int64_t bytes) {
   if (bytes < 0 || bytes > std::numeric_limits<int64_t>::max() - 2 * kHugePage) {
     return InvalidArgument("a buffer of {} bytes", bytes);
   }
-  Buffer buffer;
-  buffer.size_ = bytes;
   if (bytes < kHugePage) {
     const int64_t padded = (bytes + kAlignment) / kAlignment * kAlignment;  // at least one, so that data() is not null
     auto* heap = static_cast<std::byte*>(std::aligned_alloc(kAlignment, static_cast<size_t>(padded)));
     if (heap == nullptr) return ResourceExhausted("no memory for {} bytes", bytes);
     std::memset(heap, 0, static_cast<size_t>(padded));
-    buffer.data_ = {heap, Free{}};
-    return buffer;
+    return Adopt(heap, bytes, [](std::byte* data, int64_t) { std::free(data); });
   }
   // Mapped with room to begin on a huge page; what lies before and after is given back. It ends with small pages: a
   // model has hundreds of matrices, and each would waste a megabyte in its last huge page.
@@ -70,8 +66,14 @@ Result<Buffer> Buffer::Allocate(int64_t bytes) {
   if (head > 0) munmap(begin, static_cast<size_t>(head));
   if (head < kHugePage) munmap(begin + head + size, static_cast<size_t>(kHugePage - head));
   madvise(begin + head, static_cast<size_t>(size), MADV_HUGEPAGE);
-  buffer.data_ = {begin + head, Free{size}};
-  return buffer;
+  return Adopt(begin + head, bytes, [](std::byte* data, int64_t count) {
+    munmap(data, static_cast<size_t>((count + kSmallPage - 1) / kSmallPage * kSmallPage));
+  });
+}
+
+Tensor::Tensor(Buffer buffer, DType dtype, Shape shape, Device device)
+    : buffer_(std::move(buffer)), view_{.data = buffer_.data(), .dtype = dtype, .shape = shape, .device = device} {
+  INGOT_CHECK(view_.bytes() <= buffer_.size());
 }
 
 Result<Tensor> Tensor::Allocate(DType dtype, Shape shape) {
@@ -81,10 +83,8 @@ Result<Tensor> Tensor::Allocate(DType dtype, Shape shape) {
       return InvalidArgument("a tensor of shape {} passes 2^63 bytes", shape.ToString());
     }
   }
-  Tensor tensor;
-  INGOT_ASSIGN_OR_RETURN(tensor.buffer_, Buffer::Allocate(bytes));
-  tensor.view_ = {.data = tensor.buffer_.data(), .dtype = dtype, .shape = shape, .device = {}};
-  return tensor;
+  INGOT_ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(bytes));
+  return Tensor(std::move(buffer), dtype, shape, {});
 }
 
 }  // namespace ingot

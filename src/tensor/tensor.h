@@ -36,7 +36,7 @@ class Shape {
   int rank_ = 0;
 };
 
-// Borrows memory.
+// Borrows memory of a device. The host reads and writes `data` only where the device is the CPU.
 struct TensorView {
   void* data = nullptr;
   DType dtype = DType::kF32;
@@ -48,23 +48,41 @@ struct TensorView {
     return static_cast<T*>(data);
   }
   int64_t bytes() const { return shape.NumElements() * static_cast<int64_t>(SizeOf(dtype)); }
+  bool empty() const { return data == nullptr; }
+  // The first elements, in another shape.
+  TensorView As(Shape other) const {
+    INGOT_CHECK(other.NumElements() <= shape.NumElements());
+    return {data, dtype, other, device};
+  }
+  // Rows [begin, begin + count) of a matrix.
+  TensorView Rows(int64_t begin, int64_t count) const {
+    INGOT_CHECK(shape.rank() == 2 && begin >= 0 && count >= 0 && begin + count <= shape[0]);
+    return {
+        Data<std::byte>() + begin * shape[1] * static_cast<int64_t>(SizeOf(dtype)), dtype, {count, shape[1]}, device};
+  }
 };
 
-// Owns zeroed memory, 64-byte aligned; big pieces come straight from the kernel, so untouched pages cost nothing, and
-// ask for huge pages.
+// Owns memory of a device, 64-byte aligned.
 class Buffer {
  public:
+  using Release = void (*)(std::byte* data, int64_t size);
+
   Buffer() = default;
+  // The host's, zeroed. Big pieces come straight from the operating system, so untouched pages cost nothing, and ask
+  // for huge pages.
   static Result<Buffer> Allocate(int64_t bytes);
+  // Takes over `data`, which `release` frees.
+  static Buffer Adopt(std::byte* data, int64_t size, Release release);
   std::byte* data() const { return data_.get(); }
   int64_t size() const { return size_; }
 
  private:
   struct Free {
-    Free() : mapped(0) {}
-    explicit Free(int64_t mapped_bytes) : mapped(mapped_bytes) {}
-    void operator()(std::byte* p) const;
-    int64_t mapped;  // 0: from the heap
+    Free() : release(nullptr), size(0) {}
+    Free(Release how, int64_t bytes) : release(how), size(bytes) {}
+    Release release;
+    int64_t size;
+    void operator()(std::byte* data) const { release(data, size); }
   };
   std::unique_ptr<std::byte, Free> data_;
   int64_t size_ = 0;
@@ -74,8 +92,10 @@ class Buffer {
 class Tensor {
  public:
   Tensor() = default;
-  static Result<Tensor> Allocate(DType dtype, Shape shape);
+  Tensor(Buffer buffer, DType dtype, Shape shape, Device device);
+  static Result<Tensor> Allocate(DType dtype, Shape shape);  // the host's, zeroed
   const TensorView& view() const { return view_; }
+  bool empty() const { return view_.empty(); }
   template <typename T>
   T* Data() const {
     return view_.Data<T>();

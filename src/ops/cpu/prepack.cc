@@ -6,7 +6,8 @@
 #include "base/check.h"
 #include "kernels/gemm.h"
 #include "kernels/reference/packed.h"
-#include "ops/linear.h"
+#include "ops/cpu/backend.h"
+#include "ops/cpu/packed_layout.h"
 
 namespace ingot::ops {
 namespace {
@@ -16,6 +17,12 @@ using kernels::PanelLayout;
 using kernels::WeightKind;
 
 constexpr int64_t kPanelsPerRead = 4;  // 64 rows at a time: a few hundred KB of scratch per thread
+
+Format HeldFormatOf(const Format& source) {
+  Format held = source;
+  if (source.quantized()) held.bits = source.bits <= 4 ? 4 : 8;
+  return held;
+}
 
 int64_t PanelsOf(int64_t out_features) { return (out_features + kPanelChannels - 1) / kPanelChannels; }
 
@@ -125,50 +132,51 @@ void PackDense(const PanelRows& p) {
   }
 }
 
+PackedWeight::Parts PartsOf(const WeightSource& source) {
+  const Format held = HeldFormatOf(source.format());
+  auto layout = std::make_unique<CpuPackedLayout>();
+  layout->panel = kernels::LayoutOf(held, source.cols());
+  if (const auto order = source.input_order()) layout->input_order = *order;
+  const int64_t order_bytes = std::ssize(layout->input_order) * static_cast<int64_t>(sizeof(int32_t));
+  return {.out_features = source.rows(),
+          .in_features = source.cols(),
+          .source_format = source.format(),
+          .format = held,
+          .bytes = PanelsOf(source.rows()) * layout->panel.panel_bytes + order_bytes,
+          .layout = std::move(layout),
+          .data = {}};
+}
+
 }  // namespace
 
-Format PackedFormat(const Format& source) {
-  Format held = source;
-  if (source.quantized()) held.bits = source.bits <= 4 ? 4 : 8;
-  return held;
+Format CpuBackend::HeldFormat(const Format& source) const { return HeldFormatOf(source); }
+
+int64_t CpuBackend::PackedBytes(const Format& source, int64_t out_features, int64_t in_features) const {
+  return PanelsOf(out_features) * kernels::LayoutOf(HeldFormatOf(source), in_features).panel_bytes;
 }
 
-int64_t PackedBytes(const Format& source, int64_t out_features, int64_t in_features) {
-  return PanelsOf(out_features) * kernels::LayoutOf(PackedFormat(source), in_features).panel_bytes;
-}
+PackedWeight CpuBackend::Outline(const WeightSource& source) const { return PackedWeight(PartsOf(source)); }
 
-int64_t PackedWeight::panel_bytes() const { return PanelsOf(out_features_) * layout_.panel_bytes; }
-
-PackedWeight Outline(const WeightSource& source) {
-  PackedWeight weight;
-  weight.out_features_ = source.rows();
-  weight.in_features_ = source.cols();
-  weight.source_format_ = source.format();
-  weight.format_ = PackedFormat(source.format());
-  weight.layout_ = kernels::LayoutOf(weight.format_, source.cols());
-  if (const auto order = source.input_order()) weight.input_order_ = *order;
-  return weight;
-}
-
-Result<PackedWeight> Prepack(const Context& context, const WeightSource& source) {
-  PackedWeight weight = Outline(source);
-  const PanelLayout& layout = weight.layout_;
+// K-groups whose size does not divide in_features end in a short group, filled up with zero codes.
+Result<PackedWeight> CpuBackend::Prepack(const WeightSource& source) {
+  PackedWeight::Parts parts = PartsOf(source);
+  const PanelLayout& layout = static_cast<const CpuPackedLayout&>(*parts.layout).panel;
   const int64_t panels = PanelsOf(source.rows());
-  INGOT_ASSIGN_OR_RETURN(weight.buffer_, Buffer::Allocate(weight.panel_bytes()));
-  std::vector<WeightRows> scratch(static_cast<size_t>(context.pool->num_threads()));
+  INGOT_ASSIGN_OR_RETURN(parts.data, Buffer::Allocate(panels * layout.panel_bytes));
+  std::vector<WeightRows> scratch(static_cast<size_t>(pool_.num_threads()));
   const int64_t reads = (panels + kPanelsPerRead - 1) / kPanelsPerRead;
-  context.pool->ParallelForWorker(reads, [&](int64_t index, int worker) {
+  pool_.ParallelForWorker(reads, [&](int64_t index, int worker) {
     WeightRows& rows = scratch[static_cast<size_t>(worker)];
     const int64_t first = index * kPanelsPerRead * kPanelChannels;
     source.Read(first, std::min(kPanelsPerRead * kPanelChannels, source.rows() - first), &rows);
     for (int64_t begin = 0; begin < rows.rows; begin += kPanelChannels) {
-      std::byte* panel = weight.buffer_.data() + (first + begin) / kPanelChannels * layout.panel_bytes;
+      std::byte* panel = parts.data.data() + (first + begin) / kPanelChannels * layout.panel_bytes;
       const PanelRows part{rows, begin, std::min<int64_t>(kPanelChannels, rows.rows - begin), layout, panel};
       layout.quantized() ? PackQuantized(part) : PackDense(part);
     }
   });
   source.Drop();
-  return weight;
+  return PackedWeight(std::move(parts));
 }
 
 }  // namespace ingot::ops

@@ -1,8 +1,9 @@
-#include "ops/step_tiles.h"
+#include "ops/cpu/step_tiles.h"
 
 #include <algorithm>
 
 #include "base/check.h"
+#include "ops/cpu/kv_tiles.h"
 
 namespace ingot::ops {
 namespace {
@@ -19,44 +20,43 @@ int64_t MaxClosing(int64_t num_tokens, int64_t num_seqs) { return num_tokens / k
 
 }  // namespace
 
-StepTiles PlanStepTiles(Scratch& scratch, const KvLayout& layout, const StepTilesParams& params) {
+StepTiles PlanStepTiles(Scratch& scratch, const KvLayout& layout, const StepBatch& batch) {
   if (layout.format != KvFormat::kI4) return {};
-  const auto num_tokens = std::ssize(params.positions), num_seqs = std::ssize(params.tail_slots);
-  INGOT_CHECK(std::ssize(params.cu_seqlens) == num_seqs + 1);
+  const auto num_tokens = std::ssize(batch.positions), num_seqs = std::ssize(batch.tail_slots);
   StepTiles step;
   auto* const index = scratch.Take<int32_t>(num_tokens);
   auto* const closing = scratch.Take<int32_t>(MaxClosing(num_tokens, num_seqs));
   auto* const carried = scratch.Take<StepTiles::Carry>(num_seqs);
   const int64_t max_passing = MaxPassing(num_tokens, num_seqs);
-  step.passing = scratch.Take<std::byte>(max_passing * layout.open_tile_bytes());
+  step.passing = scratch.Take<std::byte>(max_passing * KvTiles(layout).open_bytes);
   size_t num_closing = 0, num_carried = 0;
   int32_t num_passing = 0;
-  for (size_t s = 0; s < params.tail_slots.size(); ++s) {
-    const auto begin = static_cast<size_t>(params.cu_seqlens[s]), end = static_cast<size_t>(params.cu_seqlens[s + 1]);
+  for (size_t s = 0; s < batch.tail_slots.size(); ++s) {
+    const auto begin = static_cast<size_t>(batch.cu_seqlens[s]), end = static_cast<size_t>(batch.cu_seqlens[s + 1]);
     if (begin == end) continue;
-    const int32_t first = params.positions[begin] / kTile, last = params.positions[end - 1] / kTile;
+    const int32_t first = batch.positions[begin] / kTile, last = batch.positions[end - 1] / kTile;
     for (size_t t = begin; t < end; ++t) {
-      const int32_t tile = params.positions[t] / kTile;
-      index[t] = tile == last ? ~params.tail_slots[s] : num_passing + tile - first;
-      if (params.positions[t] % kTile == kTile - 1) closing[num_closing++] = static_cast<int32_t>(t);
+      const int32_t tile = batch.positions[t] / kTile;
+      index[t] = tile == last ? ~batch.tail_slots[s] : num_passing + tile - first;
+      if (batch.positions[t] % kTile == kTile - 1) closing[num_closing++] = static_cast<int32_t>(t);
     }
-    if (first != last && params.positions[begin] % kTile != 0) {
-      carried[num_carried++] = {params.tail_slots[s], num_passing};
+    if (first != last && batch.positions[begin] % kTile != 0) {
+      carried[num_carried++] = {batch.tail_slots[s], num_passing};
     }
     num_passing += last - first;
   }
   INGOT_CHECK(num_passing <= max_passing && static_cast<int64_t>(num_closing) <= MaxClosing(num_tokens, num_seqs));
-  step.index = {index, params.positions.size()};
+  step.index = {index, batch.positions.size()};
   step.closing = {closing, num_closing};
   step.carried = {carried, num_carried};
   return step;
 }
 
-int64_t StepTilesScratchBytes(const KvLayout& layout, int64_t max_tokens, int64_t max_seqs) {
+int64_t StepTilesBytes(const KvLayout& layout, const StepLimits& limits) {
   if (layout.format != KvFormat::kI4) return 0;
-  const int64_t seqs = std::min(max_seqs, max_tokens);
+  const int64_t max_tokens = limits.max_tokens, seqs = std::min(limits.max_seqs, max_tokens);
   const int64_t ids = max_tokens + MaxClosing(max_tokens, seqs);
-  return MaxPassing(max_tokens, seqs) * layout.open_tile_bytes() + ids * static_cast<int64_t>(sizeof(int32_t)) +
+  return MaxPassing(max_tokens, seqs) * KvTiles(layout).open_bytes + ids * static_cast<int64_t>(sizeof(int32_t)) +
          seqs * static_cast<int64_t>(sizeof(StepTiles::Carry)) + 4 * 64;
 }
 

@@ -6,7 +6,7 @@
 #include <span>
 
 #include "ops/context.h"
-#include "ops/kv_view.h"
+#include "ops/step_batch.h"
 
 namespace ingot::ops {
 
@@ -24,15 +24,9 @@ struct StepTiles {
   std::byte* passing = nullptr;
 };
 
-struct StepTilesParams {
-  std::span<const int32_t> positions;   // [T], consecutive within a sequence
-  std::span<const int32_t> cu_seqlens;  // [S + 1]
-  std::span<const int32_t> tail_slots;  // [S] running slot of each sequence, all different
-};
-
 // Empty, and without need of memory, for other formats than kI4. A tail must hold all of its sequence's tokens since
 // the last multiple of 32.
-StepTiles PlanStepTiles(Scratch& scratch, const KvLayout& layout, const StepTilesParams& params);
-int64_t StepTilesScratchBytes(const KvLayout& layout, int64_t max_tokens, int64_t max_seqs);
+StepTiles PlanStepTiles(Scratch& scratch, const KvLayout& layout, const StepBatch& batch);
+int64_t StepTilesBytes(const KvLayout& layout, const StepLimits& limits);
 
 }  // namespace ingot::ops

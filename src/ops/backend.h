@@ -1,0 +1,100 @@
+// A device: its memory, its layouts, and one function per op.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "ops/context.h"
+#include "ops/kv_view.h"
+#include "ops/linear.h"
+#include "ops/step_batch.h"
+#include "ops/transformer.h"
+
+namespace ingot::kernels {
+struct KernelTable;
+}
+
+namespace ingot::ops {
+
+// Threads and kernels of the host, for what is computed there whatever the device is.
+struct Host {
+  ThreadPool* pool;
+  const kernels::KernelTable* kernels;
+};
+
+// Ops are called through the functions of linear.h and transformer.h, which check shapes; the members here trust them.
+// They are asynchronous, in order; Download and ReadBack wait for what came before. Every op keeps contract 1 of batch
+// invariance: a row of its output depends on that row's inputs alone.
+// Thread safety: one thread at a time, but for Allocate and the layouts.
+class Backend {
+ public:
+  // `isa`: an instruction set of this machine by its name (GetIsaInfo); "": the fastest, or what INGOT_ISA names.
+  Backend(int num_threads, std::string_view isa);
+  virtual ~Backend() = default;
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+
+  const Host& host() const { return host_; }
+  virtual Device device() const = 0;
+  // Of activations but for the residual stream, logits and router logits, which are f32.
+  virtual DType activation_dtype() const = 0;
+
+  virtual Result<Buffer> Allocate(int64_t bytes) = 0;  // 64-byte aligned, zeroed
+  virtual void Upload(std::byte* to, const void* from, int64_t bytes) = 0;
+  virtual void Download(void* to, const std::byte* from, int64_t bytes) = 0;
+  virtual void Copy(std::byte* to, const std::byte* from, int64_t bytes) = 0;  // within the device
+  // `x` as f32 where the host may read and change it: in place on a CPU, else a copy that is valid until the next call.
+  // WriteBack brings what was changed there back into x.
+  virtual float* ReadBack(const TensorView& x) = 0;
+  virtual void WriteBack(const TensorView& x) = 0;
+
+  // How weights and the cache lie in memory.
+  virtual Format HeldFormat(const Format& source) const = 0;  // the same, or the next wider with a kernel
+  virtual int64_t PackedBytes(const Format& source, int64_t out_features, int64_t in_features) const = 0;
+  virtual PackedWeight Outline(const WeightSource& source) const = 0;
+  virtual Result<PackedWeight> Prepack(const WeightSource& source) = 0;
+  virtual KvLayout LayoutOf(const KvShape& shape) const = 0;
+
+  // Bytes of scratch: of a step as long as it lasts, and of an op while it runs.
+  virtual int64_t StepBytes(const StepLimits& limits, std::span<const KvLayout> groups) const = 0;
+  virtual int64_t AttentionBytes(const StepLimits& limits, const KvLayout& group) const = 0;
+  virtual int64_t LinearBytes(int64_t max_rows, std::span<const PackedWeight> parts) const = 0;
+
+  virtual Step BeginStep(const Context& context, const StepBatch& batch, std::span<const KvView> kv) = 0;
+  virtual void Embed(const Context&, const Step& step, const PackedWeight& table, float scale, const TensorView& y) = 0;
+  // bias: f32 [N] or empty.   y: [M, N], the parts' outputs side by side
+  virtual void Linear(const Context&, const TensorView& x, std::span<const PackedWeight> parts, const TensorView& bias,
+                      const TensorView& y) = 0;
+  virtual void ExpertLinear(const Context&, const TensorView& x, const Routing& routing,
+                            std::span<const FusedLinear> experts, const TensorView& y) = 0;
+  virtual void RmsNorm(const Context&, const TensorView& x, const NormWeight& norm, const TensorView& y) = 0;
+  virtual void AddRmsNorm(const Context&, const TensorView& x, const TensorView& residual, const NormWeight& norm,
+                          const TensorView& y) = 0;
+  virtual void Add(const Context&, const TensorView& x, const TensorView& y) = 0;
+  virtual void ActMul(const Context&, const TensorView& gate_up, Activation activation, const TensorView& y) = 0;
+  virtual void Softcap(const Context&, const TensorView& x, float cap) = 0;
+  virtual void RopeAngles(const Context&, const TensorView& positions, const RopeTable& table, const TensorView& cos,
+                          const TensorView& sin) = 0;
+  virtual void RopeKvWrite(const Context&, const Step& step, const RopeKvWriteParams& params) = 0;
+  virtual void Attention(const Context&, const Step& step, const AttentionParams& params) = 0;
+  virtual void Route(const Context&, const TensorView& router_logits, RouteRule rule, const Routing& routing) = 0;
+  virtual void CombineExperts(const Context&, const TensorView& x, const Routing& routing, const TensorView& y) = 0;
+  virtual void GatherRows(const Context&, const TensorView& x, const TensorView& rows, const TensorView& y) = 0;
+
+ private:
+  ThreadPool pool_;
+  const Host host_;
+};
+
+// x86-64.
+std::unique_ptr<Backend> MakeCpuBackend(int num_threads, std::string_view isa = "");
+
+// Zeros in the backend's memory.
+Result<Tensor> AllocateTensor(Backend& backend, DType dtype, Shape shape);
+// f32 values in the backend's memory, [values.size()]; none: an empty tensor.
+Result<Tensor> ToDevice(Backend& backend, const std::vector<float>& values);
+
+}  // namespace ingot::ops

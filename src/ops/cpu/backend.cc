@@ -1,0 +1,23 @@
+#include "ops/cpu/backend.h"
+
+#include <cstring>
+
+#include "base/check.h"
+
+namespace ingot::ops {
+
+std::unique_ptr<Backend> MakeCpuBackend(int num_threads, std::string_view isa) {
+  return std::make_unique<CpuBackend>(num_threads, isa);
+}
+
+void CpuBackend::Upload(std::byte* to, const void* from, int64_t bytes) {
+  std::memcpy(to, from, static_cast<size_t>(bytes));
+}
+void CpuBackend::Download(void* to, const std::byte* from, int64_t bytes) {
+  std::memcpy(to, from, static_cast<size_t>(bytes));
+}
+void CpuBackend::Copy(std::byte* to, const std::byte* from, int64_t bytes) {
+  std::memcpy(to, from, static_cast<size_t>(bytes));
+}
+
+}  // namespace ingot::ops
