@@ -51,6 +51,8 @@ std::string_view ModelFormatOf(const formats::Checkpoint& checkpoint) {
       case formats::Packing::kCompressed:
       case formats::Packing::kInt8:
         return "compressed-tensors";
+      case formats::Packing::kGgml:
+        break;
     }
   }
   return "hf";

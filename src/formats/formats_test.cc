@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -265,6 +266,56 @@ TEST(HfConfig, KeepsShardsInTheirFolder) {
   }
   EXPECT_FALSE(ParseShardIndex(R"({"weight_map":{}})", "i").has_value());
   EXPECT_FALSE(ParseShardIndex("{}", "i").has_value());
+}
+
+// NVFP4 as converters write it: blocks, a scale for all of a matrix or for each expert, and one of activations.
+TEST_F(FormatsTest, MultipliesBlocksWithTheScaleBesideThem) {
+  const std::vector<OutputTensor> tensors = {
+      {"a.weight", Encoding::kNVFP4, {3, 128}}, {"a.scale", Encoding::kF32, {1}},
+      {"a.input_scale", Encoding::kF32, {1}},   {"experts.weight", Encoding::kNVFP4, {2, 2, 64}},
+      {"experts.scale", Encoding::kF32, {2}},   {"plain.weight", Encoding::kNVFP4, {1, 64}}};
+  std::string bytes;
+  for (int i = 0; i < 6 * 36; ++i) bytes += static_cast<char>(i * 37 % 120);  // a
+  const auto number = [&](float value) { bytes.append(reinterpret_cast<const char*>(&value), sizeof(value)); };
+  number(0.3F), number(7);
+  for (int i = 0; i < 4 * 36; ++i) bytes += static_cast<char>(i * 53 % 110);  // experts
+  number(-2), number(0.1F);
+  bytes += std::string(36, '\x3a');
+  auto writer = GgufWriter::Create(folder_ + "/m.gguf", {{"general.architecture", std::string("llama")}}, tensors);
+  ASSERT_TRUE(writer.has_value());
+  ASSERT_TRUE((*writer)->Write(Bytes(bytes)).ok());
+  ASSERT_TRUE((*writer)->Finish().ok());
+  const auto checkpoint = Checkpoint::Open(folder_ + "/m.gguf").value();
+  EXPECT_EQ(checkpoint->tensors().size(), 3u);  // the scales are gone
+  EXPECT_EQ(StoredAs(*checkpoint->Find("a.weight")), "NVFP4 scaled");
+  EXPECT_EQ(StoredFormat(*checkpoint->Find("a.weight"))->ToString(), "4-bit g16 fp4 f32");
+  EXPECT_EQ(StoredFormat(*checkpoint->Find("plain.weight"))->ToString(), "4-bit g16 fp4 f16");
+
+  const auto expect = [&](const char* name, std::string_view blocks, int64_t cols, const std::vector<float>& scales) {
+    const auto weight = checkpoint->Weight(name).value();
+    WeightRows rows, stored;
+    DecodeRows(Encoding::kNVFP4, Bytes(blocks), weight->rows(), cols, &stored);
+    std::vector<float> values(static_cast<size_t>(cols)), plain(static_cast<size_t>(weight->rows() * cols));
+    DequantizeRows(stored, plain.data());
+    for (int64_t row = 0; row < weight->rows(); ++row) {
+      weight->Read(row, 1, &rows);
+      DequantizeRows(rows, values.data());
+      for (int64_t i = 0; i < cols; ++i) {
+        const float want = plain[static_cast<size_t>(row * cols + i)] * scales[static_cast<size_t>(row)];
+        ASSERT_TRUE(std::fabs(values[static_cast<size_t>(i)] - want) <= 1e-6F * std::fabs(want)) << name << row << i;
+      }
+    }
+  };
+  expect("a.weight", bytes.substr(0, 6 * 36), 128, {0.3F, 0.3F, 0.3F});
+  expect("experts.weight", bytes.substr(6 * 36 + 8, 4 * 36), 64, {-2, -2, 0.1F, 0.1F});
+}
+
+TEST_F(FormatsTest, RefusesAScaleThatDoesNotFitItsMatrix) {
+  auto writer = GgufWriter::Create(folder_ + "/m.gguf", {{"general.architecture", std::string("llama")}},
+                                   {{"a.weight", Encoding::kNVFP4, {3, 64}}, {"a.scale", Encoding::kF32, {3}}});
+  ASSERT_TRUE((*writer)->Write(Bytes(std::string(3 * 36 + 12, 'x'))).ok());
+  ASSERT_TRUE((*writer)->Finish().ok());
+  EXPECT_THAT(OpenError(folder_ + "/m.gguf"), HasSubstr("tensor a.scale is F32 [3], beside a.weight [3, 64]"));
 }
 
 TEST_F(FormatsTest, OpensDirectoriesAndNamesWhatIsWrong) {

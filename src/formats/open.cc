@@ -205,6 +205,7 @@ Result<std::shared_ptr<const Checkpoint>> OpenGguf(const std::string& path, cons
   if (split_count > 1 && split_tensors >= 0 && static_cast<size_t>(split_tensors) != parts.tensors.size()) {
     return Corrupt("{}: split.tensors.count is {}, the parts have {}", path, split_tensors, parts.tensors.size());
   }
+  INGOT_RETURN_IF_ERROR(GatherScaled(&parts));
   return LoadedCheckpoint::Make(std::move(parts));
 }
 

@@ -318,6 +318,27 @@ class Gatherer {
   int mislabelled_ = 0;
 };
 
+// The matrix in whose blocks `codes` are, with `scale` beside them.
+Result<QuantizedMatrix> ScaledMatrix(const TensorEntry& codes, const TensorEntry& scale) {
+  QuantizedMatrix m{.packing = Packing::kGgml, .codes = codes, .scales = scale};
+  const int64_t experts = codes.shape.size() == 3 ? codes.shape[0] : 1;
+  const bool fits = scale.encoding == Encoding::kF32 && scale.shape == std::vector{experts};
+  if (!fits || (codes.shape.size() != 2 && codes.shape.size() != 3)) {
+    return InvalidArgument("tensor {} is {} [{}], beside {} [{}]; it should be F32 [1], or a number for each expert",
+                           scale.name, InfoOf(scale.encoding).name, fmt::join(scale.shape, ", "), codes.name,
+                           fmt::join(codes.shape, ", "));
+  }
+  m.cols = codes.shape.back();
+  m.rows = experts * codes.shape[codes.shape.size() - 2];
+  if (m.rows < 1 || m.cols < 1) return InvalidArgument("{} is empty", codes.name);
+  m.format = FormatOf(codes.encoding);
+  m.format.scale = Format::Scale::kF32;
+  m.groups = CeilDiv(m.cols, m.format.group_size);
+  m.stored_as = fmt::format("{} scaled", InfoOf(codes.encoding).name);
+  m.stored_bytes = static_cast<int64_t>(codes.bytes.size() + scale.bytes.size());
+  return m;
+}
+
 }  // namespace
 
 Status GatherQuantized(CheckpointParts* parts) {
@@ -339,6 +360,29 @@ Status GatherQuantized(CheckpointParts* parts) {
   if (layout == "dense") return {};
   INGOT_ASSIGN_OR_RETURN(const Scheme scheme, ReadScheme(*quantization));
   return Gatherer(scheme, parts).Run();
+}
+
+Status GatherScaled(CheckpointParts* parts) {
+  constexpr std::string_view kWeight = ".weight";
+  std::map<std::string, const TensorEntry*, std::less<>> by_name;
+  for (const TensorEntry& tensor : parts->tensors) by_name[tensor.name] = &tensor;
+  boost::unordered_flat_set<std::string> used;
+  for (TensorEntry& tensor : parts->tensors) {
+    if (!tensor.name.ends_with(kWeight) || InfoOf(tensor.encoding).block_size == 1 || !tensor.unsupported.empty() ||
+        FormatOf(tensor.encoding).scale != Format::Scale::kF16) {
+      continue;
+    }
+    const std::string base = tensor.name.substr(0, tensor.name.size() - kWeight.size());
+    const auto scale = by_name.find(base + ".scale");
+    if (scale == by_name.end()) continue;
+    auto matrix = ScaledMatrix(tensor, *scale->second);
+    if (!matrix) return matrix.error().Annotate(parts->path);
+    tensor.quantized = std::make_shared<const QuantizedMatrix>(*std::move(matrix));
+    used.insert(base + ".scale");
+    used.insert(base + ".input_scale");  // of activations, which are measured anew here
+  }
+  std::erase_if(parts->tensors, [&](const TensorEntry& tensor) { return used.contains(tensor.name); });
+  return {};
 }
 
 }  // namespace ingot::formats

@@ -1,4 +1,5 @@
-// Matrices that AutoAWQ, GPTQ and compressed-tensors quantized: several tensors of a checkpoint hold one of them.
+// Matrices that AutoAWQ, GPTQ and compressed-tensors quantized, and GGML's blocks with a scale beside them: several
+// tensors of a checkpoint hold one of them.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,8 @@ enum class Packing : uint8_t {
   kAwqGemm,     // codes words [K, N/8], zeros words [G, N/8], scales [G, N]; the channels of a word: 0 2 4 6 1 3 5 7
   kGptq,        // codes words [K/8, N], zeros words [G, N/8], scales [G, N]
   kCompressed,  // codes words [N, K/8], zeros words [N/8, G], scales [N, G]
-  kInt8         // codes s8 [N, K], zeros s8 [N, G], scales [N, G]
+  kInt8,        // codes s8 [N, K], zeros s8 [N, G], scales [N, G]
+  kGgml         // codes in GGML's blocks [N, K], scales f32 [experts] or [1]: all weights are multiplied with them
 };
 
 struct QuantizedMatrix {
@@ -43,7 +45,11 @@ inline int64_t StoredBytes(const TensorEntry& tensor) {
 // "….weight". A checkpoint that is not quantized stays as it is. kUnsupported names a scheme that is not read.
 Status GatherQuantized(CheckpointParts* parts);
 
-// `matrix` was made by GatherQuantized for `checkpoint`, which the source keeps alive.
+// The same of a GGUF file: "….weight" whose blocks have f16 scales (NVFP4 above all), "….scale" and, which is not
+// needed, "….input_scale".
+Status GatherScaled(CheckpointParts* parts);
+
+// `matrix` was made by one of these for `checkpoint`, which the source keeps alive.
 WeightSourcePtr OpenQuantized(std::shared_ptr<const Checkpoint> checkpoint,
                               std::shared_ptr<const QuantizedMatrix> matrix);
 

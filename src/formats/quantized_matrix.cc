@@ -59,6 +59,8 @@ class QuantizedSource : public WeightSource {
       case Packing::kInt8:
         ReadInt8(row, count, out->codes.data());
         break;
+      case Packing::kGgml:
+        break;  // a ScaledBlocks
     }
     for (int64_t r = row; r < row + count; ++r) {
       for (int64_t g = 0; g < m_->groups; ++g) {
@@ -90,6 +92,8 @@ class QuantizedSource : public WeightSource {
         return WordAt(zeros, row / per_word_ * m_->groups + group) >> (bits * (row % per_word_)) & mask;
       case Packing::kInt8:
         return static_cast<uint8_t>(zeros.bytes[static_cast<size_t>(row * m_->groups + group)]) ^ 0x80u;
+      case Packing::kGgml:
+        break;
     }
     return 0;
   }
@@ -156,10 +160,45 @@ class QuantizedSource : public WeightSource {
   std::vector<int32_t> place_;  // [K] inverse of input_order, or empty
 };
 
+// Packing::kGgml.
+class ScaledBlocks : public WeightSource {
+ public:
+  ScaledBlocks(std::shared_ptr<const Checkpoint> checkpoint, std::shared_ptr<const QuantizedMatrix> matrix)
+      : checkpoint_(std::move(checkpoint)),
+        m_(std::move(matrix)),
+        row_bytes_(RowBytes(m_->codes.encoding, m_->cols).value()),
+        rows_per_scale_(m_->rows / m_->scales.shape[0]) {}
+
+  int64_t rows() const override { return m_->rows; }
+  int64_t cols() const override { return m_->cols; }
+  Format format() const override { return m_->format; }
+  void Read(int64_t row, int64_t count, WeightRows* out) const override {
+    INGOT_CHECK(row >= 0 && count >= 0 && row <= m_->rows - count);
+    const auto bytes =
+        m_->codes.bytes.subspan(static_cast<size_t>(row) * row_bytes_, static_cast<size_t>(count) * row_bytes_);
+    DecodeRows(m_->codes.encoding, bytes, count, m_->cols, out);
+    out->format = m_->format;
+    for (size_t i = 0; i < out->scale.size(); ++i) {
+      const int64_t r = row + static_cast<int64_t>(i) / m_->groups;
+      out->scale[i] *= NumberAt(m_->scales, r / rows_per_scale_);
+    }
+  }
+  void Drop() const override { checkpoint_->DropPages(m_->codes); }
+
+ private:
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  std::shared_ptr<const QuantizedMatrix> m_;
+  size_t row_bytes_;
+  int64_t rows_per_scale_;
+};
+
 }  // namespace
 
 WeightSourcePtr OpenQuantized(std::shared_ptr<const Checkpoint> checkpoint,
                               std::shared_ptr<const QuantizedMatrix> matrix) {
+  if (matrix->packing == Packing::kGgml) {
+    return std::make_shared<ScaledBlocks>(std::move(checkpoint), std::move(matrix));
+  }
   return std::make_shared<QuantizedSource>(std::move(checkpoint), std::move(matrix));
 }
 

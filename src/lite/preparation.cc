@@ -138,6 +138,7 @@ Status CheckRoom(const Source& source, const QuantizeOptions& options) {
 }  // namespace
 
 Status RefuseQuantized(const formats::Checkpoint& checkpoint) {
+  if (checkpoint.kind() == formats::CheckpointKind::kGguf) return {};  // whose blocks are dequantized
   for (const formats::TensorEntry* tensor : checkpoint.tensors()) {
     if (!tensor->quantized) continue;
     return InvalidArgument(
