@@ -10,7 +10,8 @@ import torch
 from gguf import GGMLQuantizationType as Type
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from make_goldens import gain_of, logits_of, prompt_of, randomize, write_reference
+import goldens_common
+from goldens_common import gain_of, logits_of, prompt_of, randomize, write_reference
 from make_random_gguf import random_rows
 
 LAYER_NAMES = {
@@ -35,20 +36,7 @@ OTHER_NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", 
 PERMUTED = {"llama", "internlm2"}
 
 # Every dimension that is multiplied over is a multiple of 32, as the types want it.
-BASE = dict(
-    vocab_size=96,
-    hidden_size=32,
-    intermediate_size=64,
-    num_hidden_layers=2,
-    num_attention_heads=6,
-    num_key_value_heads=2,
-    head_dim=16,
-    max_position_embeddings=64,
-    tie_word_embeddings=False,
-    bos_token_id=1,
-    eos_token_id=2,
-    pad_token_id=0,
-)
+BASE = goldens_common.BASE | dict(hidden_size=32, intermediate_size=64)
 EVEN = BASE | dict(num_attention_heads=4, head_dim=16)  # hidden / heads = 8
 WIDE = BASE | dict(hidden_size=256, intermediate_size=256, num_hidden_layers=1, num_attention_heads=8, num_key_value_heads=2, head_dim=32)
 LONG_FACTORS = dict(short_factor=[1.0, 1.1, 1.2, 1.3], long_factor=[1.0, 1.5, 2.5, 4.0])
