@@ -9,8 +9,8 @@
 #include <cstring>
 #include <filesystem>
 
-#include "base/hash.h"
 #include "base/json.h"
+#include "base/text_file.h"
 
 namespace ingot::cli {
 namespace {
@@ -70,10 +70,8 @@ bool AddFinished(std::string_view text, FinishedRequests* finished) {
 
 }  // namespace
 
-TextTable::Hash TextTable::HashOf(std::string_view text) { return {std::hash<std::string_view>()(text), Fnv1a(text)}; }
-
 std::optional<int64_t> TextTable::Add(std::string_view text, int64_t number) {
-  const auto [at, is_new] = numbers_.emplace(HashOf(text), number);
+  const auto [at, is_new] = numbers_.emplace(Hash128(text), number);
   return is_new ? std::nullopt : std::optional(at->second);
 }
 
@@ -100,12 +98,16 @@ Result<std::optional<std::string>> LineSource::Next() {
     if (line.size() == kMaxLine) return InvalidArgument("{}:{}: the line exceeds {} bytes", name_, number_, kMaxLine);
     line += static_cast<char>(c);
   }
+  end_ += std::ssize(line) + 1;
+  if (line.ends_with('\r')) line.pop_back();
+  if (number_ == 1) {
+    INGOT_ASSIGN_OR_RETURN(line, CleanText(std::move(line), name_));
+  }
   return std::optional(std::move(line));
 }
 
 BatchRequest ParseBatchRequest(std::string_view text, int64_t line) {
   BatchRequest request{.line = line};
-  if (line == 1 && text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // a byte order mark
   const auto json = ParseJson(text, kRequest);
   if (!json) return Refused(std::move(request), "invalid_json_line", json.error().message());
   const std::string problem = ReadMembers(JsonView(*json, kRequest), &request);
@@ -124,13 +126,12 @@ Result<FinishedRequests> ReadFinished(const std::string& path) {
   for (;;) {
     INGOT_ASSIGN_OR_RETURN(const auto line, source.Next());
     if (!line) break;
-    const int64_t end = whole + static_cast<int64_t>(line->size()) + 1;
-    if (end > size) break;  // no line break: torn
+    if (source.end() > size) break;  // no line break: torn
     if (!AddFinished(*line, &finished)) {
       return InvalidArgument("{}:{} is no result of a batch; give another file with -o, or remove this one", path,
                              source.number());
     }
-    whole = end;
+    whole = source.end();
   }
   if (whole == size) return finished;
   if (whole == 0 && finished.count == 0) {

@@ -1,6 +1,7 @@
 // OpenAI's batch files: a request a line in, a result a line out.
 #pragma once
 
+#include <array>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <boost/unordered/unordered_flat_set.hpp>
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/hash.h"
 #include "base/status.h"
 
 namespace ingot::cli {
@@ -19,27 +21,24 @@ class TextTable {
  public:
   // The number that `text` was added with before; nullopt: it is new, and added.
   std::optional<int64_t> Add(std::string_view text, int64_t number);
-  bool Contains(std::string_view text) const { return numbers_.contains(HashOf(text)); }
+  bool Contains(std::string_view text) const { return numbers_.contains(Hash128(text)); }
 
  private:
-  struct Hash {
-    uint64_t a, b;
-    bool operator==(const Hash&) const = default;
+  struct FirstHalf {
+    size_t operator()(const std::array<uint64_t, 2>& hash) const { return hash[0]; }
   };
-  struct Hasher {
-    size_t operator()(const Hash& hash) const { return hash.a; }
-  };
-  static Hash HashOf(std::string_view text);
-  boost::unordered_flat_map<Hash, int64_t, Hasher> numbers_;
+  boost::unordered_flat_map<std::array<uint64_t, 2>, int64_t, FirstHalf> numbers_;
 };
 
 // The lines of a file, or of standard input ("-"), one at a time.
 class LineSource {
  public:
   static Result<LineSource> Open(const std::string& path);
-  // Without its line break; nullopt at the end. kInvalidArgument above 64 MiB.
+  // Without its line break, and without the byte order mark of the file; nullopt at the end. kInvalidArgument above
+  // 64 MiB.
   Result<std::optional<std::string>> Next();
   int64_t number() const { return number_; }  // of the last line, from 1
+  int64_t end() const { return end_; }        // where it and its line break end, in bytes
   const std::string& name() const { return name_; }
   bool is_file() const { return is_file_; }  // can be read twice
 
@@ -52,7 +51,7 @@ class LineSource {
   std::unique_ptr<std::FILE, Closer> file_;
   std::string name_;
   bool is_file_ = false;
-  int64_t number_ = 0;
+  int64_t number_ = 0, end_ = 0;
 };
 
 // One line of the input.

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/mapped_file.h"
+#include "base/text_file.h"
 #include "chat_backend.h"
 #include "line_reader.h"
 
@@ -169,7 +170,7 @@ class Conversation {
 
   Status Load(const std::string& path) {
     if (path.empty()) return InvalidArgument("/load needs a file");
-    INGOT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+    INGOT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
     INGOT_ASSIGN_OR_RETURN(const auto json, ParseJson(text, path));
     INGOT_ASSIGN_OR_RETURN(const JsonView messages, JsonView(json, path).Get("messages"));
     INGOT_ASSIGN_OR_RETURN(const auto* list, messages.AsArray());

@@ -9,6 +9,7 @@
 #include "build_info.h"
 #include "common.h"
 #include "ops/isa_info.h"
+#include "text/bytes.h"
 
 namespace ingot::cli {
 namespace {
@@ -39,7 +40,7 @@ struct Environment {
     if (memory.available_bytes < int64_t{1} << 30)
       return "less than 1 GiB of memory is free: only the smallest models will load";
     return fmt::format("ready: weights of up to about {} will fit beside a KV cache",
-                       HumanBytes(memory.available_bytes * 3 / 4));
+                       FormatBytes(memory.available_bytes * 3 / 4));
   }
 };
 
@@ -68,8 +69,8 @@ Status CheckEnv(bool json) {
              env.cpu.hardware_threads, env.cpu.physical_cores,
              env.cpu.quota ? fmt::format(", quota {:.2f} CPUs", *env.cpu.quota) : "");
   fmt::print("ISA         {} (of {})\n", env.isa.chosen, fmt::join(env.isa.available, ", "));
-  fmt::print("memory      {} free of {}{}\n", HumanBytes(env.memory.available_bytes),
-             HumanBytes(env.memory.total_bytes), env.memory.cgroup_limit ? ", limited by the cgroup" : "");
+  fmt::print("memory      {} free of {}{}\n", FormatBytes(env.memory.available_bytes),
+             FormatBytes(env.memory.total_bytes), env.memory.cgroup_limit ? ", limited by the cgroup" : "");
   fmt::print("GPU         {}\n", env.gpu);
   fmt::print("verdict     {}\n", env.Verdict());
   return {};

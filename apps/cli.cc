@@ -16,6 +16,7 @@
 #include "foreign_flags.h"
 #include "ops/isa_info.h"
 #include "settings.h"
+#include "text/bytes.h"
 
 namespace ingot::cli {
 namespace {
@@ -27,31 +28,6 @@ std::string LongName(const std::string& name) {
   const size_t dashes = name.find("--");
   if (dashes == std::string::npos) return "";
   return name.substr(dashes + 2, name.find(',', dashes) - dashes - 2);
-}
-
-Result<int64_t> ParseBytes(const std::string& text) {
-  static const std::pair<const char*, double> kUnits[] = {{"", 1.0},
-                                                          {"B", 1.0},
-                                                          {"K", 1024.0},
-                                                          {"KB", 1e3},
-                                                          {"KiB", 1024.0},
-                                                          {"M", 1048576.0},
-                                                          {"MB", 1e6},
-                                                          {"MiB", 1048576.0},
-                                                          {"G", 1073741824.0},
-                                                          {"GB", 1e9},
-                                                          {"GiB", 1073741824.0},
-                                                          {"T", 1099511627776.0},
-                                                          {"TB", 1e12},
-                                                          {"TiB", 1099511627776.0}};
-  char* end = nullptr;
-  const double number = std::strtod(text.c_str(), &end);
-  if (end != text.c_str() && number >= 0) {
-    for (const auto& [unit, factor] : kUnits) {
-      if (unit == std::string_view(end) && number * factor < 9e18) return static_cast<int64_t>(number * factor);
-    }
-  }
-  return InvalidArgument("'{}' is no size; write 2GiB, 500MB or a number of bytes", text);
 }
 
 // "ingot serve api_server"
@@ -134,7 +110,7 @@ class FlagsImpl : public Flags {
   void AddBytes(const std::string& name, int64_t* target, const std::string& help) override {
     const auto parse = [target, flag = "--" + LongName(name)](const std::string& text) {
       const auto bytes = ParseBytes(text);
-      if (!bytes) throw CLI::ValidationError(flag, bytes.error().message());
+      if (!bytes) throw CLI::ValidationError(flag, "'" + text + "' is no size; write 2GiB, 500MB or a number of bytes");
       *target = *bytes;
     };
     app_->add_option_function<std::string>(name, parse, help)

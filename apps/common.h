@@ -68,9 +68,6 @@ bool UseColor();
 // As one word of a shell's command line: 'it'"'"'s'; what needs no quotes stays as it is.
 std::string ShellQuoted(const std::string& text);
 
-// "12.3 GiB"
-std::string HumanBytes(int64_t bytes);
-
 // While it lives, Ctrl-C sets a flag instead of ending the program; a second Ctrl-C within the same life ends it.
 class InterruptGuard {
  public:

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "base/env.h"
-#include "base/mapped_file.h"
+#include "base/text_file.h"
 
 namespace ingot::cli {
 namespace {
@@ -58,7 +58,7 @@ Result<ConfigFile> LoadConfig(const std::vector<std::string>& arguments) {
   const std::optional<std::string> path = NamedFile(arguments);
   if (!path) return config;
   config.path = *path;
-  INGOT_ASSIGN_OR_RETURN(const std::string text, ReadFile(*path, kMaxConfigBytes));
+  INGOT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(*path, kMaxConfigBytes));
   try {
     const YAML::Node root = YAML::Load(text);
     if (root.IsNull()) return config;

@@ -7,6 +7,7 @@
 #include "base/topology.h"
 #include "common.h"
 #include "progress_bar.h"
+#include "text/bytes.h"
 
 namespace ingot::cli {
 namespace {
@@ -32,7 +33,7 @@ Result<Encoding> ParseType(std::string text) {
 void Print(const convert::ConvertReport& report, const std::string& output, bool json) {
   for (const std::string& notice : report.notices) fmt::print(stderr, "note: {}\n", notice);
   if (!json) {
-    fmt::print("{}: {} of weights, {} file(s)\n", output, HumanBytes(report.bytes), report.files.size());
+    fmt::print("{}: {} of weights, {} file(s)\n", output, FormatBytes(report.bytes), report.files.size());
     return;
   }
   std::string out = R"({"output":)";

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "base/json.h"
-#include "base/mapped_file.h"
+#include "base/text_file.h"
 #include "common.h"
 #include "llm/eval_windows.h"
 #include "models/model.h"
@@ -36,9 +36,10 @@ void AddTextFlags(Flags& flags, TextFlags* text) {
 Result<std::string> ReadText(const TextFlags& flags) {
   std::string text;
   if (flags.file.empty() || flags.file == "-") {
-    INGOT_ASSIGN_OR_RETURN(text, ReadStdin());
+    INGOT_ASSIGN_OR_RETURN(std::string input, ReadStdin());
+    INGOT_ASSIGN_OR_RETURN(text, CleanText(std::move(input), "standard input"));
   } else {
-    INGOT_ASSIGN_OR_RETURN(text, ReadFile(flags.file));
+    INGOT_ASSIGN_OR_RETURN(text, ReadTextFile(flags.file));
   }
   if (flags.bytes > 0 && static_cast<int64_t>(text.size()) > flags.bytes) text.resize(static_cast<size_t>(flags.bytes));
   return text;

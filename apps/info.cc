@@ -9,6 +9,7 @@
 #include "formats/quantized.h"
 #include "models/model.h"
 #include "ops/backend.h"
+#include "text/bytes.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ingot::cli {
@@ -93,11 +94,11 @@ void PrintText(const formats::Checkpoint& checkpoint, const models::ModelSpec& s
              spec.tied_embeddings ? ", embedding tied to the head" : "");
   fmt::print("  context     {} tokens\n", spec.max_position);
   fmt::print("  KV cache    {} a token in fp16\n",
-             HumanBytes(int64_t{4} * spec.num_layers * spec.num_kv_heads * spec.head_dim));
+             FormatBytes(int64_t{4} * spec.num_layers * spec.num_kv_heads * spec.head_dim));
   fmt::print("  template    {}\n", checkpoint.chat_template().empty() ? "none in the checkpoint" : "its own");
-  fmt::print("  weights     {} in {} file(s)\n", HumanBytes(checkpoint.weight_bytes()), checkpoint.files().size());
+  fmt::print("  weights     {} in {} file(s)\n", FormatBytes(checkpoint.weight_bytes()), checkpoint.files().size());
   for (const auto& [kind, group] : GroupTensors(checkpoint)) {
-    fmt::print("    {:24} {:4} tensors  {:>10}   held as {}\n", kind.first, group.count, HumanBytes(group.bytes),
+    fmt::print("    {:24} {:4} tensors  {:>10}   held as {}\n", kind.first, group.count, FormatBytes(group.bytes),
                kind.second);
   }
   if (!flags.tensors) return;

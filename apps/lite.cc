@@ -3,13 +3,14 @@
 #include <cstdio>
 
 #include "base/json.h"
-#include "base/mapped_file.h"
+#include "base/text_file.h"
 #include "base/topology.h"
 #include "common.h"
 #include "lite/calibrate.h"
 #include "lite/quantize.h"
 #include "lite/texts.h"
 #include "progress_bar.h"
+#include "text/bytes.h"
 
 namespace ingot::cli {
 namespace {
@@ -27,7 +28,7 @@ struct LiteFlags {
 Result<std::string> CalibrationText(const LiteFlags& flags) {
   if (!flags.calib_text.empty() && !flags.calib_dataset.empty())
     return InvalidArgument("--calib-text and --calib-dataset both name a text; give one");
-  if (!flags.calib_text.empty()) return ReadFile(flags.calib_text);
+  if (!flags.calib_text.empty()) return ReadTextFile(flags.calib_text);
   return lite::Dataset(flags.calib_dataset);
 }
 
@@ -76,7 +77,7 @@ void PrintReport(const lite::QuantizeReport& report, const std::string& output) 
                e.top1_agreement * 100);
   }
   fmt::print("size        {} of weights, {} before; the quantized matrices take {:.4f} of what they take in f16\n",
-             HumanBytes(report.output_bytes), HumanBytes(report.source_bytes),
+             FormatBytes(report.output_bytes), FormatBytes(report.source_bytes),
              static_cast<double>(report.linear_bytes) / static_cast<double>(report.linear_f16_bytes));
   fmt::print("time        {:.1f} s{}\n", report.seconds,
              report.resumed_layers > 0 ? fmt::format(", after {} layers of a run before", report.resumed_layers) : "");
@@ -146,7 +147,7 @@ Status RunQuantizer(const LiteFlags& flags, lite::QuantizeOptions options) {
   }
   if (flags.held_out_windows > 0) {
     INGOT_ASSIGN_OR_RETURN(options.held_out_text, flags.held_out_text.empty() ? Result<std::string>(lite::HeldOutText())
-                                                                              : ReadFile(flags.held_out_text));
+                                                                              : ReadTextFile(flags.held_out_text));
   }
   const auto backend = ops::MakeCpuBackend(flags.threads > 0 ? flags.threads : GetCpuAllowance().usable_threads);
   ProgressBar bar("quantizing");

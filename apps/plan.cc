@@ -2,13 +2,14 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "base/mapped_file.h"
+#include "base/text_file.h"
 #include "base/topology.h"
 #include "common.h"
 #include "formats/checkpoint.h"
 #include "llm/checks.h"
 #include "models/known_shapes.h"
 #include "plan_report.h"
+#include "text/bytes.h"
 
 namespace ingot::cli {
 namespace {
@@ -37,7 +38,7 @@ struct Subject {
 };
 
 Result<Subject> ReadConfigFile(const std::string& path) {
-  INGOT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
+  INGOT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMaxConfigBytes));
   INGOT_ASSIGN_OR_RETURN(models::ModelSpec spec, models::ReadConfigSpec(text, path));
   return Subject{std::move(spec), nullptr};
 }
@@ -197,8 +198,8 @@ Status Plan(const PlanFlags& flags) {
   flags.json ? PrintPlanJson(report) : PrintPlan(report);
   if (report.chosen == nullptr) return NothingFits(report);
   if (report.measured && report.measured->peak > report.memory) {
-    return ResourceExhausted("the run took {}, and {} were allowed", HumanBytes(report.measured->peak),
-                             HumanBytes(report.memory));
+    return ResourceExhausted("the run took {}, and {} were allowed", FormatBytes(report.measured->peak),
+                             FormatBytes(report.memory));
   }
   return {};
 }

@@ -9,6 +9,7 @@
 #include "common.h"
 #include "llm/memory_plan.h"
 #include "llm/model_memory.h"
+#include "text/bytes.h"
 
 namespace ingot::cli {
 namespace {
@@ -26,7 +27,7 @@ void PrintShape(const PlanReport& report) {
              spec.num_experts > 0 ? fmt::format(", {:.2f} G of them a token",
                                                 static_cast<double>(plan::ProductsOf(spec).per_token()) / 1e9)
                                   : "");
-  fmt::print("  memory    {} ({})\n", HumanBytes(report.memory), report.memory_source);
+  fmt::print("  memory    {} ({})\n", FormatBytes(report.memory), report.memory_source);
   fmt::print("  wanted    {} sessions at once of {} tokens{}\n", report.options.max_batch_size,
              report.options.session_len,
              report.options.session_len > spec.max_position
@@ -41,12 +42,12 @@ void PrintRows(const PlanReport& report) {
     const plan::Capacity& c = row.capacity;
     const std::string weights = PrecisionName(report, row.weights);
     if (c.free <= 0) {
-      fmt::print("{:10} {:>10}  {:4} {:>10} {:>10}\n", weights, HumanBytes(c.weights), KvFormatName(row.options),
-                 HumanBytes(c.kv_bytes_per_token), "none");
+      fmt::print("{:10} {:>10}  {:4} {:>10} {:>10}\n", weights, FormatBytes(c.weights), KvFormatName(row.options),
+                 FormatBytes(c.kv_bytes_per_token), "none");
       continue;
     }
-    fmt::print("{:10} {:>10}  {:4} {:>10} {:>10} {:>9} {:>8} {:>9} {:>8.2f}  {}\n", weights, HumanBytes(c.weights),
-               KvFormatName(row.options), HumanBytes(c.kv_bytes_per_token), HumanBytes(c.free), Count(c.tokens),
+    fmt::print("{:10} {:>10}  {:4} {:>10} {:>10} {:>9} {:>8} {:>9} {:>8.2f}  {}\n", weights, FormatBytes(c.weights),
+               KvFormatName(row.options), FormatBytes(c.kv_bytes_per_token), FormatBytes(c.free), Count(c.tokens),
                c.at_once, c.longest == plan::kLongestSession ? "any" : Count(c.longest), c.share_of_free,
                c.cache_max_entry_count ? fmt::format("{:.2f}", *c.cache_max_entry_count) : "does not fit");
   }
@@ -76,12 +77,12 @@ void PrintDevices(const PlanReport& report) {
 void PrintMeasured(const PlanReport& report) {
   const plan::Measured& m = *report.measured;
   fmt::print("\nmeasured with random weights in {} under a cap of {}:\n", PrecisionName(report, report.chosen->weights),
-             HumanBytes(report.memory));
-  fmt::print("  planned   {}: program {}, weights {}, workspace {}, cache {} of {} filled\n", HumanBytes(m.predicted),
-             HumanBytes(m.program), HumanBytes(m.plan.weights), HumanBytes(m.plan.workspace + m.plan.kv_tails),
-             HumanBytes(m.kv_touched), HumanBytes(m.plan.kv));
-  fmt::print("  peak      {} ({:.1f} % of the plan); at most {} once the cache is full\n", HumanBytes(m.peak),
-             100.0 * static_cast<double>(m.peak) / static_cast<double>(m.predicted), HumanBytes(m.at_most));
+             FormatBytes(report.memory));
+  fmt::print("  planned   {}: program {}, weights {}, workspace {}, cache {} of {} filled\n", FormatBytes(m.predicted),
+             FormatBytes(m.program), FormatBytes(m.plan.weights), FormatBytes(m.plan.workspace + m.plan.kv_tails),
+             FormatBytes(m.kv_touched), FormatBytes(m.plan.kv));
+  fmt::print("  peak      {} ({:.1f} % of the plan); at most {} once the cache is full\n", FormatBytes(m.peak),
+             100.0 * static_cast<double>(m.peak) / static_cast<double>(m.predicted), FormatBytes(m.at_most));
   fmt::print("  speed     prefill {:.1f} tokens/s, decode {:.1f} tokens/s with {} at once; loaded in {:.1f} s\n",
              m.prefill_tokens_per_second, m.decode_tokens_per_second, m.plan.max_batch_size, m.load_seconds);
 }
@@ -198,15 +199,15 @@ Status NothingFits(const PlanReport& report) {
   const PlanRow& least = *std::ranges::min_element(report.rows, {}, needs);
   const plan::Capacity& c = least.capacity;
   const std::string what = fmt::format("{} sessions of {} tokens do not fit in {}", report.options.max_batch_size,
-                                       report.options.session_len, HumanBytes(report.memory));
+                                       report.options.session_len, FormatBytes(report.memory));
   const std::string with =
       fmt::format("weights in {} and a cache in {}", PrecisionName(report, least.weights), KvFormatName(least.options));
-  std::string could = fmt::format("{} with {} would hold them", HumanBytes(needs(least)), with);
+  std::string could = fmt::format("{} with {} would hold them", FormatBytes(needs(least)), with);
   if (c.at_once > 0) could = fmt::format("--max-batch-size {} fits with {}; ", c.at_once, with) + could;
   if (c.longest > 0) could = fmt::format("--session-len {} or ", c.longest) + could;
   if (c.at_once == 0 && c.longest == 0) {
     could = fmt::format("the weights alone take {} in {}; a smaller model, or fewer bits, may fit; ",
-                        HumanBytes(c.weights), PrecisionName(report, least.weights)) +
+                        FormatBytes(c.weights), PrecisionName(report, least.weights)) +
             could;
   }
   return ResourceExhausted("{}: {}", what, could);

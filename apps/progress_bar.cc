@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "common.h"
+#include "text/bytes.h"
 
 namespace ingot::cli {
 
@@ -35,7 +36,7 @@ void ProgressBar::Draw(const std::string& done, const std::string& total, double
 }
 
 void ProgressBar::Update(int64_t done, int64_t total) {
-  if (IsDue(done, total)) Draw(HumanBytes(done), HumanBytes(total), SecondsLeft(done, total));
+  if (IsDue(done, total)) Draw(FormatBytes(done), FormatBytes(total), SecondsLeft(done, total));
 }
 
 void ProgressBar::UpdateCount(int64_t done, int64_t total) {

@@ -23,6 +23,7 @@
 #include "common.h"
 #include "llm/memory_plan.h"
 #include "server/api_server.h"
+#include "text/bytes.h"
 
 namespace ingot::cli {
 namespace {
@@ -48,9 +49,9 @@ Status CheckFlags(const ServeFlags& flags) {
   if (!(flags.drain_timeout >= 0 && flags.drain_timeout <= 86400))
     return InvalidArgument("--drain-timeout {} is outside 0…86400 seconds", flags.drain_timeout);
   if (flags.max_body_bytes < 1024 || flags.max_body_bytes > int64_t{1} << 32)
-    return InvalidArgument("--max-body-size {} is outside 1KiB…4GiB", llm::SizeAtLeast(flags.max_body_bytes));
+    return InvalidArgument("--max-body-size {} is outside 1KiB…4GiB", SizeAtLeast(flags.max_body_bytes));
   if (flags.max_body_memory < 0 || flags.max_body_memory > int64_t{1} << 50)
-    return InvalidArgument("--max-body-memory {} is outside 0…1024TiB", llm::SizeAtLeast(flags.max_body_memory));
+    return InvalidArgument("--max-body-memory {} is outside 0…1024TiB", SizeAtLeast(flags.max_body_memory));
   if (flags.api.max_output_len < 0 || flags.api.max_output_len > int64_t{1} << 30)
     return InvalidArgument("--max-output-len {} is outside 0…2^30", flags.api.max_output_len);
   if (flags.api.http.max_connections < 1 || flags.api.http.max_connections > 1 << 20)

@@ -53,6 +53,7 @@ endif()
 
 # Debian ships tl::expected as plain headers, in a folder that compilers search anyway.
 find_path(TL_EXPECTED_INCLUDE tl/expected.hpp REQUIRED)
+find_path(XXHASH_INCLUDE xxhash.h REQUIRED)
 
 function(ingot_library name)
   cmake_parse_arguments(A "" "" "SOURCES;DEPS;LIBS" ${ARGN})

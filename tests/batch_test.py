@@ -101,6 +101,16 @@ class Answers(BatchTest):
         self.assertEqual([error["code"] for error in refused], ["duplicate_custom_id"])
         self.assertIn("line 1", refused[0]["message"])
 
+    def test_a_file_as_editors_on_windows_write_it(self) -> None:
+        lines = [completion("a", "Hi", max_tokens=2), completion("b", "Ho", max_tokens=2)]
+        self.input.write_bytes(b"\xef\xbb\xbf" + b"\r\n\r\n".join(json.dumps(line).encode() for line in lines))
+        done = self.run_batch()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(sorted(self.by_id()), ["a", "b"])
+        again = self.run_batch()
+        self.assertEqual(again.returncode, 0, again.stderr)
+        self.assertEqual(len(self.results()), 2)
+
     def test_a_bad_line_fails_alone(self) -> None:
         self.write([
             "nonsense", completion("", "x"), {"url": "/v1/completions", "body": {}}, {**completion("get", "x"), "method": "GET"},

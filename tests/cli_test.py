@@ -339,6 +339,28 @@ class Errors(CliTest):
         self.assertNotIn("is set", run("generate", "smollm2", "-p", "x", "--compute", "no", INGOT_COMPUTE="fastt").stderr)
         self.assertIn("none.yaml", self.error("generate", "smollm2", "-p", "x", "--config", "none.yaml"))
 
+    def test_text_files_as_editors_on_windows_write_them(self) -> None:
+        def as_on_windows(text: str) -> bytes:
+            return b"\xef\xbb\xbf" + text.rstrip("\n").replace("\n", "\r\n").encode()
+
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder, "file")
+            file.write_bytes(as_on_windows("max-tokens: 2\ncompute: exact\n"))
+            self.assertEqual(len(self.generate("--config", str(file))["choices"][0]["token_ids"]), 2)
+            text = "One line.\n\nAnother line, which is longer than the first.\n" * 8
+            score = lambda: json.loads(self.output("eval", "ppl", "smollm2", "--json", "--file", str(file)))["perplexity"]  # noqa: E731
+            file.write_text(text.rstrip("\n"))
+            expected = score()
+            file.write_bytes(as_on_windows(text))
+            self.assertEqual(score(), expected)
+            file.write_bytes(b"\xff\xfeo\0n\0e\0")
+            self.assertIn("UTF-16", self.error("eval", "ppl", "smollm2", "--file", str(file)))
+            template, usages = "{% if true %}\n{{ messages[0].content }}\n{% endif %}\n", []
+            for data in (template.encode(), as_on_windows(template)):
+                file.write_bytes(data)
+                usages.append(self.generate("--chat-template", str(file), "--max-tokens", "2", "--temperature", "0")["usage"])
+            self.assertEqual(usages[0], usages[1])
+
     def test_variables_that_set_nothing_are_told(self) -> None:
         done = run("check_env", "--json", INGOT_SERVER_PRT="1", INGOT_SERVICE_HOST="10.0.0.1", INGOT_PORT_80_TCP="x", INGOT_QQQQQQQQQQ="1")
         self.assertEqual(done.returncode, 0)

@@ -59,20 +59,20 @@ class Operations(unittest.TestCase):
     def test_keys_are_read_again(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             keys, admins = pathlib.Path(folder) / "keys", pathlib.Path(folder) / "admins"
-            keys.write_text("first\n\n")
+            keys.write_bytes(b"\xef\xbb\xbffirst\r\n\r\nthird")  # as editors on Windows write it, and without an end
             admins.write_text("chief\n")
             server = tiny_internlm.serve(self, "--api-keys-file", str(keys), "--admin-keys-file", str(admins))
-            statuses = lambda: [call(server, "/v1/models", key=key)[0] for key in ("", "first", "second", "chief")]  # noqa: E731
-            self.assertEqual(statuses(), [401, 200, 401, 200])
+            statuses = lambda: [call(server, "/v1/models", key=key)[0] for key in ("", "first", "second", "chief", "third")]  # noqa: E731
+            self.assertEqual(statuses(), [401, 200, 401, 200, 200])
             self.assertEqual(call(server, "/health/live")[0], 200)
             self.assertEqual(call(server, "/v1/models", X_Api_Key="first")[0], 200)
             keys.write_text("second\n")
             server.process.send_signal(signal.SIGHUP)
-            self.until(lambda: statuses() == [401, 401, 200, 200])
+            self.until(lambda: statuses() == [401, 401, 200, 200, 401])
             keys.unlink()  # what cannot be read leaves the old ones
             server.process.send_signal(signal.SIGHUP)
             self.until(lambda: any("not read again" in line for line in server.log))
-            self.assertEqual(statuses(), [401, 401, 200, 200])
+            self.assertEqual(statuses(), [401, 401, 200, 200, 401])
 
     def test_a_line_a_request(self) -> None:
         server = tiny_internlm.serve(self)

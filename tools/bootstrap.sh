@@ -17,7 +17,7 @@ esac
 
 BUILD_PACKAGES="clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev
   libboost-system1.81-dev libcli11-dev libedit-dev libexpected-dev libfmt-dev libpcre2-dev libssl-dev libutf8proc-dev
-  libyaml-cpp-dev prometheus-cpp-dev libsqlite3-dev"
+  libxxhash-dev libyaml-cpp-dev prometheus-cpp-dev libsqlite3-dev"
 PYTHON_PACKAGES="python3 python3-venv ca-certificates curl"
 TEST_PACKAGES="clang-format-19 libgtest-dev libgmock-dev openssl chromium chromium-driver fonts-noto-cjk"
 SAN_PACKAGES="libclang-rt-19-dev llvm-19"

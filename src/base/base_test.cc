@@ -1,4 +1,4 @@
-// Status, environment, logs, mapped files, marked text.
+// Status, environment, logs, hashes, mapped files and texts.
 #include <gmock/gmock.h>
 #include <unistd.h>
 
@@ -9,10 +9,11 @@
 #include <vector>
 
 #include "base/env.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mapped_file.h"
-#include "base/marked_text.h"
 #include "base/status.h"
+#include "base/text_file.h"
 
 namespace ingot {
 namespace {
@@ -165,15 +166,26 @@ TEST_F(FileTest, Errors) {
   EXPECT_EQ(ReadFile(folder_ + "/empty"), "");
 }
 
-TEST(MarkedText, JoinsNeighbouringSpans) {
-  MarkedText text;
-  text.Append("<s>", true);
-  text.Append("", false);
-  text.Append("[", true);
-  text.Append("user", false);
-  text.Append("]", true);
-  EXPECT_EQ(text.text, "<s>[user]");
-  EXPECT_THAT(text.trusted, ::testing::ElementsAre(MarkedText::Span{0, 4}, MarkedText::Span{8, 9}));
+TEST(TextFile, ReadsWhatEditorsWrite) {
+  const auto clean = [](std::string text) { return CleanText(std::move(text), "notes.txt"); };
+  EXPECT_EQ(clean("\xEF\xBB\xBFone\r\ntwo\r\n").value(), "one\ntwo\n");
+  EXPECT_EQ(clean("one\r\ntwo").value(), "one\ntwo");
+  EXPECT_EQ(clean("a\rb\n\r\r\n\r").value(), "a\rb\n\r\n\r");  // a lone \r is no line break
+  EXPECT_EQ(clean("\xEF\xBB\xBF").value(), "");
+  EXPECT_EQ(clean("x\xEF\xBB\xBF").value(), "x\xEF\xBB\xBF");
+  EXPECT_THAT(clean(std::string("\xFF\xFEo\0n\0", 6)).error().message(), HasSubstr("notes.txt: the text is UTF-16"));
+}
+
+TEST(Hash, IsTheSameEverywhere) {
+  EXPECT_EQ(Hash64(""), 0x2D06800538D394C2u);  // XXH3's own test vector
+  EXPECT_EQ(Hash128("")[0], 0x99AA06D3014798D8u);
+  Fingerprint a, b, c;
+  a.Add("ab"), a.Add("c");
+  b.Add("a"), b.Add("bc");
+  c.Add("ab"), c.Add("c");
+  EXPECT_EQ(a.Text().size(), 32u);
+  EXPECT_EQ(a.Text(), c.Text());
+  EXPECT_NE(a.Text(), b.Text());
 }
 
 }  // namespace

@@ -1,17 +1,30 @@
-// Hashes that need not resist anybody.
+// Hashes that tell things apart and defend against nobody: xxHash, and splitmix64 for random bits.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <string_view>
 
 namespace ingot {
 
-// FNV-1a of 64 bits.
-constexpr uint64_t Fnv1a(std::string_view text) {
-  uint64_t hash = 14695981039346656037u;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
-  return hash;
-}
+// XXH3: the same on every machine.
+uint64_t Hash64(std::string_view text);
+std::array<uint64_t, 2> Hash128(std::string_view text);
+
+// A short name for much text: a hash of 128 bits of everything that was added.
+class Fingerprint {
+ public:
+  Fingerprint();
+  ~Fingerprint();
+  void Add(std::string_view text);  // "ab" and "c" differ from "a" and "bc"
+  std::string Text() const;         // 32 hexadecimal digits
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 // splitmix64 (Steele, Lea and Flood 2014): its finalizer, a bijection whose bits all depend on all, and the step
 // between its states.

@@ -8,12 +8,12 @@
 #include <system_error>
 
 #include "base/check.h"
+#include "text/utf8.h"
 
 namespace ingot {
 namespace {
 
 constexpr size_t kMaxDepth = 64;
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 
 const char* KindName(const boost::json::value& value) {
   switch (value.kind()) {
@@ -55,26 +55,6 @@ template <typename T>
 Result<T> Member(const JsonView& view, std::string_view key, Result<T> (JsonView::*as)() const) {
   INGOT_ASSIGN_OR_RETURN(const JsonView member, view.Get(key));
   return (member.*as)();
-}
-
-// The length of the well-formed UTF-8 sequence that opens `text` (Unicode table 3-7), 0 when there is none.
-size_t Utf8SequenceLength(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const auto in = [&](size_t i, int low, int high) { return i < text.size() && byte(i) >= low && byte(i) <= high; };
-  const uint8_t lead = byte(0);
-  if (lead < 0x80) return 1;
-  if (lead >= 0xC2 && lead <= 0xDF) return in(1, 0x80, 0xBF) ? 2 : 0;
-  if (lead >= 0xE0 && lead <= 0xEF) {
-    // E0 would be overlong below A0; ED would be a surrogate above 9F.
-    const bool second = in(1, lead == 0xE0 ? 0xA0 : 0x80, lead == 0xED ? 0x9F : 0xBF);
-    return second && in(2, 0x80, 0xBF) ? 3 : 0;
-  }
-  if (lead >= 0xF0 && lead <= 0xF4) {
-    // F0 would be overlong below 90; F4 would pass U+10FFFF above 8F.
-    const bool second = in(1, lead == 0xF0 ? 0x90 : 0x80, lead == 0xF4 ? 0x8F : 0xBF);
-    return second && in(2, 0x80, 0xBF) && in(3, 0x80, 0xBF) ? 4 : 0;
-  }
-  return 0;
 }
 
 void AppendEscape(std::string& out, char c) {
@@ -325,15 +305,13 @@ void AppendJsonString(std::string& out, std::string_view text) {
     out.append(text.substr(0, plain));
     text.remove_prefix(plain);
     if (text.empty()) break;
-    const size_t length = Utf8SequenceLength(text);
-    if (length == 0) {
-      out += kReplacement;
-    } else if (length == 1) {
+    const Decoded decoded = DecodeUtf8(text, 0);
+    if (decoded.length == 1 && decoded.valid()) {
       AppendEscape(out, text[0]);
     } else {
-      out.append(text.substr(0, length));
+      AppendUtf8(out, decoded.code_point);
     }
-    text.remove_prefix(std::max<size_t>(length, 1));
+    text.remove_prefix(decoded.length);
   }
   out += '"';
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/json.h"
-#include "base/mapped_file.h"
+#include "base/text_file.h"
 
 namespace ingot::bench {
 namespace {
@@ -85,9 +85,7 @@ Result<std::vector<DatasetEntry>> FromLines(std::string_view text, const std::st
 }  // namespace
 
 Result<std::vector<DatasetEntry>> ReadDataset(const std::string& path, size_t max_entries) {
-  INGOT_ASSIGN_OR_RETURN(const std::string file, ReadFile(path, kMaxBytes));
-  std::string_view text = file;
-  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+  INGOT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMaxBytes));
   const size_t first = text.find_first_not_of(kBlank);
   if (first == std::string_view::npos) return InvalidArgument("{} has no prompts", path);
   INGOT_ASSIGN_OR_RETURN(auto entries,

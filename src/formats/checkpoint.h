@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "base/fingerprint.h"
+#include "base/hash.h"
 #include "base/status.h"
 #include "base/vocabulary.h"
 #include "tensor/encoding.h"

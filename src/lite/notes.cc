@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string Hash(std::string_view text) { return fmt::format("{:016x}", Fnv1a(text)); }
+std::string Hash(std::string_view text) { return fmt::format("{:016x}", Hash64(text)); }
 
 // Calls visit(role, expert, number, or nullptr for null) for each of note[name].
 template <typename Visit>

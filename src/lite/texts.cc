@@ -4,7 +4,7 @@
 
 #include "base/embedded_file.h"
 #include "base/env.h"
-#include "base/mapped_file.h"
+#include "base/text_file.h"
 
 INGOT_EMBED_FILE(ingot_calibration_text, INGOT_CALIBRATION_TEXT)
 INGOT_EMBED_FILE(ingot_held_out_text, INGOT_HELD_OUT_TEXT)
@@ -23,7 +23,7 @@ Result<std::string> Dataset(const std::string& name) {
   for (const char* ending : {"", ".txt"}) {
     const std::string path = *folder + "/" + name + ending;
     std::error_code error;
-    if (std::filesystem::is_regular_file(path, error)) return ReadFile(path);
+    if (std::filesystem::is_regular_file(path, error)) return ReadTextFile(path);
   }
   return NotFound("--calib-dataset {}: {} has neither {} nor {}.txt", name, *folder, name, name);
 }

@@ -12,6 +12,7 @@
 #include "llm/memory_plan.h"
 #include "llm/model_memory.h"
 #include "ops/backend.h"
+#include "text/bytes.h"
 
 namespace ingot::llm {
 namespace {

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "kv/cache.h"
+#include "text/bytes.h"
 
 namespace ingot::llm {
 namespace {
@@ -155,56 +156,6 @@ Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& nee
     plan.full_sessions = shape.SessionsIn(plan.num_blocks);
     return plan;
   }
-}
-
-std::string FormatBytes(int64_t bytes) {
-  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  auto value = static_cast<double>(bytes);
-  size_t unit = 0;
-  while (value >= 1024.0 && unit + 1 < std::size(kUnits)) value /= 1024.0, ++unit;
-  if (unit == 0) return fmt::format("{} B", bytes);
-  return fmt::format("{:.2f} {}", value, kUnits[unit]);
-}
-
-namespace {
-
-struct Unit {
-  double bytes;
-  const char* name;
-};
-
-// The unit that is told of so many bytes.
-Unit UnitOf(int64_t bytes) {
-  constexpr Unit kUnits[] = {{1, ""}, {1024, "KiB"}, {1048576, "MiB"}, {1073741824, "GiB"}, {1099511627776, "TiB"}};
-  size_t unit = 0;
-  while (unit + 1 < std::size(kUnits) && static_cast<double>(bytes) >= kUnits[unit + 1].bytes) ++unit;
-  return kUnits[unit];
-}
-
-// As it is read again.
-int64_t BytesOf(int64_t tenths, const Unit& unit) {
-  return static_cast<int64_t>(static_cast<double>(tenths) / 10.0 * unit.bytes);
-}
-
-std::string SizeText(int64_t tenths, const Unit& unit) {
-  return tenths % 10 == 0 ? fmt::format("{}{}", tenths / 10, unit.name)
-                          : fmt::format("{}.{}{}", tenths / 10, tenths % 10, unit.name);
-}
-
-}  // namespace
-
-std::string SizeAtMost(int64_t bytes) {
-  const Unit unit = UnitOf(bytes);
-  auto tenths = static_cast<int64_t>(static_cast<double>(bytes) * 10.0 / unit.bytes);
-  while (BytesOf(tenths, unit) > bytes) --tenths;
-  return SizeText(tenths, unit);
-}
-
-std::string SizeAtLeast(int64_t bytes) {
-  const Unit unit = UnitOf(bytes);
-  auto tenths = static_cast<int64_t>(static_cast<double>(bytes) * 10.0 / unit.bytes);
-  while (BytesOf(tenths, unit) < bytes) ++tenths;
-  return SizeText(tenths, unit);
 }
 
 const char* KvFormatName(const LoadOptions& options) {

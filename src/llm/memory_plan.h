@@ -44,11 +44,6 @@ struct MemoryPlan {
 // kResourceExhausted names the option and the value that would fit.
 Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& needs, int64_t available);
 
-std::string FormatBytes(int64_t bytes);  // "1.25 GiB"
-// As flags take sizes, with at most one decimal: "22.4GiB" is the most that is no more than `bytes`, or the least that
-// is no less.
-std::string SizeAtMost(int64_t bytes);
-std::string SizeAtLeast(int64_t bytes);
 const char* KvFormatName(const LoadOptions& options);  // "fp16", "bf16", "int8", "int4"
 std::string FormatLedger(const MemoryPlan& plan, const LoadOptions& options, const MemoryAllowance& memory);
 

@@ -164,23 +164,5 @@ TEST(MemoryPlan, RefusesACacheOfLessThanABlock) {
   EXPECT_TRUE(PlanMemory(options, Needs(), 10'000 * kMiB).has_value());
 }
 
-TEST(MemoryPlan, SizesAreToldAsFlagsTakeThem) {
-  EXPECT_EQ(SizeAtMost(24133559392), "22.4GiB");
-  EXPECT_EQ(SizeAtLeast(24133559392), "22.5GiB");
-  EXPECT_EQ(SizeAtLeast(5368709120), "5GiB");
-  EXPECT_EQ(SizeAtMost(1023), "1023");
-  EXPECT_EQ(SizeAtLeast(1024), "1KiB");
-  EXPECT_EQ(SizeAtLeast(1025), "1.1KiB");
-  EXPECT_EQ(SizeAtLeast(int64_t{900} << 40), "900TiB");
-  EXPECT_EQ(SizeAtMost(0), "0");
-}
-
-TEST(MemoryPlan, BytesAreReadable) {
-  EXPECT_EQ(FormatBytes(0), "0 B");
-  EXPECT_EQ(FormatBytes(1023), "1023 B");
-  EXPECT_EQ(FormatBytes(1536), "1.50 KiB");
-  EXPECT_EQ(FormatBytes(int64_t{5} << 30), "5.00 GiB");
-}
-
 }  // namespace
 }  // namespace ingot::llm

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "base/json.h"
-#include "base/mapped_file.h"
+#include "base/text_file.h"
 
 namespace ingot::llm {
 namespace {
@@ -36,7 +36,7 @@ std::string NameOf(const formats::Checkpoint& checkpoint, std::string name) {
 Result<std::string> NamedTemplate(const std::string& name) {
   if (const auto source = chat::BuiltinTemplate(name)) return std::string(*source);
   std::error_code ignored;
-  if (std::filesystem::exists(name, ignored)) return ReadFile(name, kMaxTemplateBytes);
+  if (std::filesystem::exists(name, ignored)) return ReadTextFile(name, kMaxTemplateBytes);
   std::string known;
   for (const std::string& builtin : chat::BuiltinTemplateNames()) known += (known.empty() ? "" : ", ") + builtin;
   return InvalidArgument("chat-template {} is neither a file nor one of {}", name, known);

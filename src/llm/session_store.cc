@@ -20,7 +20,7 @@
 namespace ingot::llm {
 namespace {
 
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
 constexpr int kApplicationId = 0x496E676F;  // "Ingo" in SQLite's header
 constexpr std::chrono::seconds kBetweenTries{2}, kBetweenWarnings{60};
 constexpr const char* kSchema =
@@ -104,8 +104,8 @@ class SqliteStore : public SessionStore {
     INGOT_RETURN_IF_ERROR(
         Execute(database_.get(), fmt::format("PRAGMA application_id={}", kApplicationId).c_str(), path_));
     INGOT_RETURN_IF_ERROR(Execute(database_.get(), kSchema, path_));
-    INGOT_RETURN_IF_ERROR(
-        CheckMeta("version", std::to_string(kSchemaVersion), "was written by another version of Ingot"));
+    INGOT_RETURN_IF_ERROR(CheckMeta("version", std::to_string(kSchemaVersion),
+                                    "was written by another version of Ingot; name another file"));
     INGOT_RETURN_IF_ERROR(CheckMeta("fingerprint", fingerprint,
                                     "holds sessions of another model, tokenizer or template; name another file"));
     INGOT_RETURN_IF_ERROR(Execute(database_.get(), "COMMIT", path_));

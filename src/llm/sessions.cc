@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "base/fingerprint.h"
+#include "base/hash.h"
 #include "chat/chat_template.h"
 #include "formats/checkpoint.h"
 #include "llm/checks.h"

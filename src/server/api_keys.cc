@@ -8,7 +8,7 @@
 #include <array>
 #include <mutex>
 
-#include "base/mapped_file.h"
+#include "base/text_file.h"
 #include "server/errors.h"
 
 namespace ingot::server {
@@ -135,7 +135,7 @@ class ApiKeysImpl : public ApiKeys {
  private:
   static Status AddFile(const std::string& path, std::vector<std::string>* keys) {
     if (path.empty()) return {};
-    INGOT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxKeysBytes));
+    INGOT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMaxKeysBytes));
     std::vector<std::string> more = ParseKeys(text);
     if (more.empty()) return InvalidArgument("{}: holds no key, which would let everybody in", path);
     keys->insert(keys->end(), more.begin(), more.end());

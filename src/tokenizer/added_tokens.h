@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/marked_text.h"
+#include "text/marked_text.h"
 
 namespace ingot::tokenizer {
 

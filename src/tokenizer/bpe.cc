@@ -4,8 +4,8 @@
 #include <atomic>
 #include <cstring>
 
+#include "text/utf8.h"
 #include "tokenizer/byte_level.h"
-#include "tokenizer/unicode.h"
 
 namespace ingot::tokenizer {
 namespace {

@@ -3,7 +3,7 @@
 #include <array>
 #include <cstdint>
 
-#include "tokenizer/unicode.h"
+#include "text/utf8.h"
 
 namespace ingot::tokenizer {
 namespace {

@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <tuple>
 
+#include "text/unicode.h"
+#include "text/utf8.h"
 #include "tokenizer/charsmap.h"
 #include "tokenizer/pattern.h"
-#include "tokenizer/unicode.h"
 
 namespace ingot::tokenizer {
 namespace {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "base/json.h"
-#include "base/marked_text.h"
 #include "base/status.h"
+#include "text/marked_text.h"
 
 namespace ingot::tokenizer {
 

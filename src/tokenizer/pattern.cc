@@ -1,5 +1,7 @@
 #include "tokenizer/pattern.h"
 
+#include "text/utf8.h"
+
 namespace ingot::tokenizer {
 
 Pattern Pattern::Literal(std::string literal) {

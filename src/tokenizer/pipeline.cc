@@ -1,6 +1,6 @@
 #include "tokenizer/pipeline.h"
 
-#include "tokenizer/unicode.h"
+#include "text/utf8.h"
 
 namespace ingot::tokenizer {
 

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "tokenizer/unicode.h"
+#include "text/unicode.h"
+#include "text/utf8.h"
 
 namespace ingot::tokenizer {
 namespace {

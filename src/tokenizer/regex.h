@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "tokenizer/unicode.h"
+#include "text/unicode.h"
 
 namespace ingot::tokenizer {
 

@@ -3,8 +3,9 @@
 #include <map>
 #include <optional>
 
+#include "text/unicode_tables.h"
+#include "text/utf8.h"
 #include "tokenizer/regex.h"
-#include "tokenizer/unicode_tables.h"
 
 namespace ingot::tokenizer {
 namespace {

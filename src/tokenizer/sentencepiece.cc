@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "tokenizer/unicode.h"
+#include "text/utf8.h"
 
 namespace ingot::tokenizer {
 namespace {

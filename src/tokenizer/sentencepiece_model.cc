@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "tokenizer/unicode.h"
+#include "text/utf8.h"
 
 namespace ingot::tokenizer {
 namespace {

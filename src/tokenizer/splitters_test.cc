@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "text/utf8.h"
 #include "tokenizer/pattern.h"
 
 namespace ingot::tokenizer {

@@ -1,7 +1,7 @@
 #include "tokenizer/tokenizer.h"
 
+#include "text/utf8.h"
 #include "tokenizer/pipeline.h"
-#include "tokenizer/unicode.h"
 
 namespace ingot::tokenizer {
 namespace {

@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
-#include "base/marked_text.h"
 #include "base/status.h"
 #include "base/vocabulary.h"
+#include "text/marked_text.h"
 
 namespace ingot::tokenizer {
 

@@ -7,6 +7,7 @@
 #include <random>
 #include <thread>
 
+#include "tokenizer/byte_level.h"
 #include "tokenizer/test_vocabularies.h"
 
 namespace ingot::tokenizer {
@@ -286,6 +287,15 @@ TEST(Tokenizer, RefusesImpossibleFiles) {
       error(R"({"model":{"type":"BPE","vocab":{"a":0},"merges":[]},"added_tokens":[{"id":2000000000,"content":"x"}]})"),
       HasSubstr("2000000000"));
   EXPECT_THAT(error(R"({"model":{"type":"Unigram","vocab":[["a",0]],"unk_id":7}})"), HasSubstr("unk_id"));
+}
+
+TEST(ByteLevel, SpellingIsABijection) {
+  std::string all;
+  for (int b = 0; b < 256; ++b) all.push_back(static_cast<char>(b));
+  const std::string spelling = BytesToSpelling(all);
+  EXPECT_EQ(SpellingToBytes(spelling), all);
+  EXPECT_EQ(BytesToSpelling(" a\n"), "ĠaĊ");
+  EXPECT_EQ(SpellingToBytes("你"), std::nullopt);
 }
 
 }  // namespace

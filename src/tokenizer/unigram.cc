@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tokenizer/unicode.h"
+#include "text/utf8.h"
 
 namespace ingot::tokenizer {
 namespace {

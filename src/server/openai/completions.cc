@@ -3,12 +3,11 @@
 #include <algorithm>
 
 #include "base/json.h"
-#include "base/utf8.h"
 #include "server/answers/answer_exchange.h"
 #include "server/answers/request_fields.h"
 #include "server/openai/wire.h"
+#include "text/utf8.h"
 #include "tokenizer/tokenizer.h"
-#include "tokenizer/unicode.h"
 
 namespace ingot::server {
 namespace {
@@ -23,7 +22,7 @@ struct CompletionOptions {
 
 // As OpenAI writes the text of a token that is a part of a character: bytes:\xe6\x97.
 std::string TextOf(const llm::TokenLogprob& token) {
-  if (tokenizer::IsValidUtf8(token.bytes)) return token.bytes;
+  if (IsValidUtf8(token.bytes)) return token.bytes;
   std::string text = "bytes:";
   for (const char c : token.bytes) text += fmt::format("\\x{:02x}", static_cast<uint8_t>(c));
   return text;
@@ -83,7 +82,7 @@ class LegacyLogprobs {
       if (tokenizer_.IsSpecial(token.id)) return;
       if (passed_ == 0 && bytes.starts_with(' ')) bytes.remove_prefix(1);
     }
-    offset_ += CharactersOf(rest.substr(0, bytes.size()));
+    offset_ += CountCharacters(rest.substr(0, bytes.size()));
     passed_ += std::min(bytes.size(), rest.size());
   }
 
@@ -131,8 +130,8 @@ class CompletionFormat : public AnswerFormat {
     const bool echoes = options_.echo && choice.is_first;
     if (event.text.empty() && event.logprobs.empty() && !event.finish && !echoes) return "";
     std::string out = "data: " + head_.Open("text_completion") + R"(,"choices":[)";
-    const size_t before = CharactersOf(choice.choice.text) +
-                          (options_.echo && !choice.is_first ? CharactersOf(PromptOf(event.index)) : 0);
+    const size_t before = CountCharacters(choice.choice.text) +
+                          (options_.echo && !choice.is_first ? CountCharacters(PromptOf(event.index)) : 0);
     const std::string text = (echoes ? PromptOf(event.index) : "") + event.text;
     LegacyLogprobs logprobs(tokenizer_, text, before);
     if (echoes) AddPrompt(event.prompt_logprobs, &logprobs);

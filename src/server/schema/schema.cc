@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/utf8.h"
+#include "text/utf8.h"
 
 namespace ingot::server {
 namespace {
@@ -119,7 +119,7 @@ MaybeError CheckString(const Schema& schema, const JsonView& value) {
     return Fail(schema, value,
                 fmt::format("is {}; it must be one of {}", Quoted(value.value()), fmt::join(schema.values, ", ")));
   }
-  const size_t length = CharactersOf(text);
+  const size_t length = CountCharacters(text);
   if (length >= schema.min_size && length <= schema.max_size) return std::nullopt;
   return Fail(schema, value, fmt::format("has {} characters, outside {}…{}", length, schema.min_size, schema.max_size));
 }

@@ -1,10 +1,12 @@
-#include "tokenizer/unicode.h"
-
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tokenizer/byte_level.h"
+#include "text/bytes.h"
+#include "text/marked_text.h"
+#include "text/unicode.h"
+#include "text/utf8.h"
 
-namespace ingot::tokenizer {
+namespace ingot {
 namespace {
 
 TEST(Utf8, RoundTripsEveryScalar) {
@@ -41,6 +43,26 @@ TEST(Utf8, ReplacesMaximalPartsOrBytes) {
   EXPECT_EQ(ReplaceInvalidUtf8("\xF0\x9F\x98\xE4\xBD\xA0"), "\uFFFD你");
 }
 
+TEST(Utf8, CountsCharacters) {
+  EXPECT_EQ(CountCharacters(""), 0u);
+  EXPECT_EQ(CountCharacters("aé世🙂"), 4u);
+  EXPECT_EQ(CountCharacters("a\xE4\xBD"), 3u);  // a byte that is none counts as one
+  EXPECT_EQ(CountCharacters("\uFFFD"), 1u);
+  EXPECT_TRUE(DecodeUtf8("\uFFFD", 0).valid());
+  EXPECT_FALSE(DecodeUtf8("\xE4\xBD", 0).valid());
+}
+
+TEST(MarkedText, JoinsNeighbouringSpans) {
+  MarkedText text;
+  text.Append("<s>", true);
+  text.Append("", false);
+  text.Append("[", true);
+  text.Append("user", false);
+  text.Append("]", true);
+  EXPECT_EQ(text.text, "<s>[user]");
+  EXPECT_THAT(text.trusted, ::testing::ElementsAre(MarkedText::Span{0, 4}, MarkedText::Span{8, 9}));
+}
+
 TEST(Unicode, Classes) {
   EXPECT_EQ(ClassOf('a') & ~(kSpace | kWord), MaskOf(Category::kLl));
   EXPECT_TRUE(ClassOf(0x4E00) & kLetter);
@@ -69,6 +91,19 @@ TEST(Unicode, LowerCase) {
   EXPECT_EQ(lower(0x4E00), "一");
 }
 
+TEST(Unicode, UpperCase) {
+  const auto upper = [](uint32_t c) {
+    std::string out;
+    AppendUpperCase(out, c);
+    return out;
+  };
+  EXPECT_EQ(upper('z'), "Z");
+  EXPECT_EQ(upper('Z'), "Z");
+  EXPECT_EQ(upper(0xDF), "SS");
+  EXPECT_EQ(upper(0x436), "Ж");
+  EXPECT_EQ(upper(0x4E00), "一");
+}
+
 TEST(Unicode, SetsAreClosedUnderTheirOperations) {
   CodePointSet letters, upper;
   ASSERT_TRUE(FindProperty("L", letters));
@@ -82,14 +117,33 @@ TEST(Unicode, SetsAreClosedUnderTheirOperations) {
   EXPECT_FALSE(FindProperty("", set));
 }
 
-TEST(ByteLevel, SpellingIsABijection) {
-  std::string all;
-  for (int b = 0; b < 256; ++b) all.push_back(static_cast<char>(b));
-  const std::string spelling = BytesToSpelling(all);
-  EXPECT_EQ(SpellingToBytes(spelling), all);
-  EXPECT_EQ(BytesToSpelling(" a\n"), "ĠaĊ");
-  EXPECT_EQ(SpellingToBytes("你"), std::nullopt);
+TEST(Bytes, SizesAreToldAsFlagsTakeThem) {
+  EXPECT_EQ(SizeAtMost(24133559392), "22.4GiB");
+  EXPECT_EQ(SizeAtLeast(24133559392), "22.5GiB");
+  EXPECT_EQ(SizeAtLeast(5368709120), "5GiB");
+  EXPECT_EQ(SizeAtMost(1023), "1023");
+  EXPECT_EQ(SizeAtLeast(1024), "1KiB");
+  EXPECT_EQ(SizeAtLeast(1025), "1.1KiB");
+  EXPECT_EQ(SizeAtLeast(int64_t{900} << 40), "900TiB");
+  EXPECT_EQ(SizeAtMost(0), "0");
+}
+
+TEST(Bytes, BytesAreReadable) {
+  EXPECT_EQ(FormatBytes(0), "0 B");
+  EXPECT_EQ(FormatBytes(1023), "1023 B");
+  EXPECT_EQ(FormatBytes(1536), "1.50 KiB");
+  EXPECT_EQ(FormatBytes(int64_t{5} << 30), "5.00 GiB");
+}
+
+TEST(Bytes, SizesAreReadInAllSpellings) {
+  EXPECT_EQ(ParseBytes("1073741824"), int64_t{1} << 30);
+  EXPECT_EQ(ParseBytes("2GiB"), int64_t{2} << 30);
+  EXPECT_EQ(ParseBytes("1.5K"), 1536);
+  EXPECT_EQ(ParseBytes("500MB"), 500'000'000);
+  EXPECT_EQ(ParseBytes(SizeAtMost(24133559392)), 24051816857);
+  for (const char* text : {"", "GiB", "-1", "nan", "1 GiB", "1PiB", "9e9GiB"})
+    EXPECT_EQ(ParseBytes(text), std::nullopt);
 }
 
 }  // namespace
-}  // namespace ingot::tokenizer
+}  // namespace ingot

@@ -1,10 +1,10 @@
-// What the `tokenizers` package takes each code point for. Used by unicode.cc and normalize.cc alone.
+// What the `tokenizers` package takes each code point for. Used by unicode.cc and the tokenizer's patterns alone.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-namespace ingot::tokenizer {
+namespace ingot {
 
 // Ranges are pairs first, last; toggles are the code points where a set differs from the categories it is named after.
 extern const uint32_t kCategoryStarts[];  // first code point << 5 | Category, ascending, from 0
@@ -38,4 +38,4 @@ struct LowerCaseRow {
 extern const LowerCaseRow kLowerCaseRows[];
 extern const size_t kLowerCaseRowsCount;
 
-}  // namespace ingot::tokenizer
+}  // namespace ingot

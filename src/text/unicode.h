@@ -1,4 +1,4 @@
-// UTF-8 and character classes, the latter as the `tokenizers` package sees them.
+// Character classes, as the `tokenizers` package sees them, and case.
 #pragma once
 
 #include <compare>
@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace ingot::tokenizer {
+namespace ingot {
 
 // The order is that of tools/gen_unicode_tables.py.
 // clang-format off
@@ -35,27 +35,6 @@ ClassMask ClassOf(uint32_t code_point);  // one category bit, and kSpace and kWo
 bool IsRustNumeric(uint32_t code_point);
 bool IsRustPunctuation(uint32_t code_point);
 
-inline constexpr uint32_t kReplacementCharacter = 0xFFFD;
-
-struct Decoded {
-  uint32_t code_point;  // kReplacementCharacter for a byte that begins no valid character
-  uint32_t length;      // bytes, ≥ 1
-};
-Decoded DecodeSlow(const char* p, const char* end);
-// REQUIRES: p < end
-inline Decoded DecodeUtf8(const char* p, const char* end) {
-  const auto byte = static_cast<unsigned char>(*p);
-  if (byte < 0x80) return {byte, 1};
-  return DecodeSlow(p, end);
-}
-void AppendUtf8(std::string& out, uint32_t code_point);
-bool IsValidUtf8(std::string_view text);
-// How many bytes at the end of `text` begin a character that more bytes may complete: 0…3.
-size_t IncompleteTail(std::string_view text);
-// U+FFFD for every maximal part of a character that is not one (what Rust and Python do), or for every single byte of
-// it.
-std::string ReplaceInvalidUtf8(std::string_view text, bool each_byte = false);
-
 // A set of code points: ascending, disjoint, not adjacent.
 struct CodePointRange {
   uint32_t first, last;
@@ -71,5 +50,6 @@ CodePointSet OnigurumaWord();
 CodePointSet SpaceSet();
 bool IsOpaqueToNormalization(uint32_t code_point);
 void AppendLowerCase(std::string& out, uint32_t code_point);
+void AppendUpperCase(std::string& out, uint32_t code_point);
 
-}  // namespace ingot::tokenizer
+}  // namespace ingot
