@@ -21,7 +21,7 @@ using NameId = int;  // an index into SyntaxTree::names
 struct CallArgs {
   std::vector<ExprPtr> positional;
   std::vector<std::pair<std::string, ExprPtr>> keywords;
-  ExprPtr star, double_star;  // *list, **dict; null where absent
+  ExprPtr star;  // *list, behind all others; null where absent
 };
 
 struct Expr {
@@ -67,7 +67,7 @@ struct Signature {
   std::vector<NameId> parameters;
   std::vector<std::string> parameter_names;
   std::vector<ExprPtr> defaults;  // of the last ones
-  bool uses_caller = false, uses_varargs = false, uses_kwargs = false;
+  bool uses_caller = false;
 };
 
 struct Stmt {
@@ -76,24 +76,22 @@ struct Stmt {
     kOutput,       // exprs
     kSet,          // target, exprs[0]
     kSetBlock,     // target, filter or null, body
-    kFor,          // target, exprs[0]: what is iterated over, test or null, recursive, body, else_body
+    kFor,          // target, exprs[0]: what is iterated over, test or null, body, else_body
     kIf,           // branches: (test or null, body)
     kMacro,        // name_id, name, signature, body
     kCallBlock,    // exprs[0]: the call, signature, body
     kFilterBlock,  // filter, body
     kScope,        // body: of `generation`, whose names are its own
-    kWith,         // targets, exprs, body
     kBreak,
     kContinue,
   };
   Kind kind = Kind::kData;
   int line = 0;
-  bool recursive = false;
   NameId name_id = -1;
   std::string name;
   StrPtr data;
   ExprPtr target, filter, test;
-  std::vector<ExprPtr> exprs, targets;
+  std::vector<ExprPtr> exprs;
   Body body, else_body;
   std::vector<std::pair<ExprPtr, Body>> branches;
   Signature signature;

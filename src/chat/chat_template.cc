@@ -4,11 +4,10 @@
 #include <boost/json.hpp>
 #include <utility>
 
-#include "chat/inspect.h"
 #include "chat/interpreter.h"
 #include "chat/messages.h"
 #include "chat/parser.h"
-#include "chat/unicode.h"
+#include "text/utf8.h"
 
 namespace ingot::chat {
 namespace {
@@ -18,26 +17,24 @@ constexpr size_t kMaxSource = size_t{1} << 20;  // the largest of real templates
 constexpr std::string_view kReserved[] = {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"};
 
 std::vector<std::pair<std::string_view, Value>> Globals(Runtime& runtime, const RenderInputs& inputs,
-                                                        const TemplateTraits& traits) {
+                                                        const MessageForm& form) {
   const bool continues = inputs.continue_final_message;
   std::vector<std::pair<std::string_view, Value>> globals = {
       {"raise_exception", Builtin::kRaiseException},
       {"strftime_now", Builtin::kStrftimeNow},
       {"namespace", Builtin::kNamespace},
       {"range", Builtin::kRange},
-      {"dict", Builtin::kDict},
-      {"cycler", Builtin::kCycler},
-      {"joiner", Builtin::kJoiner},
+      {"self", runtime.MakeDict({})},  // the blocks of the template: chat templates have none
       {"documents", None{}},
       {"tools", None{}},
-      {"messages", MessagesToValue(runtime, inputs.messages, traits, continues)},
+      {"messages", MessagesToValue(runtime, inputs.messages, form, continues)},
       {"add_generation_prompt", inputs.add_generation_prompt && !continues},
       {"bos_token", TrustedStr(inputs.bos_token)},
       {"eos_token", TrustedStr(inputs.eos_token)},
   };
   if (!inputs.tools.empty()) globals.emplace_back("tools", FromJson(runtime, inputs.tools, false));
   for (const auto& [key, value] : inputs.kwargs) {  // later entries win
-    const std::string_view name(key.data(), key.size());
+    const std::string_view name = key;
     if (std::find(std::begin(kReserved), std::end(kReserved), name) != std::end(kReserved)) {
       Fail(fmt::format("chat_template_kwargs: '{}' is reserved", name));
     }
@@ -62,13 +59,90 @@ MarkedText CutAfterLastMessage(const MarkedText& rendered, const std::string& la
   return Strip(MakeStr(std::move(out)), nullptr, {.left = false})->marked;
 }
 
+struct Attempt {
+  Result<MarkedText> text;
+  bool prints_data = false, walks_text = false, out_of_budget = false;
+  std::string_view other_reasoning;
+};
+
+// What there is in a conversation that a template may take in more than one form.
+struct Conversation {
+  std::vector<std::string> texts;  // of all messages, without white space around them
+  bool has_texts = false, has_parts = false, has_arguments = false;
+  bool has_media = false;  // parts that are no text
+
+  explicit Conversation(const boost::json::array& messages) {
+    for (const boost::json::value& message : messages) {
+      for (const std::string_view text : TextsOf(message)) texts.push_back(Stripped(text));
+      const boost::json::object* object = message.if_object();
+      if (object == nullptr) continue;
+      has_arguments = has_arguments || object->contains("tool_calls");
+      const boost::json::value* content = object->if_contains("content");
+      if (content == nullptr) continue;
+      has_texts = has_texts || content->is_string();
+      has_parts = has_parts || content->is_array();
+      has_media = has_media || (content->is_array() && !IsAllText(content->get_array()));
+    }
+  }
+
+  static bool IsAllText(const boost::json::array& parts) {
+    return std::all_of(parts.begin(), parts.end(), [](const boost::json::value& part) {
+      return part.is_object() && part.get_object().contains("text");
+    });
+  }
+};
+
+// How many of the conversation's texts the rendering shows. Worse than showing none is an error, or a list or a dict
+// that is shown as Python would: the latter is the better of the two, but for what is no text.
+int64_t Shown(const Attempt& attempt, const Conversation& conversation) {
+  constexpr int64_t kData = int64_t{1} << 20, kFailed = int64_t{1} << 40;
+  if (!attempt.text) return -kFailed;
+  if (attempt.prints_data && conversation.has_media) return -2 * kFailed;
+  const auto shows = [&](const std::string& text) {
+    return FindBytes(attempt.text->text, text, 0) != std::string::npos;
+  };
+  return std::count_if(conversation.texts.begin(), conversation.texts.end(), shows) - (attempt.prints_data ? kData : 0);
+}
+
+// The forms that a template may want, other than that of the first attempt.
+std::vector<MessageForm> OtherForms(const Attempt& first, const Conversation& conversation) {
+  using Content = MessageForm::Content;
+  std::vector<MessageForm> forms;
+  for (const Content content : {Content::kAsGiven, Content::kText, Content::kParts}) {
+    if (content == Content::kText && !conversation.has_parts) continue;
+    if (content == Content::kParts && !conversation.has_texts) continue;
+    forms.push_back({content, false, first.other_reasoning});
+    if (conversation.has_arguments) forms.push_back({content, true, first.other_reasoning});
+  }
+  if (first.other_reasoning.empty()) forms.erase(forms.begin());  // the first itself
+  return forms;
+}
+
 }  // namespace
 
 struct ChatTemplate::Impl {
   std::string name, source;
   SyntaxTree tree;
-  TemplateTraits traits;
+
+  Attempt Try(const RenderInputs& inputs, const RenderLimits& limits, const MessageForm& form) const;
 };
+
+Attempt ChatTemplate::Impl::Try(const RenderInputs& inputs, const RenderLimits& limits, const MessageForm& form) const {
+  Runtime runtime(limits);
+  Interpreter interpreter(tree, runtime);
+  const auto render = [&]() -> Result<MarkedText> {
+    try {
+      MarkedText text = interpreter.Run(Globals(runtime, inputs, form));
+      return inputs.continue_final_message ? CutAfterLastMessage(text, LastMessageText(inputs.messages)) : text;
+    } catch (const Failure& failure) {
+      if (failure.from_template) return Error(Status(failure.code, failure.message));
+      return Error(Status(failure.code, fmt::format("{}:{}: {}", name, interpreter.line(), failure.message)));
+    }
+  };
+  Result<MarkedText> text = render();
+  return {std::move(text), runtime.prints_data(), runtime.walks_text(), runtime.out_of_budget(),
+          runtime.other_reasoning()};
+}
 
 ChatTemplate::ChatTemplate(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
@@ -92,24 +166,28 @@ Result<ChatTemplate> ChatTemplate::Compile(std::string_view jinja_source, std::s
   } catch (const SyntaxError& error) {
     return InvalidArgument("{}:{}: {}", impl->name, error.line, error.message);
   }
-  impl->traits = Inspect(impl->tree);
   return ChatTemplate(std::move(impl));
 }
 
 Result<MarkedText> ChatTemplate::Render(const RenderInputs& inputs, const RenderLimits& limits) const {
-  Runtime runtime(limits);
-  Interpreter interpreter(impl_->tree, runtime);
-  try {
-    const std::string last_text = inputs.continue_final_message ? LastMessageText(inputs.messages) : std::string();
-    if (inputs.continue_final_message && last_text.empty()) {
-      Fail("continue_final_message: the last message has no text");
-    }
-    MarkedText text = interpreter.Run(Globals(runtime, inputs, impl_->traits));
-    return inputs.continue_final_message ? CutAfterLastMessage(text, last_text) : std::move(text);
-  } catch (const Failure& failure) {
-    if (failure.from_template) return Error(Status(failure.code, failure.message));
-    return Error(Status(failure.code, fmt::format("{}:{}: {}", impl_->name, interpreter.line(), failure.message)));
+  if (inputs.continue_final_message && LastMessageText(inputs.messages).empty()) {
+    return InvalidArgument("{}: continue_final_message: the last message has no text", impl_->name);
   }
+  Attempt best = impl_->Try(inputs, limits, {});
+  const Conversation conversation(inputs.messages);
+  int64_t most = Shown(best, conversation);
+  const bool lost_parts = conversation.has_parts && most < std::ssize(conversation.texts);
+  const bool doubtful =
+      !best.text || best.prints_data || best.walks_text || lost_parts || !best.other_reasoning.empty();
+  if (best.out_of_budget || !doubtful) return std::move(best.text);
+  for (const MessageForm& form : OtherForms(best, conversation)) {
+    Attempt other = impl_->Try(inputs, limits, form);
+    if (const int64_t shown = Shown(other, conversation); shown > most) {
+      most = shown;
+      best.text = std::move(other.text);
+    }
+  }
+  return std::move(best.text);
 }
 
 }  // namespace ingot::chat

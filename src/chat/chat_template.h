@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "base/marked_text.h"
 #include "base/status.h"
+#include "text/marked_text.h"
 
 namespace ingot::chat {
 
@@ -21,10 +21,11 @@ struct RenderLimits {
 
 // What is given to Hugging Face's apply_chat_template, with these rules where that leaves a choice:
 // - tools and documents are None where there are none; a kwarg may not take the name of another input.
-// - A list of text parts is joined by newlines for a template that takes content as a string only; a string is wrapped
-// into
-//   a part for one that takes lists only. The template's syntax tree tells.
 // - tool_calls[].function.arguments, JSON text in OpenAI's requests, is parsed into the object that templates expect.
+// - Where a template cannot take a conversation so (it fails, prints a list or a dict, goes through the characters of
+//   content), it is rendered in other forms: text parts joined by newlines, a text as a list of one part, arguments as
+//   JSON text, reasoning_content under the name that the template reads. The one that shows the most of it is the
+//   answer.
 // - A role that is system, user, assistant, tool or developer counts as trusted: no special token is spelled like it.
 // - continue_final_message comes before add_generation_prompt.
 struct RenderInputs {

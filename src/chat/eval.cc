@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "chat/interpreter.h"
-#include "chat/interpreter_guards.h"
 
 namespace ingot::chat {
 
@@ -70,7 +69,7 @@ Value Interpreter::Eval(const Expr& expr) {
 }
 
 Value Interpreter::EvalName(const Expr& expr) {
-  for (Scope* scope = scope_; scope != nullptr; scope = scope->parent) {
+  for (const Scope* scope = scope_.get(); scope != nullptr; scope = scope->parent.get()) {
     const auto found = scope->variables.find(expr.name_id);
     if (found != scope->variables.end()) return found->second;
   }
@@ -143,20 +142,6 @@ Args Interpreter::EvalArgs(const CallArgs& args) {
   if (args.star) {
     for (Value& item : Iterate(runtime_, Eval(*args.star))) values.positional.push_back(std::move(item));
   }
-  if (args.double_star) {
-    const Value named = Eval(*args.double_star);
-    const DictPtr* dict = named.As<DictPtr>();
-    if (dict == nullptr) Fail(fmt::format("argument after ** must be a mapping, not {}", TypeName(named)));
-    runtime_.WorkOnItems((*dict)->entries.size() * (1 + values.keywords.size()));
-    for (const auto& [key, value] : (*dict)->entries) {
-      const StrPtr* name = key.As<StrPtr>();
-      if (name == nullptr) Fail("keywords must be strings");
-      const bool repeated = std::any_of(args.keywords.begin(), args.keywords.end(),
-                                        [&](const auto& each) { return each.first == (*name)->view(); });
-      if (repeated) Fail(fmt::format("the argument '{}' is given twice", (*name)->view()));
-      values.keywords.emplace_back((*name)->marked.text, value);
-    }
-  }
   return values;
 }
 
@@ -166,106 +151,51 @@ Value Interpreter::Call(const Value& callee, const Args& args) {
   if (const Builtin* builtin = callee.As<Builtin>()) return CallBuiltin(runtime_, *builtin, args);
   if (const Undefined* undefined = callee.As<Undefined>()) Fail(*undefined->why);
   if (Object* const* object = callee.As<Object*>()) {
-    if (auto* macro = dynamic_cast<Macro*>(*object)) return CallMacro(*macro, args);
-    if (auto* loop = dynamic_cast<LoopState*>(*object)) return CallLoop(*loop, args);
-    if (auto* joiner = dynamic_cast<Joiner*>(*object)) {
-      BoundArgs("joiner", args, {});
-      return std::exchange(joiner->used, true) ? joiner->separator : Value(TrustedStr(""));
-    }
+    if (const auto* macro = dynamic_cast<Macro*>(*object)) return CallMacro(*macro, args);
   }
   Fail(fmt::format("'{}' object is not callable", TypeName(callee)));
 }
 
-namespace {
-
-// One more call on the stack, for as long as it lives.
-class CallDepth {
- public:
-  CallDepth(int& depth, int limit) : depth_(depth) {
-    if (++depth_ <= limit) return;
-    --depth_;
-    Fail(fmt::format("macros or loops recurse more than {} deep", limit));
-  }
-  ~CallDepth() { --depth_; }
-  CallDepth(const CallDepth&) = delete;
-  CallDepth& operator=(const CallDepth&) = delete;
-
- private:
-  int& depth_;
-};
-
-}  // namespace
-
-Value Interpreter::CallMacro(Macro& macro, const Args& args) {
-  const CallDepth call(call_depth_, runtime_.limits().max_recursion);
-  Scope* const caller_scope = std::exchange(scope_, macro.scope);
+Value Interpreter::CallMacro(const Macro& macro, const Args& args) {
+  const DepthGuard call(call_depth_, runtime_.limits().max_recursion);
   const Stmt& definition = *macro.definition;
   MarkedText text;
   MarkedText* const outer = std::exchange(out_, &text);
   {
-    const ScopeGuard scope(*this);
+    const ScopeGuard scope(*this, macro.scope);
     BindMacro(definition.signature, definition.name, args);
     ExecBody(definition.body);
   }
   out_ = outer;
-  scope_ = caller_scope;
   return runtime_.MakeString(std::move(text));
 }
 
-// Parameters, `varargs`, `kwargs` and `caller` become variables of the macro's scope.
+// Parameters and `caller` become variables of the macro's scope.
 void Interpreter::BindMacro(const Signature& signature, std::string_view name, const Args& args) {
-  const size_t num_parameters = signature.parameters.size();
-  std::vector<const Value*> given(num_parameters, nullptr);
-  const size_t num_positional = std::min(num_parameters, args.positional.size());
-  for (size_t i = 0; i < num_positional; ++i) given[i] = &args.positional[i];
-  DictData kwargs;
-  Value caller = MakeUndefined("No caller defined");
+  const std::vector<std::string>& names = signature.parameter_names;
+  if (args.positional.size() > names.size()) {
+    Fail(fmt::format("macro '{}' takes not more than {} argument(s)", name, names.size()));
+  }
+  std::vector<const Value*> given(names.size(), nullptr);
+  for (size_t i = 0; i < args.positional.size(); ++i) given[i] = &args.positional[i];
   for (const auto& [keyword, value] : args.keywords) {
-    const auto found = std::find(signature.parameter_names.begin() + static_cast<ptrdiff_t>(num_positional),
-                                 signature.parameter_names.end(), keyword);
-    if (found != signature.parameter_names.end()) {
-      given[static_cast<size_t>(found - signature.parameter_names.begin())] = &value;
+    const auto at = static_cast<size_t>(std::find(names.begin(), names.end(), keyword) - names.begin());
+    if (at < names.size() && given[at] == nullptr) {
+      given[at] = &value;
     } else if (keyword == "caller" && signature.uses_caller) {
-      caller = value.IsNone() ? caller : value;
-    } else if (signature.uses_kwargs) {
-      kwargs.Set(TrustedStr(keyword), value);
+      scope_->variables[caller_id_] = value;
     } else {
       Fail(fmt::format("macro '{}' takes no keyword argument '{}'", name, keyword));
     }
   }
-  if (args.positional.size() > num_parameters && !signature.uses_varargs) {
-    Fail(fmt::format("macro '{}' takes not more than {} argument(s)", name, num_parameters));
+  for (size_t i = 0; i < names.size(); ++i) {
+    scope_->variables[signature.parameters[i]] =
+        given[i] != nullptr ? *given[i] : MakeUndefined(fmt::format("parameter '{}' was not provided", names[i]));
   }
-  auto& variables = scope_->variables;
-  if (signature.uses_caller) variables[IdOf("caller")] = caller;
-  if (signature.uses_kwargs) variables[IdOf("kwargs")] = runtime_.MakeDict(std::move(kwargs));
-  if (signature.uses_varargs) {
-    Values rest(args.positional.begin() + static_cast<ptrdiff_t>(num_positional), args.positional.end());
-    variables[IdOf("varargs")] = runtime_.MakeList(std::move(rest), ListData::Kind::kTuple);
+  const size_t first_default = names.size() - signature.defaults.size();
+  for (size_t i = first_default; i < names.size(); ++i) {
+    if (given[i] == nullptr) scope_->variables[signature.parameters[i]] = Eval(*signature.defaults[i - first_default]);
   }
-  for (size_t i = 0; i < num_parameters; ++i) {
-    variables[signature.parameters[i]] =
-        given[i] != nullptr
-            ? *given[i]
-            : MakeUndefined(fmt::format("parameter '{}' was not provided", signature.parameter_names[i]));
-  }
-  const size_t first_default = num_parameters - signature.defaults.size();
-  for (size_t i = first_default; i < num_parameters; ++i) {
-    if (given[i] == nullptr) variables[signature.parameters[i]] = Eval(*signature.defaults[i - first_default]);
-  }
-}
-
-Value Interpreter::CallLoop(LoopState& loop, const Args& args) {
-  const BoundArgs bound("loop", args, {"iterable"}, 1);
-  if (loop.definition == nullptr) Fail("the loop must have the 'recursive' marker to be called recursively");
-  const CallDepth call(call_depth_, runtime_.limits().max_recursion);
-  Scope* const caller_scope = std::exchange(scope_, loop.scope);
-  MarkedText text;
-  MarkedText* const outer = std::exchange(out_, &text);
-  RunLoopAndElse(*loop.definition, bound.At(0), loop.depth0 + 1);
-  out_ = outer;
-  scope_ = caller_scope;
-  return runtime_.MakeString(std::move(text));
 }
 
 }  // namespace ingot::chat

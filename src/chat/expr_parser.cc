@@ -13,7 +13,6 @@ ExprPtr ExprParser::Finish(ExprPtr expr) {
   for (const ExprPtr& argument : expr->args.positional) add(argument);
   for (const auto& [name, argument] : expr->args.keywords) add(argument);
   add(expr->args.star);
-  add(expr->args.double_star);
   expr->depth = depth + 1;
   if (expr->depth > kMaxExprDepth) s_.Error(fmt::format("an expression is nested more than {} deep", kMaxExprDepth));
   return expr;
@@ -144,27 +143,16 @@ ExprPtr ExprParser::ParseConcat() {
 
 ExprPtr ExprParser::ParseProduct() {
   const int line = s_.line();
-  ExprPtr left = ParsePower();
+  ExprPtr left = ParseUnary(true);
   while (s_.IsOp("*") || s_.IsOp("/") || s_.IsOp("//") || s_.IsOp("%")) {
     const BinaryOp op = s_.IsOp("*")    ? BinaryOp::kMul
                         : s_.IsOp("/")  ? BinaryOp::kDiv
                         : s_.IsOp("//") ? BinaryOp::kFloorDiv
                                         : BinaryOp::kMod;
     s_.Next();
-    ExprPtr right = ParsePower();
-    left = Make(Kind::kBinary, line, List(std::move(left), std::move(right)));
-    left->binary_op = op;
-  }
-  return left;
-}
-
-ExprPtr ExprParser::ParsePower() {
-  const int line = s_.line();
-  ExprPtr left = ParseUnary(true);
-  while (s_.SkipOp("**")) {
     ExprPtr right = ParseUnary(true);
     left = Make(Kind::kBinary, line, List(std::move(left), std::move(right)));
-    left->binary_op = BinaryOp::kPow;
+    left->binary_op = op;
   }
   return left;
 }
@@ -331,17 +319,12 @@ ExprPtr ExprParser::ParseSubscript(ExprPtr operand) {
     return expr;
   }
   s_.ExpectOp("[");
-  const auto bound = [&]() -> ExprPtr {
-    return s_.IsOp(":") || s_.IsOp("]") || s_.IsOp(",") ? nullptr : ParseExpression();
-  };
+  const auto bound = [&]() -> ExprPtr { return s_.IsOp(":") || s_.IsOp("]") ? nullptr : ParseExpression(); };
   ExprPtr first = bound();
   if (!s_.IsOp(":")) {
     if (first == nullptr) s_.Error(fmt::format("expected a subscript, got {}", s_.Described()));
-    std::vector<ExprPtr> keys = List(std::move(first));
-    while (s_.SkipOp(",")) keys.push_back(ParseExpression());
     s_.ExpectOp("]");
-    ExprPtr key = keys.size() == 1 ? std::move(keys[0]) : Make(Kind::kTuple, line, std::move(keys));
-    return Make(Kind::kGetItem, line, List(std::move(operand), std::move(key)));
+    return Make(Kind::kGetItem, line, List(std::move(operand), std::move(first)));
   }
   s_.ExpectOp(":");
   std::vector<ExprPtr> children = List(std::move(operand), std::move(first));
@@ -352,17 +335,10 @@ ExprPtr ExprParser::ParseSubscript(ExprPtr operand) {
 }
 
 void ExprParser::ParseCallArg(CallArgs& args) {
-  const auto ensure = [&](bool holds) {
-    if (!holds) s_.Error("arguments by position, by name, *list and **dict must come in this order");
-  };
+  if (args.star) s_.Error("*list is the last argument");
   if (s_.SkipOp("*")) {
-    ensure(args.star == nullptr && args.double_star == nullptr);
     args.star = ParseExpression();
-  } else if (s_.SkipOp("**")) {
-    ensure(args.double_star == nullptr);
-    args.double_star = ParseExpression();
   } else if (s_.Is(Token::Kind::kName) && s_.Ahead().kind == Token::Kind::kOperator && s_.Ahead().text == "=") {
-    ensure(args.double_star == nullptr);
     std::string name = s_.ExpectName();
     s_.Next();
     const bool repeated =
@@ -370,7 +346,7 @@ void ExprParser::ParseCallArg(CallArgs& args) {
     if (repeated) s_.Error(fmt::format("the argument '{}' is given twice", name));
     args.keywords.emplace_back(std::move(name), ParseExpression());
   } else {
-    ensure(args.star == nullptr && args.double_star == nullptr && args.keywords.empty());
+    if (!args.keywords.empty()) s_.Error("arguments by position come before those by name");
     args.positional.push_back(ParseExpression());
   }
 }
@@ -396,18 +372,12 @@ ExprPtr ExprParser::ParseCall(ExprPtr callee) {
   return Finish(std::move(expr));
 }
 
-std::string ExprParser::ParseDottedName() {
-  std::string name = s_.ExpectName();
-  while (s_.SkipOp(".")) name += "." + s_.ExpectName();
-  return name;
-}
-
 ExprPtr ExprParser::ParseFilters(ExprPtr operand, bool first_inline) {
   while (first_inline || s_.IsOp("|")) {
     if (!first_inline) s_.ExpectOp("|");
     first_inline = false;
     ExprPtr expr = Make(Kind::kFilter, s_.line(), List(std::move(operand)));
-    expr->name = ParseDottedName();
+    expr->name = s_.ExpectName();
     expr->filter = FindFilter(expr->name);
     if (s_.IsOp("(")) expr->args = ParseCallArgs();
     operand = Finish(std::move(expr));
@@ -420,7 +390,7 @@ ExprPtr ExprParser::ParseTest(ExprPtr operand) {
   s_.Next();  // is
   const bool negated = s_.SkipName("not");
   ExprPtr expr = Make(Kind::kTest, line, List(std::move(operand)));
-  expr->name = ParseDottedName();
+  expr->name = s_.ExpectName();
   expr->test = FindTest(expr->name);
   const bool literal = s_.Is(Token::Kind::kName) || s_.Is(Token::Kind::kString) || s_.Is(Token::Kind::kInteger) ||
                        s_.Is(Token::Kind::kFloat) || s_.IsOp("[") || s_.IsOp("{");

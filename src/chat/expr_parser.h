@@ -34,7 +34,6 @@ class ExprParser {
   ExprPtr ParseSum();
   ExprPtr ParseConcat();
   ExprPtr ParseProduct();
-  ExprPtr ParsePower();
   ExprPtr ParseUnary(bool with_filters);
   ExprPtr ParsePrimary(bool namespace_refs);
   ExprPtr ParseNameOrLiteral(bool namespace_refs);
@@ -47,7 +46,6 @@ class ExprParser {
   void ParseCallArg(CallArgs& args);
   ExprPtr ParseList();
   ExprPtr ParseDict();
-  std::string ParseDottedName();
   void CheckTarget(const Expr& target) const;
 
   TokenStream& s_;

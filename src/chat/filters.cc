@@ -1,21 +1,22 @@
-// Filters on strings and numbers, and the table of all filters.
+// What may stand after "|".
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <unordered_set>
 
 #include "base/json.h"
-#include "chat/filter_tables.h"
+#include "chat/stable_sort.h"
 #include "chat/string_ops.h"
-#include "chat/unicode.h"
 
 namespace ingot::chat {
 namespace {
 
-StrPtr TextOf(Runtime& runtime, const Value& value) { return Print(runtime, value); }
+using Kind = ListData::Kind;
 
 template <StrPtr (*convert)(const Str&)>
 Value Converted(Runtime& runtime, const Value& value, const Args& args) {
   BoundArgs("the filter", args, {});
-  const StrPtr text = TextOf(runtime, value);
+  const StrPtr text = Print(runtime, value);
   runtime.WorkOn(text);
   return convert(*text);
 }
@@ -24,199 +25,72 @@ Value Trim(Runtime& runtime, const Value& value, const Args& args) {
   const BoundArgs bound("trim", args, {"chars"});
   const StrPtr chars = bound.OptionalText(0);
   if (chars != nullptr) runtime.WorkOn(chars);
-  return Strip(TextOf(runtime, value), chars.get(), {});
+  return Strip(Print(runtime, value), chars.get(), {});
 }
 
 Value String(Runtime& runtime, const Value& value, const Args& args) {
   BoundArgs("string", args, {});
-  return TextOf(runtime, value);
+  return Print(runtime, value);
 }
 
 Value Safe(Runtime& runtime, const Value& value, const Args& args) {
   BoundArgs("safe", args, {});
-  const StrPtr text = TextOf(runtime, value);
+  const StrPtr text = Print(runtime, value);
   return text->markup ? Value(text) : runtime.MakeString(text->marked, true);
-}
-
-Value ForceEscape(Runtime& runtime, const Value& value, const Args& args) {
-  BoundArgs("forceescape", args, {});
-  return EscapeHtml(Str(TextOf(runtime, value)->marked));
 }
 
 Value Replace(Runtime& runtime, const Value& value, const Args& args) {
   const BoundArgs bound("replace", args, {"old", "new", "count"}, 2);
   const int64_t count = bound.Or(2, None{}).IsNone() ? -1 : bound.Int(2);
-  const Str plain(TextOf(runtime, value)->marked);
-  return ReplaceText(runtime, plain, *TextOf(runtime, bound.At(0)), *TextOf(runtime, bound.At(1)), count);
+  const Str plain(Print(runtime, value)->marked);
+  return ReplaceText(runtime, plain, *Print(runtime, bound.At(0)), *Print(runtime, bound.At(1)), count);
 }
 
-Value Center(Runtime& runtime, const Value& value, const Args& args) {
-  const BoundArgs bound("center", args, {"width"});
-  return PadText(runtime, *TextOf(runtime, value), bound.Int(0, 80), *TrustedStr(" "), 0);
+// So many spaces, or the string itself.
+StrPtr IndentionOf(Runtime& runtime, const BoundArgs& bound, size_t i, int64_t fallback) {
+  if (bound.Has(i) && bound.At(i).Is<StrPtr>()) return bound.Text(i);
+  const auto width = static_cast<size_t>(std::max<int64_t>(0, bound.Int(i, fallback)));
+  runtime.CheckLength(width);
+  return TrustedStr(std::string(width, ' '));
 }
 
 Value Indent(Runtime& runtime, const Value& value, const Args& args) {
   const BoundArgs bound("indent", args, {"width", "first", "blank"});
   const StrPtr* text = value.As<StrPtr>();
   if (text == nullptr) Fail(fmt::format("indent: a string is needed, not {}", TypeName(value)));
-  Value indention = bound.Or(0, int64_t{4});
-  if (!indention.Is<StrPtr>()) indention = PadText(runtime, *TrustedStr(""), bound.Int(0, 4), *TrustedStr(" "), -1);
-  const MarkedText& step = (*indention.As<StrPtr>())->marked;
-  const bool blank = bound.Flag(2);
-  MarkedText whole = (*text)->marked;
-  whole.Append("\n", true);  // as Jinja does, so that a last empty line counts
-  const Values lines = SplitLines(runtime, Str(std::move(whole)), false);
+  const StrPtr step = IndentionOf(runtime, bound, 0, 4);
+  const Values lines = SplitText(runtime, **text, TrustedStr("\n").get(), -1);
   MarkedText out;
   for (size_t i = 0; i < lines.size(); ++i) {
     const Str& line = **lines[i].As<StrPtr>();
     if (i > 0) out.Append("\n", true);
-    if (i > 0 ? blank || !line.view().empty() : bound.Flag(1)) AppendMarked(out, step);
+    if (i > 0 ? bound.Flag(2) || !line.view().empty() : bound.Flag(1)) AppendMarked(out, step->marked);
     AppendMarked(out, line.marked);
-    runtime.Work(static_cast<int64_t>(step.text.size()));
+    runtime.Work(static_cast<int64_t>(step->view().size()));
     runtime.CheckLength(out.text.size());
   }
   return runtime.MakeString(std::move(out), (*text)->markup);
 }
 
-Value Truncate(Runtime& runtime, const Value& value, const Args& args) {
-  const BoundArgs bound("truncate", args, {"length", "killwords", "end", "leeway"});
-  const StrPtr end = bound.Has(2) ? bound.Text(2) : TrustedStr("...");
-  const int64_t length = bound.Int(0, 255), leeway = bound.Or(3, None{}).IsNone() ? 5 : bound.Int(3);
-  const auto end_length = static_cast<int64_t>(end->num_chars);
-  if (length < end_length || leeway < 0) Fail("truncate: length must be at least that of the end, leeway at least 0");
-  const std::optional<int64_t> given = Length(value);
-  if (given && *given - length <= leeway) return value;
-  if (!value.Is<StrPtr>()) Fail(fmt::format("truncate: a string is needed, not {}", TypeName(value)));
-  Value kept = GetSlice(runtime, value, None{}, length - end_length, None{});
-  if (!bound.Flag(1)) kept = SplitText(runtime, **kept.As<StrPtr>(), TrustedStr(" ").get(), 1, true)[0];
-  return Binary(runtime, BinaryOp::kAdd, kept, end);
-}
-
-Value WordCount(Runtime& runtime, const Value& value, const Args& args) {
-  BoundArgs("wordcount", args, {});
-  const StrPtr text = TextOf(runtime, value);
-  int64_t words = 0;
-  bool inside = false;
-  for (size_t pos = 0; pos < text->view().size();) {
-    const Decoded decoded = DecodeUtf8(text->view(), pos);
-    const bool word = decoded.code == '_' || IsAlpha(decoded.code) || IsNumeric(decoded.code);
-    words += word && !inside;
-    inside = word;
-    pos += decoded.length;
-  }
-  return words;
-}
-
-Value UrlEncode(Runtime& runtime, const Value& value, const Args& args) {
-  BoundArgs("urlencode", args, {});
-  if (!value.Is<StrPtr>() && !value.IsUndefined() && IsIterable(value)) {
-    Fail(fmt::format("urlencode: '{}' is not supported", TypeName(value)));
-  }
-  const StrPtr text = TextOf(runtime, value);
-  MarkedText out;
-  OriginCursor origin(text->marked);
-  for (size_t pos = 0; pos < text->view().size(); ++pos) {
-    const auto c = static_cast<unsigned char>(text->view()[pos]);
-    const bool plain =
-        c < 0x80 && (std::isalnum(c) || std::string_view("_.-~/").find(static_cast<char>(c)) != std::string_view::npos);
-    out.Append(plain ? std::string(1, static_cast<char>(c)) : fmt::format("%{:02X}", c), origin.TrustedAt(pos));
-  }
-  return runtime.MakeString(std::move(out));
-}
-
 Value Format(Runtime& runtime, const Value& value, const Args& args) {
-  if (!args.positional.empty() && !args.keywords.empty()) Fail("format: arguments by position or by name, not both");
-  const StrPtr text = TextOf(runtime, value);
-  if (args.keywords.empty()) {
-    return FormatPercent(runtime, *text, runtime.MakeList(args.positional, ListData::Kind::kTuple));
-  }
-  DictData names;
-  for (const auto& [name, argument] : args.keywords) names.Set(TrustedStr(name), argument);
-  return FormatPercent(runtime, *text, runtime.MakeDict(std::move(names)));
-}
-
-// int(value); nullopt for Python's TypeError and ValueError.
-std::optional<int64_t> Truncated(double number) {
-  if (std::isnan(number)) return std::nullopt;
-  if (!(std::abs(number) < 9223372036854775808.0)) Fail("an integer does not fit 64 bits");
-  return static_cast<int64_t>(number);
+  if (!args.keywords.empty()) Fail("format: arguments are taken by position only");
+  return FormatPercent(runtime, *Print(runtime, value), runtime.MakeList(args.positional, Kind::kTuple));
 }
 
 Value Int(Runtime& runtime, const Value& value, const Args& args) {
-  const BoundArgs bound("int", args, {"default", "base"});
+  const BoundArgs bound("int", args, {"default"});
   if (const Undefined* undefined = value.As<Undefined>()) Fail(*undefined->why);
   int64_t storage = 0;
   if (const int64_t* number = AsInt(value, storage)) return *number;
-  std::optional<int64_t> result;
-  if (const double* real = value.As<double>()) result = Truncated(*real);
+  std::optional<double> real;
+  if (const double* given = value.As<double>()) real = *given;
   if (const StrPtr* text = value.As<StrPtr>()) {
     runtime.WorkOn(value);
-    result = ParseInt((*text)->view(), bound.Int(1, 10));
-    const std::optional<double> real = result ? std::nullopt : ParseFloat((*text)->view());
-    if (real && std::isfinite(*real)) result = Truncated(*real);
+    if (const std::optional<int64_t> number = ParseInt((*text)->view())) return *number;
+    real = ParseFloat((*text)->view());
   }
-  return result ? Value(*result) : bound.Or(0, int64_t{0});
-}
-
-Value Float(Runtime& runtime, const Value& value, const Args& args) {
-  const BoundArgs bound("float", args, {"default"});
-  if (const Undefined* undefined = value.As<Undefined>()) Fail(*undefined->why);
-  if (value.Is<double>()) return value;
-  int64_t storage = 0;
-  if (const int64_t* number = AsInt(value, storage)) return static_cast<double>(*number);
-  if (const StrPtr* text = value.As<StrPtr>()) {
-    runtime.WorkOn(value);
-    if (const std::optional<double> number = ParseFloat((*text)->view())) return *number;
-  }
-  return bound.Or(0, 0.0);
-}
-
-Value Abs(Runtime& runtime, const Value& value, const Args& args) {
-  BoundArgs("abs", args, {});
-  if (const double* real = value.As<double>()) return std::abs(*real);
-  int64_t storage = 0;
-  if (const int64_t* number = AsInt(value, storage)) return *number < 0 ? Negate(runtime, *number) : Value(*number);
-  if (const Undefined* undefined = value.As<Undefined>()) Fail(*undefined->why);
-  Fail(fmt::format("abs: a number is needed, not {}", TypeName(value)));
-}
-
-double PowerOfTen(int64_t exponent) { return std::pow(10.0, static_cast<double>(exponent)); }
-
-// round(): halves go to the even neighbour, judged by the number's exact value.
-Value RoundCommon(const Value& value, int64_t precision) {
-  int64_t storage = 0;
-  if (const int64_t* number = AsInt(value, storage)) {
-    if (precision >= 0) return *number;
-    if (precision < -18) return int64_t{0};
-    int64_t unit = 1;
-    for (int64_t i = 0; i > precision; --i) unit *= 10;
-    const int64_t rest = ((*number % unit) + unit) % unit;
-    const bool up = rest * 2 > unit || (rest * 2 == unit && (*number - rest) / unit % 2 != 0);
-    int64_t result = 0;
-    if (__builtin_add_overflow(*number - rest, up ? unit : 0, &result)) Fail("an integer does not fit 64 bits");
-    return result;
-  }
-  const double real = *value.As<double>();
-  if (!std::isfinite(real) || precision > 323) return real;
-  if (precision < 0) return std::nearbyint(real / PowerOfTen(-precision)) * PowerOfTen(-precision);
-  return *ParseFloat(fmt::format("{:.{}f}", real, precision));
-}
-
-Value Round(Runtime& runtime, const Value& value, const Args& args) {
-  const BoundArgs bound("round", args, {"precision", "method"});
-  const std::string method = bound.Has(1) ? bound.Text(1)->marked.text : "common";
-  if (const Undefined* undefined = value.As<Undefined>()) Fail(*undefined->why);
-  if (!IsNumber(value)) Fail(fmt::format("round: a number is needed, not {}", TypeName(value)));
-  const int64_t precision = bound.Int(0, 0);
-  if (method == "common") return RoundCommon(value, precision);
-  if (method != "ceil" && method != "floor") Fail("round: method must be common, ceil or floor");
-  const Value unit = Binary(runtime, BinaryOp::kPow, int64_t{10}, precision);
-  const Value scaled = Binary(runtime, BinaryOp::kMul, value, unit);
-  if (!scaled.Is<double>()) return Binary(runtime, BinaryOp::kDiv, scaled, unit);
-  const double moved = method == "ceil" ? std::ceil(*scaled.As<double>()) : std::floor(*scaled.As<double>());
-  const std::optional<int64_t> integer = Truncated(moved);
-  if (!integer) Fail("cannot convert float NaN to integer");
-  return Binary(runtime, BinaryOp::kDiv, *integer, unit);
+  const bool fits = real && std::abs(*real) < 9223372036854775808.0;
+  return fits ? Value(static_cast<int64_t>(*real)) : bound.Or(0, int64_t{0});
 }
 
 Value Default(Runtime&, const Value& value, const Args& args) {
@@ -230,23 +104,19 @@ Value ToJson(Runtime& runtime, const Value& value, const Args& args) {
   JsonStyle style;
   style.ensure_ascii = bound.Flag(0);
   style.sort_keys = bound.Flag(3);
-  const Value indent = bound.Or(1, None{}), separators = bound.Or(2, None{});
-  if (const StrPtr* text = indent.As<StrPtr>()) {
-    style.indent = (*text)->marked;
-  } else if (!indent.IsNone()) {
-    const int64_t width = bound.Int(1);
-    style.indent = (*PadText(runtime, *TrustedStr(""), width, *TrustedStr(" "), -1).As<StrPtr>())->marked;
-  }
+  if (!bound.Or(1, None{}).IsNone()) style.indent = IndentionOf(runtime, bound, 1, 0)->marked;
   const bool trusted = WhollyTrusted(value);
   style.item_separator.Append(style.indent ? "," : ", ", trusted);
   style.key_separator.Append(": ", trusted);
-  if (!separators.IsNone()) {
-    const Values pair = Iterate(runtime, separators);
-    if (pair.size() != 2 || !pair[0].Is<StrPtr>() || !pair[1].Is<StrPtr>())
+  if (!bound.Or(2, None{}).IsNone()) {
+    const Values pair = Iterate(runtime, bound.At(2));
+    if (pair.size() != 2 || !pair[0].Is<StrPtr>() || !pair[1].Is<StrPtr>()) {
       Fail("tojson: separators must be two strings");
+    }
     style.item_separator = (*pair[0].As<StrPtr>())->marked;
     style.key_separator = (*pair[1].As<StrPtr>())->marked;
   }
+  if (value.Is<ListPtr>() && (*value.As<ListPtr>())->in_message) runtime.NotePrintedData();
   return DumpJson(runtime, value, style);
 }
 
@@ -260,44 +130,234 @@ Value ParseJsonFilter(Runtime& runtime, const Value& value, const Args& args) {
   return FromJson(runtime, *json, (*text)->wholly_trusted());
 }
 
-constexpr FilterEntry kTextFilters[] = {
-    {"abs", &Abs},
+// "address.city" looks up one after the other; any other value is looked up as it is.
+Value Lookup(Runtime& runtime, const Value& item, const Value& attribute, const Value& fallback = None{}) {
+  const StrPtr* path = attribute.As<StrPtr>();
+  if (path == nullptr) return attribute.IsNone() ? item : GetItem(runtime, item, attribute);
+  Value current = item;
+  for (const Value& part : SplitText(runtime, **path, TrustedStr(".").get(), -1)) {
+    current = GetItem(runtime, current, part);
+    if (current.IsUndefined() && !fallback.IsNone()) current = fallback;
+  }
+  return current;
+}
+
+Value IgnoreCase(Runtime& runtime, const Value& value) {
+  const StrPtr* text = value.As<StrPtr>();
+  if (text == nullptr) return value;
+  runtime.WorkOn(value);
+  return LowerCase(**text);
+}
+
+// Each item with what it is sorted by.
+struct Keyed {
+  Value key, item;
+};
+
+Value Sorted(Runtime& runtime, std::vector<Keyed> keyed, bool reverse) {
+  int64_t weight = 0;
+  for (const Keyed& entry : keyed) weight = std::min(kMaxWeight, weight + ExtentOf(entry.key).weight);
+  runtime.Work(weight * static_cast<int64_t>(std::bit_width(keyed.size())));
+  StableSort(keyed, [reverse](const Keyed& a, const Keyed& b) {
+    if (EqualValues(a.key, b.key)) return false;  // also where they have no order
+    return reverse ? LessThan(b.key, a.key) : LessThan(a.key, b.key);
+  });
+  Values items;
+  for (Keyed& entry : keyed) items.push_back(std::move(entry.item));
+  return runtime.MakeList(std::move(items));
+}
+
+Value Sort(Runtime& runtime, const Value& value, const Args& args) {
+  const BoundArgs bound("sort", args, {"reverse", "case_sensitive", "attribute"});
+  std::vector<Keyed> keyed;
+  for (Value& item : Iterate(runtime, value)) {
+    Value key = Lookup(runtime, item, bound.Or(2, None{}));
+    keyed.push_back({bound.Flag(1) ? key : IgnoreCase(runtime, key), std::move(item)});
+  }
+  return Sorted(runtime, std::move(keyed), bound.Flag(0));
+}
+
+Value DictSort(Runtime& runtime, const Value& value, const Args& args) {
+  const BoundArgs bound("dictsort", args, {"case_sensitive", "by", "reverse"});
+  const DictPtr* dict = value.As<DictPtr>();
+  if (dict == nullptr) Fail(fmt::format("dictsort: a dict is needed, not {}", TypeName(value)));
+  const std::string by = bound.Has(1) ? bound.Text(1)->marked.text : "key";
+  if (by != "key" && by != "value") Fail("dictsort: by must be 'key' or 'value'");
+  std::vector<Keyed> keyed;
+  for (const auto& [key, item] : (*dict)->entries) {
+    const Value& sorted_by = by == "key" ? key : item;
+    keyed.push_back({bound.Flag(0) ? sorted_by : IgnoreCase(runtime, sorted_by), runtime.Pair(key, item)});
+  }
+  return Sorted(runtime, std::move(keyed), bound.Flag(2));
+}
+
+Value Unique(Runtime& runtime, const Value& value, const Args& args) {
+  BoundArgs("unique", args, {});
+  std::unordered_set<Value, ValueHash, ValueEqual> seen;
+  Values items;
+  for (const Value& item : Iterate(runtime, value)) {
+    runtime.WorkOn(item);
+    if (seen.insert(IgnoreCase(runtime, item)).second) items.push_back(item);
+  }
+  return runtime.MakeList(std::move(items), Kind::kGenerator);
+}
+
+template <bool want_max>
+Value Extreme(Runtime& runtime, const Value& value, const Args& args) {
+  BoundArgs("min", args, {});
+  std::optional<Keyed> best;
+  for (const Value& item : Iterate(runtime, value)) {
+    const Value key = IgnoreCase(runtime, item);
+    runtime.WorkOn(key);
+    if (!best || (want_max ? LessThan(best->key, key) : LessThan(key, best->key))) best = Keyed{key, item};
+  }
+  return best ? best->item : MakeUndefined("No aggregated item, sequence was empty.");
+}
+
+Value ListFilter(Runtime& runtime, const Value& value, const Args& args) {
+  BoundArgs("list", args, {});
+  return runtime.MakeList(Iterate(runtime, value));
+}
+
+Value LengthFilter(Runtime&, const Value& value, const Args& args) {
+  BoundArgs("length", args, {});
+  const std::optional<int64_t> length = Length(value);
+  if (!length) Fail(fmt::format("object of type '{}' has no len()", TypeName(value)));
+  return *length;
+}
+
+Value First(Runtime& runtime, const Value& value, const Args& args) {
+  BoundArgs("first", args, {});
+  const Values items = Iterate(runtime, value);
+  return items.empty() ? MakeUndefined("No first item, sequence was empty.") : items.front();
+}
+
+Value Last(Runtime& runtime, const Value& value, const Args& args) {
+  BoundArgs("last", args, {});
+  if (!Length(value)) Fail(fmt::format("last: a {} cannot be reversed", TypeName(value)));
+  const Values items = Iterate(runtime, value);
+  return items.empty() ? MakeUndefined("No last item, sequence was empty.") : items.back();
+}
+
+Value Reverse(Runtime& runtime, const Value& value, const Args& args) {
+  BoundArgs("reverse", args, {});
+  if (value.Is<StrPtr>()) return GetSlice(runtime, value, None{}, None{}, int64_t{-1});
+  Values items = Iterate(runtime, value);
+  std::reverse(items.begin(), items.end());
+  return runtime.MakeList(std::move(items), Kind::kGenerator);
+}
+
+Value Join(Runtime& runtime, const Value& value, const Args& args) {
+  const BoundArgs bound("join", args, {"d", "attribute"});
+  Values items = Iterate(runtime, value);
+  for (Value& item : items) item = Lookup(runtime, item, bound.Or(1, None{}));
+  return JoinTexts(runtime, *Print(runtime, bound.Or(0, TrustedStr(""))), items);
+}
+
+Value Items(Runtime& runtime, const Value& value, const Args& args) {
+  BoundArgs("items", args, {});
+  Values pairs;
+  if (!value.IsUndefined()) {
+    const DictPtr* dict = value.As<DictPtr>();
+    if (dict == nullptr) Fail("items: can only get item pairs from a mapping");
+    for (const auto& [key, item] : (*dict)->entries) pairs.push_back(runtime.Pair(key, item));
+  }
+  return runtime.MakeList(std::move(pairs), Kind::kGenerator);
+}
+
+Value CallFilter(Runtime& runtime, const Value& name, const Value& item, const Args& args) {
+  const StrPtr* text = name.As<StrPtr>();
+  const FilterFunction filter = text == nullptr ? nullptr : FindFilter((*text)->view());
+  if (filter == nullptr) Fail(fmt::format("no filter is named {}", ReprForMessage(name)));
+  runtime.Step();
+  return filter(runtime, item, args);
+}
+
+Value Map(Runtime& runtime, const Value& value, const Args& args) {
+  Values results;
+  const Values items = Truth(value) ? Iterate(runtime, value) : Values();
+  if (args.positional.empty()) {
+    const BoundArgs bound("map", args, {"attribute", "default"}, 1);
+    for (const Value& item : items) results.push_back(Lookup(runtime, item, bound.At(0), bound.Or(1, None{})));
+  } else {
+    const Args rest{Values(args.positional.begin() + 1, args.positional.end()), args.keywords};
+    for (const Value& item : items) results.push_back(CallFilter(runtime, args.positional[0], item, rest));
+  }
+  return runtime.MakeList(std::move(results), Kind::kGenerator);
+}
+
+// select, reject, selectattr, rejectattr: [attribute,] [test, its arguments]
+template <bool keep, bool by_attribute>
+Value Select(Runtime& runtime, const Value& value, const Args& args) {
+  constexpr size_t kOffset = by_attribute ? 1 : 0;
+  if (args.positional.size() < kOffset) Fail("selectattr: the name of the attribute is missing");
+  TestFunction test = nullptr;
+  Args rest;
+  if (args.positional.size() > kOffset) {
+    const StrPtr* name = args.positional[kOffset].As<StrPtr>();
+    test = name == nullptr ? nullptr : FindTest((*name)->view());
+    if (test == nullptr) Fail(fmt::format("no test is named {}", ReprForMessage(args.positional[kOffset])));
+    rest = {Values(args.positional.begin() + kOffset + 1, args.positional.end()), args.keywords};
+  }
+  Values kept;
+  for (const Value& item : Truth(value) ? Iterate(runtime, value) : Values()) {
+    runtime.Step();
+    const Value tested = by_attribute ? Lookup(runtime, item, args.positional[0]) : item;
+    const bool holds = test == nullptr ? Truth(tested) : test(runtime, tested, rest);
+    if (holds == keep) kept.push_back(item);
+  }
+  return runtime.MakeList(std::move(kept), Kind::kGenerator);
+}
+
+struct FilterEntry {
+  std::string_view name;
+  FilterFunction apply;
+};
+constexpr FilterEntry kFilters[] = {
     {"capitalize", &Converted<&Capitalize>},
-    {"center", &Center},
+    {"count", &LengthFilter},
     {"d", &Default},
     {"default", &Default},
+    {"dictsort", &DictSort},
     {"e", &Converted<&EscapeHtml>},
     {"escape", &Converted<&EscapeHtml>},
-    {"float", &Float},
-    {"forceescape", &ForceEscape},
+    {"first", &First},
     {"format", &Format},
     {"from_json", &ParseJsonFilter},
     {"fromjson", &ParseJsonFilter},
     {"indent", &Indent},
     {"int", &Int},
+    {"items", &Items},
+    {"join", &Join},
+    {"last", &Last},
+    {"length", &LengthFilter},
+    {"list", &ListFilter},
     {"lower", &Converted<&LowerCase>},
+    {"map", &Map},
+    {"max", &Extreme<true>},
+    {"min", &Extreme<false>},
+    {"reject", &Select<false, false>},
+    {"rejectattr", &Select<false, true>},
     {"replace", &Replace},
-    {"round", &Round},
+    {"reverse", &Reverse},
     {"safe", &Safe},
+    {"select", &Select<true, false>},
+    {"selectattr", &Select<true, true>},
+    {"sort", &Sort},
     {"string", &String},
     {"title", &Converted<&TitleFilter>},
     {"tojson", &ToJson},
     {"trim", &Trim},
-    {"truncate", &Truncate},
+    {"unique", &Unique},
     {"upper", &Converted<&UpperCase>},
-    {"urlencode", &UrlEncode},
-    {"wordcount", &WordCount},
 };
 
 }  // namespace
 
 FilterFunction FindFilter(std::string_view name) {
-  const auto find = [&](std::span<const FilterEntry> table) -> FilterFunction {
-    const auto found = std::find_if(table.begin(), table.end(), [&](const FilterEntry& e) { return e.name == name; });
-    return found == table.end() ? nullptr : found->apply;
-  };
-  const FilterFunction filter = find(kTextFilters);
-  return filter != nullptr ? filter : find(SequenceFilters());
+  const auto* found =
+      std::find_if(std::begin(kFilters), std::end(kFilters), [&](const FilterEntry& e) { return e.name == name; });
+  return found == std::end(kFilters) ? nullptr : found->apply;
 }
 
 }  // namespace ingot::chat

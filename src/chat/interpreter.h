@@ -1,53 +1,37 @@
 // Runs a syntax tree.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "chat/ast.h"
 
 namespace ingot::chat {
 
-// Variables by name. A scope lives until its block ends, or to the end of the rendering where a macro looks into it.
+// Variables by name. Lives until its block ends, or to the end of the rendering where a macro looks into it.
 struct Scope {
-  Scope* parent = nullptr;
-  bool captured = false;
+  std::shared_ptr<Scope> parent;
   std::unordered_map<NameId, Value> variables;
 };
+using ScopePtr = std::shared_ptr<Scope>;
 
 struct Macro : Object {
   const Stmt* definition = nullptr;  // kMacro or kCallBlock
-  Scope* scope = nullptr;            // where it was defined
+  ScopePtr scope;                    // where it was defined
   std::string_view TypeName() const override { return "Macro"; }
-  std::string Repr() const override;
-  std::optional<Value> Attribute(Runtime& runtime, std::string_view name) override;
+  std::optional<Value> Attribute(Runtime&, std::string_view) override { return std::nullopt; }
 };
 
-// The `loop` of a for statement. Items are tested only when they are asked for, as in Jinja.
+// The `loop` of a for statement.
 struct LoopState : Object {
   Values items;
-  size_t next = 0;                                // the first of items that was not looked at
-  std::function<bool(const Value&)> accept;       // null: all are
-  std::optional<Value> current, previous, after;  // after: looked at ahead of time
-  int64_t index0 = -1;
-  int64_t depth0 = 0;
-  std::optional<int64_t> length;
-  std::optional<Values> last_changed;
-  const Stmt* definition = nullptr;  // of a recursive loop, which can be called
-  Scope* scope = nullptr;
-
-  bool Advance();  // to the next item; false at the end
-  int64_t Length();
+  size_t index0 = 0;
   std::string_view TypeName() const override { return "LoopContext"; }
   std::optional<Value> Attribute(Runtime& runtime, std::string_view name) override;
-
- private:
-  std::optional<Value> Pull();
-  const std::optional<Value>& Peek();
 };
 
 // Not thread-safe. One Run.
@@ -61,18 +45,31 @@ class Interpreter {
 
  private:
   enum class Flow : uint8_t { kNext, kBreak, kContinue };
-  class ScopeGuard;
   class DepthGuard;
+  // A new scope in `parent`, for as long as it lives.
+  class ScopeGuard {
+   public:
+    ScopeGuard(Interpreter& interpreter, ScopePtr parent)
+        : interpreter_(interpreter), outer_(std::exchange(interpreter.scope_, std::make_shared<Scope>())) {
+      interpreter.scope_->parent = std::move(parent);
+    }
+    explicit ScopeGuard(Interpreter& interpreter) : ScopeGuard(interpreter, interpreter.scope_) {}
+    ~ScopeGuard() { interpreter_.scope_ = std::move(outer_); }
+    ScopeGuard(const ScopeGuard&) = delete;
+    ScopeGuard& operator=(const ScopeGuard&) = delete;
+
+   private:
+    Interpreter& interpreter_;
+    ScopePtr outer_;
+  };
 
   Flow ExecBody(const Body& body);
   Flow Exec(const Stmt& stmt);
   Flow ExecIf(const Stmt& stmt);
-  Flow ExecFor(const Stmt& stmt);
-  void ExecWith(const Stmt& stmt);
+  void ExecFor(const Stmt& stmt);
   void ExecCallBlock(const Stmt& stmt);
-  // Whether one of its iterations came to the end of the body.
-  bool RunLoop(LoopState& loop, const Stmt& stmt);
-  void RunLoopAndElse(const Stmt& stmt, const Value& iterable, int64_t depth0);
+  // The items that the loop goes through: those for which its `if` holds.
+  Values ItemsOf(const Stmt& stmt);
   // What the body prints, in a scope of its own.
   MarkedText Capture(const Body& body);
   void Assign(const Expr& target, const Value& value);
@@ -93,21 +90,37 @@ class Interpreter {
   Value EvalTest(const Expr& expr);
   Args EvalArgs(const CallArgs& args);
   Value Call(const Value& callee, const Args& args);
-  Value CallMacro(Macro& macro, const Args& args);
+  Value CallMacro(const Macro& macro, const Args& args);
   void BindMacro(const Signature& signature, std::string_view name, const Args& args);
-  Value CallLoop(LoopState& loop, const Args& args);
 
   NameId IdOf(std::string_view name) const;  // a number of its own where the template does not have the name
 
   const SyntaxTree& tree_;
   Runtime& runtime_;
-  NameId loop_id_ = -1;
+  NameId loop_id_ = -1, caller_id_ = -1;
   int line_ = 1;
   int depth_ = 0;       // of Exec and Eval on the stack
-  int call_depth_ = 0;  // of macros and recursive loops
-  Scope* scope_ = nullptr;
+  int call_depth_ = 0;  // of macros
+  ScopePtr scope_;
   MarkedText* out_ = nullptr;
-  std::vector<std::unique_ptr<Scope>> captured_scopes_;
+};
+
+// Guards the stack: a level of Eval or Exec takes some hundred bytes, in a debug build with sanitizers some thousand.
+class Interpreter::DepthGuard {
+ public:
+  DepthGuard(int& depth, int limit) : depth_(depth) {
+    if (++depth_ <= limit) return;
+    --depth_;
+    Fail(fmt::format("the template recurses more than {} deep", limit));
+  }
+  explicit DepthGuard(Interpreter& interpreter) : DepthGuard(interpreter.depth_, kMaxDepth) {}
+  ~DepthGuard() { --depth_; }
+  DepthGuard(const DepthGuard&) = delete;
+  DepthGuard& operator=(const DepthGuard&) = delete;
+
+ private:
+  static constexpr int kMaxDepth = 1000;
+  int& depth_;
 };
 
 }  // namespace ingot::chat

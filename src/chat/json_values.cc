@@ -5,7 +5,7 @@
 
 #include "chat/runtime.h"
 #include "chat/stable_sort.h"
-#include "chat/unicode.h"
+#include "text/utf8.h"
 
 namespace ingot::chat {
 namespace {
@@ -18,7 +18,7 @@ class Dumper {
   void Dump(const Value& value, int level) {
     if (const StrPtr* text = value.As<StrPtr>()) {
       DumpText(**text);
-    } else if (const ListPtr* list = value.As<ListPtr>(); list && IsArray(**list)) {
+    } else if (const ListPtr* list = value.As<ListPtr>(); list && (*list)->IsIndexable()) {
       DumpArray((*list)->items, level);
     } else if (const DictPtr* dict = value.As<DictPtr>()) {
       DumpObject(**dict, level);
@@ -33,8 +33,6 @@ class Dumper {
   MarkedText Take() { return std::move(out_); }
 
  private:
-  static bool IsArray(const ListData& list) { return list.IsTuple() || list.kind == ListData::Kind::kList; }
-
   static std::optional<std::string> Scalar(const Value& value) {
     if (value.IsNone()) return "null";
     if (const bool* flag = value.As<bool>()) return *flag ? "true" : "false";
@@ -46,31 +44,12 @@ class Dumper {
     return FloatRepr(*real);
   }
 
-  std::string Escaped(char32_t code, std::string_view bytes) const {
-    switch (code) {
-      case '"':
-        return "\\\"";
-      case '\\':
-        return "\\\\";
-      case '\n':
-        return "\\n";
-      case '\r':
-        return "\\r";
-      case '\t':
-        return "\\t";
-      case '\b':
-        return "\\b";
-      case '\f':
-        return "\\f";
-      default:
-        break;
-    }
-    const auto number = static_cast<uint32_t>(code);
-    if (code < 0x20) return fmt::format("\\u{:04x}", number);
-    if (code < 0x7F || !style_.ensure_ascii) return std::string(bytes);
-    if (code == 0x7F) return "\x7F";
-    if (code < 0x10000) return fmt::format("\\u{:04x}", number);
-    const uint32_t high = 0xD800 + ((number - 0x10000) >> 10), low = 0xDC00 + ((number - 0x10000) & 0x3FF);
+  std::string Escaped(uint32_t code, std::string_view bytes) const {
+    constexpr std::string_view kEscaped = "\"\\\n\r\t\b\f", kLetters = "\"\\nrtbf";
+    if (const size_t at = kEscaped.find(bytes); at != kEscaped.npos) return {'\\', kLetters[at]};
+    if (code >= 0x20 && (code <= 0x7F || !style_.ensure_ascii)) return std::string(bytes);
+    if (code < 0x10000) return fmt::format("\\u{:04x}", code);
+    const uint32_t high = 0xD800 + ((code - 0x10000) >> 10), low = 0xDC00 + ((code - 0x10000) & 0x3FF);
     return fmt::format("\\u{:04x}\\u{:04x}", high, low);
   }
 
@@ -79,7 +58,7 @@ class Dumper {
     OriginCursor origin(text.marked);
     for (size_t pos = 0; pos < text.view().size();) {
       const Decoded decoded = DecodeUtf8(text.view(), pos);
-      out_.Append(Escaped(decoded.code, text.view().substr(pos, decoded.length)), origin.TrustedAt(pos));
+      out_.Append(Escaped(decoded.code_point, text.view().substr(pos, decoded.length)), origin.TrustedAt(pos));
       pos += decoded.length;
     }
     out_.Append("\"", trusted_);
@@ -149,7 +128,7 @@ Value DumpJson(Runtime& runtime, const Value& value, const JsonStyle& style) {
   return runtime.MakeString(dumper.Take());
 }
 
-Value FromJson(Runtime& runtime, const boost::json::value& json, bool trusted, int depth) {
+Value FromJson(Runtime& runtime, const boost::json::value& json, bool trusted, bool in_message, int depth) {
   if (depth > kMaxDepthOfData) Fail(fmt::format("data is nested more than {} deep", kMaxDepthOfData));
   using boost::json::kind;
   switch (json.kind()) {
@@ -166,19 +145,25 @@ Value FromJson(Runtime& runtime, const boost::json::value& json, bool trusted, i
     }
     case kind::double_:
       return json.get_double();
-    case kind::string:
-      return StrOf(std::string_view(json.get_string().data(), json.get_string().size()), trusted);
+    case kind::string: {
+      const auto& text = json.get_string();
+      Str made(trusted ? MarkedText::Trusted(std::string(text)) : MarkedText::Untrusted(std::string(text)));
+      made.in_message = in_message;
+      return std::make_shared<const Str>(std::move(made));
+    }
     case kind::array: {
       Values items;
       items.reserve(json.get_array().size());
-      for (const boost::json::value& item : json.get_array())
-        items.push_back(FromJson(runtime, item, trusted, depth + 1));
-      return runtime.MakeList(std::move(items));
+      for (const boost::json::value& item : json.get_array()) {
+        items.push_back(FromJson(runtime, item, trusted, false, depth + 1));
+      }
+      return runtime.MakeList(std::move(items), ListData::Kind::kList, in_message);
     }
     case kind::object: {
       DictData dict;
+      dict.in_message = in_message;
       for (const auto& [key, item] : json.get_object()) {
-        dict.Set(StrOf(std::string_view(key.data(), key.size()), trusted), FromJson(runtime, item, trusted, depth + 1));
+        dict.Set(StrOf(key, trusted), FromJson(runtime, item, trusted, key == "arguments", depth + 1));
       }
       return runtime.MakeDict(std::move(dict));
     }

@@ -1,10 +1,11 @@
 #include "chat/lexer.h"
 
 #include <algorithm>
+#include <charconv>
 #include <optional>
 
 #include "chat/string_ops.h"
-#include "chat/unicode.h"
+#include "text/utf8.h"
 
 namespace ingot::chat {
 namespace {
@@ -53,7 +54,7 @@ class Lexer {
     const size_t begin = pos;
     while (pos < text_.size()) {
       const Decoded decoded = DecodeUtf8(text_, pos);
-      if (!IsSpace(decoded.code)) break;
+      if (!IsSpace(decoded.code_point)) break;
       pos += decoded.length;
     }
     return pos - begin;
@@ -199,57 +200,34 @@ class Lexer {
     }
   }
 
-  // The end of digits with single underscores between them, from `at` on; `at` itself if there are none.
-  template <typename IsDigit>
-  size_t DigitsEnd(size_t at, IsDigit is_digit) const {
-    const auto digit = [&](size_t i) { return i < text_.size() && is_digit(static_cast<unsigned char>(text_[i])); };
-    while (digit(at) || (at > 0 && digit(at - 1) && at < text_.size() && text_[at] == '_' && digit(at + 1))) ++at;
+  size_t DigitsEnd(size_t at) const {
+    while (at < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at]))) ++at;
     return at;
   }
 
+  // Behind a dot come digits of an attribute, as in list.0.1, never a float.
   size_t FloatEnd() const {  // pos_ if no float begins here
-    const auto decimal = [](unsigned char c) { return std::isdigit(c) != 0; };
     if (pos_ > 0 && text_[pos_ - 1] == '.') return pos_;
-    size_t end = DigitsEnd(pos_, decimal);
-    const size_t integral = end;
-    if (end + 1 < text_.size() && text_[end] == '.' && decimal(static_cast<unsigned char>(text_[end + 1]))) {
-      end = DigitsEnd(end + 1, decimal);
-    }
+    const size_t integral = DigitsEnd(pos_);
+    size_t end = integral;
+    if (end < text_.size() && text_[end] == '.' && DigitsEnd(end + 1) > end + 1) end = DigitsEnd(end + 1);
     if (end < text_.size() && (text_[end] == 'e' || text_[end] == 'E')) {
       const size_t digits = SignAt(end + 1) != 0 ? end + 2 : end + 1;
-      if (digits < text_.size() && decimal(static_cast<unsigned char>(text_[digits]))) end = DigitsEnd(digits, decimal);
+      if (DigitsEnd(digits) > digits) end = DigitsEnd(digits);
     }
     return end > integral ? end : pos_;
   }
 
-  size_t IntegerEnd() const {
-    const char letter = pos_ + 1 < text_.size() && text_[pos_] == '0' ? static_cast<char>(text_[pos_ + 1] | 0x20) : 0;
-    if (letter == 'x' || letter == 'o' || letter == 'b') {
-      const auto is_digit = [letter](unsigned char c) {
-        return letter == 'x' ? std::isxdigit(c) != 0 : c >= '0' && c <= (letter == 'o' ? '7' : '1');
-      };
-      const size_t digits = pos_ + 2 < text_.size() && text_[pos_ + 2] == '_' ? pos_ + 3 : pos_ + 2;
-      const size_t end = DigitsEnd(digits, is_digit);
-      if (end > digits) return end;
-    }
-    if (text_[pos_] == '0') return DigitsEnd(pos_, [](unsigned char c) { return c == '0'; });
-    return DigitsEnd(pos_, [](unsigned char c) { return std::isdigit(c) != 0; });
-  }
-
   void LexNumber() {
     const size_t float_end = FloatEnd();
-    const size_t end = float_end > pos_ ? float_end : IntegerEnd();
-    const std::string_view digits = std::string_view(text_).substr(pos_, end - pos_);
-    Token token{float_end > pos_ ? Token::Kind::kFloat : Token::Kind::kInteger, line_, std::string(digits)};
-    try {
-      if (token.kind == Token::Kind::kFloat) {
-        token.real = ParseFloat(digits).value_or(0);
-      } else {
-        token.integer = ParseInt(digits, 0).value_or(0);
-      }
-    } catch (const Failure& failure) {
-      Error(failure.message);
-    }
+    const size_t end = float_end > pos_ ? float_end : DigitsEnd(pos_);
+    const std::string digits = text_.substr(pos_, end - pos_);
+    Token token{float_end > pos_ ? Token::Kind::kFloat : Token::Kind::kInteger, line_, digits};
+    const std::optional<double> real = ParseFloat(digits);
+    const std::optional<int64_t> integer = ParseInt(digits);
+    if (float_end > pos_ ? !real : !integer) Error(fmt::format("the number {} does not fit 64 bits", digits));
+    token.real = real.value_or(0);
+    token.integer = integer.value_or(0);
     tokens_.push_back(std::move(token));
     pos_ = end;
   }
@@ -280,15 +258,8 @@ class Lexer {
         i += 2;
       } else if (c == 'x' || c == 'u' || c == 'U') {
         const size_t length = c == 'x' ? 2 : c == 'u' ? 4 : 8;
-        AppendCode(out, raw.substr(i + 2, length), length, 16);
+        AppendCode(out, raw.substr(i + 2, length), length);
         i += 2 + length;
-      } else if (c >= '0' && c <= '7') {
-        size_t end = i + 1;
-        while (end < raw.size() && end < i + 4 && raw[end] >= '0' && raw[end] <= '7') ++end;
-        AppendCode(out, raw.substr(i + 1, end - i - 1), end - i - 1, 8);
-        i = end;
-      } else if (c == 'N') {
-        Error("\\N{…} is not supported");
       } else {
         out += '\\';
         ++i;
@@ -297,18 +268,17 @@ class Lexer {
     return out;
   }
 
-  void AppendCode(std::string& out, std::string_view digits, size_t length, int base) const {
-    const bool whole = digits.size() == length && std::all_of(digits.begin(), digits.end(), [](char c) {
-                         return std::isxdigit(static_cast<unsigned char>(c)) != 0;
-                       });
-    const std::optional<int64_t> code = whole ? ParseInt(digits, base) : std::nullopt;
-    if (!code || *code > 0x10FFFF || (*code >= 0xD800 && *code < 0xE000)) Error("an escape is not a character's");
-    AppendUtf8(out, static_cast<char32_t>(*code));
+  void AppendCode(std::string& out, std::string_view digits, size_t length) const {
+    uint32_t code = 0;
+    const auto result = std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
+    const bool whole = digits.size() == length && result.ec == std::errc() && result.ptr == digits.data() + length;
+    if (!whole || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) Error("an escape is not a character's");
+    AppendUtf8(out, code);
   }
 
   void LexOperator() {
-    constexpr std::string_view kOperators[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[",
-                                               "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"};
+    constexpr std::string_view kOperators[] = {"//", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]",
+                                               "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"};
     const auto* found = std::find_if(std::begin(kOperators), std::end(kOperators), [&](auto op) { return At(op); });
     if (found == std::end(kOperators)) Error(fmt::format("unexpected character '{}'", Rest().substr(0, 1)));
     const std::string_view op = *found;

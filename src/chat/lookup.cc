@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "chat/runtime.h"
-#include "chat/unicode.h"
+#include "text/utf8.h"
 
 namespace ingot::chat {
 namespace {
@@ -16,33 +16,13 @@ Value Missing(const Value& object, std::string_view name) {
   return MakeUndefined(fmt::format("{} has no attribute '{}'", Described(object), name));
 }
 
-bool IsMutator(const Value& object, std::string_view name) {
-  constexpr std::string_view kList[] = {"append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"};
-  constexpr std::string_view kDict[] = {"clear", "pop", "popitem", "setdefault", "update"};
-  if (const ListPtr* list = object.As<ListPtr>()) {
-    return (*list)->kind == ListData::Kind::kList &&
-           std::find(std::begin(kList), std::end(kList), name) != std::end(kList);
-  }
-  return object.Is<DictPtr>() && std::find(std::begin(kDict), std::end(kDict), name) != std::end(kDict);
-}
-
 // What Python's getattr finds: methods, and the attributes of our own objects.
 std::optional<Value> PythonAttribute(Runtime& runtime, const Value& object, std::string_view name) {
   if (const Undefined* undefined = object.As<Undefined>()) Fail(*undefined->why);
   if (Object* const* thing = object.As<Object*>()) return (*thing)->Attribute(runtime, name);
-  if (IsMutator(object, name)) {
-    return MakeUndefined(fmt::format("access to attribute '{}' of '{}' object is unsafe.", name, TypeName(object)));
-  }
   const MethodEntry* entry = nullptr;
   if (object.Is<StrPtr>()) entry = FindStrMethod(name);
   if (object.Is<DictPtr>()) entry = FindDictMethod(name);
-  if (const ListPtr* list = object.As<ListPtr>()) {
-    if ((*list)->kind == ListData::Kind::kGroup && (name == "grouper" || name == "list")) {
-      return (*list)->items[name == "grouper" ? 0 : 1];
-    }
-    const bool copies = (*list)->kind == ListData::Kind::kList;
-    if ((*list)->IsIndexable() && (copies || name != "copy")) entry = FindListMethod(name);
-  }
   if (entry == nullptr) return std::nullopt;
   return std::make_shared<const MethodData>(object, entry);
 }
@@ -50,9 +30,8 @@ std::optional<Value> PythonAttribute(Runtime& runtime, const Value& object, std:
 // object[key] where Python has it; nullopt for its TypeError and LookupError.
 std::optional<Value> PythonItem(Runtime& runtime, const Value& object, const Value& key) {
   if (const DictPtr* dict = object.As<DictPtr>()) {
-    if ((key.Is<ListPtr>() && !(*key.As<ListPtr>())->IsTuple()) || key.Is<DictPtr>()) return std::nullopt;
-    runtime.WorkOn(key);
-    const Value* found = (*dict)->Find(key);
+    if (key.Is<ListPtr>() || key.Is<DictPtr>()) return std::nullopt;
+    const Value* found = runtime.Find(**dict, key);
     return found == nullptr ? std::nullopt : std::optional<Value>(*found);
   }
   const std::optional<int64_t> length = Length(object);
@@ -63,6 +42,7 @@ std::optional<Value> PythonItem(Runtime& runtime, const Value& object, const Val
   if (at < 0 || at >= *length) return std::nullopt;
   if (const StrPtr* text = object.As<StrPtr>()) {
     if (!(*text)->single_bytes()) runtime.WorkOn(object);
+    if ((*text)->in_message) runtime.NoteWalkedText();
     const size_t begin = (*text)->ByteOffset(static_cast<size_t>(at));
     return SliceBytes(**text, begin, begin + DecodeUtf8((*text)->view(), begin).length);
   }
@@ -128,7 +108,7 @@ Value SliceText(Runtime& runtime, const Str& text, const SliceRange& range) {
 Value GetAttr(Runtime& runtime, const Value& object, std::string_view name) {
   if (std::optional<Value> found = PythonAttribute(runtime, object, name)) return *std::move(found);
   if (const DictPtr* dict = object.As<DictPtr>()) {
-    if (const Value* found = (*dict)->Find(name)) return *found;
+    if (const Value* found = runtime.Find(**dict, UntrustedStr(name))) return *found;
   }
   return Missing(object, name);
 }
@@ -160,7 +140,7 @@ Value GetSlice(Runtime& runtime, const Value& object, const Value& start, const 
   for (size_t i = 0; i < range.count; ++i) {
     items.push_back((*list)->items[static_cast<size_t>(range.first + static_cast<int64_t>(i) * range.step)]);
   }
-  return runtime.MakeList(std::move(items), (*list)->IsTuple() ? ListData::Kind::kTuple : (*list)->kind);
+  return runtime.MakeList(std::move(items), (*list)->kind, (*list)->in_message);
 }
 
 }  // namespace ingot::chat

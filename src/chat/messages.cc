@@ -11,8 +11,6 @@ namespace {
 
 namespace json = boost::json;
 
-std::string_view View(const json::string& text) { return {text.data(), text.size()}; }
-
 // No special token is spelled like a role, so these names are as good as the template's own.
 bool IsKnownRole(std::string_view role) {
   constexpr std::string_view kRoles[] = {"system", "user", "assistant", "tool", "developer"};
@@ -24,15 +22,16 @@ std::string_view PartText(const json::value& part, size_t index) {
   const json::value* text = object == nullptr ? nullptr : object->if_contains("text");
   if (text == nullptr || !text->is_string()) {
     const json::value* type = object == nullptr ? nullptr : object->if_contains("type");
-    const std::string_view name = type != nullptr && type->is_string() ? View(type->get_string()) : "(none)";
+    const std::string_view name =
+        type != nullptr && type->is_string() ? std::string_view(type->get_string()) : "(none)";
     Fail(fmt::format("messages[{}].content: a part of type {} is not supported, only text is", index, name));
   }
-  return View(text->get_string());
+  return text->get_string();
 }
 
-json::value ContentFor(const TemplateTraits& traits, const json::value& content, size_t index) {
-  using Content = TemplateTraits::Content;
-  if (const json::array* parts = content.if_array(); parts != nullptr && traits.content == Content::kText) {
+json::value ContentFor(const MessageForm& form, const json::value& content, size_t index) {
+  using Content = MessageForm::Content;
+  if (const json::array* parts = content.if_array(); parts != nullptr && form.content == Content::kText) {
     std::string text;
     for (size_t i = 0; i < parts->size(); ++i) {
       if (i > 0) text += '\n';
@@ -40,14 +39,14 @@ json::value ContentFor(const TemplateTraits& traits, const json::value& content,
     }
     return json::string(text);
   }
-  if (content.is_string() && traits.content == Content::kParts) {
+  if (content.is_string() && form.content == Content::kParts) {
     return json::array{json::object{{"type", "text"}, {"text", content.get_string()}}};
   }
   return content;
 }
 
-// OpenAI sends arguments as JSON text; templates of Hugging Face expect the object.
-void ParseArguments(json::value& tool_calls) {
+// What OpenAI sends as JSON text, templates of Hugging Face expect as an object.
+void FormArguments(const MessageForm& form, json::value& tool_calls) {
   json::array* calls = tool_calls.if_array();
   if (calls == nullptr) return;
   for (json::value& call : *calls) {
@@ -55,8 +54,8 @@ void ParseArguments(json::value& tool_calls) {
     json::value* function = object == nullptr ? nullptr : object->if_contains("function");
     json::object* target = function == nullptr ? object : function->if_object();
     json::value* arguments = target == nullptr ? nullptr : target->if_contains("arguments");
-    if (arguments == nullptr || !arguments->is_string()) continue;
-    const Result<json::value> parsed = ParseJson(View(arguments->get_string()), "arguments");
+    if (arguments == nullptr || !arguments->is_string() || form.arguments_as_text) continue;
+    const Result<json::value> parsed = ParseJson(arguments->get_string(), "arguments");
     if (parsed && parsed->is_object()) *arguments = *parsed;
   }
 }
@@ -73,37 +72,53 @@ json::string* LastText(json::value& content) {
   return nullptr;
 }
 
-json::object Prepared(const json::object& message, const TemplateTraits& traits, size_t index, bool mark) {
+json::object Prepared(const json::object& message, const MessageForm& form, size_t index, bool mark) {
   json::object prepared = message;
   if (json::value* content = prepared.if_contains("content")) {
-    *content = ContentFor(traits, *content, index);
+    *content = ContentFor(form, *content, index);
     if (json::string* text = mark ? LastText(*content) : nullptr) text->append(kContinueMark);
   }
-  if (json::value* calls = prepared.if_contains("tool_calls"); calls != nullptr && !traits.arguments_as_text) {
-    ParseArguments(*calls);
+  if (json::value* calls = prepared.if_contains("tool_calls")) FormArguments(form, *calls);
+  const json::value* reasoning = form.reasoning.empty() ? nullptr : message.if_contains("reasoning_content");
+  if (reasoning != nullptr) {
+    prepared.erase("reasoning_content");
+    prepared[form.reasoning] = *reasoning;
   }
   return prepared;
 }
 
 }  // namespace
 
-Value MessagesToValue(Runtime& runtime, const json::array& messages, const TemplateTraits& traits, bool mark_last) {
+Value MessagesToValue(Runtime& runtime, const json::array& messages, const MessageForm& form, bool mark_last) {
   Values list;
   for (size_t i = 0; i < messages.size(); ++i) {
     const json::object* message = messages[i].if_object();
     if (message == nullptr) Fail(fmt::format("messages[{}] must be an object", i));
     const json::value* role = message->if_contains("role");
     if (role == nullptr || !role->is_string()) Fail(fmt::format("messages[{}].role must be a string", i));
-    const json::object prepared = Prepared(*message, traits, i, mark_last && i + 1 == messages.size());
     DictData dict;
-    for (const auto& [key, value] : prepared) {
-      const std::string_view name(key.data(), key.size());
-      const bool trusted_role = name == "role" && IsKnownRole(View(role->get_string()));
-      dict.Set(UntrustedStr(name), FromJson(runtime, value, trusted_role));
+    for (const auto& [key, value] : Prepared(*message, form, i, mark_last && i + 1 == messages.size())) {
+      const bool trusted = key == "role" && IsKnownRole(role->get_string());
+      dict.Set(UntrustedStr(key), FromJson(runtime, value, trusted, /*in_message=*/key == "content"));
     }
     list.push_back(runtime.MakeDict(std::move(dict)));
   }
   return runtime.MakeList(std::move(list));
+}
+
+std::vector<std::string_view> TextsOf(const json::value& message) {
+  std::vector<std::string_view> texts;
+  const auto add = [&](const json::value& object, std::string_view key) {
+    const json::value* text = object.is_object() ? object.get_object().if_contains(key) : nullptr;
+    if (text != nullptr && text->is_string()) texts.push_back(text->get_string());
+    return text;
+  };
+  const json::value* content = add(message, "content");
+  if (content != nullptr && content->is_array()) {
+    for (const json::value& part : content->get_array()) add(part, "text");
+  }
+  add(message, "reasoning_content");
+  return texts;
 }
 
 std::string LastMessageText(const json::array& messages) {
@@ -112,7 +127,7 @@ std::string LastMessageText(const json::array& messages) {
   if (content == nullptr) return {};
   json::value copy = *content;
   const json::string* text = LastText(copy);
-  return text == nullptr ? std::string() : std::string(View(*text));
+  return text == nullptr ? std::string() : std::string(*text);
 }
 
 void PrependSystemMessage(json::array& messages, std::string_view text) {

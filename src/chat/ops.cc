@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "chat/runtime.h"
-#include "chat/unicode.h"
+#include "text/utf8.h"
 
 namespace ingot::chat {
 namespace {
@@ -15,7 +15,7 @@ namespace {
   Fail(fmt::format("unsupported operand types for {}: '{}' and '{}'", op, TypeName(left), TypeName(right)));
 }
 
-constexpr std::string_view kOpNames[] = {"+", "-", "*", "/", "//", "%", "**"};
+constexpr std::string_view kOpNames[] = {"+", "-", "*", "/", "//", "%"};
 
 [[noreturn]] void FailOverflow() { Fail("an integer does not fit 64 bits"); }
 
@@ -32,16 +32,6 @@ int64_t FloorDiv(int64_t left, int64_t right) {
     return result;
   }
   return left / right - (left % right != 0 && (left < 0) != (right < 0) ? 1 : 0);
-}
-
-int64_t IntPower(int64_t base, int64_t exponent) {
-  int64_t result = 1;
-  while (exponent > 0) {
-    if ((exponent & 1) && __builtin_mul_overflow(result, base, &result)) FailOverflow();
-    exponent >>= 1;
-    if (exponent > 0 && __builtin_mul_overflow(base, base, &base)) FailOverflow();
-  }
-  return result;
 }
 
 Value IntBinary(BinaryOp op, int64_t left, int64_t right) {
@@ -64,10 +54,6 @@ Value IntBinary(BinaryOp op, int64_t left, int64_t right) {
       return FloorDiv(left, right);
     case BinaryOp::kMod:
       return right == -1 ? int64_t{0} : left - FloorDiv(left, right) * right;
-    case BinaryOp::kPow:
-      if (right >= 0) return IntPower(left, right);
-      if (left == 0) Fail("0 cannot be raised to a negative power");
-      return std::pow(static_cast<double>(left), static_cast<double>(right));
   }
   return {};
 }
@@ -75,19 +61,6 @@ Value IntBinary(BinaryOp op, int64_t left, int64_t right) {
 Value RealBinary(BinaryOp op, double left, double right) {
   const bool divides = op == BinaryOp::kDiv || op == BinaryOp::kFloorDiv || op == BinaryOp::kMod;
   if (divides && right == 0) Fail("division by zero");
-  double mod = 0, quotient = 0;
-  if (op == BinaryOp::kFloorDiv || op == BinaryOp::kMod) {
-    mod = std::fmod(left, right);
-    quotient = (left - mod) / right;
-    if (mod != 0) {
-      if ((right < 0) != (mod < 0)) {
-        mod += right;
-        quotient -= 1;
-      }
-    } else {
-      mod = std::copysign(0.0, right);
-    }
-  }
   switch (op) {
     case BinaryOp::kAdd:
       return left + right;
@@ -98,18 +71,10 @@ Value RealBinary(BinaryOp op, double left, double right) {
     case BinaryOp::kDiv:
       return left / right;
     case BinaryOp::kFloorDiv:
-      if (quotient == 0) return std::copysign(0.0, left / right);
-      return quotient - std::floor(quotient) > 0.5 ? std::floor(quotient) + 1 : std::floor(quotient);
-    case BinaryOp::kMod:
-      return mod;
-    case BinaryOp::kPow: {
-      if (left == 0 && right < 0) Fail("0.0 cannot be raised to a negative power");
-      if (left < 0 && std::isfinite(left) && std::isfinite(right) && std::floor(right) != right) {
-        Fail("the result would be a complex number");
-      }
-      const double result = std::pow(left, right);
-      if (std::isinf(result) && std::isfinite(left) && std::isfinite(right)) Fail("result too large");
-      return result;
+      return std::floor(left / right);
+    case BinaryOp::kMod: {
+      const double rest = std::fmod(left, right);
+      return rest != 0 && (rest < 0) != (right < 0) ? rest + right : rest;
     }
   }
   return {};
@@ -146,7 +111,7 @@ Value Repeat(Runtime& runtime, const Value& value, int64_t times) {
 
 bool IsRepeatable(const Value& value) {
   const ListPtr* list = value.As<ListPtr>();
-  return value.Is<StrPtr>() || (list && ((*list)->IsTuple() || (*list)->kind == ListData::Kind::kList));
+  return value.Is<StrPtr>() || (list && (*list)->IsIndexable());
 }
 
 bool Contains(Runtime& runtime, const Value& container, const Value& item) {
@@ -158,8 +123,7 @@ bool Contains(Runtime& runtime, const Value& container, const Value& item) {
     return FindBytes((*text)->view(), (*part)->view(), 0) != std::string_view::npos;
   }
   if (const DictPtr* dict = container.As<DictPtr>()) {
-    runtime.WorkOn(item);
-    return (*dict)->Find(item) != nullptr;
+    return runtime.Find(**dict, item) != nullptr;
   }
   if (!IsIterable(container)) Fail(fmt::format("argument of type '{}' is not iterable", TypeName(container)));
   for (const Value& candidate : Iterate(runtime, container)) {
@@ -180,11 +144,10 @@ Value Binary(Runtime& runtime, BinaryOp op, const Value& left, const Value& righ
     const StrPtr *text = left.As<StrPtr>(), *other_text = right.As<StrPtr>();
     if (text && other_text) return Join(runtime, **text, **other_text);
     const ListPtr *list = left.As<ListPtr>(), *other = right.As<ListPtr>();
-    const bool same = list && other && ((*list)->IsTuple() ? (*other)->IsTuple() : (*list)->kind == (*other)->kind);
-    if (same && ((*list)->IsTuple() || (*list)->kind == ListData::Kind::kList)) {
+    if (list && other && (*list)->kind == (*other)->kind && (*list)->IsIndexable()) {
       Values items = (*list)->items;
       items.insert(items.end(), (*other)->items.begin(), (*other)->items.end());
-      return runtime.MakeList(std::move(items), (*list)->IsTuple() ? ListData::Kind::kTuple : ListData::Kind::kList);
+      return runtime.MakeList(std::move(items), (*list)->kind);
     }
   }
   if (op == BinaryOp::kMul && IsRepeatable(left) && right_int) return Repeat(runtime, left, *right_int);
@@ -220,13 +183,13 @@ bool Compare(Runtime& runtime, CompareOp op, const Value& left, const Value& rig
 }
 
 bool IsIterable(const Value& value) {
-  return value.IsUndefined() || value.Is<StrPtr>() || value.Is<ListPtr>() || value.Is<DictPtr>() ||
-         value.Is<GeneratorPtr>();
+  return value.IsUndefined() || value.Is<StrPtr>() || value.Is<ListPtr>() || value.Is<DictPtr>();
 }
 
 Values Iterate(Runtime& runtime, const Value& value) {
   if (const StrPtr* text = value.As<StrPtr>()) {
     runtime.WorkOnItems(2 * (*text)->num_chars);
+    if ((*text)->in_message) runtime.NoteWalkedText();
     Values items;
     for (size_t pos = 0; pos < (*text)->view().size();) {
       const size_t length = DecodeUtf8((*text)->view(), pos).length;
@@ -247,19 +210,14 @@ Values Iterate(Runtime& runtime, const Value& value) {
     for (const auto& entry : (*dict)->entries) keys.push_back(entry.first);
     return keys;
   }
-  if (const GeneratorPtr* generator = value.As<GeneratorPtr>()) {
-    Values rest((*generator)->items.begin() + static_cast<ptrdiff_t>((*generator)->next), (*generator)->items.end());
-    (*generator)->next = (*generator)->items.size();
-    runtime.WorkOnItems(rest.size());
-    return rest;
-  }
   if (value.IsUndefined()) return {};
   Fail(fmt::format("'{}' object is not iterable", TypeName(value)));
 }
 
 std::optional<int64_t> Length(const Value& value) {
   if (const StrPtr* text = value.As<StrPtr>()) return static_cast<int64_t>((*text)->num_chars);
-  if (const ListPtr* list = value.As<ListPtr>()) return static_cast<int64_t>((*list)->items.size());
+  const ListPtr* list = value.As<ListPtr>();
+  if (list != nullptr && (*list)->kind != ListData::Kind::kGenerator) return std::ssize((*list)->items);
   if (const DictPtr* dict = value.As<DictPtr>()) return static_cast<int64_t>((*dict)->entries.size());
   if (value.IsUndefined()) return 0;
   return std::nullopt;
@@ -267,6 +225,7 @@ std::optional<int64_t> Length(const Value& value) {
 
 StrPtr Print(Runtime& runtime, const Value& value) {
   runtime.WorkOn(value);
+  if (HoldsMessageData(value)) runtime.NotePrintedData();
   StrPtr text = ToStr(value);
   runtime.CheckLength(text->marked.text.size());
   return text;

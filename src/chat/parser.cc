@@ -9,6 +9,31 @@ namespace {
 
 using Kind = Stmt::Kind;
 
+// Calls `visit` for every expression in a statement, whatever it is nested in.
+void VisitExprs(const Expr* expr, const std::function<void(const Expr&)>& visit) {
+  if (expr == nullptr) return;
+  visit(*expr);
+  for (const ExprPtr& child : expr->children) VisitExprs(child.get(), visit);
+  for (const ExprPtr& argument : expr->args.positional) VisitExprs(argument.get(), visit);
+  for (const auto& [name, argument] : expr->args.keywords) VisitExprs(argument.get(), visit);
+  VisitExprs(expr->args.star.get(), visit);
+}
+
+// Every expression in the statements, whatever it is nested in, targets of assignments excepted.
+void ForEachExpr(const Body& body, const std::function<void(const Expr&)>& visit) {
+  for (const StmtPtr& stmt : body) {
+    for (const ExprPtr* expr : {&stmt->filter, &stmt->test}) VisitExprs(expr->get(), visit);
+    for (const ExprPtr& expr : stmt->exprs) VisitExprs(expr.get(), visit);
+    for (const ExprPtr& expr : stmt->signature.defaults) VisitExprs(expr.get(), visit);
+    for (const auto& [test, branch] : stmt->branches) {
+      VisitExprs(test.get(), visit);
+      ForEachExpr(branch, visit);
+    }
+    ForEachExpr(stmt->body, visit);
+    ForEachExpr(stmt->else_body, visit);
+  }
+}
+
 class StmtParser {
  public:
   explicit StmtParser(std::string_view source) : s_(source), expr_(s_) {}
@@ -78,8 +103,6 @@ class StmtParser {
     if (tag == "macro") return ParseMacro(line);
     if (tag == "call") return ParseCallBlock(line);
     if (tag == "filter") return ParseFilterBlock(line);
-    if (tag == "with") return ParseWith(line);
-    if (tag == "print") return ParsePrint(line);
     if (tag == "break" || tag == "continue") {
       if (!in_loop_) s_.Error(fmt::format("'{}' outside of a loop", tag));
       return Make(tag == "break" ? Kind::kBreak : Kind::kContinue, line);
@@ -114,9 +137,8 @@ class StmtParser {
     const size_t loop_assignments = loop_assignments_;
     stmt->target = ParseNames("in");
     if (!s_.SkipName("in")) s_.Error(fmt::format("expected 'in', got {}", s_.Described()));
-    stmt->exprs.push_back(expr_.ParseTuple({.with_condition = false, .end_name = "recursive"}));
+    stmt->exprs.push_back(expr_.ParseTuple({.with_condition = false}));
     if (s_.SkipName("if")) stmt->test = expr_.ParseExpression();
-    stmt->recursive = s_.SkipName("recursive");
     {
       const LoopState state(*this, true);
       stmt->body = ParseBlock({"else", "endfor"});
@@ -186,22 +208,14 @@ class StmtParser {
     s_.ExpectOp(")");
   }
 
-  // Parses the body, and sees which of the special names it mentions.
   void ParseMacroBody(Stmt& stmt, std::string_view end) {
     const LoopState state(*this, false);
     stmt.body = ParseBlockToEnd(end);
-    Signature& signature = stmt.signature;
-    const auto declared = [&](std::string_view name) {
-      const auto& names = signature.parameter_names;
-      return std::find(names.begin(), names.end(), name) != names.end();
-    };
-    signature.uses_caller = !declared("caller");
-    signature.uses_varargs = !declared("varargs");
-    signature.uses_kwargs = !declared("kwargs");
-    NarrowToMentioned(stmt);
+    const NameId caller = s_.Intern("caller");
+    ForEachExpr(stmt.body, [&](const Expr& expr) {
+      if (expr.kind == Expr::Kind::kName && expr.name_id == caller) stmt.signature.uses_caller = true;
+    });
   }
-
-  void NarrowToMentioned(Stmt& stmt);
 
   StmtPtr ParseMacro(int line) {
     StmtPtr stmt = Make(Kind::kMacro, line);
@@ -228,74 +242,11 @@ class StmtParser {
     return stmt;
   }
 
-  StmtPtr ParseWith(int line) {
-    StmtPtr stmt = Make(Kind::kWith, line);
-    while (!s_.Is(Token::Kind::kBlockEnd)) {
-      if (!stmt->targets.empty()) s_.ExpectOp(",");
-      stmt->targets.push_back(ParseNames({}));
-      s_.ExpectOp("=");
-      stmt->exprs.push_back(expr_.ParseExpression());
-    }
-    stmt->body = ParseBlockToEnd("endwith");
-    return stmt;
-  }
-
-  StmtPtr ParsePrint(int line) {
-    StmtPtr stmt = Make(Kind::kOutput, line);
-    while (!s_.Is(Token::Kind::kBlockEnd)) {
-      if (!stmt->exprs.empty()) s_.ExpectOp(",");
-      stmt->exprs.push_back(expr_.ParseExpression());
-    }
-    return stmt;
-  }
-
   TokenStream s_;
   ExprParser expr_;
   bool in_loop_ = false;
   size_t loop_assignments_ = 0;
 };
-
-// Calls `visit` for every expression in a statement, whatever it is nested in.
-void VisitExprs(const Expr* expr, const std::function<void(const Expr&)>& visit) {
-  if (expr == nullptr) return;
-  visit(*expr);
-  for (const ExprPtr& child : expr->children) VisitExprs(child.get(), visit);
-  for (const ExprPtr& argument : expr->args.positional) VisitExprs(argument.get(), visit);
-  for (const auto& [name, argument] : expr->args.keywords) VisitExprs(argument.get(), visit);
-  VisitExprs(expr->args.star.get(), visit);
-  VisitExprs(expr->args.double_star.get(), visit);
-}
-
-}  // namespace
-
-void ForEachExpr(const Body& body, const std::function<void(const Expr&)>& visit) {
-  for (const StmtPtr& stmt : body) {
-    for (const ExprPtr* expr : {&stmt->filter, &stmt->test}) VisitExprs(expr->get(), visit);
-    for (const ExprPtr& expr : stmt->exprs) VisitExprs(expr.get(), visit);
-    for (const ExprPtr& expr : stmt->signature.defaults) VisitExprs(expr.get(), visit);
-    for (const auto& [test, branch] : stmt->branches) {
-      VisitExprs(test.get(), visit);
-      ForEachExpr(branch, visit);
-    }
-    ForEachExpr(stmt->body, visit);
-    ForEachExpr(stmt->else_body, visit);
-  }
-}
-
-namespace {
-
-void StmtParser::NarrowToMentioned(Stmt& stmt) {
-  bool caller = false, varargs = false, kwargs = false;
-  ForEachExpr(stmt.body, [&](const Expr& expr) {
-    if (expr.kind != Expr::Kind::kName) return;
-    caller = caller || expr.name_id == s_.Intern("caller");
-    varargs = varargs || expr.name_id == s_.Intern("varargs");
-    kwargs = kwargs || expr.name_id == s_.Intern("kwargs");
-  });
-  stmt.signature.uses_caller &= caller;
-  stmt.signature.uses_varargs &= varargs;
-  stmt.signature.uses_kwargs &= kwargs;
-}
 
 }  // namespace
 

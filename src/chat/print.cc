@@ -3,8 +3,9 @@
 #include <cmath>
 
 #include "chat/runtime.h"
-#include "chat/unicode.h"
 #include "chat/value.h"
+#include "text/unicode.h"
+#include "text/utf8.h"
 
 namespace ingot::chat {
 namespace {
@@ -14,6 +15,12 @@ void AppendJoined(MarkedText& out, const Values& items) {
     if (i > 0) out.Append(", ", true);
     AppendRepr(out, items[i]);
   }
+}
+
+// As str.isprintable has it.
+bool IsPrintable(uint32_t code) {
+  constexpr ClassMask kSeparatorOrOther = MaskOf(Category::kZs, Category::kCs);
+  return code == ' ' || (ClassOf(code) & kSeparatorOrOther) == 0;
 }
 
 // Python prefers single quotes, unless the text has one and no double quote.
@@ -27,19 +34,18 @@ void AppendStrRepr(MarkedText& out, const Str& text) {
   std::string piece;
   for (size_t pos = 0; pos < bytes.size();) {
     const Decoded decoded = DecodeUtf8(bytes, pos);
-    const char32_t code = decoded.code;
+    const uint32_t code = decoded.code_point;
     piece.clear();
     if (code == '\n' || code == '\r' || code == '\t') {
       piece = code == '\n' ? "\\n" : code == '\r' ? "\\r" : "\\t";
-    } else if (code == '\\' || code == static_cast<char32_t>(quote)) {
+    } else if (code == '\\' || code == static_cast<uint32_t>(quote)) {
       piece = {'\\', static_cast<char>(code)};
     } else if (IsPrintable(code)) {
       piece = bytes.substr(pos, decoded.length);
     } else {
-      const auto number = static_cast<uint32_t>(code);
-      piece = code < 0x100     ? fmt::format("\\x{:02x}", number)
-              : code < 0x10000 ? fmt::format("\\u{:04x}", number)
-                               : fmt::format("\\U{:08x}", number);
+      piece = code < 0x100     ? fmt::format("\\x{:02x}", code)
+              : code < 0x10000 ? fmt::format("\\u{:04x}", code)
+                               : fmt::format("\\U{:08x}", code);
     }
     out.Append(piece, origin.TrustedAt(pos));
     pos += decoded.length;
@@ -48,25 +54,10 @@ void AppendStrRepr(MarkedText& out, const Str& text) {
 }
 
 void AppendListRepr(MarkedText& out, const ListData& list) {
-  using Kind = ListData::Kind;
-  switch (list.kind) {
-    case Kind::kRange:
-      out.Append(list.printed, true);
-      return;
-    case Kind::kTuple:
-    case Kind::kGroup:
-      out.Append("(", true);
-      AppendJoined(out, list.items);
-      out.Append(list.items.size() == 1 ? ",)" : ")", true);
-      return;
-    default:
-      break;
-  }
-  const bool view = list.kind != Kind::kList;
-  if (view) out.Append(TypeName(list.kind), true);
-  out.Append(view ? "([" : "[", true);
+  const bool tuple = list.kind == ListData::Kind::kTuple;
+  out.Append(tuple ? "(" : "[", true);
   AppendJoined(out, list.items);
-  out.Append(view ? "])" : "]", true);
+  out.Append(!tuple ? "]" : list.items.size() == 1 ? ",)" : ")", true);
 }
 
 }  // namespace
@@ -124,7 +115,7 @@ void AppendPrinted(MarkedText& out, const Value& value) {
     }
     out.Append("}", true);
   } else if (Object* const* object = value.As<Object*>()) {
-    out.Append((*object)->Repr(), true);
+    out.Append(fmt::format("<{}>", (*object)->TypeName()), true);
   } else if (!value.IsUndefined()) {
     out.Append(fmt::format("<{}>", TypeName(value)), true);
   }

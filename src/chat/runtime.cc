@@ -30,10 +30,11 @@ void CheckDepth(const Extent& extent) {
 }
 }  // namespace
 
-Value Runtime::MakeList(Values items, ListData::Kind kind) {
+Value Runtime::MakeList(Values items, ListData::Kind kind, bool in_message) {
   WorkOnItems(1 + items.size());
   ListData list;
   list.kind = kind;
+  list.in_message = in_message;
   for (const Value& item : items) list.extent.Add(item);
   CheckDepth(list.extent);
   list.items = std::move(items);
@@ -46,13 +47,20 @@ Value Runtime::MakeDict(DictData dict) {
   return std::make_shared<const DictData>(std::move(dict));
 }
 
-Value Runtime::MakeGenerator(Values items) {
-  WorkOnItems(1 + items.size());
-  auto generator = std::make_shared<GeneratorData>();
-  for (const Value& item : items) generator->extent.Add(item);
-  CheckDepth(generator->extent);
-  generator->items = std::move(items);
-  return generator;
+const Value* Runtime::Find(const DictData& dict, const Value& key) {
+  // Other names of `reasoning_content`, which OpenAI's clients send.
+  constexpr std::string_view kOthers[] = {"reasoning", "thinking", "thought"};
+  WorkOn(key);
+  const Value* found = dict.Find(key);
+  const StrPtr* name = key.As<StrPtr>();
+  if (name == nullptr) return found;
+  if (found != nullptr) {
+    if ((*name)->view() == "reasoning_content") reads_reasoning_content_ = true;
+    return found;
+  }
+  const auto* other = std::find(std::begin(kOthers), std::end(kOthers), (*name)->view());
+  if (other != std::end(kOthers) && dict.Find("reasoning_content") != nullptr) other_reasoning_ = *other;
+  return nullptr;
 }
 
 BoundArgs::BoundArgs(std::string_view function, const Args& args, std::initializer_list<std::string_view> names,
@@ -88,23 +96,6 @@ const StrPtr& BoundArgs::Text(size_t i) const {
 
 namespace {
 
-Value MethodOf(Object* self, const MethodEntry* entry) { return std::make_shared<const MethodData>(self, entry); }
-
-Value CyclerCurrent(Cycler& cycler) { return cycler.items[cycler.next]; }
-
-constexpr MethodEntry kCyclerNext{"next", [](Runtime&, const Value& self, const Args& args) -> Value {
-                                    BoundArgs("next", args, {});
-                                    auto& cycler = static_cast<Cycler&>(**self.As<Object*>());
-                                    Value current = CyclerCurrent(cycler);
-                                    cycler.next = (cycler.next + 1) % cycler.items.size();
-                                    return current;
-                                  }};
-constexpr MethodEntry kCyclerReset{"reset", [](Runtime&, const Value& self, const Args& args) -> Value {
-                                     BoundArgs("reset", args, {});
-                                     static_cast<Cycler&>(**self.As<Object*>()).next = 0;
-                                     return None{};
-                                   }};
-
 Value CallRaise(Runtime& runtime, const Args& args) {
   const BoundArgs bound("raise_exception", args, {"message"}, 1);
   throw Failure{Code::kInvalidArgument, Print(runtime, bound.At(0))->marked.text, /*from_template=*/true};
@@ -128,7 +119,6 @@ Value CallStrftime(Runtime& runtime, const Args& args) {
 Value CallRange(Runtime& runtime, const Args& args) {
   constexpr int64_t kMaxRange = 100'000;  // the sandbox's own limit
   const BoundArgs bound("range", args, {"start", "stop", "step"}, 1);
-  if (!args.keywords.empty()) Fail("range() takes no keyword arguments");
   const int64_t start = bound.Has(1) ? bound.Int(0) : 0, stop = bound.Has(1) ? bound.Int(1) : bound.Int(0);
   const int64_t step = bound.Int(2, 1);
   if (step == 0) Fail("range() arg 3 must not be zero");
@@ -137,40 +127,13 @@ Value CallRange(Runtime& runtime, const Args& args) {
     if (items.size() == kMaxRange) Fail(fmt::format("a range has more than {} items", kMaxRange));
     items.emplace_back(static_cast<int64_t>(i));
   }
-  Value made = runtime.MakeList(std::move(items), ListData::Kind::kRange);
-  ListData list = **made.As<ListPtr>();
-  list.printed =
-      step == 1 ? fmt::format("range({}, {})", start, stop) : fmt::format("range({}, {}, {})", start, stop, step);
-  return std::make_shared<const ListData>(std::move(list));
-}
-
-DictData BuildDict(Runtime& runtime, const Args& args) {
-  DictData dict;
-  if (args.positional.size() > 1) Fail("dict() takes at most one positional argument");
-  if (!args.positional.empty()) {
-    const Value& source = args.positional[0];
-    if (const Undefined* undefined = source.As<Undefined>()) Fail(*undefined->why);
-    if (const DictPtr* other = source.As<DictPtr>()) {
-      dict = **other;
-    } else {
-      for (const Value& item : Iterate(runtime, source)) {
-        const Values pair = Iterate(runtime, item);
-        if (pair.size() != 2) Fail("dict() needs pairs");
-        runtime.WorkOn(pair[0]);
-        dict.Set(pair[0], pair[1]);
-      }
-    }
-  }
-  for (const auto& [name, value] : args.keywords) dict.Set(TrustedStr(name), value);
-  return dict;
+  return runtime.MakeList(std::move(items));
 }
 
 Value CallNamespace(Runtime& runtime, const Args& args) {
-  const DictData dict = BuildDict(runtime, args);
+  if (!args.positional.empty()) Fail("namespace() takes arguments by name only");
   Namespace* made = runtime.New<Namespace>();
-  for (const auto& [key, value] : dict.entries) {
-    if (const StrPtr* name = key.As<StrPtr>()) made->attributes[(*name)->marked.text] = value;
-  }
+  for (const auto& [name, value] : args.keywords) made->attributes[name] = value;
   return static_cast<Object*>(made);
 }
 
@@ -182,15 +145,6 @@ std::optional<Value> Namespace::Attribute(Runtime&, std::string_view name) {
   return found->second;
 }
 
-std::optional<Value> Cycler::Attribute(Runtime&, std::string_view name) {
-  if (name == "current") return CyclerCurrent(*this);
-  if (name == "next") return MethodOf(this, &kCyclerNext);
-  if (name == "reset") return MethodOf(this, &kCyclerReset);
-  return std::nullopt;
-}
-
-std::optional<Value> Joiner::Attribute(Runtime&, std::string_view) { return std::nullopt; }
-
 Value CallBuiltin(Runtime& runtime, Builtin builtin, const Args& args) {
   switch (builtin) {
     case Builtin::kRaiseException:
@@ -201,20 +155,6 @@ Value CallBuiltin(Runtime& runtime, Builtin builtin, const Args& args) {
       return CallNamespace(runtime, args);
     case Builtin::kRange:
       return CallRange(runtime, args);
-    case Builtin::kDict:
-      return runtime.MakeDict(BuildDict(runtime, args));
-    case Builtin::kCycler: {
-      if (args.positional.empty() || !args.keywords.empty()) Fail("cycler() needs items, by position");
-      Cycler* cycler = runtime.New<Cycler>();
-      cycler->items = args.positional;
-      return static_cast<Object*>(cycler);
-    }
-    case Builtin::kJoiner: {
-      const BoundArgs bound("joiner", args, {"sep"});
-      Joiner* joiner = runtime.New<Joiner>();
-      joiner->separator = bound.Or(0, TrustedStr(", "));
-      return static_cast<Object*>(joiner);
-    }
   }
   return {};
 }

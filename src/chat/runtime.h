@@ -18,25 +18,12 @@ namespace ingot::chat {
 struct Object {
   virtual ~Object() = default;
   virtual std::string_view TypeName() const = 0;
-  virtual std::string Repr() const { return "<" + std::string(TypeName()) + ">"; }
   // object.name; nullopt if it has none of that name.
   virtual std::optional<Value> Attribute(Runtime& runtime, std::string_view name) = 0;
 };
 struct Namespace : Object {
   std::unordered_map<std::string, Value> attributes;
   std::string_view TypeName() const override { return "Namespace"; }
-  std::optional<Value> Attribute(Runtime& runtime, std::string_view name) override;
-};
-struct Cycler : Object {
-  Values items;
-  size_t next = 0;
-  std::string_view TypeName() const override { return "Cycler"; }
-  std::optional<Value> Attribute(Runtime& runtime, std::string_view name) override;
-};
-struct Joiner : Object {
-  Value separator;
-  bool used = false;
-  std::string_view TypeName() const override { return "Joiner"; }
   std::optional<Value> Attribute(Runtime& runtime, std::string_view name) override;
 };
 // Defined in interpreter.h: Macro, LoopState.
@@ -60,6 +47,18 @@ class Runtime {
   }
   void WorkOn(const Value& value) { Work(ExtentOf(value).weight); }
   void WorkOnItems(size_t count) { Work(kItemWork * ToInt64(count)); }
+  // dict[key]; null where there is none.
+  const Value* Find(const DictData& dict, const Value& key);
+  // The template seems to take the content or the arguments of a message for something else than they are: it prints a
+  // list or a dict, or goes through the characters of a text.
+  void NotePrintedData() { prints_data_ = true; }
+  void NoteWalkedText() { walks_text_ = true; }
+  bool prints_data() const { return prints_data_; }
+  bool walks_text() const { return walks_text_; }
+  bool out_of_budget() const { return steps_left_ < 0 || work_left_ < 0; }
+  // The name under which the template looks for a message's reasoning, where it does not look for
+  // `reasoning_content`; else empty.
+  std::string_view other_reasoning() const { return reads_reasoning_content_ ? "" : other_reasoning_; }
   // Fails when a string of so many bytes would be too long.
   void CheckLength(size_t bytes) const;
 
@@ -70,9 +69,8 @@ class Runtime {
     return static_cast<T*>(objects_.back().get());
   }
   Value MakeString(MarkedText text, bool markup = false);
-  Value MakeList(Values items, ListData::Kind kind = ListData::Kind::kList);
+  Value MakeList(Values items, ListData::Kind kind = ListData::Kind::kList, bool in_message = false);
   Value MakeDict(DictData dict);
-  Value MakeGenerator(Values items);
   Value Pair(Value first, Value second) {
     return MakeList({std::move(first), std::move(second)}, ListData::Kind::kTuple);
   }
@@ -88,6 +86,8 @@ class Runtime {
 
   RenderLimits limits_;
   int64_t steps_left_, work_left_;
+  bool prints_data_ = false, walks_text_ = false, reads_reasoning_content_ = false;
+  std::string_view other_reasoning_;
   std::deque<std::unique_ptr<Object>> objects_;
 };
 
@@ -96,24 +96,22 @@ Value GetAttr(Runtime& runtime, const Value& object, std::string_view name);
 Value GetItem(Runtime& runtime, const Value& object, const Value& key);
 Value GetSlice(Runtime& runtime, const Value& object, const Value& start, const Value& stop, const Value& step);
 
-enum class BinaryOp : uint8_t { kAdd, kSub, kMul, kDiv, kFloorDiv, kMod, kPow };
+enum class BinaryOp : uint8_t { kAdd, kSub, kMul, kDiv, kFloorDiv, kMod };
 Value Binary(Runtime& runtime, BinaryOp op, const Value& left, const Value& right);
 Value Negate(Runtime& runtime, const Value& operand);
 Value Positive(const Value& operand);
 enum class CompareOp : uint8_t { kEq, kNe, kLt, kLe, kGt, kGe, kIn, kNotIn };
 bool Compare(Runtime& runtime, CompareOp op, const Value& left, const Value& right);
 
-// The items that a `for` over it sees; fails when it cannot be iterated over. Generators are used up.
+// The items that a `for` over it sees; fails when it cannot be iterated over.
 Values Iterate(Runtime& runtime, const Value& value);
 bool IsIterable(const Value& value);
 // len(value); nullopt for what has none.
 std::optional<int64_t> Length(const Value& value);
 StrPtr Print(Runtime& runtime, const Value& value);
 
-// Calls what is no macro, loop or cycler of the interpreter's: builtins and methods.
 Value CallBuiltin(Runtime& runtime, Builtin builtin, const Args& args);
 const MethodEntry* FindStrMethod(std::string_view name);
-const MethodEntry* FindListMethod(std::string_view name);
 const MethodEntry* FindDictMethod(std::string_view name);
 
 // nullptr when there is no such filter or test.
@@ -122,13 +120,8 @@ using TestFunction = bool (*)(Runtime& runtime, const Value& value, const Args& 
 FilterFunction FindFilter(std::string_view name);
 TestFunction FindTest(std::string_view name);
 
-// text % arguments
+// text % arguments: %s, %d and %%.
 Value FormatPercent(Runtime& runtime, const Str& format, const Value& arguments);
-// text.format(…)
-Value FormatBraces(Runtime& runtime, const Str& format, const Args& args);
-// format(value, spec), the part of it that text.format needs.
-void AppendFormatted(Runtime& runtime, MarkedText& out, const Value& value, std::string_view spec);
-
 struct JsonStyle {
   bool ensure_ascii = false, sort_keys = false;
   std::optional<MarkedText> indent;  // one level of it
@@ -136,7 +129,8 @@ struct JsonStyle {
 };
 // json.dumps. Strings keep their origin; brackets, commas and numbers are trusted where all of the value is.
 Value DumpJson(Runtime& runtime, const Value& value, const JsonStyle& style);
-Value FromJson(Runtime& runtime, const boost::json::value& json, bool trusted, int depth = 0);
+// in_message: it is the content of a message; what is named "arguments" is marked likewise.
+Value FromJson(Runtime& runtime, const boost::json::value& json, bool trusted, bool in_message = false, int depth = 0);
 
 // Arguments matched to parameter names, as a Python call would.
 class BoundArgs {

@@ -4,12 +4,13 @@
 
 #include <algorithm>
 
-#include "chat/unicode.h"
+#include "text/unicode.h"
+#include "text/utf8.h"
 
 namespace ingot::chat {
 
 Str::Str(MarkedText text, bool is_markup)
-    : marked(std::move(text)), num_chars(CountChars(marked.text)), markup(is_markup) {}
+    : marked(std::move(text)), num_chars(CountCharacters(marked.text)), markup(is_markup) {}
 
 bool Str::wholly_trusted() const {
   return marked.text.empty() ||
@@ -60,147 +61,95 @@ bool OriginCursor::TrustedAt(size_t pos) {
   return next_ < spans.size() && spans[next_].begin <= pos;
 }
 
+bool IsSpace(uint32_t code_point) {
+  return (ClassOf(code_point) & kSpace) != 0 || (code_point >= 0x1C && code_point <= 0x1F);
+}
+
 namespace {
 
-// `convert(out, pos, decoded)` appends what becomes of the character at pos.
+// `convert(out, code point, the one before it)` appends what becomes of a character.
 template <typename Convert>
 StrPtr MapEach(const Str& source, Convert convert) {
   MarkedText out;
   out.text.reserve(source.marked.text.size());
   OriginCursor origin(source.marked);
   std::string piece;
+  uint32_t previous = 0;
   for (size_t pos = 0; pos < source.view().size();) {
     const Decoded decoded = DecodeUtf8(source.view(), pos);
     piece.clear();
-    if (decoded.length == 1 && decoded.code >= 0x80) {
+    if (!decoded.valid()) {
       piece = source.view().substr(pos, 1);  // not UTF-8: kept as it is
     } else {
-      convert(piece, pos, decoded.code);
+      convert(piece, decoded.code_point, previous);
     }
     out.Append(piece, origin.TrustedAt(pos));
+    previous = decoded.code_point;
     pos += decoded.length;
   }
   return MakeStr(std::move(out), source.markup);
 }
 
-constexpr char32_t kCapitalSigma = 0x3A3, kFinalSigma = 0x3C2;
-
-// Greek has another small sigma at the end of a word.
-void AppendLowerInContext(std::string& out, std::string_view text, size_t pos, char32_t code, bool after_letter) {
-  if (code == kCapitalSigma && after_letter) {
-    const size_t next = pos + 2;  // bytes of a capital sigma
-    if (next >= text.size() || !IsAlpha(DecodeUtf8(text, next).code)) {
-      AppendUtf8(out, kFinalSigma);
-      return;
-    }
-  }
-  AppendLower(out, code);
-}
-
-bool HasCase(char32_t code) { return IsUpper(code) || IsLower(code) || IsTitle(code); }
-
-// first_is_context: whether a word's first letter counts as one before a final sigma.
-// Characters for which `starts(previous character)` holds go through `first`, the others become small letters.
+// Capitals where a word starts, which `starts(previous character)` tells; 0 before the first.
 template <typename Starts>
-StrPtr CapitalizeWords(const Str& source, void (*first)(std::string&, char32_t), Starts starts,
-                       bool first_is_context = true) {
-  char32_t previous = 0;
-  bool after_letter = false;
-  return MapEach(source, [&](std::string& out, size_t pos, char32_t code) {
-    const bool start = starts(pos, previous);
-    if (start) {
-      first(out, code);
-    } else {
-      AppendLowerInContext(out, source.view(), pos, code, after_letter);
-    }
-    after_letter = IsAlpha(code) && (first_is_context || !start);
-    previous = code;
+StrPtr CapitalizeWords(const Str& source, Starts starts) {
+  return MapEach(source, [&](std::string& out, uint32_t code, uint32_t previous) {
+    (starts(previous) ? AppendUpperCase : AppendLowerCase)(out, code);
   });
 }
 
 }  // namespace
 
-StrPtr MapChars(const Str& source, void (*convert)(std::string& out, char32_t code)) {
-  return MapEach(source, [&](std::string& out, size_t, char32_t code) { convert(out, code); });
+StrPtr UpperCase(const Str& text) {
+  return CapitalizeWords(text, [](uint32_t) { return true; });
 }
 
-StrPtr UpperCase(const Str& text) { return MapChars(text, &AppendUpper); }
-
 StrPtr LowerCase(const Str& text) {
-  return CapitalizeWords(text, &AppendLower, [](size_t, char32_t) { return false; });
+  return CapitalizeWords(text, [](uint32_t) { return false; });
 }
 
 StrPtr Capitalize(const Str& text) {
-  return CapitalizeWords(text, &AppendTitle, [](size_t pos, char32_t) { return pos == 0; });
-}
-
-StrPtr SwapCase(const Str& text) {
-  char32_t previous = 0;
-  return MapEach(text, [&](std::string& out, size_t pos, char32_t code) {
-    if (IsUpper(code)) {
-      AppendLowerInContext(out, text.view(), pos, code, IsAlpha(previous));
-    } else if (IsLower(code)) {
-      AppendUpper(out, code);
-    } else {
-      AppendUtf8(out, code);
-    }
-    previous = code;
-  });
+  return CapitalizeWords(text, [](uint32_t previous) { return previous == 0; });
 }
 
 StrPtr TitleMethod(const Str& text) {
-  return CapitalizeWords(text, &AppendTitle, [](size_t, char32_t previous) { return !HasCase(previous); });
+  return CapitalizeWords(
+      text, [](uint32_t previous) { return (ClassOf(previous) & MaskOf(Category::kLu, Category::kLt)) == 0; });
 }
 
 StrPtr TitleFilter(const Str& text) {
-  return CapitalizeWords(
-      text, &AppendUpper,
-      [](size_t pos, char32_t previous) {
-        return pos == 0 || IsSpace(previous) ||
-               std::u32string_view(U"-({[<").find(previous) != std::u32string_view::npos;
-      },
-      /*first_is_context=*/false);
+  constexpr std::u32string_view kBefore = U"-({[<";
+  return CapitalizeWords(text, [&](uint32_t previous) {
+    return previous == 0 || IsSpace(previous) || kBefore.find(static_cast<char32_t>(previous)) != kBefore.npos;
+  });
 }
 
 StrPtr EscapeHtml(const Str& text) {
   if (text.markup) return MakeStr(text.marked, true);
-  const StrPtr escaped = MapChars(text, [](std::string& out, char32_t code) {
-    switch (code) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&#34;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        AppendUtf8(out, code);
-    }
+  const StrPtr escaped = MapEach(text, [](std::string& out, uint32_t code, uint32_t) {
+    constexpr std::pair<char, std::string_view> kEscapes[] = {
+        {'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&#34;"}, {'\'', "&#39;"}};
+    const auto* found = std::find_if(std::begin(kEscapes), std::end(kEscapes),
+                                     [&](const auto& each) { return static_cast<uint32_t>(each.first) == code; });
+    if (found == std::end(kEscapes)) return AppendUtf8(out, code);
+    out += found->second;
   });
   return MakeStr(escaped->marked, true);
 }
 
 StrPtr Strip(const StrPtr& text, const Str* chars, StripWhat what) {
   const std::string_view bytes = text->view();
-  std::vector<char32_t> set;  // sorted
+  std::vector<uint32_t> set;  // sorted
   if (chars != nullptr) {
     for (size_t pos = 0; pos < chars->view().size();) {
       const Decoded decoded = DecodeUtf8(chars->view(), pos);
-      set.push_back(decoded.code);
+      set.push_back(decoded.code_point);
       pos += decoded.length;
     }
     std::sort(set.begin(), set.end());
   }
   const auto stripped = [&](size_t pos) {
-    const char32_t code = DecodeUtf8(bytes, pos).code;
+    const uint32_t code = DecodeUtf8(bytes, pos).code_point;
     return chars == nullptr ? IsSpace(code) : std::binary_search(set.begin(), set.end(), code);
   };
   size_t begin = 0, end = bytes.size();

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/marked_text.h"
+#include "text/marked_text.h"
 
 namespace ingot::chat {
 
@@ -15,8 +15,9 @@ struct Str {
   explicit Str(MarkedText text, bool is_markup = false);
 
   MarkedText marked;
-  size_t num_chars;     // code points; equal to the number of bytes where each character is one byte
-  bool markup = false;  // the result of `safe` or `escape`: `+` escapes what is joined to it, as MarkupSafe does
+  size_t num_chars;         // code points; equal to the number of bytes where each character is one byte
+  bool in_message = false;  // the content of a message; see Runtime::NoteWalkedText
+  bool markup = false;      // the result of `safe` or `escape`: `+` escapes what is joined to it, as MarkupSafe does
 
   std::string_view view() const { return marked.text; }
   bool single_bytes() const { return num_chars == marked.text.size(); }
@@ -48,8 +49,7 @@ class OriginCursor {
   size_t next_ = 0;  // the first span that ends after the last pos
 };
 
-// `convert(out, code)` for every character; each result has the origin of its character.
-StrPtr MapChars(const Str& source, void (*convert)(std::string& out, char32_t code));
+bool IsSpace(uint32_t code_point);  // as str.isspace has it
 
 // `text` without the characters at its ends that are in `chars`; null: white space.
 struct StripWhat {
@@ -60,10 +60,10 @@ StrPtr Strip(const StrPtr& text, const Str* chars, StripWhat what);
 // Linear in haystack + needle; npos if absent.
 size_t FindBytes(std::string_view haystack, std::string_view needle, size_t from);
 
+// Each character has the origin of the one that it is made of.
 StrPtr UpperCase(const Str& text);
 StrPtr LowerCase(const Str& text);
 StrPtr Capitalize(const Str& text);
-StrPtr SwapCase(const Str& text);
 StrPtr TitleMethod(const Str& text);  // str.title: after each character that has no case
 StrPtr TitleFilter(const Str& text);  // Jinja's title: words begin after space - ( { [ <
 StrPtr EscapeHtml(const Str& text);   // is markup

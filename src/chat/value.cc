@@ -22,8 +22,7 @@ bool EqualItems(const Values& left, const Values& right) {
 }
 
 bool EqualLists(const ListData& left, const ListData& right) {
-  const bool same_class = left.kind == right.kind || (left.IsTuple() && right.IsTuple());
-  return &left == &right || (same_class && EqualItems(left.items, right.items));
+  return &left == &right || (left.kind == right.kind && left.IsIndexable() && EqualItems(left.items, right.items));
 }
 
 bool EqualDicts(const DictData& left, const DictData& right) {
@@ -47,7 +46,6 @@ Extent ExtentOf(const Value& value) {
   }
   if (const ListPtr* list = value.As<ListPtr>()) return (*list)->extent;
   if (const DictPtr* dict = value.As<DictPtr>()) return (*dict)->extent;
-  if (const GeneratorPtr* generator = value.As<GeneratorPtr>()) return {16, (*generator)->extent.depth};
   if (const MethodPtr* method = value.As<MethodPtr>()) return {16, ExtentOf((*method)->self).depth + 1};
   return {16, 0};
 }
@@ -59,7 +57,7 @@ void Extent::Add(const Value& item) {
 }
 
 std::string_view TypeName(ListData::Kind kind) {
-  constexpr std::string_view kNames[] = {"list", "tuple", "tuple", "range", "dict_keys", "dict_values", "dict_items"};
+  constexpr std::string_view kNames[] = {"list", "tuple", "dict_items", "generator"};
   return kNames[static_cast<size_t>(kind)];
 }
 
@@ -73,7 +71,6 @@ std::string_view TypeName(const Value& value) {
     std::string_view operator()(const StrPtr&) const { return "str"; }
     std::string_view operator()(const ListPtr& list) const { return chat::TypeName(list->kind); }
     std::string_view operator()(const DictPtr&) const { return "dict"; }
-    std::string_view operator()(const GeneratorPtr&) const { return "generator"; }
     std::string_view operator()(const MethodPtr&) const { return "builtin_function_or_method"; }
     std::string_view operator()(Builtin) const { return "function"; }
     std::string_view operator()(const Object* object) const { return object->TypeName(); }
@@ -89,9 +86,10 @@ bool Truth(const Value& value) {
     bool operator()(int64_t number) const { return number != 0; }
     bool operator()(double number) const { return number != 0; }
     bool operator()(const StrPtr& text) const { return !text->marked.text.empty(); }
-    bool operator()(const ListPtr& list) const { return !list->items.empty(); }
+    bool operator()(const ListPtr& list) const {
+      return list->kind == ListData::Kind::kGenerator || !list->items.empty();
+    }
     bool operator()(const DictPtr& dict) const { return !dict->entries.empty(); }
-    bool operator()(const GeneratorPtr&) const { return true; }
     bool operator()(const MethodPtr&) const { return true; }
     bool operator()(Builtin) const { return true; }
     bool operator()(const Object*) const { return true; }
@@ -110,21 +108,12 @@ const int64_t* AsInt(const Value& value, int64_t& storage) {
   return nullptr;
 }
 
-bool SameIdentity(const Value& left, const Value& right) {
-  if (left.rep().index() != right.rep().index()) return false;
-  if (const StrPtr* text = left.As<StrPtr>()) return *text == *right.As<StrPtr>();
-  if (const ListPtr* list = left.As<ListPtr>()) return *list == *right.As<ListPtr>();
-  if (const DictPtr* dict = left.As<DictPtr>()) return *dict == *right.As<DictPtr>();
-  return !left.IsUndefined() && EqualValues(left, right);
-}
-
 bool EqualValues(const Value& left, const Value& right) {
   if (IsNumber(left) && IsNumber(right)) return Number(left) == Number(right);
   if (left.rep().index() != right.rep().index()) return false;
   if (const StrPtr* text = left.As<StrPtr>()) return (*text)->view() == (*right.As<StrPtr>())->view();
   if (const ListPtr* list = left.As<ListPtr>()) return EqualLists(**list, **right.As<ListPtr>());
   if (const DictPtr* dict = left.As<DictPtr>()) return EqualDicts(**dict, **right.As<DictPtr>());
-  if (const GeneratorPtr* generator = left.As<GeneratorPtr>()) return *generator == *right.As<GeneratorPtr>();
   if (const MethodPtr* method = left.As<MethodPtr>()) return *method == *right.As<MethodPtr>();
   if (const Builtin* builtin = left.As<Builtin>()) return *builtin == *right.As<Builtin>();
   if (Object* const* object = left.As<Object*>()) return *object == *right.As<Object*>();
@@ -136,9 +125,7 @@ bool LessThan(const Value& left, const Value& right) {
   const StrPtr *text = left.As<StrPtr>(), *other_text = right.As<StrPtr>();
   if (text && other_text) return (*text)->view() < (*other_text)->view();  // UTF-8 sorts as code points do
   const ListPtr *list = left.As<ListPtr>(), *other = right.As<ListPtr>();
-  const bool ordered = list && other && ((*list)->IsTuple() ? (*other)->IsTuple() : (*list)->kind == (*other)->kind) &&
-                       ((*list)->IsTuple() || (*list)->kind == ListData::Kind::kList);
-  if (ordered) {
+  if (list && other && (*list)->kind == (*other)->kind && (*list)->IsIndexable()) {
     const Values &a = (*list)->items, &b = (*other)->items;
     const auto [at, other_at] = std::mismatch(a.begin(), a.end(), b.begin(), b.end(), EqualValues);
     if (at == a.end() || other_at == b.end()) return a.size() < b.size();
@@ -153,7 +140,7 @@ bool LessThan(const Value& left, const Value& right) {
 size_t HashValue(const Value& value) {
   if (IsNumber(value)) return std::hash<long double>()(Number(value));
   if (const StrPtr* text = value.As<StrPtr>()) return std::hash<std::string_view>()((*text)->view());
-  if (const ListPtr* list = value.As<ListPtr>(); list && (*list)->IsTuple()) {
+  if (const ListPtr* list = value.As<ListPtr>(); list && (*list)->kind == ListData::Kind::kTuple) {
     size_t hash = 1;
     for (const Value& item : (*list)->items) hash = hash * 1'000'003 + HashValue(item);
     return hash;
@@ -213,6 +200,16 @@ bool WhollyTrusted(const Value& value) {
                        [](const auto& entry) { return WhollyTrusted(entry.first) && WhollyTrusted(entry.second); });
   }
   return true;
+}
+
+bool HoldsMessageData(const Value& value) {
+  if (const ListPtr* list = value.As<ListPtr>()) {
+    return (*list)->in_message || std::any_of((*list)->items.begin(), (*list)->items.end(), HoldsMessageData);
+  }
+  const DictPtr* dict = value.As<DictPtr>();
+  return dict != nullptr &&
+         ((*dict)->in_message || std::any_of((*dict)->entries.begin(), (*dict)->entries.end(),
+                                             [](const auto& entry) { return HoldsMessageData(entry.second); }));
 }
 
 }  // namespace ingot::chat

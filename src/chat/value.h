@@ -26,12 +26,10 @@ struct Failure {
 class Value;
 struct ListData;
 struct DictData;
-struct GeneratorData;
 struct MethodData;
 struct Object;  // what has an identity: namespaces, macros, loops (runtime.h)
 using ListPtr = std::shared_ptr<const ListData>;
 using DictPtr = std::shared_ptr<const DictData>;
-using GeneratorPtr = std::shared_ptr<GeneratorData>;
 using MethodPtr = std::shared_ptr<const MethodData>;
 
 struct None {};
@@ -39,25 +37,24 @@ struct None {};
 struct Undefined {
   std::shared_ptr<const std::string> why;
 };
-enum class Builtin : uint8_t { kRaiseException, kStrftimeNow, kNamespace, kRange, kDict, kCycler, kJoiner };
+enum class Builtin : uint8_t { kRaiseException, kStrftimeNow, kNamespace, kRange };
 
 class Value {
  public:
-  using Rep = std::variant<Undefined, None, bool, int64_t, double, StrPtr, ListPtr, DictPtr, GeneratorPtr, MethodPtr,
-                           Builtin, Object*>;
+  using Rep =
+      std::variant<Undefined, None, bool, int64_t, double, StrPtr, ListPtr, DictPtr, MethodPtr, Builtin, Object*>;
   Value() = default;  // undefined
   template <typename T>
     requires(std::is_same_v<T, bool> || std::is_same_v<T, int64_t> || std::is_same_v<T, double>)
-  Value(T scalar) : rep_(scalar) {}                              // NOLINT: implicit on purpose, as those below
-  Value(None none) : rep_(none) {}                               // NOLINT
-  Value(Undefined undefined) : rep_(std::move(undefined)) {}     // NOLINT
-  Value(StrPtr text) : rep_(std::move(text)) {}                  // NOLINT
-  Value(ListPtr list) : rep_(std::move(list)) {}                 // NOLINT
-  Value(DictPtr dict) : rep_(std::move(dict)) {}                 // NOLINT
-  Value(GeneratorPtr generator) : rep_(std::move(generator)) {}  // NOLINT
-  Value(MethodPtr method) : rep_(std::move(method)) {}           // NOLINT
-  Value(Builtin builtin) : rep_(builtin) {}                      // NOLINT
-  Value(Object* object) : rep_(object) {}                        // NOLINT
+  Value(T scalar) : rep_(scalar) {}                           // NOLINT: implicit on purpose, as those below
+  Value(None none) : rep_(none) {}                            // NOLINT
+  Value(Undefined undefined) : rep_(std::move(undefined)) {}  // NOLINT
+  Value(StrPtr text) : rep_(std::move(text)) {}               // NOLINT
+  Value(ListPtr list) : rep_(std::move(list)) {}              // NOLINT
+  Value(DictPtr dict) : rep_(std::move(dict)) {}              // NOLINT
+  Value(MethodPtr method) : rep_(std::move(method)) {}        // NOLINT
+  Value(Builtin builtin) : rep_(builtin) {}                   // NOLINT
+  Value(Object* object) : rep_(object) {}                     // NOLINT
 
   // nullptr when the value is of another kind.
   template <typename T>
@@ -89,13 +86,17 @@ Extent ExtentOf(const Value& value);
 
 // Lists, and what Python has beside them. Immutable: the sandbox refuses append and the like.
 struct ListData {
-  enum class Kind : uint8_t { kList, kTuple, kGroup, kRange, kKeys, kValues, kItems };
+  enum class Kind : uint8_t {
+    kList,
+    kTuple,
+    kView,       // dict.items() and its kin: has a length and no index
+    kGenerator,  // what map, select and their kin give: has neither, and is always true
+  };
   Kind kind = Kind::kList;
   Values items;
   Extent extent;
-  std::string printed;  // kRange: "range(0, 3)"
-  bool IsTuple() const { return kind == Kind::kTuple || kind == Kind::kGroup; }
-  bool IsIndexable() const { return kind <= Kind::kRange; }
+  bool in_message = false;  // the content of a message; see Runtime::NotePrintedData
+  bool IsIndexable() const { return kind <= Kind::kTuple; }
 };
 
 // Python's hash; fails for lists, dicts and other unhashable values.
@@ -113,6 +114,7 @@ struct DictData {
   std::vector<std::pair<Value, Value>> entries;
   std::unordered_map<Value, size_t, ValueHash, ValueEqual> index;  // only of dicts that are not small
   Extent extent;
+  bool in_message = false;  // the arguments of a call; see Runtime::NotePrintedData
 
   const Value* Find(const Value& key) const;
   const Value* Find(std::string_view key) const;
@@ -120,13 +122,6 @@ struct DictData {
 
  private:
   size_t FindIndex(const Value& key) const;  // entries.size() if absent
-};
-
-// What map, select and their kin give: can be gone through once.
-struct GeneratorData {
-  Values items;
-  Extent extent;
-  size_t next = 0;
 };
 
 // The arguments of a call, by position and by name.
@@ -151,7 +146,6 @@ std::string_view TypeName(const Value& value);  // "str", "NoneType", "dict_item
 bool Truth(const Value& value);
 bool IsNumber(const Value& value);                           // bool counts
 const int64_t* AsInt(const Value& value, int64_t& storage);  // bool counts as 0 or 1; null otherwise
-bool SameIdentity(const Value& left, const Value& right);
 // Less than, for numbers, strings, lists and tuples; fails for others as Python does.
 bool LessThan(const Value& left, const Value& right);
 // As str() and repr() print it; strings keep their origin, all else is trusted.
@@ -163,5 +157,7 @@ std::string FloatRepr(double number);
 std::string ReprForMessage(const Value& value);
 // No byte in it came from a user.
 bool WhollyTrusted(const Value& value);
+// The content or the arguments of a message are in it, as a list or a dict.
+bool HoldsMessageData(const Value& value);
 
 }  // namespace ingot::chat
