@@ -122,13 +122,13 @@ class RandomTemplates:
             return f"{left} set {self.pick(['x', 'y'])} {right}{body()}{left} endset {right}"
         if kind == 10:
             return "{% set ns = namespace(a=1) %}{% set ns.a = " + self.expression(2) + " %}{{ ns.a }}"
-        if kind == 11:
-            call = self.pick(["f(1)", "f()", "f(1, 2)", "f(b=s)", "f(1, c=2)", "f(*l)", "f(1, *l)", "f(1, 2, 3, 4)"])
+        if kind == 11:  # no macro has the name of a variable: jinja2 would find neither before it is defined
+            call = self.pick(["F(1)", "F()", "F(1, 2)", "F(b=s)", "F(1, c=2)", "F(*l)", "F(1, *l)", "F(1, 2, 3, 4)"])
             signature = self.pick(["a, b=2", "a", "a=s, b=a", ""])
             extra = self.pick(["", "", "{{ caller() if caller else '-' }}"])
-            return f"{{% macro f({signature}) %}}[{{{{ a }}}}|{{{{ b }}}}{extra}{body()}]{{% endmacro %}}{{{{ {call} }}}}"
+            return f"{{% macro F({signature}) %}}[{{{{ a }}}}|{{{{ b }}}}{extra}{body()}]{{% endmacro %}}{{{{ {call} }}}}"
         if kind == 12:
-            return ("{% macro g(a) %}<{{ caller(a) }}>{% endmacro %}{% call(y) g(" + self.expression(1) + ") %}{{ y }}" + body()
+            return ("{% macro G(a) %}<{{ caller(a) }}>{% endmacro %}{% call(y) G(" + self.expression(1) + ") %}{{ y }}" + body()
                     + "{% endcall %}")
         if kind == 13:
             return f"{left} filter {self.pick(['upper', 'trim', 'replace(' + chr(39) + 'a' + chr(39) + ', s)|upper', 'indent'])} {right}{body()}{left} endfilter {right}"

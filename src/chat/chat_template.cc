@@ -92,8 +92,8 @@ struct Conversation {
   }
 };
 
-// How many of the conversation's texts the rendering shows. Worse than showing none is an error, or a list or a dict
-// that is shown as Python would: the latter is the better of the two, but for what is no text.
+// How many of the conversation's texts the rendering shows. Worse than none of them is a list or a dict as Python
+// prints it, and worse than that an error; but an error is better than the printed list of an image.
 int64_t Shown(const Attempt& attempt, const Conversation& conversation) {
   constexpr int64_t kData = int64_t{1} << 20, kFailed = int64_t{1} << 40;
   if (!attempt.text) return -kFailed;
@@ -133,7 +133,8 @@ Attempt ChatTemplate::Impl::Try(const RenderInputs& inputs, const RenderLimits& 
   const auto render = [&]() -> Result<MarkedText> {
     try {
       MarkedText text = interpreter.Run(Globals(runtime, inputs, form));
-      return inputs.continue_final_message ? CutAfterLastMessage(text, LastMessageText(inputs.messages)) : text;
+      if (inputs.continue_final_message) return CutAfterLastMessage(text, LastMessageText(inputs.messages));
+      return text;
     } catch (const Failure& failure) {
       if (failure.from_template) return Error(Status(failure.code, failure.message));
       return Error(Status(failure.code, fmt::format("{}:{}: {}", name, interpreter.line(), failure.message)));
@@ -177,10 +178,14 @@ Result<MarkedText> ChatTemplate::Render(const RenderInputs& inputs, const Render
   const Conversation conversation(inputs.messages);
   int64_t most = Shown(best, conversation);
   const bool lost_parts = conversation.has_parts && most < std::ssize(conversation.texts);
-  const bool doubtful =
-      !best.text || best.prints_data || best.walks_text || lost_parts || !best.other_reasoning.empty();
-  if (best.out_of_budget || !doubtful) return std::move(best.text);
-  for (const MessageForm& form : OtherForms(best, conversation)) {
+  const bool doubtful = !best.text || best.prints_data || best.walks_text || lost_parts;
+  std::vector<MessageForm> others;
+  if (doubtful && !best.out_of_budget) {
+    others = OtherForms(best, conversation);
+  } else if (!best.other_reasoning.empty()) {
+    others.push_back({.reasoning = best.other_reasoning});
+  }
+  for (const MessageForm& form : others) {
     Attempt other = impl_->Try(inputs, limits, form);
     if (const int64_t shown = Shown(other, conversation); shown > most) {
       most = shown;

@@ -243,7 +243,7 @@ TEST(Messages, PartsAreJoinedWhereTheTemplateWouldPrintAList) {
 }
 
 TEST(Messages, ReasoningHasTheNameThatTheTemplateReads) {
-  const RenderInputs inputs = Inputs(
+  RenderInputs inputs = Inputs(
       R"([{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4", "reasoning_content": "add"}])");
   for (const std::string name : {"reasoning_content", "reasoning", "thinking", "thought"}) {
     const std::string loop =
@@ -253,6 +253,9 @@ TEST(Messages, ReasoningHasTheNameThatTheTemplateReads) {
   }
   // Read under its own name, it is not shown twice.
   EXPECT_EQ(RenderText("{% set m = messages[1] %}{{ m.thinking }}{{ m.reasoning_content }}", inputs), "add");
+  // Clients have several names for it, too.
+  inputs.messages = Json(R"([{"role": "assistant", "content": "4", "reasoning": "sum"}])");
+  EXPECT_EQ(RenderText("{{ messages[0].reasoning_content }}", inputs), "sum");
 }
 
 TEST(Messages, ContinuesTheFinalMessage) {

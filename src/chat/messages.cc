@@ -79,10 +79,10 @@ json::object Prepared(const json::object& message, const MessageForm& form, size
     if (json::string* text = mark ? LastText(*content) : nullptr) text->append(kContinueMark);
   }
   if (json::value* calls = prepared.if_contains("tool_calls")) FormArguments(form, *calls);
-  const json::value* reasoning = form.reasoning.empty() ? nullptr : message.if_contains("reasoning_content");
-  if (reasoning != nullptr) {
-    prepared.erase("reasoning_content");
-    prepared[form.reasoning] = *reasoning;
+  for (const std::string_view name : kReasoningNames) {
+    if (form.reasoning.empty() || name == form.reasoning || !message.contains(name)) continue;
+    prepared.erase(name);
+    prepared[form.reasoning] = message.at(name);
   }
   return prepared;
 }
@@ -117,7 +117,7 @@ std::vector<std::string_view> TextsOf(const json::value& message) {
   if (content != nullptr && content->is_array()) {
     for (const json::value& part : content->get_array()) add(part, "text");
   }
-  add(message, "reasoning_content");
+  for (const std::string_view name : kReasoningNames) add(message, name);
   return texts;
 }
 

@@ -14,7 +14,7 @@ struct MessageForm {
   enum class Content : uint8_t { kAsGiven, kText, kParts };
   Content content = Content::kAsGiven;  // kText: text parts are joined; kParts: a text becomes a list of one part
   bool arguments_as_text = false;       // as JSON text; else as the object that it stands for
-  std::string_view reasoning;           // the name of `reasoning_content`; empty: its own
+  std::string_view reasoning;           // the name of a message's reasoning; empty: its own
 };
 
 // What is put behind the last message while it is rendered, so that the place where it ends is found again.

@@ -48,19 +48,20 @@ Value Runtime::MakeDict(DictData dict) {
 }
 
 const Value* Runtime::Find(const DictData& dict, const Value& key) {
-  // Other names of `reasoning_content`, which OpenAI's clients send.
-  constexpr std::string_view kOthers[] = {"reasoning", "thinking", "thought"};
   WorkOn(key);
   const Value* found = dict.Find(key);
-  const StrPtr* name = key.As<StrPtr>();
-  if (name == nullptr) return found;
+  const StrPtr* text = key.As<StrPtr>();
+  const auto* name = text == nullptr
+                         ? std::end(kReasoningNames)
+                         : std::find(std::begin(kReasoningNames), std::end(kReasoningNames), (*text)->view());
+  if (name == std::end(kReasoningNames)) return found;
   if (found != nullptr) {
-    if ((*name)->view() == "reasoning_content") reads_reasoning_content_ = true;
-    return found;
+    reads_reasoning_ = true;
+  } else if (std::any_of(std::begin(kReasoningNames), std::end(kReasoningNames),
+                         [&](std::string_view other) { return dict.Find(other) != nullptr; })) {
+    other_reasoning_ = *name;
   }
-  const auto* other = std::find(std::begin(kOthers), std::end(kOthers), (*name)->view());
-  if (other != std::end(kOthers) && dict.Find("reasoning_content") != nullptr) other_reasoning_ = *other;
-  return nullptr;
+  return found;
 }
 
 BoundArgs::BoundArgs(std::string_view function, const Args& args, std::initializer_list<std::string_view> names,

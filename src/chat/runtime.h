@@ -28,6 +28,9 @@ struct Namespace : Object {
 };
 // Defined in interpreter.h: Macro, LoopState.
 
+// What clients and templates call the reasoning of a message.
+constexpr std::string_view kReasoningNames[] = {"reasoning_content", "reasoning", "thinking", "thought"};
+
 // Not thread-safe: one per Render. Values hold plain pointers to its objects, so that cycles among them need no
 // collector.
 class Runtime {
@@ -56,9 +59,8 @@ class Runtime {
   bool prints_data() const { return prints_data_; }
   bool walks_text() const { return walks_text_; }
   bool out_of_budget() const { return steps_left_ < 0 || work_left_ < 0; }
-  // The name under which the template looks for a message's reasoning, where it does not look for
-  // `reasoning_content`; else empty.
-  std::string_view other_reasoning() const { return reads_reasoning_content_ ? "" : other_reasoning_; }
+  // The name under which the template looks in vain for a message's reasoning, which has another; else empty.
+  std::string_view other_reasoning() const { return reads_reasoning_ ? "" : other_reasoning_; }
   // Fails when a string of so many bytes would be too long.
   void CheckLength(size_t bytes) const;
 
@@ -86,7 +88,7 @@ class Runtime {
 
   RenderLimits limits_;
   int64_t steps_left_, work_left_;
-  bool prints_data_ = false, walks_text_ = false, reads_reasoning_content_ = false;
+  bool prints_data_ = false, walks_text_ = false, reads_reasoning_ = false;
   std::string_view other_reasoning_;
   std::deque<std::unique_ptr<Object>> objects_;
 };

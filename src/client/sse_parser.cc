@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/text_file.h"
+
 namespace ingot::client {
 
 Status SseParser::Feed(std::string_view bytes) {
@@ -23,7 +25,6 @@ Status SseParser::Feed(std::string_view bytes) {
 }
 
 void SseParser::TakeLine() {
-  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   std::string_view line = line_;
   if (std::exchange(at_start_, false) && line.starts_with(kByteOrderMark)) line.remove_prefix(kByteOrderMark.size());
   if (line.empty()) {
