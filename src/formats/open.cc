@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/json.h"
+#include "base/mapped_file.h"
 #include "base/text_file.h"
 #include "formats/checkpoint.h"
 #include "formats/gguf.h"
@@ -33,18 +34,59 @@ bool IsTorch(std::string_view path) {
   return path.ends_with(".bin") || path.ends_with(".pt") || path.ends_with(".pth");
 }
 
-INGOT_RETURN_IF_ERROR(ReadOptional(directory, "tokenizer.model", &vocabulary.sentencepiece_model, ReadFile));
-INGOT_RETURN_IF_ERROR(ReadOptional(directory, "added_tokens.json", &vocabulary.added_tokens_json));
-INGOT_ASSIGN_OR_RETURN(HfConfig config, ParseHfConfig(texts, directory));
-vocabulary.source = directory;
-vocabulary.tokenizer_config_json = std::move(texts.tokenizer_config);
-vocabulary.model_type = std::move(config.model_type);
-vocabulary.eos_ids = std::move(config.eos_ids);
-vocabulary.bos_id = config.bos_id;
-parts->config = std::move(config.config);
-parts->generation_config = std::move(config.generation_config);
-parts->chat_template = std::move(config.chat_template);
-return {};
+// What a clone without Git LFS leaves in place of a large file.
+Status RefuseLfsPointer(std::string_view content, const std::string& path) {
+  if (!content.starts_with("version https://git-lfs.github.com/spec/")) return {};
+  return InvalidArgument("{}: a pointer of Git LFS in place of the file; fetch it (git lfs pull), or download it again",
+                         path);
+}
+
+Result<MappedFile> MapFile(const std::string& path) {
+  INGOT_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+  const std::span<const std::byte> bytes = file.bytes();
+  INGOT_RETURN_IF_ERROR(RefuseLfsPointer({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path));
+  return file;
+}
+
+// ReadTextFile, or ReadFile for what is no text.
+using Reader = Result<std::string> (*)(const std::string& path, size_t max_bytes);
+
+Result<std::string> ReadWhole(const std::string& path, Reader read = ReadTextFile) {
+  INGOT_ASSIGN_OR_RETURN(std::string content, read(path, kMaxTextBytes));
+  INGOT_RETURN_IF_ERROR(RefuseLfsPointer(content, path));
+  return content;
+}
+
+// The content of a file of the directory, empty if there is none.
+Status ReadOptional(const std::string& directory, const char* name, std::string* content, Reader read = ReadTextFile) {
+  const std::string path = directory + "/" + name;
+  if (!Exists(path)) return {};
+  INGOT_ASSIGN_OR_RETURN(*content, ReadWhole(path, read));
+  return {};
+}
+
+Status ReadHfTexts(const std::string& directory, CheckpointParts* parts) {
+  HfTexts texts;
+  Vocabulary& vocabulary = parts->vocabulary;
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "config.json", &texts.config));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "generation_config.json", &texts.generation_config));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "tokenizer_config.json", &texts.tokenizer_config));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "chat_template.jinja", &texts.chat_template_jinja));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "chat_template.json", &texts.chat_template_json));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "tokenizer.json", &vocabulary.tokenizer_json));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "special_tokens_map.json", &vocabulary.special_tokens_map_json));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "tokenizer.model", &vocabulary.sentencepiece_model, ReadFile));
+  INGOT_RETURN_IF_ERROR(ReadOptional(directory, "added_tokens.json", &vocabulary.added_tokens_json));
+  INGOT_ASSIGN_OR_RETURN(HfConfig config, ParseHfConfig(texts, directory));
+  vocabulary.source = directory;
+  vocabulary.tokenizer_config_json = std::move(texts.tokenizer_config);
+  vocabulary.model_type = std::move(config.model_type);
+  vocabulary.eos_ids = std::move(config.eos_ids);
+  vocabulary.bos_id = config.bos_id;
+  parts->config = std::move(config.config);
+  parts->generation_config = std::move(config.generation_config);
+  parts->chat_template = std::move(config.chat_template);
+  return {};
 }
 
 // Maps a file of weights and adds its tensors.

@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "base/marked_text.h"
 #include "llm/llm.h"
+#include "text/marked_text.h"
 
 namespace ingot::llm {
 
