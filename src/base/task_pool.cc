@@ -12,35 +12,35 @@ TaskPool::TaskPool(int num_threads, Limits limits) : limits_(limits) {
 
 TaskPool::~TaskPool() {
   {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
-  ready_.notify_all();
+  ready_.NotifyAll();
   for (std::thread& thread : threads_) thread.join();
 }
 
 void TaskPool::Post(std::function<void()> task) {
   {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     tasks_.push_back({std::move(task), 0});
   }
-  ready_.notify_one();
+  ready_.NotifyOne();
 }
 
 bool TaskPool::TryPost(std::function<void()> task, size_t bytes) {
   {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const bool has_room = tasks_.size() < limits_.tasks && waiting_bytes_ + bytes <= limits_.bytes;
     if (!tasks_.empty() && !has_room) return false;
     waiting_bytes_ += bytes;
     tasks_.push_back({std::move(task), bytes});
   }
-  ready_.notify_one();
+  ready_.NotifyOne();
   return true;
 }
 
 size_t TaskPool::num_waiting() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return tasks_.size();
 }
 
@@ -49,8 +49,8 @@ void TaskPool::Work() {
   for (;;) {
     Task task;
     {
-      std::unique_lock lock(mutex_);
-      ready_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
+      const MutexLock lock(mutex_);
+      while (!stopping_ && tasks_.empty()) ready_.Wait(mutex_);
       if (tasks_.empty()) return;
       task = std::move(tasks_.front());
       tasks_.pop_front();

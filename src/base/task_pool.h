@@ -2,14 +2,14 @@
 // I/O thread.
 #pragma once
 
-#include <condition_variable>
 #include <cstddef>
 #include <deque>
 #include <functional>
 #include <limits>
-#include <mutex>
 #include <thread>
 #include <vector>
+
+#include "base/mutex.h"
 
 namespace ingot {
 
@@ -44,11 +44,11 @@ class TaskPool {
   void Work();
 
   const Limits limits_;
-  mutable std::mutex mutex_;  // guards the next three
-  std::condition_variable ready_;
-  std::deque<Task> tasks_;
-  size_t waiting_bytes_ = 0;
-  bool stopping_ = false;
+  mutable Mutex mutex_;
+  CondVar ready_;
+  std::deque<Task> tasks_ INGOT_GUARDED_BY(mutex_);
+  size_t waiting_bytes_ INGOT_GUARDED_BY(mutex_) = 0;
+  bool stopping_ INGOT_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
 };
 

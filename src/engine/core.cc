@@ -25,25 +25,19 @@ Timings TimingsOf(const Sequence& sequence, Clock::time_point now) {
           .decode_seconds = Seconds(first, now)};
 }
 
-void Tell(const Sequence& sequence, const sampling::Sampled* token, std::optional<Finish> finish, Status error) {
+void Tell(const Sequence& sequence, const sampling::Sampled* token, std::optional<FinishReason> finish, Status error) {
   if (!sequence.request.on_event) return;
-  const bool is_first = token != nullptr && sequence.num_answered() == 1;
-  sequence.request.on_event(
-      {.id = sequence.id,
-       .token = token,
-       .finish = finish,
-       .error = std::move(error),
-       .timings = TimingsOf(sequence, Clock::now()),
-       .cached_tokens = sequence.num_cached,
-       .prompt_logprobs = is_first ? std::span(sequence.prompt_logprobs) : std::span<const sampling::Sampled>()});
+  Event event{.id = sequence.id,
+              .finish = finish,
+              .error = std::move(error),
+              .timings = TimingsOf(sequence, Clock::now()),
+              .cached_tokens = sequence.num_cached};
+  if (token != nullptr) event.token = *token;
+  if (token != nullptr && sequence.num_answered() == 1) event.prompt_logprobs = sequence.prompt_logprobs;
+  sequence.request.on_event(std::move(event));
 }
 
 Status DeadlineStatus() { return {Code::kDeadlineExceeded, "the request's deadline has passed"}; }
-
-template <typename T>
-void Count(std::atomic<T>& counter, T by) {
-  counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
-}
 
 }  // namespace
 
@@ -60,6 +54,7 @@ Core::Core(std::unique_ptr<Executor> executor)
   matches_.reserve(size);
   for (Flight& flight : flights_) flight.draws.reserve(size);
   slot_ids_.resize(size);
+  stats_.max_batch_size = executor_->options().max_batch_size;
   Publish();
 }
 
@@ -138,20 +133,20 @@ void Core::Enqueue(SequencePtr sequence) {
 void Core::Cancel(RequestId id) {
   for (size_t slot = 0; slot < sequences_.size(); ++slot) {
     if (!sequences_[slot] || sequences_[slot]->id != id) continue;
-    Retire(slot, nullptr, Finish::kCancelled, {});
+    Retire(slot, nullptr, FinishReason::kCancelled, {});
     return Publish();
   }
   const auto it = std::ranges::find(queue_, id, &Sequence::id);
   if (it == queue_.end()) return;
-  RetireWaiting(static_cast<size_t>(it - queue_.begin()), Finish::kCancelled, {});
+  RetireWaiting(static_cast<size_t>(it - queue_.begin()), FinishReason::kCancelled, {});
   Publish();
 }
 
 void Core::CancelAll() {
   for (size_t slot = 0; slot < sequences_.size(); ++slot) {
-    if (sequences_[slot]) Retire(slot, nullptr, Finish::kCancelled, {});
+    if (sequences_[slot]) Retire(slot, nullptr, FinishReason::kCancelled, {});
   }
-  while (!queue_.empty()) RetireWaiting(queue_.size() - 1, Finish::kCancelled, {});
+  while (!queue_.empty()) RetireWaiting(queue_.size() - 1, FinishReason::kCancelled, {});
   CollectAll();
   Publish();
 }
@@ -221,7 +216,7 @@ void Core::Collect() {
     first += count;
   }
   flight.departed.clear();
-  Count<int64_t>(stats_.steps, 1);
+  ++stats_.steps;
   stats_.step_tokens.Add(flight.decodes + flight.prefill_tokens);
   Publish();
   recorder_.End(flight.record);
@@ -249,10 +244,10 @@ void Core::EndOverdue() {
   const Clock::time_point now = Clock::now();
   const auto overdue = [&](const SequencePtr& s) { return s && s->request.deadline && *s->request.deadline <= now; };
   for (size_t slot = 0; slot < sequences_.size(); ++slot) {
-    if (overdue(sequences_[slot])) Retire(slot, nullptr, Finish::kError, DeadlineStatus());
+    if (overdue(sequences_[slot])) Retire(slot, nullptr, FinishReason::kError, DeadlineStatus());
   }
   for (size_t i = queue_.size(); i-- > 0;) {
-    if (overdue(queue_[i])) RetireWaiting(i, Finish::kError, DeadlineStatus());
+    if (overdue(queue_[i])) RetireWaiting(i, FinishReason::kError, DeadlineStatus());
   }
 }
 
@@ -269,7 +264,7 @@ Core::SequencePtr Core::TakeSlot(size_t slot) {
 }
 
 void Core::Preempt(size_t slot) {
-  Count<int64_t>(stats_.preemptions, 1);
+  ++stats_.preemptions;
   Enqueue(TakeSlot(slot));
 }
 
@@ -296,10 +291,10 @@ void Core::Admit(size_t slot, const kv::PrefixMatch& match) {
     sequence->masked.reserve(request.end_ids.size() + request.bad_words.size());
     if (request.prompt_logprobs >= 0) sequence->prompt_logprobs.reserve(static_cast<size_t>(sequence->prompt_length));
     if (request.sampling.penalizes()) sequence->history = sampling::History(sequence->tokens, request.max_tokens);
-    Count(stats_.prompt_tokens, sequence->prompt_length);
+    stats_.prompt_tokens += sequence->prompt_length;
     const bool looked = sequence->blocks.scope && request.uses_cached_blocks;
-    Count(stats_.prefix_queries, looked ? sequence->prompt_length : int64_t{0});
-    Count(stats_.prefix_hits, match.num_tokens);
+    if (looked) stats_.prefix_queries += sequence->prompt_length;
+    stats_.prefix_hits += match.num_tokens;
   }
   cache_.Take(match, &sequence->blocks);
   sequence->num_computed = match.num_tokens;
@@ -315,45 +310,45 @@ bool Core::Accept(size_t slot, const StepResult& result) {
     const auto error = Internal(
         "the model's logits are not numbers; where its keys or values exceed 65504, fp16's largest, a KV cache in bf16 "
         "(dtype bfloat16) holds them");
-    Retire(slot, nullptr, Finish::kError, error.value());
+    Retire(slot, nullptr, FinishReason::kError, error.value());
     return false;
   }
   if (result.outcome == sampling::Outcome::kNoToken) {
-    Retire(slot, nullptr, Finish::kError, Internal("no token can be drawn: all are masked").value());
+    Retire(slot, nullptr, FinishReason::kError, Internal("no token can be drawn: all are masked").value());
     return false;
   }
   const std::shared_ptr<sampling::TokenMask>& mask = sequence.request.token_mask;
   if (mask && !mask->Accept(result.token.id)) {
-    Retire(slot, nullptr, Finish::kError,
+    Retire(slot, nullptr, FinishReason::kError,
            Internal("token {} was drawn, which its mask then refused", result.token.id).value());
     return false;
   }
   if (sequence.num_answered() == 0) sequence.first_token = Clock::now();
   sequence.tokens.push_back(result.token.id);
-  Count<int64_t>(stats_.generated_tokens, 1);
+  ++stats_.generated_tokens;
   if (sequence.request.sampling.penalizes()) sequence.history.AddAnswerToken(result.token.id);
   const bool is_end = sequence.IsEnd(result.token.id);
   if (is_end || sequence.num_answered() == sequence.request.max_tokens) {
-    Retire(slot, &result.token, is_end ? Finish::kStop : Finish::kLength, {});
+    Retire(slot, &result.token, is_end ? FinishReason::kStop : FinishReason::kLength, {});
     return false;
   }
   Tell(sequence, &result.token, std::nullopt, {});
   return true;
 }
 
-void Core::Retire(size_t slot, const sampling::Sampled* token, Finish finish, Status error) {
+void Core::Retire(size_t slot, const sampling::Sampled* token, FinishReason finish, Status error) {
   Depart(TakeSlot(slot), token, finish, std::move(error));
 }
 
-void Core::RetireWaiting(size_t index, Finish finish, Status error) {
+void Core::RetireWaiting(size_t index, FinishReason finish, Status error) {
   SequencePtr sequence = std::move(queue_[index]);
   queue_.erase(queue_.begin() + static_cast<std::ptrdiff_t>(index));
   Depart(std::move(sequence), nullptr, finish, std::move(error));
 }
 
-void Core::Depart(SequencePtr sequence, const sampling::Sampled* token, Finish finish, Status error) {
+void Core::Depart(SequencePtr sequence, const sampling::Sampled* token, FinishReason finish, Status error) {
   if (sequence->request.deadline) --num_deadlines_;
-  if (finish == Finish::kCancelled) Count<int64_t>(stats_.cancelled, 1);
+  if (finish == FinishReason::kCancelled) ++stats_.cancelled;
   Publish();
   Tell(*sequence, token, finish, std::move(error));
   // What is in flight may still read it.
@@ -362,19 +357,26 @@ void Core::Depart(SequencePtr sequence, const sampling::Sampled* token, Finish f
 
 void Core::Publish() {
   const kv::CacheStats cache = cache_.stats();
-  const auto set = [](auto& counter, auto value) { counter.store(value, std::memory_order_relaxed); };
-  set(stats_.running, num_live_);
-  set(stats_.waiting, static_cast<int>(queue_.size()));
-  set(stats_.most_running, std::max<int64_t>(stats_.most_running.load(std::memory_order_relaxed), num_live_));
-  set(stats_.total_blocks, cache.total);
-  set(stats_.free_blocks, cache.free);
-  set(stats_.idle_blocks, cache.idle);
-  int64_t oldest = 0;
+  stats_.running = num_live_;
+  stats_.waiting = static_cast<int>(queue_.size());
+  stats_.max_running = std::max<int64_t>(stats_.max_running, num_live_);
+  stats_.total_blocks = cache.total;
+  stats_.free_blocks = cache.free;
+  stats_.cached_blocks = cache.idle;
+  std::optional<Clock::time_point> oldest;
   for (const SequencePtr& s : queue_) {
-    const int64_t since = s ? s->submitted.time_since_epoch().count() : 0;
-    if (since != 0 && (oldest == 0 || since < oldest)) oldest = since;
+    if (s && !(oldest && *oldest <= s->submitted)) oldest = s->submitted;
   }
-  set(stats_.oldest_waiting_ns, oldest);
+  const MutexLock lock(published_mutex_);
+  published_ = stats_;
+  oldest_ = oldest;
+}
+
+Stats Core::stats() const {
+  const MutexLock lock(published_mutex_);
+  Stats stats = published_;
+  if (oldest_) stats.oldest_waiting_seconds = Seconds(*oldest_, Clock::now());
+  return stats;
 }
 
 }  // namespace ingot::engine

@@ -2,30 +2,19 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "base/mutex.h"
 #include "engine/executor.h"
 #include "engine/flight_recorder.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
-#include "engine/step_tokens.h"
 #include "kv/cache.h"
 
 namespace ingot::engine {
-
-// Written by the engine's thread after every step, read by any.
-struct CoreStats {
-  std::atomic<int> running{0}, waiting{0};
-  std::atomic<int64_t> total_blocks{0}, free_blocks{0}, idle_blocks{0};
-  std::atomic<int64_t> steps{0}, preemptions{0}, cancelled{0}, most_running{0};
-  std::atomic<int64_t> prompt_tokens{0}, generated_tokens{0};  // prompt: of admitted requests
-  std::atomic<int64_t> prefix_queries{0}, prefix_hits{0};      // tokens of prompts looked up, and found
-  StepTokenCounts step_tokens;
-  std::atomic<int64_t> oldest_waiting_ns{0};  // when the oldest that waits came; 0: nobody waits
-};
 
 // Thread safety: none but where said; the engine thread owns it. Events come from within Step, Cancel, CancelAll and
 // PreemptAll.
@@ -56,9 +45,9 @@ class Core {
   bool in_flight() const { return num_flights_ > 0; }
 
   // From any thread.
-  int num_running() const { return stats_.running.load(std::memory_order_relaxed); }
-  int num_waiting() const { return stats_.waiting.load(std::memory_order_relaxed); }
-  const CoreStats& stats() const { return stats_; }
+  int num_running() const { return stats().running; }
+  int num_waiting() const { return stats().waiting; }
+  Stats stats() const;  // all but stalled_seconds; waits for no step
   const StepPlan& last_plan() const { return plan_; }
   Executor& executor() { return *executor_; }
   kv::Cache& cache() { return cache_; }
@@ -97,9 +86,9 @@ class Core {
   void CollectAll();
   void AcceptDraws(const Flight::Draws& draws, std::span<const StepResult> results);
   bool Accept(size_t slot, const StepResult& result);
-  void Depart(SequencePtr sequence, const sampling::Sampled* token, Finish finish, Status error);
-  void Retire(size_t slot, const sampling::Sampled* token, Finish finish, Status error);
-  void RetireWaiting(size_t index, Finish finish, Status error);
+  void Depart(SequencePtr sequence, const sampling::Sampled* token, FinishReason finish, Status error);
+  void Retire(size_t slot, const sampling::Sampled* token, FinishReason finish, Status error);
+  void RetireWaiting(size_t index, FinishReason finish, Status error);
   void Enqueue(SequencePtr sequence);
   SequencePtr TakeSlot(size_t slot);
   void Publish();
@@ -109,7 +98,10 @@ class Core {
   std::vector<SequencePtr> queue_;      // by rank, then id
   std::vector<SequencePtr> sequences_;  // [max_batch_size], null where the slot is free
   std::vector<Sequence*> slots_;        // the same, as the executor wants them
-  CoreStats stats_;
+  Stats stats_;                         // the engine thread's
+  mutable Mutex published_mutex_;
+  Stats published_ INGOT_GUARDED_BY(published_mutex_);
+  std::optional<Clock::time_point> oldest_ INGOT_GUARDED_BY(published_mutex_);  // when the oldest that waits came
   CostTable cost_;
   FlightRecorder recorder_;
   int64_t num_deadlines_ = 0;      // of sequences here

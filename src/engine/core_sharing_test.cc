@@ -126,7 +126,7 @@ TEST(CoreSharing, CopiesOfFewRequestsInTinyCachesAnswerAsAlone) {
     hits += core->stats().prefix_hits;
     for (size_t i = 0; i < told.size(); ++i) {
       ASSERT_LE(told[i].finals, 1);
-      if (told[i].finals == 0 || told[i].finish == Finish::kCancelled) continue;
+      if (told[i].finals == 0 || told[i].finish == FinishReason::kCancelled) continue;
       EXPECT_TRUE(told[i] == alone[kind_of[i]]) << "request " << i;
     }
   }

@@ -163,9 +163,9 @@ TEST(Core, WithAnInt4CacheANextTurnComputesWhatIsNewAndAPartOfATile) {
     for (int i = 0; i < 13; ++i) request.prompt.push_back(20 + turn + i);
     Told told;
     int64_t cached = -1;
-    request.on_event = [&, record = Record(&told)](const Event& event) {
-      record(event);
+    request.on_event = [&, record = Record(&told)](Event&& event) {
       cached = event.cached_tokens;
+      record(std::move(event));
     };
     core->Add(static_cast<RequestId>(turn), request, Clock::now());
     while (core->Step()) {
@@ -246,10 +246,10 @@ TEST(Core, ADeadlineEndsWhoWaitsAndWhoRuns) {
   core->Add(3, {.prompt = {1}, .max_tokens = 5, .on_event = Record(&later)}, now);
   while (core->Step()) {
   }
-  EXPECT_EQ(runs.finish, Finish::kLength);
-  EXPECT_EQ(waits.finish, Finish::kError);
+  EXPECT_EQ(runs.finish, FinishReason::kLength);
+  EXPECT_EQ(waits.finish, FinishReason::kError);
   EXPECT_EQ(waits.error.code(), Code::kDeadlineExceeded);
-  EXPECT_EQ(later.finish, Finish::kLength);
+  EXPECT_EQ(later.finish, FinishReason::kLength);
 }
 
 TEST(Core, LowerPrioritiesGoFirstAndWaitingMakesUpForIt) {
@@ -302,7 +302,7 @@ TEST_P(CoreOnDevice, RandomCancelsLeakNothingAndTellEveryoneOnce) {
       core->Cancel(who);
       ASSERT_EQ(told[who].finals, 1);
       if (!was_over) {
-        ASSERT_EQ(told[who].finish, Finish::kCancelled);
+        ASSERT_EQ(told[who].finish, FinishReason::kCancelled);
       }
     }
     core->Step();
@@ -317,7 +317,7 @@ TEST_P(CoreOnDevice, RandomCancelsLeakNothingAndTellEveryoneOnce) {
   for (const Told& t : told) {
     ASSERT_EQ(t.finals, 1);
     ASSERT_EQ(t.after_final, 0);
-    if (t.finish == Finish::kError) ++errors;
+    if (t.finish == FinishReason::kError) ++errors;
   }
   EXPECT_GT(errors, 0);
 }
@@ -338,7 +338,7 @@ TEST(Core, LogitsThatAreNoNumbersEndTheirOwnRequestOnly) {
   core->Add(2, good, Clock::now());
   while (core->Step()) {
   }
-  EXPECT_EQ(told_bad.finish, Finish::kError);
+  EXPECT_EQ(told_bad.finish, FinishReason::kError);
   EXPECT_EQ(told_bad.error.code(), Code::kInternal);
   EXPECT_TRUE(told_bad.tokens.empty());
   EXPECT_TRUE(told_good == alone);
@@ -353,14 +353,14 @@ TEST(Core, MinTokensMasksTheEndAndMaxTokensStops) {
               *backend);
     ASSERT_GE(told.tokens.size(), 8u);
     for (size_t i = 0; i < 7; ++i) ASSERT_TRUE(told.tokens[i] != 2 && told.tokens[i] != 6);
-    if (told.finish == Finish::kStop) {
+    if (told.finish == FinishReason::kStop) {
       EXPECT_TRUE(told.tokens.back() == 2 || told.tokens.back() == 6);
     } else {
       EXPECT_EQ(told.tokens.size(), 50u);
     }
   }
   const Told told = Alone(model, {.prompt = {1}, .max_tokens = 50, .sampling = {.seed = 3}}, *backend);
-  EXPECT_EQ(told.finish, Finish::kLength);
+  EXPECT_EQ(told.finish, FinishReason::kLength);
   EXPECT_EQ(told.tokens.size(), 50u);
 }
 

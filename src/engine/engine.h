@@ -1,16 +1,14 @@
 // The persistent batch on a thread of its own.
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "base/mutex.h"
 #include "engine/core.h"
 #include "engine/flight_report.h"
 
@@ -23,17 +21,6 @@ struct EngineOptions {
   // of a fatal signal, whose handlers are then set. "": nowhere.
   std::string flight_recorder;
   double stall_seconds = 60;
-};
-
-struct EngineStats {
-  int running = 0, waiting = 0;
-  double oldest_waiting_seconds = 0;
-  int64_t total_blocks = 0, free_blocks = 0, idle_blocks = 0;  // of all groups; idle: kept for later hits
-  // Since the start.
-  int64_t steps = 0, preemptions = 0, cancelled = 0, most_running = 0;
-  int64_t prompt_tokens = 0, generated_tokens = 0;
-  int64_t prefix_queries = 0, prefix_hits = 0;  // tokens
-  StepTokens step_tokens;
 };
 
 // Thread safety: all methods from any thread at once, but none from within an event except Cancel.
@@ -54,7 +41,7 @@ class Engine {
   // stops before.
   Status RunExclusive(const std::function<void(Core&)>& task);
 
-  EngineStats stats() const;  // waits for no step
+  Stats stats() const;  // waits for no step
   // Seconds since the last progress while there is work; 0 when idle.
   double StalledSeconds() const;
   const ExecutorOptions& executor_options() const { return options_.executor; }
@@ -79,15 +66,15 @@ class Engine {
   EngineOptions options_;
   Core core_;  // the engine thread's, but for Core::Check
 
-  mutable std::mutex mutex_;
-  std::condition_variable wake_, task_done_, watchdog_wake_;
-  std::vector<Submitted> submitted_;             // guarded by mutex_
-  std::vector<RequestId> cancelled_;             // guarded by mutex_
-  std::vector<Exclusive*> tasks_;                // guarded by mutex_
-  RequestId next_id_ = 1;                        // guarded by mutex_
-  bool stop_ = false;                            // guarded by mutex_
-  bool busy_ = false;                            // guarded by mutex_
-  Clock::time_point progress_;                   // guarded by mutex_
+  mutable Mutex mutex_;
+  CondVar wake_, task_done_, watchdog_wake_;
+  std::vector<Submitted> submitted_ INGOT_GUARDED_BY(mutex_);
+  std::vector<RequestId> cancelled_ INGOT_GUARDED_BY(mutex_);
+  std::vector<Exclusive*> tasks_ INGOT_GUARDED_BY(mutex_);
+  RequestId next_id_ INGOT_GUARDED_BY(mutex_) = 1;
+  bool stop_ INGOT_GUARDED_BY(mutex_) = false;
+  bool busy_ INGOT_GUARDED_BY(mutex_) = false;
+  Clock::time_point progress_ INGOT_GUARDED_BY(mutex_);
   std::vector<RequestId> taken_cancels_;         // the engine thread's
   std::unique_ptr<FlightReport> flight_report_;  // null where none is wanted
   std::thread thread_, watchdog_;

@@ -22,9 +22,10 @@ struct Pending {
   Told told;
   std::latch over{1};
   EventFn Fn() {
-    return [this, record = Record(&told)](const Event& event) {
-      record(event);
-      if (event.finish) over.count_down();
+    return [this, record = Record(&told)](Event&& event) {
+      const bool is_last = event.finish.has_value();
+      record(std::move(event));
+      if (is_last) over.count_down();
     };
   }
 };
@@ -108,10 +109,10 @@ TEST(Engine, ATaskRunsAloneAndRequestsGoOnAfterIt) {
   ASSERT_TRUE(engine->RunExclusive([&](Core& core) { in_use = InUse(core); }).ok());
   EXPECT_EQ(in_use, 0);
   for (Pending& p : pending) p.over.wait();
-  for (Pending& p : pending) EXPECT_EQ(p.told.finish, Finish::kLength);
+  for (Pending& p : pending) EXPECT_EQ(p.told.finish, FinishReason::kLength);
   while (engine->StalledSeconds() > 0) std::this_thread::yield();
-  const EngineStats stats = engine->stats();
-  EXPECT_EQ(stats.free_blocks + stats.idle_blocks, 24);
+  const Stats stats = engine->stats();
+  EXPECT_EQ(stats.free_blocks + stats.cached_blocks, 24);
 }
 
 TEST(Engine, StepsAreCountedByTheirTokens) {

@@ -6,9 +6,9 @@
 
 #include <array>
 #include <filesystem>
-#include <mutex>
 
 #include "base/check.h"
+#include "base/mutex.h"
 
 namespace ingot::engine {
 namespace {
@@ -23,8 +23,8 @@ constexpr std::array kFatalSignals = {FatalSignal{SIGABRT, "SIGABRT"}, FatalSign
 
 // Reports of the engines that live now; those beyond are not told of signals.
 std::array<std::atomic<const FlightReport*>, 16> g_reports{};
-std::mutex g_mutex;   // of the two that follow
-int g_installed = 0;  // reports that want the handlers
+Mutex g_mutex;
+int g_installed INGOT_GUARDED_BY(g_mutex) = 0;  // reports that want the handlers
 struct sigaction g_previous[kFatalSignals.size()];
 
 const char* NameOf(int signal) {
@@ -42,7 +42,7 @@ FlightReport::FlightReport(std::string path, const FlightRecorder& recorder)
     const FlightReport* none = nullptr;
     if (place.compare_exchange_strong(none, this)) break;
   }
-  const std::lock_guard lock(g_mutex);
+  const MutexLock lock(g_mutex);
   if (g_installed++ > 0) return;
   struct sigaction action = {};
   action.sa_handler = &FlightReport::OnFatalSignal;
@@ -55,7 +55,7 @@ FlightReport::~FlightReport() {
     const FlightReport* self = this;
     if (place.compare_exchange_strong(self, nullptr)) break;
   }
-  const std::lock_guard lock(g_mutex);
+  const MutexLock lock(g_mutex);
   if (--g_installed > 0) return;
   for (size_t i = 0; i < kFatalSignals.size(); ++i) sigaction(kFatalSignals[i].number, &g_previous[i], nullptr);
 }

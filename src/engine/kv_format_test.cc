@@ -86,7 +86,7 @@ TEST_P(KvFormatTest, AnswersInAnyMixAreThoseGivenAlone) {
     preemptions += core->stats().preemptions;
     hits += core->stats().prefix_hits;
     for (size_t i = 0; i < requests.size(); ++i) {
-      if (told[i].finish == Finish::kCancelled) continue;
+      if (told[i].finish == FinishReason::kCancelled) continue;
       EXPECT_TRUE(told[i] == alone[i]) << "request " << i << ", chunks of " << max_prefill_tokens;
     }
   }

@@ -74,7 +74,7 @@ TEST(LookAhead, ATokenComputedAheadOfAnEndIsDropped) {
     EXPECT_TRUE(told == alone);
     EXPECT_EQ(told.after_final, 0);
     EXPECT_EQ(InUse(*core), 0);
-    EXPECT_EQ(count.steps, std::ssize(told.tokens) + (told.finish == Finish::kStop ? 1 : 0));
+    EXPECT_EQ(count.steps, std::ssize(told.tokens) + (told.finish == FinishReason::kStop ? 1 : 0));
   }
 }
 
@@ -93,7 +93,7 @@ TEST(LookAhead, ACancelFreesBlocksAtOnceAndTheSlotServesTheNext) {
     for (int i = 0; i < steps; ++i) ASSERT_TRUE(core->Step());
     ASSERT_TRUE(core->in_flight());
     core->Cancel(1);
-    EXPECT_EQ(cancelled.finish, Finish::kCancelled);
+    EXPECT_EQ(cancelled.finish, FinishReason::kCancelled);
     EXPECT_EQ(InUse(*core), 0);
     Request copy = next;
     copy.on_event = Record(&told);
@@ -115,7 +115,7 @@ TEST(LookAhead, ADeadlineEndsWhoIsInFlight) {
   while (core->Step()) {
     if (core->stats().steps == 20) std::this_thread::sleep_for(std::chrono::milliseconds(25));
   }
-  EXPECT_EQ(told.finish, Finish::kError);
+  EXPECT_EQ(told.finish, FinishReason::kError);
   EXPECT_EQ(told.error.code(), Code::kDeadlineExceeded);
   EXPECT_LE(told.tokens.size(), 21u);
   EXPECT_EQ(InUse(*core), 0);
@@ -173,7 +173,7 @@ TEST(LookAhead, AnEngineOverALateDeviceServesManyThreadsAndTasks) {
   for (size_t i = 0; i < told.size(); ++i) {
     EXPECT_EQ(told[i].finals, 1);
     EXPECT_EQ(told[i].after_final, 0);
-    if (told[i].finish == Finish::kCancelled) continue;
+    if (told[i].finish == FinishReason::kCancelled) continue;
     EXPECT_TRUE(told[i] == Alone(model, requests[i], *own_backend)) << i;
   }
 }

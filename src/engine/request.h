@@ -6,11 +6,11 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "base/status.h"
+#include "engine/report.h"
 #include "ops/step_batch.h"
 #include "sampling/params.h"
 #include "sampling/sampler.h"
@@ -20,30 +20,19 @@ namespace ingot::engine {
 using RequestId = uint64_t;
 using Clock = std::chrono::steady_clock;
 
-enum class Finish : uint8_t {
-  kStop,       // an end token was drawn; it is the last token told
-  kLength,     // max_tokens were drawn
-  kCancelled,  // by Cancel, or because the engine stops
-  kError       // its logits are no numbers, nothing can be drawn, or its deadline has passed
-};
-
-struct Timings {
-  double queue_seconds = 0, prefill_seconds = 0, decode_seconds = 0;  // up to this event
-};
-
 // In order. The last one has `finish`, and comes exactly once for every request that was accepted.
 struct Event {
   RequestId id = 0;
-  const sampling::Sampled* token = nullptr;  // borrowed during the call; null where the event brings none
-  std::optional<Finish> finish;
+  std::optional<sampling::Sampled> token;
+  std::optional<FinishReason> finish;
   Status error;  // with kError
   Timings timings;
   int64_t cached_tokens = 0;  // of the prompt, found in the cache
-  // With the first token where the request asks for it: one a token of the prompt but the first. Borrowed.
-  std::span<const sampling::Sampled> prompt_logprobs;
+  // With the first token where the request asks for it: one a token of the prompt but the first.
+  std::vector<sampling::Sampled> prompt_logprobs;
 };
 // Called on the engine's thread; must not block, and must not call the engine's Submit or RunExclusive.
-using EventFn = std::function<void(const Event&)>;
+using EventFn = std::function<void(Event&&)>;
 
 struct Request {
   std::vector<int32_t> prompt;  // not empty, ids of the model

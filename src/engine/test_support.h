@@ -17,7 +17,7 @@ namespace ingot::engine {
 struct Told {
   std::vector<int32_t> tokens;
   std::vector<float> logprobs;
-  std::optional<Finish> finish;
+  std::optional<FinishReason> finish;
   Status error;
   int finals = 0, after_final = 0;
 
@@ -29,7 +29,7 @@ struct Told {
 inline EventFn Record(Told* told) {
   return [told](const Event& event) {
     if (told->finals > 0) ++told->after_final;
-    if (event.token != nullptr) {
+    if (event.token) {
       told->tokens.push_back(event.token->id);
       told->logprobs.push_back(event.token->logprob);
       for (int i = 0; i < event.token->num_top; ++i)

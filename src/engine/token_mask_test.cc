@@ -83,7 +83,7 @@ TEST(TokenMask, WhichAllowsNothingEndsItsRequestInAnError) {
   FakeModel model(kVocab);
   const Told told =
       Alone(model, {.prompt = {1, 2}, .max_tokens = 4, .token_mask = std::make_shared<AllowsNothing>()}, *backend);
-  EXPECT_EQ(told.finish, Finish::kError);
+  EXPECT_EQ(told.finish, FinishReason::kError);
   EXPECT_EQ(told.finals, 1);
   EXPECT_NE(told.error.message().find("masked"), std::string::npos) << told.error.message();
 }

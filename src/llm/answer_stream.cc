@@ -3,23 +3,6 @@
 #include <utility>
 
 namespace ingot::llm {
-namespace {
-
-FinishReason ReasonOf(engine::Finish finish) {
-  switch (finish) {
-    case engine::Finish::kStop:
-      return FinishReason::kStop;
-    case engine::Finish::kLength:
-      return FinishReason::kLength;
-    case engine::Finish::kCancelled:
-      return FinishReason::kCancelled;
-    case engine::Finish::kError:
-      return FinishReason::kError;
-  }
-  return FinishReason::kError;
-}
-
-}  // namespace
 
 AnswerStream::AnswerStream(const tokenizer::Tokenizer& tokenizer, AnswerOptions options)
     : tokenizer_(tokenizer),
@@ -53,10 +36,10 @@ void AnswerStream::AddPromptLogprobs(const std::vector<sampling::Sampled>& token
 }
 
 // The text that the event sets free, stop strings looked for.
-std::string AnswerStream::Decode(const TokenEvent& event) {
+std::string AnswerStream::Decode(const engine::Event& event) {
   std::string piece;
-  const bool ends = event.finish == engine::Finish::kStop;
-  if (event.has_token && (!ends || options_.include_stop)) piece = decoder_.Push(event.token.id);
+  const bool ends = event.finish == FinishReason::kStop;
+  if (event.token && (!ends || options_.include_stop)) piece = decoder_.Push(event.token->id);
   if (event.finish) piece += decoder_.Finish();
   if (num_tokens_ <= options_.min_tokens) return piece;
   StopMatcher::Result result = matcher_.Push(piece);
@@ -78,10 +61,10 @@ void AnswerStream::Sort(const std::string& text) {
   if (finished_) add(parser_->Finish());
 }
 
-bool AnswerStream::Push(const TokenEvent& event, const EventFn& emit) {
+bool AnswerStream::Push(const engine::Event& event, const EventFn& emit) {
   if (finished_) return false;
-  if (options_.first_prompt_token >= 0 && num_tokens_ == 0 && event.has_token) AddPromptLogprobs(event.prompt_logprobs);
-  if (event.has_token) AddToken(event.token);
+  if (options_.first_prompt_token >= 0 && num_tokens_ == 0 && event.token) AddPromptLogprobs(event.prompt_logprobs);
+  if (event.token) AddToken(*event.token);
   const std::string text = Decode(event);
   finished_ = event.finish.has_value() || match_.has_value();
   Sort(text);
@@ -89,12 +72,12 @@ bool AnswerStream::Push(const TokenEvent& event, const EventFn& emit) {
   event_.index = options_.index;
   event_.usage.prompt_tokens = options_.prompt_tokens;
   if (finished_) {
-    event_.finish = match_ ? FinishReason::kStop : ReasonOf(*event.finish);
+    event_.finish = match_ ? FinishReason::kStop : *event.finish;
     if (match_) event_.stop_reason = matcher_.stop(*match_);
     event_.error = event.error;
     event_.usage.completion_tokens = num_tokens_;
     event_.usage.cached_tokens = event.cached_tokens;
-    event_.timings = {event.timings.queue_seconds, event.timings.prefill_seconds, event.timings.decode_seconds};
+    event_.timings = event.timings;
   }
   const Event out = std::exchange(event_, Event{});
   emit(out);

@@ -26,18 +26,6 @@ struct AnswerOptions {
   OutputParserMaker parser;  // empty: all text is the answer
 };
 
-// A copy of an engine event that outlives it.
-struct TokenEvent {
-  engine::RequestId id = 0;
-  bool has_token = false;
-  sampling::Sampled token;
-  std::optional<engine::Finish> finish;
-  Status error;
-  engine::Timings timings;
-  int64_t cached_tokens = 0;
-  std::vector<sampling::Sampled> prompt_logprobs;
-};
-
 // Thread safety: none.
 class AnswerStream {
  public:
@@ -45,14 +33,14 @@ class AnswerStream {
 
   // Calls `emit` at most once. What comes after the final event is ignored. true: a stop string ended the answer, the
   // engine need not go on.
-  bool Push(const TokenEvent& event, const EventFn& emit);
+  bool Push(const engine::Event& event, const EventFn& emit);
   bool finished() const { return finished_; }
 
  private:
   void AddToken(const sampling::Sampled& token);
   void AddPromptLogprobs(const std::vector<sampling::Sampled>& tokens);
   TokenInfo InfoOf(const sampling::Sampled& token) const;
-  std::string Decode(const TokenEvent& event);
+  std::string Decode(const engine::Event& event);
   void Sort(const std::string& text);
   TokenLogprob LogprobOf(int32_t id, float value) const;
 

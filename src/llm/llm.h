@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "engine/step_tokens.h"
+#include "engine/report.h"
 #include "llm/output_parser.h"
 
 namespace ingot::tokenizer {
@@ -111,14 +111,13 @@ struct TokenInfo {
   std::vector<TokenLogprob> top;  // descending, as many as asked for
 };
 
-enum class FinishReason { kStop, kLength, kCancelled, kError };
+using engine::FinishReason;
+using engine::Stats;
+using engine::Timings;
 const char* FinishReasonName(FinishReason reason);  // "stop", "length", "cancelled", "error"
 
 struct Usage {
   int64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
-};
-struct Timings {
-  double queue_seconds = 0, prefill_seconds = 0, decode_seconds = 0;
 };
 
 // A piece of an answer, in order. Every choice ends in exactly one event with `finish`.
@@ -163,20 +162,6 @@ struct Answer {
   std::vector<Choice> choices;
   Usage usage;  // the prompt counted once
   Timings timings;
-};
-
-// What the engine is doing, and what it has done since the start (the totals only grow).
-struct Stats {
-  int running = 0, waiting = 0;  // requests
-  int max_batch_size = 0;
-  double oldest_waiting_seconds = 0;  // how long the queue's oldest request has waited
-  double stalled_seconds = 0;         // since the last progress while there is work; 0 when idle
-  int64_t total_blocks = 0, free_blocks = 0, cached_blocks = 0;  // in use: total - free - cached
-  int64_t steps = 0, preemptions = 0, cancelled = 0;
-  int64_t prompt_tokens = 0, generated_tokens = 0;  // prompt: of admitted requests
-  int64_t prefix_queries = 0, prefix_hits = 0;      // tokens of prompts looked up, and found in the cache
-  int64_t max_running = 0;                          // most requests in one step
-  engine::StepTokens step_tokens;
 };
 
 // Thread safety: all methods from any thread at once.

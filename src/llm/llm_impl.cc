@@ -114,27 +114,6 @@ Result<std::shared_ptr<Handle>> LlmImpl::Submit(const Request& request, EventFn 
   return stream;
 }
 
-Stats LlmImpl::stats() const {
-  const engine::EngineStats stats = engine_->stats();
-  return {.running = stats.running,
-          .waiting = stats.waiting,
-          .max_batch_size = plan_.memory.max_batch_size,
-          .oldest_waiting_seconds = stats.oldest_waiting_seconds,
-          .stalled_seconds = engine_->StalledSeconds(),
-          .total_blocks = stats.total_blocks,
-          .free_blocks = stats.free_blocks,
-          .cached_blocks = stats.idle_blocks,
-          .steps = stats.steps,
-          .preemptions = stats.preemptions,
-          .cancelled = stats.cancelled,
-          .prompt_tokens = stats.prompt_tokens,
-          .generated_tokens = stats.generated_tokens,
-          .prefix_queries = stats.prefix_queries,
-          .prefix_hits = stats.prefix_hits,
-          .max_running = stats.most_running,
-          .step_tokens = stats.step_tokens};
-}
-
 Status LlmImpl::RunScore(const std::vector<int32_t>& token_ids, const engine::ScoreOptions& options,
                          const std::function<void(int64_t, const float*)>& on_logits) {
   const int64_t vocab_size = parts_.model->spec().vocab_size;

@@ -60,7 +60,7 @@ class LlmImpl : public Llm {
   std::string MemoryLedger() const override { return plan_.ledger; }
   const SamplingParams& default_sampling() const override { return parts_.default_sampling; }
   double StalledSeconds() const override { return engine_->StalledSeconds(); }
-  Stats stats() const override;
+  Stats stats() const override { return engine_->stats(); }
 
  private:
   Status RunScore(const std::vector<int32_t>& token_ids, const engine::ScoreOptions& options,

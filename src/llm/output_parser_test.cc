@@ -70,10 +70,9 @@ Heard Tell(const std::string& tokens, AnswerOptions options) {
     heard.completion_tokens = event.usage.completion_tokens;
   };
   for (size_t i = 0; i < tokens.size(); ++i) {
-    TokenEvent event;
-    event.has_token = true;
-    event.token.id = static_cast<uint8_t>(tokens[i]);
-    if (i + 1 == tokens.size()) event.finish = engine::Finish::kLength;
+    engine::Event event;
+    event.token = {.id = static_cast<uint8_t>(tokens[i])};
+    if (i + 1 == tokens.size()) event.finish = FinishReason::kLength;
     stream.Push(event, on_event);
   }
   return heard;

@@ -15,29 +15,17 @@ RequestStream::RequestStream(Parts parts, std::vector<AnswerOptions> answers, Ev
 }
 
 engine::EventFn RequestStream::Feed(size_t index) {
-  return [self = shared_from_this(), index](const engine::Event& event) {
-    Item item{.answer = index,
-              .event = {.id = event.id,
-                        .has_token = event.token != nullptr,
-                        .token = {},
-                        .finish = event.finish,
-                        .error = event.error,
-                        .timings = event.timings,
-                        .cached_tokens = event.cached_tokens,
-                        .prompt_logprobs = {event.prompt_logprobs.begin(), event.prompt_logprobs.end()}}};
-    if (event.token != nullptr) item.event.token = *event.token;
-    self->Enqueue(std::move(item));
-  };
+  return [self = shared_from_this(), index](engine::Event&& event) { self->Enqueue({index, std::move(event)}); };
 }
 
 void RequestStream::SetIds(std::vector<engine::RequestId> ids) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   ids_ = std::move(ids);
 }
 
 void RequestStream::Enqueue(Item item) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     inbox_.push_back(std::move(item));
     if (std::exchange(draining_, true)) return;
   }
@@ -48,7 +36,7 @@ void RequestStream::Drain() {
   for (;;) {
     Status failure;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       failure = failure_;
       taken_.clear();
       taken_.swap(inbox_);
@@ -59,8 +47,8 @@ void RequestStream::Drain() {
     }
     size_t ended = 0;
     for (Item& item : taken_) {
-      if (!failure.ok() && item.event.finish == engine::Finish::kCancelled) {
-        item.event.finish = engine::Finish::kError;
+      if (!failure.ok() && item.event.finish == FinishReason::kCancelled) {
+        item.event.finish = FinishReason::kError;
         item.event.error = failure;
       }
       AnswerStream& answer = answers_[item.answer];
@@ -71,16 +59,16 @@ void RequestStream::Drain() {
     if (ended == 0) continue;
     const bool all_ended = std::ranges::all_of(answers_, &AnswerStream::finished);
     if (all_ended) on_event_ = nullptr;  // it may hold a handle to this
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     unfinished_ -= ended;
-    if (all_ended) over_.notify_all();
+    if (all_ended) over_.NotifyAll();
   }
 }
 
 void RequestStream::Cancel() {
   std::vector<engine::RequestId> ids;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     ids = ids_;
   }
   for (const engine::RequestId id : ids) parts_.gate->Cancel(id);
@@ -88,15 +76,15 @@ void RequestStream::Cancel() {
 
 void RequestStream::Fail(Status why) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     failure_ = std::move(why);
   }
   Cancel();
 }
 
 void RequestStream::Wait() {
-  std::unique_lock lock(mutex_);
-  over_.wait(lock, [&] { return unfinished_ == 0; });
+  const MutexLock lock(mutex_);
+  while (unfinished_ > 0) over_.Wait(mutex_);
 }
 
 }  // namespace ingot::llm

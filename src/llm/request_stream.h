@@ -1,11 +1,10 @@
 // A request that runs: n answers, fed by the engine's thread, told from the text threads.
 #pragma once
 
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/task_pool.h"
 #include "engine/engine.h"
 #include "llm/answer_stream.h"
@@ -18,17 +17,17 @@ class EngineGate {
  public:
   explicit EngineGate(engine::Engine* engine) : engine_(engine) {}
   void Cancel(engine::RequestId id) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (engine_ != nullptr) engine_->Cancel(id);
   }
   void Close() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     engine_ = nullptr;
   }
 
  private:
-  std::mutex mutex_;
-  engine::Engine* engine_;  // guarded by mutex_
+  Mutex mutex_;
+  engine::Engine* engine_ INGOT_GUARDED_BY(mutex_);
 };
 
 // Thread safety: all methods from any thread. Events are told one at a time, in the engine's order.
@@ -53,7 +52,7 @@ class RequestStream : public Handle, public std::enable_shared_from_this<Request
  private:
   struct Item {
     size_t answer;
-    TokenEvent event;
+    engine::Event event;
   };
   void Enqueue(Item item);
   void Drain();
@@ -64,13 +63,13 @@ class RequestStream : public Handle, public std::enable_shared_from_this<Request
   EventFn on_event_;                   // of whoever drains; let go of after the last event
   std::vector<Item> taken_;            // of whoever drains
 
-  std::mutex mutex_;
-  std::condition_variable over_;
-  std::vector<Item> inbox_;             // guarded by mutex_
-  bool draining_ = false;               // guarded by mutex_: a task is posted or runs
-  std::vector<engine::RequestId> ids_;  // guarded by mutex_
-  Status failure_;                      // guarded by mutex_: why what was cancelled is an error
-  size_t unfinished_;                   // guarded by mutex_
+  Mutex mutex_;
+  CondVar over_;
+  std::vector<Item> inbox_ INGOT_GUARDED_BY(mutex_);
+  bool draining_ INGOT_GUARDED_BY(mutex_) = false;  // a task is posted or runs
+  std::vector<engine::RequestId> ids_ INGOT_GUARDED_BY(mutex_);
+  Status failure_ INGOT_GUARDED_BY(mutex_);  // why what was cancelled is an error
+  size_t unfinished_ INGOT_GUARDED_BY(mutex_);
 };
 
 }  // namespace ingot::llm

@@ -6,15 +6,14 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstring>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <thread>
 #include <utility>
 
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/signal_stack.h"
 
 namespace ingot::llm {
@@ -86,10 +85,10 @@ class SqliteStore : public SessionStore {
   ~SqliteStore() override {
     if (!thread_.joinable()) return;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       stopping_ = true;
     }
-    wake_.notify_one();
+    wake_.NotifyOne();
     thread_.join();
   }
 
@@ -182,12 +181,12 @@ class SqliteStore : public SessionStore {
 
   void Enqueue(Change change, std::function<void()> done) {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       SessionKey key = change.record.key;
       changes_.insert_or_assign(std::move(key), std::move(change));
       if (done) done_.push_back(std::move(done));
     }
-    wake_.notify_one();
+    wake_.NotifyOne();
   }
 
   void Loop() {
@@ -198,10 +197,12 @@ class SqliteStore : public SessionStore {
       int64_t num_new;
       bool last;
       {
-        std::unique_lock lock(mutex_);
-        const auto has_news = [&] { return stopping_ || !changes_.empty(); };
-        if (unwritten.empty()) wake_.wait(lock, has_news);
-        if (!unwritten.empty()) wake_.wait_for(lock, kBetweenTries, has_news);
+        const MutexLock lock(mutex_);
+        const auto next_try = std::chrono::steady_clock::now() + kBetweenTries;
+        bool is_early = true;
+        while (!stopping_ && changes_.empty() && is_early) {
+          unwritten.empty() ? wake_.Wait(mutex_) : void(is_early = wake_.WaitUntil(mutex_, next_try));
+        }
         num_new = std::ssize(changes_);
         changes_.merge(unwritten);  // what is newer stays
         unwritten = std::exchange(changes_, {});
@@ -260,11 +261,11 @@ class SqliteStore : public SessionStore {
   std::atomic<int64_t> failures_ = 0;
   std::optional<std::chrono::steady_clock::time_point> last_warning_;  // the writer's thread's
 
-  std::mutex mutex_;  // guards what follows
-  std::condition_variable wake_;
-  Changes changes_;
-  std::vector<std::function<void()>> done_;  // to be told of changes_
-  bool stopping_ = false;
+  Mutex mutex_;
+  CondVar wake_;
+  Changes changes_ INGOT_GUARDED_BY(mutex_);
+  std::vector<std::function<void()>> done_ INGOT_GUARDED_BY(mutex_);  // to be told of changes_
+  bool stopping_ INGOT_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

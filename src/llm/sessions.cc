@@ -39,6 +39,7 @@ Result<std::shared_ptr<Sessions>> Sessions::Open(Llm& llm, const SessionOptions&
   if (options.db.empty()) return sessions;
   INGOT_ASSIGN_OR_RETURN(sessions->store_, SessionStore::Open(options.db, FingerprintOf(llm)));
   const int64_t vocab_size = llm.tokenizer().vocab_size();
+  const MutexLock lock(sessions->mutex_);
   for (SessionRecord& record : sessions->store_->TakeLoaded()) {
     const bool sound = std::ranges::all_of(record.tokens, [&](int32_t id) { return id >= 0 && id < vocab_size; });
     if (!sound) return Corrupt("session-db {}: session {} holds ids that the model has not", options.db, record.key.id);
@@ -96,7 +97,7 @@ Status Sessions::FullLocked() const {
 // For a session that a turn begins. Not before the turn is known to be one: nobody loses a session to a request that is
 // refused.
 Status Sessions::MakeRoom(const std::string& owner) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (std::ssize(sessions_) <= options_.max_sessions) return {};
   const auto lent = LentLocked(owner);
   if (lent == sessions_.end()) return FullLocked();
@@ -107,7 +108,7 @@ Status Sessions::MakeRoom(const std::string& owner) {
 
 // Marks the session as busy; its tokens.
 Result<Sessions::Begun> Sessions::BeginTurn(SessionKey key, bool keep) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   ExpireLocked(Now());
   if (key.id < 0) key.id = FreeIdLocked(key.owner);
   auto found = sessions_.find(key);
@@ -129,7 +130,7 @@ Result<Sessions::Begun> Sessions::BeginTurn(SessionKey key, bool keep) {
 void Sessions::Free(const SessionKey& key, bool keep) {
   std::vector<std::function<void()>> waiting;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = sessions_.find(key);
     INGOT_CHECK(found != sessions_.end() && found->second.busy);
     found->second.busy = false;
@@ -144,7 +145,7 @@ void Sessions::EndTurn(const SessionKey& key, TurnEnd end) {
   std::optional<SessionRecord> record;
   bool remove = false;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     Session& session = sessions_.at(key);
     session.running = nullptr;
     ++session.num_ended;
@@ -246,7 +247,7 @@ Result<TurnHandle> Sessions::Turn(SessionKey wanted, const TurnRequest& turn, Ev
 void Sessions::SetRunning(const Begun& begun, const std::shared_ptr<Handle>& handle) {
   bool cancelled = false;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = sessions_.find(begun.key);
     // The turn may be over already.
     if (found == sessions_.end() || !found->second.busy || found->second.num_ended != begun.num_ended) return;
@@ -259,7 +260,7 @@ void Sessions::SetRunning(const Begun& begun, const std::shared_ptr<Handle>& han
 void Sessions::Cancel(const SessionKey& key, std::function<void()> done) {
   std::shared_ptr<Handle> running;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = sessions_.find(key);
     if (found != sessions_.end() && found->second.busy) {
       found->second.cancelled = true;
@@ -282,7 +283,7 @@ Result<Sessions::SessionMap::iterator> Sessions::FindIdleLocked(const SessionKey
 Result<int64_t> Sessions::Rewind(const SessionKey& key, int64_t step, const std::function<void()>& done) {
   int64_t length = 0;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     INGOT_ASSIGN_OR_RETURN(const auto found, FindIdleLocked(key));
     SessionRecord& record = found->second.record;
     length = std::ssize(record.tokens);
@@ -312,7 +313,7 @@ SessionInfo InfoOf(const SessionRecord& record, bool running) {
 Status Sessions::Remove(const SessionKey& key, const std::function<void(const SessionInfo&)>& done) {
   SessionInfo removed;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     INGOT_ASSIGN_OR_RETURN(const auto found, FindIdleLocked(key));
     removed = InfoOf(found->second.record, false);
     const bool stored = found->second.stored;
@@ -327,7 +328,7 @@ Status Sessions::Remove(const SessionKey& key, const std::function<void(const Se
 }
 
 std::optional<SessionInfo> Sessions::Find(const SessionKey& key) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   ExpireLocked(Now());
   const auto found = sessions_.find(key);
   if (found == sessions_.end()) return std::nullopt;
@@ -336,7 +337,7 @@ std::optional<SessionInfo> Sessions::Find(const SessionKey& key) {
 
 std::vector<SessionInfo> Sessions::List(const std::optional<std::string>& owner, std::optional<SessionKey> after,
                                         size_t limit) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   ExpireLocked(Now());
   std::vector<SessionInfo> list;
   auto it = after ? sessions_.upper_bound(*after)
@@ -349,7 +350,7 @@ std::vector<SessionInfo> Sessions::List(const std::optional<std::string>& owner,
 }
 
 int64_t Sessions::count() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return std::ssize(sessions_);
 }
 

@@ -7,11 +7,11 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "llm/llm.h"
 #include "llm/session_store.h"
 
@@ -91,7 +91,9 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
   };
   using SessionMap = std::map<SessionKey, Session>;
   Sessions(Llm& llm, const SessionOptions& options) : llm_(llm), options_(options) {}
-  bool IsFullLocked() const { return static_cast<int64_t>(sessions_.size()) >= options_.max_sessions; }
+  bool IsFullLocked() const INGOT_REQUIRES(mutex_) {
+    return static_cast<int64_t>(sessions_.size()) >= options_.max_sessions;
+  }
   Result<std::vector<int32_t>> NewTokens(const std::vector<int32_t>& history, const Request& request) const;
   Status CheckFits(int64_t history, int64_t added, const Request& request) const;
   struct Addition {
@@ -115,21 +117,21 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
   void EndTurn(const SessionKey& key, TurnEnd end);
   void SetRunning(const Begun& begun, const std::shared_ptr<Handle>& handle);
   void Free(const SessionKey& key, bool keep);
-  int64_t FreeIdLocked(const std::string& owner);
+  int64_t FreeIdLocked(const std::string& owner) INGOT_REQUIRES(mutex_);
   // The session that makes room for a new one of `owner` when all are full; end() where none does.
-  SessionMap::iterator LentLocked(const std::string& owner);
+  SessionMap::iterator LentLocked(const std::string& owner) INGOT_REQUIRES(mutex_);
   Status FullLocked() const;
   Status MakeRoom(const std::string& owner);
-  Result<SessionMap::iterator> FindIdleLocked(const SessionKey& key);
-  void ExpireLocked(int64_t now);
+  Result<SessionMap::iterator> FindIdleLocked(const SessionKey& key) INGOT_REQUIRES(mutex_);
+  void ExpireLocked(int64_t now) INGOT_REQUIRES(mutex_);
 
   Llm& llm_;
   const SessionOptions options_;
   std::unique_ptr<SessionStore> store_;  // null without a file
-  std::mutex mutex_;
-  SessionMap sessions_;               // guarded by mutex_
-  int64_t next_expiry_ = 0;           // guarded by mutex_
-  int64_t next_id_ = kFirstChosenId;  // guarded by mutex_
+  Mutex mutex_;
+  SessionMap sessions_ INGOT_GUARDED_BY(mutex_);
+  int64_t next_expiry_ INGOT_GUARDED_BY(mutex_) = 0;
+  int64_t next_id_ INGOT_GUARDED_BY(mutex_) = kFirstChosenId;
 };
 
 // Names model, tokenizer and template: tokens of one mean nothing to another.

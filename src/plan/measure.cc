@@ -5,11 +5,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <condition_variable>
 #include <cstring>
-#include <mutex>
 
 #include "base/check.h"
+#include "base/mutex.h"
 #include "engine/engine.h"
 #include "llm/model_memory.h"
 #include "models/random_checkpoint.h"
@@ -46,12 +45,12 @@ class Crowd {
     for (int i = 0; i < params_.options.max_batch_size; ++i) requests.push_back(MakeRequest(i));
     const auto begin = engine::Clock::now();
     INGOT_ASSIGN_OR_RETURN([[maybe_unused]] const auto ids, engine.Submit(std::move(requests)));
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return waiting_ == 0 || running_ == 0; });
+    const MutexLock lock(mutex_);
+    while (waiting_ > 0 && running_ > 0) changed_.Wait(mutex_);
     const double prefill = Since(begin);
     const int64_t before = generated_;
     const auto middle = engine::Clock::now();
-    changed_.wait(lock, [&] { return running_ == 0; });
+    while (running_ > 0) changed_.Wait(mutex_);
     INGOT_RETURN_IF_ERROR(error_);
     const auto prompts = static_cast<double>(params_.options.max_batch_size * params_.prompt_tokens);
     measured->prefill_tokens_per_second = prompts / prefill;
@@ -73,23 +72,23 @@ class Crowd {
     return request;
   }
   void Hear(const engine::Event& event, bool* told) {
-    const std::lock_guard lock(mutex_);
-    if (event.token != nullptr) {
+    const MutexLock lock(mutex_);
+    if (event.token) {
       ++generated_;
       if (!*told) --waiting_;
       *told = true;
     }
     if (event.finish) --running_;
     if (!event.error.ok()) error_ = event.error;
-    changed_.notify_all();
+    changed_.NotifyAll();
   }
 
   const MeasureParams& params_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  int waiting_, running_;  // guarded by mutex_
-  int64_t generated_ = 0;  // guarded by mutex_
-  Status error_;           // guarded by mutex_
+  Mutex mutex_;
+  CondVar changed_;
+  int waiting_ INGOT_GUARDED_BY(mutex_), running_ INGOT_GUARDED_BY(mutex_);
+  int64_t generated_ INGOT_GUARDED_BY(mutex_) = 0;
+  Status error_ INGOT_GUARDED_BY(mutex_);
 };
 
 // What sequences of so many tokens fill of the cache, at most.
