@@ -15,6 +15,12 @@ enum class FinishReason : uint8_t {
   kError       // its logits are no numbers, nothing can be drawn, or its deadline has passed
 };
 
+// "stop", "length", "cancelled", "error".
+constexpr const char* FinishReasonName(FinishReason reason) {
+  constexpr const char* kNames[] = {"stop", "length", "cancelled", "error"};
+  return kNames[static_cast<size_t>(reason)];
+}
+
 struct Timings {
   double queue_seconds = 0, prefill_seconds = 0, decode_seconds = 0;  // up to the event that tells them
 };

@@ -5,20 +5,6 @@
 
 namespace ingot::llm {
 
-const char* FinishReasonName(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kCancelled:
-      return "cancelled";
-    case FinishReason::kError:
-      return "error";
-  }
-  return "error";
-}
-
 Result<Answer> Llm::Generate(const Request& request) {
   Answer answer;  // grows with its choices: n is checked by Submit
   Status error;

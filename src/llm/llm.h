@@ -112,9 +112,9 @@ struct TokenInfo {
 };
 
 using engine::FinishReason;
+using engine::FinishReasonName;
 using engine::Stats;
 using engine::Timings;
-const char* FinishReasonName(FinishReason reason);  // "stop", "length", "cancelled", "error"
 
 struct Usage {
   int64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
