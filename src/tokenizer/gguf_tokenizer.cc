@@ -7,6 +7,7 @@
 #include "tokenizer/gguf_pre.h"
 #include "tokenizer/pipeline.h"
 #include "tokenizer/sentencepiece.h"
+#include "tokenizer/unicode.h"
 
 namespace ingot::tokenizer {
 namespace {
@@ -80,9 +81,24 @@ std::vector<std::pair<std::string, std::string>> SplitMerges(const GgufVocabular
   return merges;
 }
 
+// Whether some token can only come of merges: one of several characters that are tokens themselves.
+bool NeedsMerges(const GgufVocabulary& gguf, const TokenTable& table) {
+  const auto is_merged = [&](const std::string& token) {
+    size_t count = 0;
+    for (size_t at = 0; at < token.size(); ++count) {
+      const auto length = static_cast<size_t>(DecodeUtf8(token.data() + at, token.data() + token.size()).length);
+      if (table.Find(std::string_view(token).substr(at, length)) < 0) return false;
+      at += length;
+    }
+    return count > 1;
+  };
+  for (size_t id = 0; id < gguf.tokens.size(); ++id) {
+    if (TypeOf(gguf, id) == kNormal && is_merged(gguf.tokens[id])) return true;
+  }
+  return false;
+}
+
 Result<Pipeline> ReadGpt2(const GgufVocabulary& gguf) {
-  if (gguf.merges.empty())
-    return InvalidArgument("tokenizer.ggml.merges is missing or empty; a vocabulary of kind gpt2 cannot do without");
   const std::string_view pre = gguf.pre.empty() ? "default" : std::string_view(gguf.pre);
   const GgufPre* const kind = FindGgufPre(pre);
   if (kind == nullptr) {
@@ -98,6 +114,8 @@ Result<Pipeline> ReadGpt2(const GgufVocabulary& gguf) {
   }
   Pipeline pipeline;
   pipeline.table = std::make_unique<TokenTable>(gguf.tokens);
+  if (gguf.merges.empty() && NeedsMerges(gguf, *pipeline.table))
+    return InvalidArgument("tokenizer.ggml.merges is missing or empty; a vocabulary of kind gpt2 cannot do without");
   for (const std::string_view regex : kind->patterns) {
     INGOT_ASSIGN_OR_RETURN(Pattern pattern, Pattern::OfRegex(regex));
     pipeline.pre_tokenizers.push_back(MakeSplit(std::move(pattern), SplitBehavior::kIsolated, false));
