@@ -60,7 +60,7 @@ class GgufPlanner {
 
   Status AddPlain(const TensorName& row, RoleTensor tensor) {
     const std::string name = names_.NameOf(row, tensor.layer);
-    if (const std::vector<int32_t> order = Inverse(names_.RowOrder(spec_, tensor.role)); !order.empty()) {
+    if (const std::vector<int32_t> order = Inverse(names_.RowOrder(spec_, tensor.layer, tensor.role)); !order.empty()) {
       tensor.matrix = SelectRows(tensor.matrix, order);
       std::vector<float> ordered;
       if (!tensor.numbers.empty()) {

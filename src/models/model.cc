@@ -1,6 +1,7 @@
 #include "models/model.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/log.h"
 #include "models/decoder.h"
@@ -107,9 +108,14 @@ Result<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const formats::Checkp
 std::vector<KvGroup> KvGroupsOf(const ModelSpec& spec) {
   std::vector<KvGroup> groups;
   for (int layer = 0; layer < spec.num_layers; ++layer) {
-    const int window = spec.layers[static_cast<size_t>(layer)].window;
-    auto group = std::ranges::find(groups, window, &KvGroup::window);
-    if (group == groups.end()) group = groups.insert(groups.end(), {.window = window, .layers = {}});
+    const LayerSpec& l = spec.layers[static_cast<size_t>(layer)];
+    const auto shape = [](const auto& of) {
+      return std::tie(of.window, of.num_kv_heads, of.head_dim, of.value_head_dim);
+    };
+    auto group = std::ranges::find_if(groups, [&](const KvGroup& known) { return shape(known) == shape(l); });
+    if (group == groups.end()) {
+      group = groups.insert(groups.end(), {l.window, l.num_kv_heads, l.head_dim, l.value_head_dim, {}});
+    }
     group->layers.push_back(layer);
   }
   return groups;

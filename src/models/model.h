@@ -26,9 +26,10 @@ struct LoadOptions {
 // embedding; num_layers: the final norm).
 using LayerTap = std::function<void(int layer, const float* hidden, int64_t num_tokens)>;
 
-// Layers whose cache has the same life: all of it (window 0), or what a sliding window sees.
+// Layers whose cache has the same life, all of it (window 0) or what a sliding window sees, and the same shape.
 struct KvGroup {
   int window = 0;
+  int num_kv_heads = 0, head_dim = 0, value_head_dim = 0;
   std::vector<int> layers;
   bool operator==(const KvGroup&) const = default;
 };

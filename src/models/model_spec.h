@@ -25,18 +25,32 @@ struct RopeSpec {
   bool operator==(const RopeSpec&) const = default;
 };
 
+// What a layer is. CheckSpec refuses by name what no kernel computes.
 struct LayerSpec {
-  int window = 0;  // 0: full attention
-  int rope = 0;    // index into ModelSpec::ropes; -1: no positions (NoPE)
+  // Scores over a cache of keys and values; over one latent vector per token (MLA); a state instead of a cache.
+  enum class Attention : uint8_t { kSoftmax, kLatent, kLinear };
+  Attention attention = Attention::kSoftmax;
+  int num_heads = 0, num_kv_heads = 0;
+  int head_dim = 0;        // of Q and K
+  int value_head_dim = 0;  // of V, and so of what O multiplies
+  bool sinks = false;      // each head's softmax has a term that no token has
+  int window = 0;          // 0: full attention
+  int rope = 0;            // index into ModelSpec::ropes; -1: no positions (NoPE)
   bool moe = false;
   bool operator==(const LayerSpec&) const = default;
+
+  int64_t q_rows() const { return int64_t{num_heads} * head_dim; }
+  int64_t k_rows() const { return int64_t{num_kv_heads} * head_dim; }
+  int64_t v_rows() const { return int64_t{num_kv_heads} * value_head_dim; }
+  int64_t attended() const { return int64_t{num_heads} * value_head_dim; }  // what O multiplies
 };
 
 struct ModelSpec {
   std::string family;  // "llama", "qwen3", "gemma3", …
   int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0;
-  int num_layers = 0, num_heads = 0, num_kv_heads = 0, head_dim = 0, rotary_dim = 0;
-  int64_t max_position = 0;  // max_position_embeddings
+  int num_layers = 0, rotary_dim = 0;
+  int num_heads = 0, num_kv_heads = 0, head_dim = 0;  // of all layers: CheckSpec requires them to be alike
+  int64_t max_position = 0;                           // max_position_embeddings
   float norm_eps = 1e-6f;
   ops::Activation activation = ops::Activation::kSilu;
   bool qkv_bias = false, o_bias = false, mlp_bias = false, router_bias = false, expert_bias = false;

@@ -128,10 +128,10 @@ class Reader {
       return {};
     }
     const std::vector<int32_t> ungrouped = name.layout == RowLayout::kGrouped
-                                               ? UngroupedQkvRows(spec_.num_heads, spec_.num_kv_heads, spec_.head_dim)
+                                               ? UngroupedQkvRows(spec_.layers[static_cast<size_t>(layer)])
                                                : std::vector<int32_t>();
     for (const RoleSize& size : sizes) {
-      Rows rows = {row, size.rows, names_.RowOrder(spec_, size.role)};
+      Rows rows = {row, size.rows, names_.RowOrder(spec_, layer, size.role)};
       if (!ungrouped.empty()) rows.order.assign(ungrouped.begin() + row, ungrouped.begin() + row + size.rows);
       Add(name, {size.role, layer, expert}, *stored, rows);
       row += size.rows;
@@ -203,16 +203,15 @@ Status Reader::CheckNothingIsLeft() const {
                          fmt::join(left, ", "), count > shown ? ", …" : "");
 }
 
-void AddAttention(const ModelSpec& spec, std::vector<RoleSize>* roles) {
-  const int64_t hidden = spec.hidden_size, dim = spec.head_dim;
-  const int64_t q_rows = spec.num_heads * dim, kv_rows = spec.num_kv_heads * dim;
+void AddAttention(const ModelSpec& spec, const LayerSpec& layer, std::vector<RoleSize>* roles) {
+  const int64_t hidden = spec.hidden_size, dim = layer.head_dim;
   roles->push_back({Role::kAttentionNorm, hidden});
   if (spec.post_norms) roles->push_back({Role::kPostAttentionNorm, hidden});
   if (spec.qk_norm) roles->insert(roles->end(), {{Role::kQNorm, dim}, {Role::kKNorm, dim}});
-  roles->push_back({Role::kQ, q_rows, hidden, spec.qkv_bias});
-  roles->push_back({Role::kK, kv_rows, hidden, spec.qkv_bias});
-  roles->push_back({Role::kV, kv_rows, hidden, spec.qkv_bias});
-  roles->push_back({Role::kO, hidden, q_rows, spec.o_bias});
+  roles->push_back({Role::kQ, layer.q_rows(), hidden, spec.qkv_bias});
+  roles->push_back({Role::kK, layer.k_rows(), hidden, spec.qkv_bias});
+  roles->push_back({Role::kV, layer.v_rows(), hidden, spec.qkv_bias});
+  roles->push_back({Role::kO, hidden, layer.attended(), spec.o_bias});
 }
 
 void AddMlp(const ModelSpec& spec, bool moe, std::vector<RoleSize>* roles) {
@@ -241,8 +240,9 @@ std::vector<RoleSize> RolesOf(const ModelSpec& spec, int layer) {
     return roles;
   }
   std::vector<RoleSize> roles;
-  AddAttention(spec, &roles);
-  AddMlp(spec, spec.layers[static_cast<size_t>(layer)].moe, &roles);
+  const LayerSpec& of_layer = spec.layers[static_cast<size_t>(layer)];
+  AddAttention(spec, of_layer, &roles);
+  AddMlp(spec, of_layer.moe, &roles);
   return roles;
 }
 
@@ -268,9 +268,10 @@ std::string CheckpointNames::NameOf(const TensorName& name, int64_t layer, int64
   return (name.role == Role::kLmHead ? prefix.head : prefix.body) + Numbered(name.pattern, layer, expert);
 }
 
-std::vector<int32_t> CheckpointNames::RowOrder(const ModelSpec& spec, Role role) const {
+std::vector<int32_t> CheckpointNames::RowOrder(const ModelSpec& spec, int layer, Role role) const {
   if (!interleaved || (role != Role::kQ && role != Role::kK)) return {};
-  return SplitHalvesRows(role == Role::kQ ? spec.num_heads : spec.num_kv_heads, spec.head_dim, spec.rotary_dim);
+  const LayerSpec& heads = spec.layers[static_cast<size_t>(layer)];
+  return SplitHalvesRows(role == Role::kQ ? heads.num_heads : heads.num_kv_heads, heads.head_dim, spec.rotary_dim);
 }
 
 Result<CheckpointNames> ChooseNames(const formats::Checkpoint& checkpoint, const ModelSpec& spec) {
@@ -332,14 +333,14 @@ std::vector<int32_t> SplitHalvesRows(int num_heads, int head_dim, int rotary_dim
   return rows;
 }
 
-std::vector<int32_t> UngroupedQkvRows(int num_heads, int num_kv_heads, int head_dim) {
-  const int group = num_heads / num_kv_heads;
+std::vector<int32_t> UngroupedQkvRows(const LayerSpec& layer) {
+  const int num_kv_heads = layer.num_kv_heads, head_dim = layer.head_dim, group = layer.num_heads / num_kv_heads;
   std::vector<int32_t> rows;
   auto append_head = [&](int kv_head, int place) {
     const int begin = (kv_head * (group + 2) + place) * head_dim;
     for (int d = 0; d < head_dim; ++d) rows.push_back(begin + d);
   };
-  for (int head = 0; head < num_heads; ++head) append_head(head / group, head % group);
+  for (int head = 0; head < layer.num_heads; ++head) append_head(head / group, head % group);
   for (int place : {group, group + 1}) {
     for (int kv_head = 0; kv_head < num_kv_heads; ++kv_head) append_head(kv_head, place);
   }

@@ -39,7 +39,7 @@ struct CheckpointNames {
   // The name without what follows the pattern.
   std::string NameOf(const TensorName& name, int64_t layer, int64_t expert = -1) const;
   // For row i of the order that Ingot works with, the row of the stored Q or K. Empty: as they are.
-  std::vector<int32_t> RowOrder(const ModelSpec& spec, Role role) const;
+  std::vector<int32_t> RowOrder(const ModelSpec& spec, int layer, Role role) const;
 };
 // The first of the family's tables, under the first of its prefixes, whose tensors are there. kInvalidArgument names
 // what was looked for.
@@ -68,6 +68,6 @@ Result<std::vector<RoleTensor>> ReadLayerRoles(const formats::Checkpoint& checkp
 // 2).
 std::vector<int32_t> SplitHalvesRows(int num_heads, int head_dim, int rotary_dim);
 // InternLM2's wqkv holds, per KV head, its query heads, its K and its V. Here Q, K and V lie one below the other.
-std::vector<int32_t> UngroupedQkvRows(int num_heads, int num_kv_heads, int head_dim);
+std::vector<int32_t> UngroupedQkvRows(const LayerSpec& layer);
 
 }  // namespace ingot::models

@@ -11,11 +11,10 @@ Extent Part(int64_t size, const Shard& shard) {
 }
 
 // A KV head serves the same query heads as in the whole model.
-Extent KvRows(const ModelSpec& spec, const Shard& shard) {
-  const int64_t heads = spec.num_kv_heads;
-  if (heads >= shard.world) return Part(heads * spec.head_dim, shard);
-  const int64_t head = shard.rank * heads / shard.world;
-  return {head * spec.head_dim, (head + 1) * spec.head_dim};
+Extent KvRows(int64_t rows, int64_t heads, const Shard& shard) {
+  if (heads >= shard.world) return Part(rows, shard);
+  const int64_t head = shard.rank * heads / shard.world, dim = rows / heads;
+  return {head * dim, (head + 1) * dim};
 }
 
 Status CheckDivides(const char* name, int64_t size, int world) {
@@ -23,13 +22,17 @@ Status CheckDivides(const char* name, int64_t size, int world) {
   return InvalidArgument("{} {} is not a multiple of {}, the number of ranks", name, size, world);
 }
 
+int KvHeads(const ModelSpec& spec, int layer) {
+  return layer < 0 ? 1 : spec.layers[static_cast<size_t>(layer)].num_kv_heads;
+}
+
 // Appends the rows of a role that begins at row `first` of its tensor.
-void AddRows(const ModelSpec& spec, const RoleSize& size, int64_t first, const Shard& shard, RoleShare* share) {
+void AddRows(const RoleSize& size, int64_t first, int64_t kv_heads, const Shard& shard, RoleShare* share) {
   Extent rows = {0, size.rows};
   switch (size.role) {
     case Role::kK:
     case Role::kV:
-      rows = KvRows(spec, shard);
+      rows = KvRows(size.rows, kv_heads, shard);
       break;
     case Role::kQ:
     case Role::kGate:
@@ -81,24 +84,28 @@ Result<RoleTensor> Cut(const RoleTensor& tensor, const RoleShare& share) {
 
 Result<ModelSpec> ShardSpec(const ModelSpec& spec, const Shard& shard) {
   INGOT_CHECK(shard.world > 0 && shard.rank >= 0 && shard.rank < shard.world);
-  const int kv_heads = spec.num_kv_heads;
-  INGOT_RETURN_IF_ERROR(CheckDivides("num_attention_heads", spec.num_heads, shard.world));
-  if (kv_heads > shard.world || shard.world % kv_heads != 0) {
-    INGOT_RETURN_IF_ERROR(CheckDivides("num_key_value_heads", kv_heads, shard.world));
+  for (const LayerSpec& layer : spec.layers) {
+    INGOT_RETURN_IF_ERROR(CheckDivides("num_attention_heads", layer.num_heads, shard.world));
+    if (layer.num_kv_heads <= shard.world && shard.world % layer.num_kv_heads == 0) continue;
+    INGOT_RETURN_IF_ERROR(CheckDivides("num_key_value_heads", layer.num_kv_heads, shard.world));
   }
   INGOT_RETURN_IF_ERROR(CheckDivides("intermediate_size", spec.intermediate_size, shard.world));
   INGOT_RETURN_IF_ERROR(CheckDivides("moe_intermediate_size", spec.moe_intermediate_size, shard.world));
   ModelSpec part = spec;
-  part.num_heads /= shard.world;
-  part.num_kv_heads = std::max(1, kv_heads / shard.world);
+  for (LayerSpec& layer : part.layers) {
+    layer.num_heads /= shard.world;
+    layer.num_kv_heads = std::max(1, layer.num_kv_heads / shard.world);
+  }
+  part.num_heads = part.layers.front().num_heads;
+  part.num_kv_heads = part.layers.front().num_kv_heads;
   part.intermediate_size /= shard.world;
   part.moe_intermediate_size /= shard.world;
   return part;
 }
 
-RoleShare ShareOf(const ModelSpec& spec, const RoleSize& size, const Shard& shard) {
+RoleShare ShareOf(const ModelSpec& spec, int layer, const RoleSize& size, const Shard& shard) {
   RoleShare share{.rows = {}, .cols = {0, size.cols}, .has_bias = size.bias};
-  AddRows(spec, size, 0, shard, &share);
+  AddRows(size, 0, KvHeads(spec, layer), shard, &share);
   if (size.role == Role::kO || size.role == Role::kDown || size.role == Role::kExpertDown) {
     share.cols = Part(size.cols, shard);
     share.has_bias = size.bias && shard.rank == 0;
@@ -111,10 +118,10 @@ Result<std::vector<RoleTensor>> ShardRoles(const std::vector<RoleTensor>& tensor
   std::vector<RoleTensor> parts;
   for (const RoleTensor& tensor : tensors) {
     const std::vector<RoleSize> sizes = SizesIn(spec, tensor);
-    RoleShare share = ShareOf(spec, sizes.front(), shard);
+    RoleShare share = ShareOf(spec, tensor.layer, sizes.front(), shard);
     int64_t row = sizes.front().rows;
     for (size_t i = 1; i < sizes.size(); ++i) {
-      AddRows(spec, sizes[i], row, shard, &share);
+      AddRows(sizes[i], row, KvHeads(spec, tensor.layer), shard, &share);
       row += sizes[i].rows;
     }
     INGOT_ASSIGN_OR_RETURN(RoleTensor part, Cut(tensor, share));

@@ -29,7 +29,7 @@ struct RoleShare {
   bool has_bias;  // what is summed over the ranks has its bias once
 };
 // size: of the whole model's. Norms, embedding, head and router are on every rank.
-RoleShare ShareOf(const ModelSpec& spec, const RoleSize& size, const Shard& shard);
+RoleShare ShareOf(const ModelSpec& spec, int layer, const RoleSize& size, const Shard& shard);
 
 // The tensors of one rank, of those of ReadRoles or ReadLayerRoles. Errors name the tensor whose scales a cut divides.
 Result<std::vector<RoleTensor>> ShardRoles(const std::vector<RoleTensor>& tensors, const ModelSpec& spec,

@@ -83,6 +83,7 @@ TEST(Shard, SumsOfTheRanksAreTheWholeLayer) {
   ExpectShardsAddUp(spec, Layer0(*RandomInMemory(spec), spec), 2);
   ExpectShardsAddUp(spec, Layer0(*RandomInMemory(spec), spec), 4);  // two ranks a KV head
   spec.num_kv_heads = 1;
+  for (LayerSpec& layer : spec.layers) layer.num_kv_heads = 1;
   ExpectShardsAddUp(spec, Layer0(*RandomInMemory(spec), spec), 2);
 }
 
@@ -115,8 +116,9 @@ TEST(Shard, ExpertsAreCutByTheirInnerSize) {
 TEST(Shard, SaysWhatEachRankHolds) {
   const ModelSpec spec = SmallSpec();
   const auto share = [&](Role role, int rank) {
-    const auto sizes = RolesOf(spec, role == Role::kLmHead ? -1 : 0);
-    return ShareOf(spec, *std::ranges::find(sizes, role, &RoleSize::role), {rank, 2});
+    const int layer = role == Role::kLmHead ? -1 : 0;
+    const auto sizes = RolesOf(spec, layer);
+    return ShareOf(spec, layer, *std::ranges::find(sizes, role, &RoleSize::role), {rank, 2});
   };
   EXPECT_EQ(share(Role::kQ, 1).rows, (std::vector<Extent>{{16, 32}}));
   EXPECT_EQ(share(Role::kK, 1).rows, (std::vector<Extent>{{8, 16}}));
@@ -131,8 +133,8 @@ TEST(Shard, RefusesWhatTheRanksDoNotDivide) {
   const auto error = [](const ModelSpec& spec, int world) { return ShardSpec(spec, {0, world}).error().message(); };
   ModelSpec spec = SmallSpec();
   EXPECT_EQ(error(spec, 3), "num_attention_heads 4 is not a multiple of 3, the number of ranks");
-  spec.num_heads = 12;
-  spec.num_kv_heads = 3;
+  spec.layers[1].num_heads = 12;
+  spec.layers[1].num_kv_heads = 3;
   EXPECT_EQ(error(spec, 2), "num_key_value_heads 3 is not a multiple of 2, the number of ranks");
   spec = SmallSpec();
   spec.intermediate_size = 66;

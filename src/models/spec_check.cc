@@ -50,12 +50,39 @@ Status CheckRope(const RopeSpec& rope, int rotary_dim) {
   return Status();
 }
 
-Status CheckSpec(const ModelSpec& spec) {
-  if (spec.num_heads % spec.num_kv_heads != 0) {
-    return InvalidArgument("num_attention_heads {} is not a multiple of num_key_value_heads {}", spec.num_heads,
-                           spec.num_kv_heads);
+namespace {
+
+Status CheckAttention(const LayerSpec& layer) {
+  if (layer.attention == LayerSpec::Attention::kLatent) return Unsupported("latent attention (MLA) is not there yet");
+  if (layer.attention == LayerSpec::Attention::kLinear) return Unsupported("linear attention is not there yet");
+  if (layer.sinks) return Unsupported("attention sinks are not there yet");
+  if (layer.num_heads % layer.num_kv_heads != 0) {
+    return InvalidArgument("num_attention_heads {} is not a multiple of num_key_value_heads {}", layer.num_heads,
+                           layer.num_kv_heads);
   }
-  if (spec.head_dim % 2 != 0) return InvalidArgument("head_dim {} is odd; rotation needs pairs", spec.head_dim);
+  if (layer.head_dim % 2 != 0) return InvalidArgument("head_dim {} is odd; rotation needs pairs", layer.head_dim);
+  if (layer.value_head_dim == layer.head_dim) return {};
+  return Unsupported("heads of {} numbers for keys and {} for values are not there yet; both must be alike",
+                     layer.head_dim, layer.value_head_dim);
+}
+
+// What one set of buffers and one rotary dimension serve.
+bool HasHeadsOf(const ModelSpec& spec, const LayerSpec& layer) {
+  return layer.num_heads == spec.num_heads && layer.num_kv_heads == spec.num_kv_heads &&
+         layer.head_dim == spec.head_dim;
+}
+
+}  // namespace
+
+Status CheckSpec(const ModelSpec& spec) {
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    const LayerSpec& layer = spec.layers[i];
+    INGOT_RETURN_IF_ERROR(CheckAttention(layer));
+    if (HasHeadsOf(spec, layer)) continue;
+    return Unsupported("layer {} has {} heads / {} KV heads of {}, others {} / {} of {}: all must be alike", i,
+                       layer.num_heads, layer.num_kv_heads, layer.head_dim, spec.num_heads, spec.num_kv_heads,
+                       spec.head_dim);
+  }
   if (spec.rotary_dim < 2 || spec.rotary_dim > spec.head_dim || spec.rotary_dim % 2 != 0) {
     return InvalidArgument("rotary dimension {} is not an even number in 2…{} (head_dim)", spec.rotary_dim,
                            spec.head_dim);

@@ -65,16 +65,17 @@ Status ReadSizes(const MetadataReader& reader, const GgufTensors& tensors, Model
     return InvalidArgument("{} {} is outside {}…{}", reader.Key("attention.key_length"), key_length, kHeadDim.low,
                            kHeadDim.high);
   }
-  if (key_length != value_length) {
-    return Unsupported("{} {} differs from {} {}", reader.Key("attention.key_length"), key_length,
-                       reader.Key("attention.value_length"), value_length);
-  }
   INGOT_ASSIGN_OR_RETURN(const int64_t rotary,
                          reader.Int("rope.dimension_count", {kHeadDim.low, key_length}, key_length));
   spec->num_layers = static_cast<int>(layers);
   spec->num_heads = static_cast<int>(heads);
   spec->num_kv_heads = static_cast<int>(kv_heads);
   spec->head_dim = static_cast<int>(key_length);
+  const LayerSpec layer = {.num_heads = spec->num_heads,
+                           .num_kv_heads = spec->num_kv_heads,
+                           .head_dim = spec->head_dim,
+                           .value_head_dim = static_cast<int>(value_length)};
+  spec->layers.assign(static_cast<size_t>(layers), layer);
   spec->rotary_dim = static_cast<int>(rotary);
   INGOT_ASSIGN_OR_RETURN(spec->max_position, reader.Int("context_length", kMaxPosition));
   INGOT_ASSIGN_OR_RETURN(const double eps, reader.Double("attention.layer_norm_rms_epsilon", 0.0, 1.0, 1e-5));
@@ -232,7 +233,6 @@ Result<ModelSpec> ReadGgufSpec(const boost::json::value& metadata, const GgufTen
   ModelSpec spec;
   spec.family = family->name;
   INGOT_RETURN_IF_ERROR(ReadSizes(reader, tensors, &spec));
-  spec.layers.resize(static_cast<size_t>(spec.num_layers));
   INGOT_RETURN_IF_ERROR(ReadFlags(reader, tensors, &spec));
   INGOT_RETURN_IF_ERROR(ReadWindows(reader, &spec));
   INGOT_RETURN_IF_ERROR(ReadRopes(reader, tensors, &spec));

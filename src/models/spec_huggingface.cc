@@ -72,6 +72,11 @@ Status ReadSizes(const ConfigReader& reader, ModelSpec* spec) {
   spec->num_heads = static_cast<int>(heads);
   spec->num_kv_heads = static_cast<int>(kv_heads);
   spec->head_dim = static_cast<int>(dim);
+  const LayerSpec layer = {.num_heads = spec->num_heads,
+                           .num_kv_heads = spec->num_kv_heads,
+                           .head_dim = spec->head_dim,
+                           .value_head_dim = spec->head_dim};
+  spec->layers.assign(static_cast<size_t>(layers), layer);
   INGOT_ASSIGN_OR_RETURN(spec->max_position, reader.Int("max_position_embeddings", kMaxPosition));
   INGOT_ASSIGN_OR_RETURN(const double eps, reader.Double("rms_norm_eps", 0.0, 1.0, 1e-6));
   spec->norm_eps = static_cast<float>(eps);
@@ -268,7 +273,6 @@ Result<ModelSpec> ReadHuggingFaceSpec(const boost::json::value& config) {
   ModelSpec spec;
   spec.family = family->name;
   INGOT_RETURN_IF_ERROR(ReadSizes(reader, &spec));
-  spec.layers.resize(static_cast<size_t>(spec.num_layers));
   INGOT_RETURN_IF_ERROR(ReadFlags(reader, &spec));
   INGOT_RETURN_IF_ERROR(ReadScales(reader, &spec));
   INGOT_RETURN_IF_ERROR(ReadWindows(reader, &spec));

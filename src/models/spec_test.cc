@@ -24,6 +24,15 @@ const fs::path kGoldens = fs::path(INGOT_SOURCE_DIR) / "tests" / "goldens";
 
 Result<ModelSpec> Read(const std::string& json) { return ReadHuggingFaceSpec(ParseJson(json, "test").value()); }
 
+LayerSpec Heads(int num_heads, int num_kv_heads, int head_dim, int window = 0, int rope = 0) {
+  return {.num_heads = num_heads,
+          .num_kv_heads = num_kv_heads,
+          .head_dim = head_dim,
+          .value_head_dim = head_dim,
+          .window = window,
+          .rope = rope};
+}
+
 std::string Llama(const std::string& more) {
   return R"({"model_type": "llama", "vocab_size": 100, "hidden_size": 48, "intermediate_size": 64,
              "num_hidden_layers": 2, "num_attention_heads": 6, "max_position_embeddings": 64)" +
@@ -40,7 +49,7 @@ TEST(Spec, ReadsDefaultsThatAConfigurationLeavesOut) {
   EXPECT_EQ(spec->rotary_dim, 8);
   EXPECT_FALSE(spec->tied_embeddings);
   EXPECT_FLOAT_EQ(spec->attention_scale, 1.0f / std::sqrt(8.0f));
-  EXPECT_EQ(spec->layers, std::vector<LayerSpec>(2));
+  EXPECT_EQ(spec->layers, std::vector<LayerSpec>(2, Heads(6, 6, 8)));
 }
 
 TEST(Spec, Gemma3TextConfigMayBeAlmostEmpty) {
@@ -58,8 +67,8 @@ TEST(Spec, Gemma3TextConfigMayBeAlmostEmpty) {
   EXPECT_EQ(spec->ropes[0].theta, 1e6);
   EXPECT_EQ(spec->ropes[1].kind, RopeSpec::Kind::kDefault);
   EXPECT_EQ(spec->ropes[1].theta, 1e4);
-  EXPECT_EQ(spec->layers[4], (LayerSpec{.window = 1024, .rope = 1}));
-  EXPECT_EQ(spec->layers[5], (LayerSpec{.window = 0, .rope = 0}));
+  EXPECT_EQ(spec->layers[4], Heads(8, 4, 256, 1024, 1));
+  EXPECT_EQ(spec->layers[5], Heads(8, 4, 256));
 }
 
 TEST(Spec, ErrorsNameKeyValueAndRange) {
@@ -184,7 +193,61 @@ TEST(RowOrder, PairsOfNeighboursBecomeHalves) {
 
 TEST(RowOrder, GroupsOfInternLm2BecomeQKV) {
   // Two KV heads with two query heads each, head_dim 1: stored q q k v q q k v.
-  EXPECT_EQ(UngroupedQkvRows(4, 2, 1), (std::vector<int32_t>{0, 1, 4, 5, 2, 6, 3, 7}));
+  EXPECT_EQ(UngroupedQkvRows({.num_heads = 4, .num_kv_heads = 2, .head_dim = 1}),
+            (std::vector<int32_t>{0, 1, 4, 5, 2, 6, 3, 7}));
+}
+
+// What the layers of a model are made of, and what is refused until a kernel computes it.
+ModelSpec TwoLayers() {
+  ModelSpec spec{.family = "llama",
+                 .hidden_size = 32,
+                 .num_layers = 2,
+                 .rotary_dim = 8,
+                 .num_heads = 4,
+                 .num_kv_heads = 2,
+                 .head_dim = 8};
+  spec.ropes.resize(1);
+  spec.layers.assign(2, {.num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .value_head_dim = 8});
+  return spec;
+}
+
+TEST(LayerSpec, WhatNoKernelComputesIsRefusedByItsName) {
+  const auto error = [](const std::function<void(LayerSpec*)>& change) {
+    ModelSpec spec = TwoLayers();
+    change(&spec.layers[1]);
+    return CheckSpec(spec).ToString();
+  };
+  EXPECT_EQ(error([](LayerSpec*) {}), "ok");
+  EXPECT_THAT(error([](LayerSpec* layer) { layer->attention = LayerSpec::Attention::kLatent; }),
+              HasSubstr("unsupported: latent attention (MLA)"));
+  EXPECT_THAT(error([](LayerSpec* layer) { layer->attention = LayerSpec::Attention::kLinear; }),
+              HasSubstr("unsupported: linear attention"));
+  EXPECT_THAT(error([](LayerSpec* layer) { layer->sinks = true; }), HasSubstr("unsupported: attention sinks"));
+  EXPECT_THAT(error([](LayerSpec* layer) { layer->value_head_dim = 4; }),
+              HasSubstr("heads of 8 numbers for keys and 4 for values"));
+  EXPECT_THAT(error([](LayerSpec* layer) { layer->num_kv_heads = 4; }),
+              HasSubstr("layer 1 has 4 heads / 4 KV heads of 8, others 4 / 2 of 8"));
+}
+
+TEST(LayerSpec, RolesAndCacheFollowFromEachLayer) {
+  ModelSpec spec = TwoLayers();
+  using Size = std::pair<int64_t, int64_t>;
+  spec.layers[1] = {.num_heads = 6, .num_kv_heads = 3, .head_dim = 16, .value_head_dim = 4};
+  const auto size = [&](int layer, Role role) {
+    const auto roles = RolesOf(spec, layer);
+    const RoleSize found = *std::ranges::find(roles, role, &RoleSize::role);
+    return Size(found.rows, found.cols);
+  };
+  EXPECT_EQ(size(0, Role::kQ), Size(32, 32));
+  EXPECT_EQ(size(1, Role::kQ), Size(96, 32));
+  EXPECT_EQ(size(1, Role::kK), Size(48, 32));
+  EXPECT_EQ(size(1, Role::kV), Size(12, 32));
+  EXPECT_EQ(size(1, Role::kO), Size(32, 24));
+  spec.layers.push_back(spec.layers[0]);
+  spec.layers.push_back(spec.layers[0]);
+  spec.layers[3].window = 7;
+  spec.num_layers = 4;
+  EXPECT_EQ(KvGroupsOf(spec), (std::vector<KvGroup>{{0, 2, 8, 8, {0, 2}}, {0, 3, 16, 4, {1}}, {7, 2, 8, 8, {3}}}));
 }
 
 }  // namespace

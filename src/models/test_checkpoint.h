@@ -65,14 +65,14 @@ inline ModelSpec SmallSpec(const char* family = "llama") {
                  .hidden_size = 32,
                  .intermediate_size = 64,
                  .num_layers = 2,
+                 .rotary_dim = 8,
                  .num_heads = 4,
                  .num_kv_heads = 2,
                  .head_dim = 8,
-                 .rotary_dim = 8,
                  .max_position = 64,
                  .attention_scale = 0.35f};
   spec.ropes.resize(1);
-  spec.layers.resize(2);
+  spec.layers.assign(2, {.num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .value_head_dim = 8});
   return spec;
 }
 
