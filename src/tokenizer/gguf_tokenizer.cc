@@ -3,11 +3,11 @@
 #include <cmath>
 
 #include "base/log.h"
+#include "text/utf8.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/gguf_pre.h"
 #include "tokenizer/pipeline.h"
 #include "tokenizer/sentencepiece.h"
-#include "tokenizer/unicode.h"
 
 namespace ingot::tokenizer {
 namespace {
