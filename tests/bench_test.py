@@ -193,7 +193,7 @@ class AgainstIngot(BenchTest):
         self.assertEqual(list(report["failures"]), ["connection"])
         self.assertGreater(report["failed"], 30)
 
-    def test_nobody_there(self) -> None:
+    def test_no_server(self) -> None:
         done = run("serve", "--base-url", "http://127.0.0.1:9", "-n", "2")
         self.assertEqual(done.returncode, 1)
         self.assertIn("Connection refused; is the server running at this address?", done.stderr)

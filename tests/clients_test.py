@@ -124,7 +124,7 @@ class OpenAi(ClientsTest):
             self.client.chat.completions.create(**{**self.fields, "model": "another"})
         self.assertEqual(caught.exception.code, "model_not_found")
         with self.assertRaises(openai.AuthenticationError):
-            self.client.with_options(api_key="sk-of-nobody").models.list()
+            self.client.with_options(api_key="sk-unknown").models.list()
         with self.assertRaises(openai.BadRequestError) as caught:
             self.client.completions.create(model=MODEL, prompt="the capital of France " * 1000)
         self.assertEqual(caught.exception.code, "context_length_exceeded")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds `ingot convert` to the Python packages `gguf`, `safetensors` and `tokenizers`.
+"""Compares `ingot convert` with the Python packages `gguf`, `safetensors` and `tokenizers`.
 
 Tiny models with trained vocabularies are written with numpy, converted there and back, and read by the packages: names,
 shapes, types and values of tensors, metadata, and the ids of texts.

@@ -71,7 +71,7 @@ class Documentation(unittest.TestCase):
                         self.addCleanup(server.__exit__)
                     continue
                 if PORT in command:
-                    self.assertIsNotNone(server, f"{document.name}: nobody serves for: {command}")
+                    self.assertIsNotNone(server, f"{document.name}: no server for: {command}")
                     command = command.replace("http://" + PORT, server.url)
                 with self.subTest(command=command):
                     printed = self.run_command(command, folder)

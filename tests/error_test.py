@@ -1,4 +1,4 @@
-"""The table of errors, row by row: status, type, code and the field, as clients are told them."""
+"""The table of errors, row by row: status, type, code and the field, as clients get them."""
 
 import http.client
 import json

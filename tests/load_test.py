@@ -18,7 +18,7 @@ from support import Server, require_model
 MODEL = require_model()
 NIGHTLY = bool(os.environ.get("INGOT_NIGHTLY"))
 STREAMS = 1000 if NIGHTLY else 200
-LEAVERS = 20_000 if NIGHTLY else 500
+DISCONNECTS = 20_000 if NIGHTLY else 500
 KEPT_SESSIONS = 20
 SETTLE_SECONDS = 120  # generous, for what happens within a step or two
 
@@ -97,7 +97,7 @@ class CrowdTest(unittest.TestCase):
                     return response.status
 
             async with contextlib.AsyncExitStack() as stack:
-                # Nobody who comes later gets a slot while these are there.
+                # No later request gets a slot while these are there.
                 for _ in range(slots):
                     long = completion(100_000 // (8 * slots), stream=True)
                     await stack.enter_async_context(client.send("POST", "/v1/completions", long))
@@ -114,7 +114,7 @@ class CrowdTest(unittest.TestCase):
             self.assertEqual(asyncio.run(main(server.url)), {200: queue, 429: crowd - queue})
 
 
-class Leaver:
+class DisconnectingClient:
     """A client that goes away: before it has sent all, while it waits, after some pieces, gently or with a reset."""
 
     def __init__(self, url: str, seed: int) -> None:
@@ -182,9 +182,9 @@ async def forget_kept(client: Client) -> None:
                 raise AssertionError(f"{response.status}: {await response.text()}")
 
 
-class LeaversTest(unittest.TestCase):
+class DisconnectTest(unittest.TestCase):
     def test_who_leaves_leaves_nothing_behind(self) -> None:
-        """A small cache, so that some give way to others, and a request at the end that needs all of it."""
+        """A small cache, so that some are preempted, and a request at the end that needs all of it."""
         tokens = 1024
 
         async def leave(url: str) -> None:
@@ -192,9 +192,9 @@ class LeaversTest(unittest.TestCase):
 
             async def one(seed: int) -> None:
                 async with waiting, asyncio.timeout(SETTLE_SECONDS):
-                    await Leaver(url, seed)()
+                    await DisconnectingClient(url, seed)()
 
-            await asyncio.gather(*(one(seed) for seed in range(LEAVERS)))
+            await asyncio.gather(*(one(seed) for seed in range(DISCONNECTS)))
 
         async def main(server: Server) -> dict[str, float]:
             client = Client(server.url)
@@ -214,7 +214,7 @@ class LeaversTest(unittest.TestCase):
         with Server(MODEL, "--model-name", "m", *flags, "--kv-cache-memory", str(tokens * 23040)) as server:
             metrics = asyncio.run(main(server))
             self.assertEqual(metrics["ingot_kv_blocks.free"] + metrics["ingot_kv_blocks.cached"], tokens // 32)
-            print(f"{LEAVERS} left; {metrics['ingot_preemptions_total']:.0f} preemptions, "
+            print(f"{DISCONNECTS} disconnected; {metrics['ingot_preemptions_total']:.0f} preemptions, "
                   f"{metrics['ingot_generation_tokens_total']:.0f} tokens generated")  # fmt: skip
             self.assertEqual(server.stop(), 0)
 

@@ -86,7 +86,7 @@ class MeasureTest(unittest.TestCase):
 @unittest.skipUnless(NIGHTLY, "takes half an hour and more")
 class QuantizeTest(unittest.TestCase):
     """AWQ of the 1.1B shape. Halfway the work is copied as it lies on the disk, which is what a kill at that moment would leave; a
-    second run goes on from the copy."""
+    second run resumes from the copy."""
 
     LAYERS, LAYER_BYTES = 22, 2 * (2 * 2048 * 2048 + 2 * 256 * 2048 + 3 * 5632 * 2048)
     LIMIT_BYTES = 3 * LAYER_BYTES + 500_000_000

@@ -1,4 +1,4 @@
-"""`ingot plan`: the seed's table, what the server then does with the flags that are told, and what it says when nothing fits."""
+"""`ingot plan`: the seed's table, what the server then does with the flags that it prints, and what it says when nothing fits."""
 
 import json
 import os

@@ -18,7 +18,7 @@ NIGHTLY = bool(os.environ.get("INGOT_NIGHTLY"))
 MAX_EXAMPLES = 4800 if NIGHTLY else 300
 CASES = 50_000 if NIGHTLY else 5_000
 HANG_SECONDS = 60  # no answer takes as long
-# What a valid request may be refused for is told in words where JSON Schema cannot say it (one of two fields, a session
+# What a valid request may be refused for is described in words where JSON Schema cannot say it (one of two fields, a session
 # that is not there, a prompt that does not fit): so not "positive_data_acceptance", but a share, below.
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"

@@ -66,7 +66,7 @@ class ServeTest(unittest.TestCase):
         self.assertEqual(short.usage.completion_tokens, 2)
         self.assertEqual(short.choices[0].finish_reason, "length")
 
-    def test_errors_name_the_field_and_harm_nobody(self) -> None:
+    def test_errors_name_the_field_and_affect_no_other(self) -> None:
         create = self.client.chat.completions.create
         with self.assertRaisesRegex(openai.BadRequestError, "temperature"):
             create(model="smollm2", messages=QUESTION, temperature=-1)
@@ -298,7 +298,7 @@ class StopTest(unittest.TestCase):
             self.assertLess(time.monotonic() - begin, 20)
             for thread in threads:
                 thread.join()
-            # Those that were not finished are told so.
+            # Those that were not finished get an error.
             self.assertNotIn("[DONE]", streamed[0])
             self.assertEqual(json.loads(streamed[0].rstrip().rsplit("data: ", 1)[1])["error"]["code"], "draining")
             self.assertEqual([(status, error["error"]["code"]) for status, error in whole], [(503, "draining")])

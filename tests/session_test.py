@@ -111,7 +111,7 @@ class SessionTest(unittest.TestCase):
                     self.assertTrue(i == 0 or 1 <= extra <= most, extra)
                     self.assertEqual(answer, turn(server.url, 2, text, cache_salt=str(i)) | {"session_id": 1})
 
-    def test_chosen_ids_are_those_of_nobody(self) -> None:
+    def test_chosen_ids_are_unused(self) -> None:
         turn(self.url, 1_000_000_000, "Hi")
         turn(self.url, 2**63 - 1, "Hi")
         ids: list[int] = []
@@ -182,7 +182,7 @@ class SessionTest(unittest.TestCase):
                 self.assertEqual([json.loads(line) for line in text.splitlines()], [nothing])
         self.refused(404, lambda: get(self.url, "/v1/sessions/11"))
 
-    def test_a_full_session_says_so_or_begins_anew(self) -> None:
+    def test_a_full_session_says_so_or_starts_over(self) -> None:
         turn(self.url, 6, "word " * 900)
         error = self.refused(400, lambda: turn(self.url, 6, "more " * 100))
         self.assertEqual(error["code"], "context_length_exceeded")
@@ -226,7 +226,7 @@ class OwnersTest(unittest.TestCase):
             with self.assertRaises(urllib.error.HTTPError) as caught:
                 turn(server.url, 999, "Hi", "a")
             self.assertEqual((caught.exception.code, json.load(caught.exception)["error"]["code"]), (429, "too_many_sessions"))
-            # Nobody should wait for room that will not come.
+            # No client should wait for room that will not come.
             self.assertEqual(caught.exception.headers["x-should-retry"], "false")
             self.assertNotIn("Retry-After", caught.exception.headers)
             turn(server.url, 999, "Hi", "a", interactive_mode=False)  # is not kept
@@ -340,7 +340,7 @@ class StoreTest(unittest.TestCase):
         with sqlite3.connect(self.db) as database:  # what was written before is sound
             self.assertEqual(database.execute("PRAGMA integrity_check").fetchone(), ("ok",))
 
-        # Once there is room again, all is written, also of sessions that nobody goes on with.
+        # Once there is room again, all is written, also of sessions that are not continued.
         self.db += "2"
         with Server(MODEL, "--session-len", "1024", "--max-batch-size", "4", "--session-db", self.db, preexec_fn=limit) as server:
             for i in range(40):

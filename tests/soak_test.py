@@ -13,7 +13,7 @@ import tempfile
 import time
 import unittest
 
-from load_test import IDLE, SETTLE_SECONDS, Leaver, closed, completion, descriptors, forget_kept, settled
+from load_test import IDLE, SETTLE_SECONDS, DisconnectingClient, closed, completion, descriptors, forget_kept, settled
 from many_clients import Client, allow_descriptors
 from support import Server, require_model
 
@@ -152,7 +152,7 @@ class Worker:
             raise AssertionError(f"accepted: {body}")
 
     async def leave(self) -> None:
-        await Leaver(self.url, self.draw.getrandbits(32))()
+        await DisconnectingClient(self.url, self.draw.getrandbits(32))()
         self.outcomes.left += 1
 
 

@@ -46,7 +46,7 @@ class TlsTest(unittest.TestCase):
             large = http.post(server.url + "/tokenize", json={"prompt": "the capital " * 100_000})
             self.assertEqual(large.status_code, 200)
             self.assertGreater(len(large.json()["tokens"]), 100_000)
-        with self.assertRaises(httpx.ConnectError):  # signed by nobody that is known
+        with self.assertRaises(httpx.ConnectError):  # signed by no known authority
             httpx.get(server.url + "/health")
         for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
             old = ssl.create_default_context(cafile=certificate)

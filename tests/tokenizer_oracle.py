@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds Ingot's tokenizers to the Python packages `tokenizers` and `sentencepiece`.
+"""Compares Ingot's tokenizers with the Python packages `tokenizers` and `sentencepiece`.
 
 Small vocabularies of every family are trained here, then random and nasty strings are encoded and decoded by both; ids
 and texts must be identical.

@@ -193,7 +193,7 @@ class WebTest(unittest.TestCase):
         body = self.driver.execute_script("return requestBody(conversation())")
         self.assertEqual((body["max_tokens"], body["messages"][0]), (3, {"role": "system", "content": "You are terse."}))
 
-    def test_it_follows_the_answer_until_somebody_scrolls_up(self) -> None:
+    def test_it_follows_the_answer_until_the_user_scrolls_up(self) -> None:
         self.set(temperature=0, max_tokens=4000)
         self.driver.execute_script("document.getElementById('messages').style.maxHeight = '120px'")
         self.ask("Tell me a very long story about a dragon.")
@@ -428,7 +428,7 @@ class KeyTest(unittest.TestCase):
         self.assertIn("API key", driver.find_element(By.ID, "error").text)
 
     def swagger_with_a_key(self, driver: webdriver.Chrome, url: str) -> None:
-        driver.get(url.replace("http://", "http://anybody:secret@") + "/docs")  # it asks anew after a refusal
+        driver.get(url.replace("http://", "http://anybody:secret@") + "/docs")  # it asks again after a refusal
         driver.get(url + "/docs#/Models/get_v1_models")
         wait = WebDriverWait(driver, PATIENCE)
         block = "#operations-Models-get_v1_models "

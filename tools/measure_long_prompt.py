@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What those who are being answered notice when somebody else's long prompt arrives: measure_long_prompt.py MODEL
+"""How running answers slow down when another request's long prompt arrives: measure_long_prompt.py MODEL
 
 So many streams decode; a prompt of --prompt-tokens arrives among them. Their inter-token latencies while that prompt is read
-are compared with those just before and just after it (their contexts grow, and with them the latencies), in each round anew. Prints a JSON line a round, and last the ratios of the p99: median,
+are compared with those just before and just after it (their contexts grow, and with them the latencies), in each round. Prints a JSON line a round, and last the ratios of the p99: median,
 smallest and largest. Flags that are not known go to `ingot serve api_server`.
 """
 

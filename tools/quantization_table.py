@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Quantizes a model by every scheme and says what each costs: quantization_table.py MODEL --calib-text FILE --eval-text FILE
 
-Writes results.json (a run that was ended goes on from it), table.md and quantization.svg to --work-dir. Perplexity, KL
+Writes results.json (an interrupted run resumes from it), table.md and quantization.svg to --work-dir. Perplexity, KL
 divergence and agreement are those of the report of `ingot lite`, against the original in exact arithmetic, and for the KV
 cache those of `ingot eval diff`; speeds are medians of `ingot bench latency`. Schemes of the cache differ in size by what
 PICTURE_TOKENS tokens take in it, so the picture counts them for all.

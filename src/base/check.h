@@ -4,7 +4,7 @@
 
 namespace ingot {
 [[noreturn]] void CheckFailed(const char* file, int line, const char* condition);
-// What the check that failed said, while the process dies of it; "" where none did. May be called from a signal's
+// The message of the failed check, while the process crashes with it; "" if none failed. May be called from a signal
 // handler.
 const char* FailedCheck();
 }  // namespace ingot

@@ -1,4 +1,4 @@
-// Hashes that tell things apart and defend against nobody: xxHash, and splitmix64 for random bits.
+// Hashes against accidents, not against attackers: xxHash, and splitmix64 for random bits.
 #pragma once
 
 #include <array>

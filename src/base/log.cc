@@ -122,7 +122,7 @@ void LogLine(LogLevel level, std::string_view message, const LogFields& fields) 
     AppendOneLine(line, message);
     line += '\n';
   }
-  // One write call: lines of several threads (or processes) do not mix. A full or closed stderr is nobody's error.
+  // One write call: lines of several threads (or processes) do not mix. A full or closed stderr is ignored.
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
 }
 

@@ -16,7 +16,7 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError, kOff };
 
 // "debug" | "info" | "warning" | "error" | "off", case-insensitive.
 Result<LogLevel> ParseLogLevel(std::string_view name);
-// From INGOT_LOG_LEVEL (default: warning); a program's flag may set it anew. Thread-safe.
+// From INGOT_LOG_LEVEL (default: warning); a program's flag may change it. Thread-safe.
 void SetLogLevel(LogLevel level);
 // For a program that has more to tell than others: changes nothing where the environment or a flag named a level.
 void SetDefaultLogLevel(LogLevel level);

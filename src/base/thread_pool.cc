@@ -50,11 +50,11 @@ bool SpinUntil(std::chrono::microseconds limit, F done) {
 
 // A job is open or closed. Workers join an open one; those that come late find it closed and wait for the next: a
 // sleeping or preempted worker never delays the caller. The caller closes the job when no index is left and waits for
-// those inside. body and n are written only while the gate is closed and nobody is inside.
+// those inside. body and n are written only while the gate is closed and no thread is inside.
 struct ThreadPool::State {
   using Body = FunctionRef<void(int64_t, int)>;
   alignas(64) std::atomic<uint32_t> gate{0};
-  alignas(64) std::atomic<int64_t> next{0};      // the first index nobody took
+  alignas(64) std::atomic<int64_t> next{0};      // the first index not taken
   alignas(64) std::atomic<uint32_t> emptied{0};  // counts how often the last worker left a closed job
   std::atomic<bool> stop{false};
   const Body* body = nullptr;

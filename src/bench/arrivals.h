@@ -1,4 +1,4 @@
-// When requests arrive that nobody paces.
+// Arrival times of requests in an open loop.
 #pragma once
 
 #include <cstddef>

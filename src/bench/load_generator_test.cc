@@ -78,7 +78,7 @@ TEST(LoadGenerator, FailuresHaveKinds) {
   EXPECT_TRUE(result.records[3].ok());
 }
 
-TEST(LoadGenerator, NobodyThere) {
+TEST(LoadGenerator, NoServer) {
   std::string url;
   {
     client::TestServer server([](int, const std::string&) { return ScriptedAnswer{}; });

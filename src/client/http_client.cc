@@ -36,7 +36,7 @@ std::chrono::nanoseconds Seconds(double seconds) {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(seconds));
 }
 
-// What a client and its requests share. A request that outlives its client goes on until it is cancelled.
+// What a client and its requests share. A request that outlives its client continues until it is cancelled.
 struct Core {
   explicit Core(HttpClientOptions given) : options(std::move(given)) {}
   const HttpClientOptions options;
@@ -48,7 +48,7 @@ struct Core {
 struct Connection {
   explicit Connection(Core& core) : tcp_stream(core.io) {}
 
-  // Whether the other side has closed it, or sent what nobody asked for.
+  // Whether the other side has closed it, or sent unrequested data.
   bool IsStale() {
     pollfd entry{tcp_stream.socket().native_handle(), POLLIN | POLLRDHUP, 0};
     return poll(&entry, 1, 0) != 0;

@@ -58,7 +58,7 @@ class HttpClient {
   static Result<std::unique_ptr<HttpClient>> Make(const HttpClientOptions& options);
   virtual ~HttpClient() = default;
 
-  // Starts a request; it goes on during Run.
+  // Starts a request; it continues during Run.
   virtual std::shared_ptr<HttpCall> Send(HttpRequest request, ResponseHandlers handlers) = 0;
   // Calls `then` from Run, `seconds` from now.
   virtual void After(double seconds, std::function<void()> then) = 0;

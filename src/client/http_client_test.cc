@@ -93,7 +93,7 @@ TEST(HttpClient, GivesUpOnSilence) {
   EXPECT_EQ(response.error().code(), Code::kDeadlineExceeded);
 }
 
-TEST(HttpClient, SaysThatNobodyListens) {
+TEST(HttpClient, SaysThatNoServerListens) {
   std::string url;
   {
     url = TestServer([](int, const std::string&) { return ScriptedAnswer{}; }).url();

@@ -23,7 +23,7 @@ struct OpenAiServer {
 };
 Result<std::unique_ptr<HttpClient>> Connect(const OpenAiServer& server);
 
-// Errors of what follows name the field that is at fault where one is: "url" (nobody answers there), "ca_file" (its
+// Errors of what follows name the field that is at fault where one is: "url" (no answer from there), "ca_file" (its
 // certificate is not trusted), "api_key" (401 and 403).
 
 // The names at /v1/models.

@@ -20,9 +20,9 @@ namespace ingot::engine {
 // PreemptAll.
 // Where the executor runs behind, a step is planned and launched while the one before it runs: its draws are collected
 // afterwards, and what comes of a sequence that has ended meanwhile is dropped. Not ahead are planned: a step of a
-// sequence whose next draw needs the last token on the host, and one that would preempt somebody.
+// sequence whose next draw needs the last token on the host, and one that would preempt a sequence.
 // Invariants: 1. Every request that was added ends in exactly one event with `finish`. 2. A slot's blocks are given
-// back before that event is told. 3. A step that neither admits nor finishes a request allocates nothing. 4. Between
+// back before that event is sent. 3. A step that neither admits nor finishes a request allocates nothing. 4. Between
 // calls at most one step is launched and not collected.
 class Core {
  public:

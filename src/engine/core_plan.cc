@@ -1,11 +1,11 @@
-// What the scheduler is told of the core's sequences, and which of its plans is taken.
+// The scheduler's input from the core's sequences, and which of its plans is taken.
 #include <algorithm>
 
 #include "engine/core.h"
 
 namespace ingot::engine {
 
-// Whether every sequence that goes on after the step in flight can do so before its token is collected.
+// Whether every sequence that continues after the step in flight can do so before its token is collected.
 bool Core::MayPlanAhead() const {
   const auto can_go_on = [&](const Flight::Draws& draws) {
     const SequencePtr& sequence = sequences_[draws.slot];

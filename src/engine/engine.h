@@ -17,8 +17,8 @@ namespace ingot::engine {
 struct EngineOptions {
   ExecutorOptions executor;
   int max_queue = 1024;  // requests that wait for a slot
-  // Where it is told what the engine did last, when it makes no progress for stall_seconds, and when the process dies
-  // of a fatal signal, whose handlers are then set. "": nowhere.
+  // The file for the engine's last steps, written when it makes no progress for stall_seconds, and when the process
+  // crashes with a fatal signal, whose handlers are then set. "": none.
   std::string flight_recorder;
   double stall_seconds = 60;
 };

@@ -152,7 +152,7 @@ void Executor::AddPromptRows(const Work& work, Sequence& sequence, Step* step) {
   sequence.prompt_logprobs.resize(static_cast<size_t>(std::max(known, last)));
   for (int64_t position = std::max(work.begin, known); position < last; ++position) {
     step->batch.WantLogits(step->batch.num_tokens() - (work.begin + work.count - position));
-    step->rows.push_back({.foretold = sequence.tokens[static_cast<size_t>(position) + 1],
+    step->rows.push_back({.predicted = sequence.tokens[static_cast<size_t>(position) + 1],
                           .num_top = sequence.request.prompt_logprobs,
                           .told = &sequence.prompt_logprobs[static_cast<size_t>(position)]});
   }
@@ -200,8 +200,8 @@ void Executor::UseRow(const Row& row, std::span<float> logits, sampling::Workspa
     row.result->outcome = sampling::Sample(logits, row.inputs, workspace, &row.result->token);
     return;
   }
-  if (sampling::Describe(logits, row.foretold, row.num_top, workspace, row.told) != sampling::Outcome::kOk) {
-    *row.told = {.id = row.foretold, .logprob = sampling::kLowestLogprob};
+  if (sampling::Describe(logits, row.predicted, row.num_top, workspace, row.told) != sampling::Outcome::kOk) {
+    *row.told = {.id = row.predicted, .logprob = sampling::kLowestLogprob};
   }
 }
 

@@ -90,12 +90,12 @@ class Executor {
  private:
   Executor(const models::Model& model, const ExecutorOptions& options, ops::Backend& backend, ops::Scratch scratch,
            std::unique_ptr<Stream> stream);
-  // Whose logits a row has: those that a token is drawn from, or those that foretell a token of the prompt.
+  // Whose logits a row has: those that a token is drawn from, or those that predict a token of the prompt.
   struct Row {
     sampling::SampleInputs inputs{};  // of a draw
     int32_t slot = 0;                 // of a draw
     StepResult* result = nullptr;     // of a draw
-    int32_t foretold = -1;            // the prompt's token, where one is foretold
+    int32_t predicted = -1;           // the prompt's token, where one is predicted
     int num_top = 0;                  // alternatives to tell of it
     sampling::Sampled* told = nullptr;
   };

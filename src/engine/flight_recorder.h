@@ -13,7 +13,7 @@
 namespace ingot::engine {
 
 // Thread safety: Begin… and End belong to the engine's thread. Write may run on any thread at any moment, within a
-// signal's handler too: it takes no memory and no lock. Where the engine goes on meanwhile, the oldest steps may be
+// signal handler too: it takes no memory and no lock. If the engine continues meanwhile, the oldest steps may be
 // missing, or mixed with newer ones.
 // Memory is taken when made: for kSteps steps with at most kMaxEntries sequences each; further ones are only counted.
 class FlightRecorder {
@@ -22,7 +22,7 @@ class FlightRecorder {
 
   struct Step {
     const StepPlan* plan;
-    std::span<const RequestId> ids;  // [max_batch_size] who has the slot in this step, or has to give it up
+    std::span<const RequestId> ids;  // [max_batch_size] who has the slot in this step, or is preempted
     int64_t running = 0, waiting = 0;
     int64_t prefill_budget = 0;  // tokens
     kv::PerGroup available{};    // blocks, before the step
@@ -31,7 +31,7 @@ class FlightRecorder {
 
   explicit FlightRecorder(int max_batch_size);
 
-  // Each returns a number, by which its end is told. A step may begin before the one before it ends.
+  // Each returns a number to pass to End. A step may begin before the one before it ends.
   int64_t BeginStep(const Step& step);  // before anything of it is done
   int64_t BeginTask();                  // of RunExclusive
   void End(int64_t number);

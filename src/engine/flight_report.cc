@@ -74,7 +74,7 @@ Result<std::unique_ptr<FlightReport>> FlightReport::Create(const std::string& pa
 }
 
 bool FlightReport::Write(std::string_view reason) const {
-  // Nobody else's file is written through a link that lies in a folder for all.
+  // Never writes to another user's file through a link in a shared folder.
   const int fd = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
   if (fd < 0) return false;
   {

@@ -10,7 +10,7 @@
 
 namespace ingot::engine {
 
-// Writes a recorder's steps to a file when it is told to, and while it lives, when a fatal signal comes (a failed
+// Writes a recorder's steps to a file when asked to, and while it lives, when a fatal signal comes (a failed
 // INGOT_CHECK is one: SIGABRT). Those who handled the signal before do so afterwards.
 // Thread safety: Write from any thread.
 class FlightReport {

@@ -41,7 +41,7 @@ std::vector<Request> Conversations(std::mt19937_64& random, size_t count) {
   while (requests.size() < count) {
     Request request = RandomRequest(random, kVocab, 90);
     request.max_tokens *= 3;
-    if (random() % 2 == 0) request.end_ids.clear();  // long answers: somebody will have to give way
+    if (random() % 2 == 0) request.end_ids.clear();  // long answers: some sequence will be preempted
     if (random() % 3 > 0 && !requests.empty()) {
       const std::vector<int32_t>& earlier = requests[random() % requests.size()].prompt;
       request.prompt.insert(request.prompt.begin(), earlier.begin(), earlier.begin() + std::ssize(earlier) / 2);

@@ -1,4 +1,4 @@
-// For the simulation of the scheduler: requests and blocks by counting only. Which tokens a request has is told by a
+// For the simulation of the scheduler: requests and blocks by counting only. Which tokens a request has follows from a
 // family: requests of one family begin with the same tokens, as far as both follow it.
 #pragma once
 
@@ -25,7 +25,7 @@ struct PlainRequest {
   State state = State::kWaiting;
   int64_t known = 0, computed = 0, rows_known = 0;
   std::array<std::vector<int>, kMaxGroupsHere> tables;  // blocks; kNone: behind the window
-  // What the promises are told by, in steps and requests.
+  // What the guarantees are checked with, in steps and requests.
   int64_t came = 0, ended = 0;
   int64_t steps_as_first = 0, steps_after_first = 0, steps_before_first = 0;
   int64_t overtakers = 0;     // came later and rank before it
@@ -66,7 +66,7 @@ struct PlainGroup {
   int CachedAt(size_t family, size_t index) const {
     return index < cached[family].size() ? cached[family][index] : kNone;
   }
-  // A block that nobody holds, in the end one that is cached; kNone when all are held.
+  // A free block, else one that is cached and not held; kNone when all are held.
   int Take() {
     int idle = kNone;
     for (size_t i = 0; i < blocks.size(); ++i) {

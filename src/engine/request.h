@@ -42,7 +42,7 @@ struct Request {
   sampling::Params sampling;
   std::vector<sampling::LogitBias> logit_bias;      // each id of the model, and once
   std::vector<std::vector<int32_t>> bad_words;      // sequences that are never completed in the answer; none empty
-  int prompt_logprobs = -1;                         // alternatives for each token of the prompt; -1: none are told
+  int prompt_logprobs = -1;                         // alternatives for each token of the prompt; -1: none are reported
   int32_t priority = 0;                             // lower ones first; waiting makes up for it
   std::optional<Clock::time_point> deadline;        // past it the request ends with kDeadlineExceeded
   int32_t adapter = ops::kNoAdapter;                // whose weights are added; only requests of the same share blocks

@@ -12,7 +12,7 @@ namespace {
 // A chunk adds at most this share of the time that the decodes take: 2 would be the promise broken, less leaves room
 // for what the table does not know.
 constexpr int64_t kChunkPercent = 75;
-constexpr int64_t kMinChunk = 4;     // a prompt goes on, however slow the machine is
+constexpr int64_t kMinChunk = 4;     // a prompt makes progress, however slow the machine is
 constexpr int64_t kFirstChunk = 64;  // while nothing is known
 constexpr int64_t kSmoothing = 8;    // an observation counts an eighth
 
@@ -38,7 +38,7 @@ class Planner {
       if (slot.num_tokens - slot.num_computed == 1) {
         if (MakeRoom(i, 1)) AddDecode(i);
       } else if (budget_ > 0) {
-        // The first takes room from others; who comes later takes what there is.
+        // The first preempts others for room; later ones take what there is.
         if (i == 0 && !MakeRoom(i, 1)) continue;
         const int64_t wanted = WithRows(slot.wants_rows, std::min(budget_, slot.num_tokens - slot.num_computed));
         const int64_t count = std::min(wanted, RoomFor(i));
@@ -89,7 +89,7 @@ class Planner {
     return true;
   }
 
-  // Only the first is left, before any work is planned. What those that went shared among themselves was nobody's
+  // Only the first is left, before any work is planned. What the preempted ones shared among themselves was nobody's
   // exclusively, and is available now.
   void HaveAllButOwn() {
     for (size_t g = 0; g < static_cast<size_t>(state_.num_groups); ++g) {
@@ -116,7 +116,7 @@ class Planner {
     return count;
   }
 
-  // Nobody has given up anything in this step, so that what those that run take in it is within what is kept for them.
+  // No sequence was preempted in this step, so that what running ones take in it is within what is kept for them.
   void Admit() {
     const auto num_groups = static_cast<size_t>(state_.num_groups);
     kv::PerGroup left = state_.available;

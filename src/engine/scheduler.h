@@ -1,4 +1,5 @@
-// Which tokens go through the model in the next step, who gets a slot and who gives it up: a pure function of integers.
+// Which tokens go through the model in the next step, which requests are admitted and which preempted: a pure function
+// of integers.
 #pragma once
 
 #include <array>
@@ -22,11 +23,11 @@ struct CostTable {
   int64_t DecodeUs(int64_t decodes) const;
 };
 
-// Tokens of prompts that a step beside `decodes` may have: with them it takes less than twice the time, so that whoever
-// is being answered hardly notices that somebody else's prompt is read.
+// Tokens of prompts that a step beside `decodes` may have: with them it takes less than twice the time, so that a
+// prefill hardly slows the decodes.
 int64_t PrefillBudget(const CostTable& cost, int64_t decodes, int64_t max_prefill_tokens);
 
-// A class of priority weighs as much as so much waiting: nobody is overtaken forever.
+// A class of priority counts as much as this time of waiting (aging), so that no request starves.
 inline constexpr int64_t kClassUs = 10'000'000;
 constexpr int64_t RankOf(int64_t submitted_us, int32_t priority) { return submitted_us + priority * kClassUs; }
 
@@ -42,7 +43,7 @@ struct SlotState {
   bool wants_rows = false;      // the logits of its prompt's tokens are wanted
   kv::PerGroup table_blocks{};  // entries of its block tables
   kv::PerGroup held{};          // blocks that it holds, with others or alone
-  kv::PerGroup exclusive{};     // blocks that would become available if it gave up its slot
+  kv::PerGroup exclusive{};     // blocks that would become available if it were preempted
   kv::PerGroup expected{};      // further blocks that its known tokens, and a block of tokens after them, will take
 };
 struct WaitingState {
@@ -75,7 +76,7 @@ struct Work {
 // Reused from step to step; allocates memory only in its constructor.
 struct StepPlan {
   explicit StepPlan(int max_batch_size);
-  std::vector<int32_t> preempted;       // slots whose sequences give back their blocks and wait again
+  std::vector<int32_t> preempted;       // slots whose sequences give back their blocks and wait again; recomputed later
   std::vector<int32_t> admitted_slots;  // slot of the i-th waiting request that gets in
   std::vector<Work> work;               // decodes, then prefills; each by rank
   std::vector<Work> prefills;           // scratch
@@ -85,7 +86,7 @@ struct StepPlan {
 // Blocks are taken as they are needed. By rank: one token of every sequence that needs only one (a decode), a chunk of
 // every other (a prefill), prefill_budget tokens of prompts together. Where blocks are lacking, a decode, and the first
 // of all whatever it does, takes the slot of whoever ranks last; other prefills wait. Admission is by rank too: while a
-// slot is free, nobody had to give up one in this step, and the blocks suffice for all known tokens of the request and
+// slot is free, none was preempted in this step, and the blocks suffice for all known tokens of the request and
 // of those that run, and a block of tokens more for each of these. Drafts get what is left of their sequence's last
 // block, never a block. The plan has no work only when there is nothing to do, or the head of the queue does not fit
 // beside an empty batch.

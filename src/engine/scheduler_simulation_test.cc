@@ -36,7 +36,7 @@ class Simulation {
     if (Below(80) == 0) CancelSomeone();
     PlanAndApply();
   }
-  // Nobody new: everybody must get to the end.
+  // No new requests: all must finish.
   void Drain() {
     while (IsAnyoneThere() && !testing::Test::HasFatalFailure()) PlanAndApply();
     for (const PlainGroup& group : groups_) ASSERT_EQ(group.Available(), std::ssize(group.blocks));
@@ -222,7 +222,8 @@ class Simulation {
     if (step_ % 16 == 0) Recount();
   }
 
-  // Whether blocks are lacking for the work, and for the token of the last to give way, without those of the latter.
+  // Whether blocks are lacking for the work, and for the token of the last to be preempted, without those of the
+  // latter.
   bool LastHadToGo() const {
     const int32_t last = plan_.preempted.back();
     for (size_t g = 0; g < groups_.size(); ++g) {
@@ -331,7 +332,7 @@ class Simulation {
       if (slots_[i] == kNone) continue;
       const PlainRequest& r = Live(static_cast<int32_t>(i));
       const bool was_admitted_now = std::ranges::count(plan_.admitted_slots, i) > 0;
-      // Who is first, and who decodes, goes on in every step.
+      // The first, and those that decode, make progress in every step.
       const bool has_to = r.number == first_ || (r.known - r.computed == 1 && !was_admitted_now);
       if (has_to) ASSERT_GE(counts[i], 1);
     }
@@ -419,7 +420,7 @@ class Simulation {
 };
 
 // Some nine million steps at night, a fifteenth of that otherwise.
-TEST(PlanSimulation, NobodyIsLostOrStarvedAndNoBlockLeaks) {
+TEST(PlanSimulation, NoRequestIsLostOrStarvedAndNoBlockLeaks) {
   const uint64_t worlds = GetEnv("INGOT_NIGHTLY") ? 1500 : 100;
   int64_t steps = 0, preemptions = 0, hit_tokens = 0;
   for (uint64_t seed = 0; seed < worlds; ++seed) {

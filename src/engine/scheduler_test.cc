@@ -118,7 +118,7 @@ TEST(PrefillBudget, KeepsAStepBelowTwiceWhatTheDecodesTake) {
   EXPECT_GT(budget * 500, 20'000);
   EXPECT_LT(budget * 500 + 40'000, 80'000);
   for (int i = 0; i < 100; ++i) cost.Observe(0, 1, 10'000'000);
-  EXPECT_EQ(PrefillBudget(cost, 16, 4096), 4);  // a prompt goes on all the same
+  EXPECT_EQ(PrefillBudget(cost, 16, 4096), 4);  // a prompt makes progress all the same
   EXPECT_EQ(PrefillBudget(cost, 16, 3), 3);
 }
 

@@ -14,7 +14,7 @@ namespace ingot::engine {
 // Invariants: num_computed < tokens.size() + num_drawing while it has a slot: the last token drawn has not been through
 // the model.
 // Tokens, tables and history have room for the whole answer once it has had a slot. Its tokens are the truth: blocks
-// can be computed anew from them, which is what happens after it had to give up its slot.
+// can be recomputed from them, which is what happens after it was preempted.
 struct Sequence {
   RequestId id = 0;
   Request request;              // its prompt has moved to `tokens`
@@ -23,7 +23,7 @@ struct Sequence {
   std::vector<int32_t> tokens;  // prompt and answer
   int64_t prompt_length = 0;
   int64_t num_computed = 0;     // tokens whose K and V are in the cache, or will be when what was launched has run
-  int64_t num_drawing = 0;      // tokens that a launched step draws, and that nobody has collected
+  int64_t num_drawing = 0;      // tokens that a launched step draws, not collected yet
   std::vector<int32_t> drafts;  // guesses at the tokens after these, for the next step to check
   int64_t num_cached = 0;       // of the prompt, found there when it was first admitted
   bool was_admitted = false;    // once at least

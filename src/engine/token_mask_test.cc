@@ -37,7 +37,7 @@ class Multiples : public sampling::TokenMask {
 class TokenMaskOnDevice : public testing::TestWithParam<Device> {};
 INSTANTIATE_TEST_SUITE_P(Devices, TokenMaskOnDevice, testing::ValuesIn(kDevices));
 
-TEST_P(TokenMaskOnDevice, HoldsThroughPreemptionsAndTouchesNobodyElse) {
+TEST_P(TokenMaskOnDevice, HoldsThroughPreemptionsAndAffectsNoOther) {
   const auto backend = ops::MakeCpuBackend(2);
   std::mt19937_64 random(12);
   FakeModel model(kVocab);

@@ -286,7 +286,7 @@ class Gatherer {
     INGOT_RETURN_IF_ERROR(SetScales(base, &m));
     INGOT_RETURN_IF_ERROR(SetZeros(base, &m));
     INGOT_RETURN_IF_ERROR(SetInputOrder(base, &m));
-    // Scales of activations and of the cache: both are measured anew here.
+    // Scales of activations and of the cache: both are computed at run time.
     for (const char* suffix : {".input_scale", ".input_zero_point", ".output_scale", ".output_zero_point"}) {
       Take(base + suffix);
     }
@@ -379,7 +379,7 @@ Status GatherScaled(CheckpointParts* parts) {
     if (!matrix) return matrix.error().Annotate(parts->path);
     tensor.quantized = std::make_shared<const QuantizedMatrix>(*std::move(matrix));
     used.insert(base + ".scale");
-    used.insert(base + ".input_scale");  // of activations, which are measured anew here
+    used.insert(base + ".input_scale");  // of activations, which are quantized at run time
   }
   std::erase_if(parts->tensors, [&](const TensorEntry& tensor) { return used.contains(tensor.name); });
   return {};

@@ -83,7 +83,7 @@ Result<TensorEntry> Entry(const PickledTensor& tensor, std::span<const std::byte
 Result<std::vector<TensorEntry>> ParseTorch(std::span<const std::byte> bytes, const std::string& file) {
   // Before version 1.6 torch wrote bare pickles.
   if (bytes.size() > 2 && bytes[0] == std::byte{0x80}) {
-    return Unsupported("{}: the format of torch before 1.6 (a pickle, no zip archive); save it anew", file);
+    return Unsupported("{}: the format of torch before 1.6 (a pickle, no zip archive); save it again", file);
   }
   INGOT_ASSIGN_OR_RETURN(const auto files, ReadZip(bytes, file));
   // Everything lies in one folder, whose name is that of the file as it was first saved.

@@ -33,7 +33,7 @@ class BlockRef {
   int32_t id_ = 0;
 };
 
-// Is told when a block that the prefix index keeps gets its first holder, or loses its last one.
+// Called when a block that the prefix index keeps gets its first holder, or loses its last one.
 class IdleListener {
  public:
   virtual ~IdleListener() = default;
@@ -43,7 +43,7 @@ class IdleListener {
 
 // Thread safety: none; the engine thread owns it. Outlives its BlockRefs. Allocates memory only when made.
 // Invariants: 1. num_free() + num_idle() + num_in_use() == num_blocks(): free blocks hold nothing, idle ones are kept
-// and held by nobody, those in use are held. 2. The block given back last is handed out first: pages of the cache that
+// and not held, those in use are held. 2. The block given back last is handed out first: pages of the cache that
 // were never needed stay untouched.
 class BlockPool {
  public:

@@ -34,7 +34,7 @@ class BlockTable {
   std::span<const int32_t> ids() const { return ids_; }
   int64_t size() const { return static_cast<int64_t>(ids_.size()); }
   int64_t begin() const { return begin_; }  // the first entry that holds a block; size() if none does
-  // Blocks that nobody else holds.
+  // Blocks without another holder.
   int64_t CountExclusive(const BlockPool& pool) const;
   // Where token `position` lies in the cache: block · block_len + offset. REQUIRES: its block is held.
   int32_t SlotOf(int64_t position) const {

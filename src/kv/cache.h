@@ -38,7 +38,7 @@ struct CacheOptions {
 };
 
 struct CacheStats {
-  int64_t total = 0, free = 0, idle = 0;  // blocks of all groups; idle: kept for later hits, held by nobody
+  int64_t total = 0, free = 0, idle = 0;  // blocks of all groups; idle: kept for later hits, not held
 };
 
 // What a sequence holds of the cache.
@@ -77,7 +77,7 @@ class Cache {
   // the next CopyPart together, are available.
   void Take(const PrefixMatch& match, Holding* holding);
   using CopyFn = std::function<void(int group, int32_t from, int32_t to)>;
-  // Makes the copy, in a block of its own, for which an idle one may have to go.
+  // Makes the copy, in a block of its own, for which an idle one may be evicted.
   void CopyPart(Holding* holding, const CopyFn& copy);
 
   // Takes blocks until num_tokens fit, evicting idle ones; false, with what it got kept, when there are not enough.
@@ -85,8 +85,8 @@ class Cache {
   // The first num_computed tokens are computed, and stay what they are: whole blocks enter the index, what no window
   // sees any more goes back.
   void Commit(Holding* holding, std::span<const int32_t> tokens, int64_t num_computed);
-  // Takes back the tokens after the first num_tokens, whose blocks go back. They may have been written: drafts that did
-  // not come true. REQUIRES: num_tokens are at least those committed
+  // Takes back the tokens after the first num_tokens, whose blocks go back. They may have been written: drafts that
+  // were rejected. REQUIRES: num_tokens are at least those committed
   void Rewind(Holding* holding, int64_t num_tokens);
   // Gives everything back. The blocks of the first num_computed tokens stay for later hits.
   void Release(Holding* holding, std::span<const int32_t> tokens, int64_t num_computed);

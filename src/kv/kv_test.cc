@@ -257,7 +257,7 @@ TEST(Cache, EvictsTheEndOfWhatWasUnusedLongest) {
   };
   EXPECT_EQ(run(1, 24), 0);
   EXPECT_EQ(run(2, 24), 0);
-  EXPECT_EQ(run(1, 24), 23);  // a block is copied for its last token: 2's last block gives way
+  EXPECT_EQ(run(1, 24), 23);  // a block is copied for its last token: 2's last block is evicted
   EXPECT_EQ(run(2, 24), 16);
 }
 

@@ -53,7 +53,7 @@ class PrefixIndex {
 
   // At most `limit` tokens of `tokens`.
   PrefixMatch Find(const PrefixScope& scope, std::span<const int32_t> tokens, int64_t limit) const;
-  // How many blocks of the match's path nobody holds now.   REQUIRES: nothing changed since Find
+  // How many blocks of the match's path have no holder now.   REQUIRES: nothing changed since Find
   int64_t CountIdle(const PrefixMatch& match, int group) const;
   // The group's blocks of the match's whole blocks, from the first; empty entries before what the window sees.
   void Share(const PrefixMatch& match, int group, BlockTable* table) const;
@@ -67,7 +67,7 @@ class PrefixIndex {
   // no room, or for a part that would not help anybody.
   NodeId Insert(NodeId parent, std::span<const int32_t> tokens, std::span<BlockTable> tables, int64_t index);
 
-  // Frees a block of the group that nobody holds, the one unused longest; false when there is none.
+  // Evicts the least recently used block of the group without a holder; false when there is none.
   bool Evict(int group);
   bool CheckIntegrity() const;
   int64_t num_nodes() const { return static_cast<int64_t>(nodes_.size() - free_nodes_.size()); }

@@ -45,7 +45,7 @@ Result<Evaluation> HeldOut::Finish(const models::LayerRunner::Head& before, cons
   std::vector<float> a, b;  // [rows, vocab_size]
   for (size_t w = 0; w < windows_.size(); ++w) {
     const std::vector<int32_t>& window = windows_[w];
-    const int64_t end = std::ssize(window) - 1;  // the last position foretells nothing
+    const int64_t end = std::ssize(window) - 1;  // the last position predicts nothing
     for (int64_t begin = std::ssize(window) / 2; begin < end; begin += kLogitRows) {
       const models::LayerRunner::Positions rows{begin, std::min(begin + kLogitRows, end)};
       INGOT_RETURN_IF_ERROR(runner_.Logits(before_[w], before, rows, &a));

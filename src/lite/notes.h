@@ -12,7 +12,7 @@ namespace ingot::lite {
 inline constexpr int kQuantizerVersion = 2;
 
 // All that the bytes of finished parts depend on: this code, the source's weights and configuration, the options, the
-// calibration tokens, the instruction set. (Held-out texts are gone through anew by every run, and the tokenizer's
+// calibration tokens, the instruction set. (Held-out texts are evaluated again by every run, and the tokenizer's
 // files are written at its end.)
 boost::json::object Fingerprint(const formats::Checkpoint& checkpoint, const QuantizeOptions& options,
                                 const std::vector<std::vector<int32_t>>& samples);

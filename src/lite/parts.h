@@ -1,5 +1,5 @@
 // A quantized checkpoint in the making: one small checkpoint a layer and one for the rest, in the form of the result,
-// so that a killed run can go on, and what is evaluated is what was written.
+// so that a killed run can resume, and what is evaluated is what was written.
 #pragma once
 
 #include <map>

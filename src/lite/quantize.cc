@@ -164,7 +164,8 @@ class Run {
     return Note(layer, is_done, SecondsSince(start), std::move(report));
   }
 
-  // Statistics of the inputs of a layer. Where the original layers make the inputs of the next, this goes on to them.
+  // Statistics of the inputs of a layer. Where the original layers make the inputs of the next, this continues with
+  // them.
   Status Collect(int layer, const LayerWeights& weights, LayerStats* stats) {
     const models::LinearTap tap = StatisticsTap(
         backend_.host(), spec(), {.gram = true, .samples = options_.recipe.scales == Scales::kSmoothQuant}, stats);

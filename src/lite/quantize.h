@@ -61,7 +61,7 @@ struct QuantizeReport {
   double seconds = 0;  // of work, this run's and what the layers took that a run before finished
 };
 
-// On an error no output is there. A run that was killed goes on where it was when it is called again with the same
+// On an error no output is there. A run that was killed resumes when it is called again with the same
 // arguments: the result is the same, byte for byte.
 Result<QuantizeReport> Quantize(const formats::Checkpoint& checkpoint, const QuantizeOptions& options,
                                 ops::Backend& backend);

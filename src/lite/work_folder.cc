@@ -49,7 +49,7 @@ Result<WorkFolder> WorkFolder::Open(const std::string& output, const boost::json
   if (!force && !folder.IsNew()) {
     return InvalidArgument(
         "{} holds the unfinished work of another command, or of another version of its files; remove it, or use "
-        "--force to begin anew",
+        "--force to start over",
         folder.path_);
   }
   for (const auto& entry : fs::directory_iterator(folder.path_, error)) fs::remove_all(entry.path(), error);
@@ -86,7 +86,7 @@ Result<boost::json::object> WorkFolder::ReadNote(int layer) const {
   const std::string path = PartPath(layer, false) + ".json";
   INGOT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   INGOT_ASSIGN_OR_RETURN(const boost::json::value value, ParseJson(text, path));
-  if (!value.is_object()) return Corrupt("{} is no object; remove {} and begin anew", path, path_);
+  if (!value.is_object()) return Corrupt("{} is no object; remove {} and start over", path, path_);
   return value.get_object();
 }
 
@@ -111,7 +111,7 @@ Status WorkFolder::Abandon(bool is_gguf, const Status& error) {
   std::error_code ignored;
   fs::remove_all(result_path(is_gguf), ignored);
   if (HasPart(0, is_gguf)) {
-    return {error.code(), fmt::format("{} ({} keeps the layers that are finished: the same command goes on from there)",
+    return {error.code(), fmt::format("{} ({} keeps the layers that are finished: the same command resumes from there)",
                                       error.message(), path_)};
   }
   fs::remove_all(path_, ignored);

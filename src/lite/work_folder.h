@@ -27,7 +27,7 @@ class FolderLock {
 class WorkFolder {
  public:
   // fingerprint: what must be the same for a killed run to be continued. Another's work is kInvalidArgument, unless
-  // `force`, which begins anew. kInvalidArgument too while another run has the folder open. kIo: it cannot be written.
+  // `force`, which starts over. kInvalidArgument too while another run has the folder open. kIo: it cannot be written.
   static Result<WorkFolder> Open(const std::string& output, const boost::json::object& fingerprint, bool force);
 
   static std::string PathFor(const std::string& output) { return output + ".partial"; }

@@ -21,7 +21,7 @@ struct AnswerOptions {
   bool include_stop = false;
   bool skip_special_tokens = true;
   bool logprobs = false;
-  int32_t first_prompt_token = -1;  // where the prompt's logprobs are told; else -1
+  int32_t first_prompt_token = -1;  // where the prompt's logprobs are reported; else -1
   int64_t prompt_tokens = 0;
   OutputParserMaker parser;  // empty: all text is the answer
 };
@@ -32,7 +32,7 @@ class AnswerStream {
   AnswerStream(const tokenizer::Tokenizer& tokenizer, AnswerOptions options);
 
   // Calls `emit` at most once. What comes after the final event is ignored. true: a stop string ended the answer, the
-  // engine need not go on.
+  // engine need not continue.
   bool Push(const engine::Event& event, const EventFn& emit);
   bool finished() const { return finished_; }
 

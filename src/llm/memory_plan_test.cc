@@ -30,7 +30,7 @@ TEST(MemoryPlan, TakesItsFractionWhereThatIsLess) {
   EXPECT_EQ(plan->num_blocks[0], 160);
 }
 
-TEST(MemoryPlan, ShortensSessionsNobodyAskedFor) {
+TEST(MemoryPlan, ShortensSessionsOfDefaultLength) {
   const auto plan = PlanMemory(Options(), Needs(), 61 * kMiB);
   ASSERT_TRUE(plan.has_value());
   EXPECT_EQ(plan->num_blocks[0], 40);
@@ -111,7 +111,7 @@ TEST(MemoryPlan, TailsOfAnInt4CacheAreTakenAndTold) {
   EXPECT_EQ(int8.find("KV tails"), std::string::npos) << int8;
 }
 
-// What a plan for so much memory is told of in the ledger.
+// What the ledger says of a plan for so much memory.
 std::string LedgerOf(const LoadOptions& options, int64_t available) {
   const auto plan = PlanMemory(options, Needs(), available);
   return plan ? FormatLedger(*plan, options, {}) : plan.error().message();

@@ -54,7 +54,7 @@ struct Heard {
   int64_t completion_tokens = 0;
 };
 
-// What is told of these tokens, drawn one after the other.
+// What is reported of these tokens, drawn one after the other.
 Heard Tell(const std::string& tokens, AnswerOptions options) {
   const ByteTokenizer tokenizer;
   AnswerStream stream(tokenizer, std::move(options));

@@ -30,7 +30,7 @@ class EngineGate {
   engine::Engine* engine_ INGOT_GUARDED_BY(mutex_);
 };
 
-// Thread safety: all methods from any thread. Events are told one at a time, in the engine's order.
+// Thread safety: all methods from any thread. Events are passed on one at a time, in the engine's order.
 class RequestStream : public Handle, public std::enable_shared_from_this<RequestStream> {
  public:
   struct Parts {

@@ -38,7 +38,7 @@ Status ErrorOf(sqlite3* database, const std::string& path) {
   const int code = sqlite3_errcode(database) & 0xFF;
   const char* message = sqlite3_errmsg(database);
   if (code == SQLITE_NOTADB || code == SQLITE_CORRUPT) {
-    return Corrupt("session-db {}: {}; move the file away to begin anew", path, message);
+    return Corrupt("session-db {}: {}; move the file away to start over", path, message);
   }
   if (code == SQLITE_BUSY || code == SQLITE_LOCKED) {
     return Status(Code::kConflict, fmt::format("session-db {}: another server has it open", path));
@@ -93,7 +93,7 @@ class SqliteStore : public SessionStore {
   }
 
   Status Begin(const std::string& fingerprint) {
-    // Exclusive: a second server is told at once, and no reader needs shared memory.
+    // Exclusive: a second server fails at once, and no reader needs shared memory.
     INGOT_RETURN_IF_ERROR(Execute(database_.get(), "PRAGMA locking_mode=EXCLUSIVE", path_));
     INGOT_RETURN_IF_ERROR(CheckOurs());
     INGOT_RETURN_IF_ERROR(Execute(database_.get(), "PRAGMA journal_mode=WAL", path_));
@@ -222,7 +222,7 @@ class SqliteStore : public SessionStore {
     const auto now = std::chrono::steady_clock::now();
     if (last_warning_ && now - *last_warning_ < kBetweenWarnings) return;
     last_warning_ = now;
-    Log(LogLevel::kWarning, "{}; serving goes on, and sessions are kept in memory alone until it can be written",
+    Log(LogLevel::kWarning, "{}; serving continues, and sessions are kept in memory alone until it can be written",
         status.message());
   }
 

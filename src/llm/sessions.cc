@@ -67,7 +67,7 @@ void Sessions::ExpireLocked(int64_t now) {
 }
 
 // An owner below an equal share is owed one by whoever has most, if that is more than a share: its longest unused one.
-// Nobody within a share loses any, and one owner alone none.
+// An owner within its share loses none, and one owner alone none.
 Sessions::SessionMap::iterator Sessions::LentLocked(const std::string& owner) {
   std::map<std::string_view, int64_t> held = {{owner, 0}};
   for (const auto& entry : sessions_) held[entry.first.owner] += entry.second.is_new ? 0 : 1;
@@ -82,7 +82,7 @@ Sessions::SessionMap::iterator Sessions::LentLocked(const std::string& owner) {
   return lent;
 }
 
-// Ids are not used again while the process runs, so that nobody goes on with a session that is another's by now.
+// Ids are not used again while the process runs, so that no owner continues a session that is another's by now.
 int64_t Sessions::FreeIdLocked(const std::string& owner) {
   while (sessions_.contains({owner, next_id_})) ++next_id_;
   return next_id_++;
@@ -94,8 +94,8 @@ Status Sessions::FullLocked() const {
       .Of("session_id");
 }
 
-// For a session that a turn begins. Not before the turn is known to be one: nobody loses a session to a request that is
-// refused.
+// For a session that a turn begins. Not before the turn is known to be one: no owner loses a session to a request that
+// is refused.
 Status Sessions::MakeRoom(const std::string& owner) {
   const MutexLock lock(mutex_);
   if (std::ssize(sessions_) <= options_.max_sessions) return {};
@@ -220,7 +220,7 @@ Result<TurnHandle> Sessions::Turn(SessionKey wanted, const TurnRequest& turn, Ev
   request.prompt.reset();
   request.token_ids = addition->tokens;
   if (!llm_.options().enable_prefix_caching) {
-    // Requests are to share nothing; a session goes on from its own blocks all the same. An owner has no slash.
+    // Requests are to share nothing; a session still reuses its own blocks. An owner has no slash.
     request.cache_salt = fmt::format("session/{}/{}", key.owner, key.id);
     request.caches_always = true;
   }

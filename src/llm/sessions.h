@@ -38,7 +38,7 @@ struct SessionInfo {
 // What a turn does when the session is full.
 enum class WhenFull : uint8_t {
   kRefuse,  // kTooLong with the counts
-  kRenew    // the history is dropped, and the turn begins the session anew
+  kRenew    // the history is dropped, and the session restarts with the turn
 };
 
 struct TurnRequest {
@@ -70,7 +70,7 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
   // Cuts the session to its first `step` tokens (0: an empty one); below 0 and beyond its end nothing happens. How many
   // it has then. kConflict while a turn runs; kNotFound. Unless it fails, `done` is called after this has been written.
   Result<int64_t> Rewind(const SessionKey& key, int64_t step, const std::function<void()>& done);
-  // Forgets it. Errors and `done`, which is told what it was, are as with Rewind.
+  // Deletes it. Errors and `done`, which gets what it was, are as with Rewind.
   Status Remove(const SessionKey& key, const std::function<void(const SessionInfo&)>& done);
   std::optional<SessionInfo> Find(const SessionKey& key);
   // In the order of ids, after `after`; of all owners where none is given.
@@ -98,7 +98,7 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
   Status CheckFits(int64_t history, int64_t added, const Request& request) const;
   struct Addition {
     std::vector<int32_t> tokens;  // of the session with the turn
-    int64_t history_tokens;       // that it goes on from
+    int64_t history_tokens;       // that it continues from
   };
   Result<Addition> Add(std::vector<int32_t> history, const TurnRequest& turn) const;
   struct Begun {

@@ -1,4 +1,4 @@
-// Several owners and one store: nobody can take all of it from the others.
+// Several owners and one store: none can take all of it from the others.
 #include <gtest/gtest.h>
 
 #include <ctime>
@@ -80,7 +80,7 @@ TEST_F(SessionOwnersTest, WhoHasLessThanAShareGetsTheLongestUnusedOfWhoHasMost) 
   EXPECT_EQ(Open()->count(), 4);  // the file has forgotten them, too
 }
 
-TEST_F(SessionOwnersTest, ARequestThatIsRefusedCostsNobodyASession) {
+TEST_F(SessionOwnersTest, ARequestThatIsRefusedReplacesNoSession) {
   auto sessions = OpenFour("a", {10, 40, 20, 30});
   TurnRequest turn;
   turn.request.messages = {{{"role", "user"}, {"content", "x"}}};

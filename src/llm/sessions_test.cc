@@ -332,7 +332,7 @@ TEST(Sessions, RewindsToAnyTokenAndGoesOnFromThere) {
   EXPECT_EQ(sessions->Rewind({"", 9}, 0, kNothing).error().code(), Code::kNotFound);
 }
 
-TEST(Sessions, AFullOneIsRefusedOrBeginsAnew) {
+TEST(Sessions, AFullOneIsRefusedOrStartsOver) {
   const FakeLlm fake = MakeFakeLlm();
   const auto sessions = OpenSessions(*fake.llm);
   const SessionKey key{"", 1};
@@ -354,7 +354,7 @@ TEST(Sessions, AFullOneIsRefusedOrBeginsAnew) {
   EXPECT_EQ(sessions->Find(key)->tokens, length);
 }
 
-TEST(Sessions, ChosenIdsAreOfNobodyAndNumbersAreBounded) {
+TEST(Sessions, ChosenIdsAreUnusedAndNumbersAreBounded) {
   const FakeLlm fake = MakeFakeLlm();
   const auto sessions = OpenSessions(*fake.llm, {.max_sessions = 10});
   MustSay(*sessions, {"", std::numeric_limits<int64_t>::max()}, Open("x"));

@@ -24,7 +24,7 @@ Result<std::vector<double>> ReadFactors(const JsonView& scaling, std::string_vie
 }
 
 Result<Kind> ReadKind(const JsonView& scaling) {
-  // Phi-3's early configurations say "su" or "yarn" and mean LongRoPE: it is told by its factors.
+  // Phi-3's early configurations say "su" or "yarn" and mean LongRoPE: its factors show it.
   if (scaling.Find("short_factor")) return Kind::kLongRope;
   INGOT_ASSIGN_OR_RETURN(const std::string old_name, scaling.String("type", "default"));
   INGOT_ASSIGN_OR_RETURN(const std::string name, scaling.String("rope_type", old_name));

@@ -28,7 +28,7 @@ struct Measured {
   double prefill_tokens_per_second = 0, decode_tokens_per_second = 0;
 };
 
-// The kernel is told to refuse memory of this process beyond the cap (RLIMIT_DATA; stacks of threads besides, of which
+// Makes the kernel refuse memory of this process beyond the cap (RLIMIT_DATA; stacks of threads besides, of which
 // little is touched), and stays so: for a process that does nothing else. A cgroup around the process holds as well:
 // the smaller of the two is planned with. kResourceExhausted: the model, or these sessions, do not fit.
 Result<Measured> Measure(const MeasureParams& params, ops::Backend& backend);

@@ -74,7 +74,7 @@ TEST(SeedTable, Llama70BIn80GiB) {
   EXPECT_GE(after.longest, 32768);
 }
 
-// What is planned is what the server's planner gives with the flag that is told, and one session more does not fit.
+// What is planned is what the server's planner gives with the flag that is printed, and one session more does not fit.
 TEST(Capacity, IsWhatTheServerWouldPlan) {
   for (const Case& c : {Case{"smollm2-135m", Weights::kW4, 8, kGiB / 2, 4, 2048},
                         Case{"gemma-3-1b", Weights::kFp16, 0, 4 * kGiB, 6, 4096},

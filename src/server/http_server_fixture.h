@@ -84,7 +84,8 @@ class HttpServerTest : public ::testing::Test {
     server_ = *std::move(server);
     server_->Run();
   }
-  // Until `is_so`, or long enough for anything to come. Asked again and again: nobody tells of all that is waited for.
+  // Until `is_so`, or long enough for anything to come. Polls, since not everything that is waited for has a
+  // notification.
   template <typename Condition>
   static bool Until(Condition is_so) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);

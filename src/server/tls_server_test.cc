@@ -69,7 +69,7 @@ TEST(TlsServerTest, GoesOnAcceptingAfterAConnectionThatItHadNoMemoryFor) {
   next.Send("no TLS at all");
   closed = false;
   next.ReadAll(20'000, &closed);
-  EXPECT_TRUE(closed);  // by somebody who is there
+  EXPECT_TRUE(closed);  // by the server itself
 }
 
 }  // namespace

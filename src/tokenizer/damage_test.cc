@@ -1,4 +1,4 @@
-// Damaged files give an error or a tokenizer that works, never a crash or a hang. The fuzz targets go on from here.
+// Damaged files give an error or a tokenizer that works, never a crash or a hang. The fuzz targets extend this.
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>

@@ -46,7 +46,7 @@ Result<std::vector<AddedToken>> ParseAddedTokens(const JsonView& root) {
 
 // The score as the Rust library reads it from its shortest form: all digits as one number, then one division or product
 // by a power of ten, which may miss the nearest double by a unit in the last place. Segmentations whose probabilities
-// tie are told apart by that unit.
+// tie are distinguished by that unit.
 double AsRustReads(double score) {
   char text[32];
   const char* const end = std::to_chars(text, text + sizeof(text), std::abs(score), std::chars_format::scientific).ptr;

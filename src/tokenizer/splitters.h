@@ -1,5 +1,5 @@
 // The pre-tokenizer patterns of the well-known families, written out by hand. Each gives what its regular expression
-// gives, tens of times faster; splitters_test.cc holds them to the expressions themselves.
+// gives, tens of times faster; splitters_test.cc compares them with the expressions themselves.
 #pragma once
 
 #include <cstddef>

@@ -344,7 +344,7 @@ NextTile TileAhead(const Work& w, const Columns& columns, bool values, int colum
   return values ? NextTile{tiles.values, w.args.kv.value_tile_bytes} : NextTile{tiles.keys, w.args.kv.key_tile_bytes};
 }
 
-// The first keys of an item, for which nobody has asked ahead.
+// The first keys of an item, which have not been prefetched.
 void FetchFirstKeys(const Work& w) {
   const Range seen = w.Visible(0, w.item.split_begin);
   const int first = w.item.split_begin * kSplit + seen.begin / kKvTile * kKvTile;

@@ -3,7 +3,7 @@
 namespace ingot::server {
 namespace {
 
-// Nothing from elsewhere, no code but the files', nobody's frame.
+// Nothing from elsewhere, no code but the files', no embedding in frames.
 constexpr const char* kPolicy =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri "
     "'none'; "

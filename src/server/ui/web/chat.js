@@ -282,7 +282,7 @@ async function answer(c) {
   showAll();
   if (problem) tell(problem);
   if (follow) toEnd();
-  // Nobody's keyboard springs up on a phone, and nobody is torn away from elsewhere.
+  // Not on a phone, where the keyboard would open, and not when the focus is elsewhere.
   if (document.activeElement === document.body && matchMedia("(pointer: fine)").matches) $("input").focus();
 }
 function tell(error) {

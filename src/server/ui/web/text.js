@@ -24,7 +24,7 @@ const Markdown = (() => {
   };
   const link = (text, href) => Object.assign(node("a", text), { href, rel: "noopener noreferrer nofollow", target: "_blank" });
 
-  // What stands within a line. Brackets of formulas, \( and \[, are not escapes here: nobody could read the formula without them.
+  // What stands within a line. Brackets of formulas, \( and \[, are not escapes here: the formula is unreadable without them.
   const SPAN = new RegExp([
     /\\(?<escaped>[`*_#+\-.!|~>])/,
     /(?<!`)(?<ticks>`+)(?!`)(?<code>.*?[^`])\k<ticks>(?!`)/,
@@ -170,7 +170,7 @@ const Markdown = (() => {
   const render = (text) => parse(text.split("\n")).map((block) => block.node);
 
   // A text that only grows: blocks that are done stay, and with them what a person has selected. What comes last may yet turn out to belong to
-  // the block before it, so the last two are made anew.
+  // the block before it, so the last two are rebuilt.
   class Growing {
     constructor(element) {
       this.element = element;
