@@ -175,7 +175,7 @@ async def closed(server: Server, before: int) -> int:
 
 
 async def forget_kept(client: Client) -> None:
-    """Deletes the sessions that those who left have left."""
+    """Deletes the sessions of disconnected clients."""
     for session in range(1, KEPT_SESSIONS + 1):
         async with client.send("DELETE", f"/v1/sessions/{session}") as response:
             if response.status not in (200, 404):
@@ -183,7 +183,7 @@ async def forget_kept(client: Client) -> None:
 
 
 class DisconnectTest(unittest.TestCase):
-    def test_who_leaves_leaves_nothing_behind(self) -> None:
+    def test_disconnected_clients_leave_nothing_behind(self) -> None:
         """A small cache, so that some are preempted, and a request at the end that needs all of it."""
         tokens = 1024
 

@@ -1,4 +1,4 @@
-"""What those who run a server set: keys that change, logs, metrics under other names, pages of other origins, limits, the end."""
+"""What operators of a server set: keys that change, logs, metrics under other names, pages of other origins, limits, the end."""
 
 import http.client
 import json

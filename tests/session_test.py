@@ -241,7 +241,7 @@ class OwnersTest(unittest.TestCase):
                 listed = get(server.url, f"/v1/sessions?owner={owner}", "root")["data"]
                 self.assertEqual([(s["session_id"], s["owner"]) for s in listed], [(7, owner)])
                 self.assertEqual(get(server.url, f"/v1/sessions/7?owner={owner}", "root")["owner"], owner)
-                # Whoever is no administrator stays with their own, whatever they ask for, and is not told of owners.
+                # Without an admin key a caller sees only its own sessions, whatever it asks for, and no owners.
                 self.assertEqual(len(get(server.url, f"/v1/sessions?owner={owner}", "a")["data"]), 1)
                 self.assertNotIn("owner", get(server.url, f"/v1/sessions/7?owner={owner}", "a"))
             first = get(server.url, "/v1/sessions?limit=1", "root")

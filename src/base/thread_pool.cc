@@ -96,7 +96,7 @@ struct ThreadPool::State {
         if ((now & kGeneration) == generation) gate.wait(now, std::memory_order_seq_cst);
         continue;
       }
-      // In this order: whoever sees the generation that the destructor began sees `stop`, too.
+      // In this order: a worker that sees the generation that the destructor began sees `stop`, too.
       generation = gate.load(std::memory_order_acquire) & kGeneration;
       if (stop.load(std::memory_order_acquire)) return;
       if (!Join()) continue;

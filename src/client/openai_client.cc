@@ -47,7 +47,7 @@ Status StatusOf(int http_status, const std::string& message) {
       return {Code::kConflict, text};
     case 429:
       return {Code::kResourceExhausted, text};
-    case 401:  // who it is for does not let us in
+    case 401:  // the server refuses us
     case 403:
       return Status(Code::kUnavailable, text).Of("api_key");
     case 503:

@@ -22,7 +22,7 @@ class FlightRecorder {
 
   struct Step {
     const StepPlan* plan;
-    std::span<const RequestId> ids;  // [max_batch_size] who has the slot in this step, or is preempted
+    std::span<const RequestId> ids;  // [max_batch_size] the request that has the slot in this step, or is preempted
     int64_t running = 0, waiting = 0;
     int64_t prefill_budget = 0;  // tokens
     kv::PerGroup available{};    // blocks, before the step

@@ -121,7 +121,7 @@ TEST(LookAhead, ADeadlineEndsWhoIsInFlight) {
   EXPECT_EQ(InUse(*core), 0);
 }
 
-// Whoever waits for the same prompt shares what a step in flight computes.
+// A request that waits with the same prompt shares what a step in flight computes.
 TEST(LookAhead, APromptInFlightIsSharedBeforeItIsCollected) {
   FakeModel model(kVocab);
   const auto backend = ops::MakeCpuBackend(1);

@@ -74,11 +74,11 @@ class Planner {
     return room;
   }
 
-  // Room for `count` tokens of the i-th, at the cost of those that rank last, itself in the end. False: it has to go.
+  // Room for `count` tokens of the i-th, by preempting those that rank last. False: it was preempted itself.
   bool MakeRoom(size_t i, int64_t count) {
     while (RoomFor(i) < count) {
       const size_t last = plan_.order.size() - 1;
-      INGOT_CHECK(last > 0);  // who is alone has room for all that it may become
+      INGOT_CHECK(last > 0);  // one alone has room for its longest answer
       const SlotState& victim = Slot(last);
       for (size_t g = 0; g < static_cast<size_t>(state_.num_groups); ++g) available_[g] += victim.exclusive[g];
       plan_.preempted.push_back(plan_.order[last]);

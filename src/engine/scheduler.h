@@ -77,24 +77,24 @@ struct Work {
 struct StepPlan {
   explicit StepPlan(int max_batch_size);
   std::vector<int32_t> preempted;       // slots whose sequences give back their blocks and wait again; recomputed later
-  std::vector<int32_t> admitted_slots;  // slot of the i-th waiting request that gets in
+  std::vector<int32_t> admitted_slots;  // slot of the i-th waiting request that is admitted
   std::vector<Work> work;               // decodes, then prefills; each by rank
   std::vector<Work> prefills;           // scratch
   std::vector<int32_t> order;           // scratch: live slots by rank
 };
 
 // Blocks are taken as they are needed. By rank: one token of every sequence that needs only one (a decode), a chunk of
-// every other (a prefill), prefill_budget tokens of prompts together. Where blocks are lacking, a decode, and the first
-// of all whatever it does, takes the slot of whoever ranks last; other prefills wait. Admission is by rank too: while a
-// slot is free, none was preempted in this step, and the blocks suffice for all known tokens of the request and
+// every other (a prefill), prefill_budget tokens of prompts together. When blocks run out, a decode, and
+// the first of all in any case, preempts the sequence that ranks last; other prefills wait. Admission is by rank too:
+// while a slot is free, none was preempted in this step, and the blocks suffice for all known tokens of the request and
 // of those that run, and a block of tokens more for each of these. Drafts get what is left of their sequence's last
 // block, never a block. The plan has no work only when there is nothing to do, or the head of the queue does not fit
 // beside an empty batch.
 //
-// So everyone gets there: who is first works in every step, does not give up its slot, and is first for at most
+// So no request starves: the first makes progress in every step, is not preempted, and is first for at most
 // (1 + o) · t steps, where t are its tokens and o those that came after it but rank before it; hence a request ends
 // after at most the sum of that over itself and those that rank before it, and the tokens of those behind it that had
-// slots when it came; and it gives up its slot only in steps in which one before it is first, at most once for each
+// slots when it came; and it is preempted only in steps in which one before it is first, at most once for each
 // block that answers begin meanwhile.
 void Plan(const SchedulerState& state, int64_t prefill_budget, StepPlan* plan);
 

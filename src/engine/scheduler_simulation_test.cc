@@ -246,7 +246,7 @@ class Simulation {
       ASSERT_NE(r.number, first_);
       ASSERT_GT(begun_, r.begun_when_admitted);
       for (size_t other = 0; other < slots_.size(); ++other) {
-        // Whoever keeps its slot ranks before it.
+        // Those that keep their slots rank before it.
         const bool stays = slots_[other] != kNone && std::ranges::count(plan_.preempted, other) == 0;
         if (stays) ASSERT_TRUE(Live(static_cast<int32_t>(other)).RanksBefore(r));
       }

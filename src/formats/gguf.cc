@@ -24,12 +24,12 @@ struct ForeignType {
 constexpr ForeignType kForeignTypes[] = {
     {9, "Q8_1, which GGML computes with and no file holds"},
     {15, "Q8_K, which GGML computes with and no file holds"},
-    {31, "Q4_0_4_4, which GGML gave up for Q4_0"},
-    {32, "Q4_0_4_8, which GGML gave up for Q4_0"},
-    {33, "Q4_0_8_8, which GGML gave up for Q4_0"},
-    {36, "IQ4_NL_4_4, which GGML gave up for IQ4_NL"},
-    {37, "IQ4_NL_4_8, which GGML gave up for IQ4_NL"},
-    {38, "IQ4_NL_8_8, which GGML gave up for IQ4_NL"},
+    {31, "Q4_0_4_4, which GGML replaced by Q4_0"},
+    {32, "Q4_0_4_8, which GGML replaced by Q4_0"},
+    {33, "Q4_0_8_8, which GGML replaced by Q4_0"},
+    {36, "IQ4_NL_4_4, which GGML replaced by IQ4_NL"},
+    {37, "IQ4_NL_4_8, which GGML replaced by IQ4_NL"},
+    {38, "IQ4_NL_8_8, which GGML replaced by IQ4_NL"},
     {41, "Q1_0"},
 };
 

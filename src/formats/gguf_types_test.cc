@@ -51,7 +51,7 @@ TEST(Gguf, RefusesRowsThatAreNoMultipleOfTheirBlock) {
 TEST(Gguf, NamesTypesItDoesNotRead) {
   for (const auto& [type, name] : {std::pair{9U, "Q8_1, which GGML computes with"},
                                    {15U, "Q8_K, which GGML computes with"},
-                                   {31U, "Q4_0_4_4, which GGML gave up for Q4_0"},
+                                   {31U, "Q4_0_4_4, which GGML replaced by Q4_0"},
                                    {41U, "type Q1_0"},
                                    {99U, "GGML type 99"}}) {
     const std::string file = OneTensorGguf(type, 256);

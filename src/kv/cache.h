@@ -1,5 +1,5 @@
 // The bookkeeping of a KV cache: groups of layers with blocks of their own, and the prefix index over them. Integers
-// only; whoever owns the bytes copies them when asked to.
+// only; the owner of the bytes copies them when asked to.
 #pragma once
 
 #include <array>

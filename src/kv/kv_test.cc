@@ -167,7 +167,7 @@ class World {
     cache_.Commit(&s->holding, s->tokens, end);
     return true;
   }
-  // Writes tokens that do not come true.
+  // Writes tokens that are rejected.
   void Draft(Sequence* s, int64_t count) {
     const bool fits = cache_.Grow(&s->holding, s->computed + count);
     for (int g = 0; fits && g < cache_.num_groups(); ++g) {
@@ -292,7 +292,7 @@ TEST(Cache, WhatOneIsToCopyDoesNotTakeWhatAnotherFoundInTheSameStep) {
   World::Sequence other{.tokens = tokens(3, 16)};  // what was free
   ASSERT_EQ(world.Start(std::span(&other, 1)), 1u);
   ASSERT_TRUE(world.Compute(&other, 16));
-  // The first copies a block, for which 2's, unused longest, would have to go; the second has found that one.
+  // The first copies a block, for which 2's, unused longest, would be evicted; the second has found that one.
   std::vector<World::Sequence> both(2);
   both[0].tokens = tokens(1, 5);
   both[1].tokens = tokens(2, 9);

@@ -12,7 +12,7 @@
 
 namespace ingot::kv {
 
-// What tells blocks apart besides their tokens: only sequences of equal ones share.
+// What distinguishes blocks besides their tokens: only sequences of equal ones share.
 struct PrefixScope {
   std::string model;    // its fingerprint
   std::string adapter;  // "": none
@@ -31,7 +31,7 @@ struct PrefixIndexOptions {
   int granularity = 1;            // hits end on multiples of it; divides block_len
 };
 
-// The longest beginning of some tokens that can be used.
+// The longest prefix of some tokens that can be used.
 struct PrefixMatch {
   int64_t num_tokens = 0;
   NodeId node = kNoNode;     // of the last whole block; the root where there is none, kNoNode without a root
@@ -59,12 +59,12 @@ class PrefixIndex {
   void Share(const PrefixMatch& match, int group, BlockTable* table) const;
   int32_t BlockOf(NodeId node, int group) const { return blocks_[Index(node, group)]; }  // -1: none
 
-  // The root of a scope, made where there is none; kNoNode when there is no room. It goes with its last child, so no
-  // one may remember it.
+  // The root of a scope, made where there is none; kNoNode when there is no room. It is removed with its last child: do
+  // not store it.
   NodeId Root(const PrefixScopePtr& scope);
   // The block `tokens` after `parent` (a whole one, or the last tokens of a sequence), which tables[group] have at
   // `index`. Where it is there already, the tables take the index's block instead of their own. kNoNode when there is
-  // no room, or for a part that would not help anybody.
+  // no room, or for a part without use.
   NodeId Insert(NodeId parent, std::span<const int32_t> tokens, std::span<BlockTable> tables, int64_t index);
 
   // Evicts the least recently used block of the group without a holder; false when there is none.

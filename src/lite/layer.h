@@ -1,4 +1,4 @@
-// A layer's tensors as a quantizer sees them: matrices in groups that share an input, and who makes that input.
+// A layer's tensors as a quantizer sees them: matrices in groups that share an input, and what produces that input.
 #pragma once
 
 #include <optional>

@@ -66,8 +66,8 @@ void Sessions::ExpireLocked(int64_t now) {
   });
 }
 
-// An owner below an equal share is owed one by whoever has most, if that is more than a share: its longest unused one.
-// An owner within its share loses none, and one owner alone none.
+// An owner below an equal share gets one of the owner that has most, if that is more than a share: its longest unused
+// one. An owner within its share loses none, and one owner alone none.
 Sessions::SessionMap::iterator Sessions::LentLocked(const std::string& owner) {
   std::map<std::string_view, int64_t> held = {{owner, 0}};
   for (const auto& entry : sessions_) held[entry.first.owner] += entry.second.is_new ? 0 : 1;

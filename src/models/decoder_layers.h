@@ -1,4 +1,4 @@
-// What the layers of a decoder compute, whoever holds their weights: a whole model (Decoder) or one layer at a time
+// What the layers of a decoder compute, for any holder of their weights: a whole model (Decoder) or one layer at a time
 // (LayerRunner).
 #pragma once
 

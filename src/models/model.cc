@@ -48,7 +48,7 @@ Result<GgufTensors> ReadGgufTensors(const formats::Checkpoint& checkpoint) {
 // Some configurations say "tied", and the checkpoint has a head that is not the embedding. transformers uses it.
 void UseOwnHead(const formats::Checkpoint& checkpoint, ModelSpec* spec) {
   const auto names = ChooseNames(checkpoint, *spec);
-  if (!names) return;  // whoever reads the tensors says what is wrong
+  if (!names) return;  // the reader of the tensors reports the error
   const auto find = [&](Role role) {
     const TensorName& name = *names->table->Find(role);
     return checkpoint.Find(names->NameOf(name, -1) + name.weight);

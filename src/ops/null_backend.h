@@ -1,5 +1,5 @@
-// For tests: a device that computes nothing. Its memory cannot be read or written by the host (PROT_NONE), so whoever
-// looks into it dies; it counts what it is asked for, and logits are zeros.
+// For tests: a device that computes nothing. Its memory cannot be read or written by the host (PROT_NONE), so a host
+// access crashes; it counts its calls, and logits are zeros.
 #pragma once
 
 #include <sys/mman.h>

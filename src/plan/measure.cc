@@ -35,7 +35,7 @@ Status LimitData(int64_t cap, int threads) {
   return {};
 }
 
-// All requests at once; who has told its first token, and who is done.
+// All requests at once; which have their first token, and which are done.
 class Crowd {
  public:
   Crowd(const MeasureParams& params) : params_(params), waiting_(params.options.max_batch_size), running_(waiting_) {}

@@ -1,4 +1,4 @@
-// API keys: who may call, and who is who.
+// API keys: authentication, and the owner of a session.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,4 @@
-// Text that remembers who wrote it. Special tokens are recognized in the template's own bytes, never in what a user
+// Text that records who wrote it. Special tokens are recognized in the template's own bytes, never in what a user
 // wrote.
 #pragma once
 
