@@ -28,10 +28,11 @@ class FakeModel : public models::Model {
     spec_.num_heads = spec_.num_kv_heads = 1;
     spec_.head_dim = 8;
     spec_.max_position = max_position;
-    spec_.layers.resize(1);
+    spec_.layers = {{.num_heads = 1, .num_kv_heads = 1, .head_dim = 8, .value_head_dim = 8}};
     if (window == 0) return;
     spec_.num_layers = 2;
-    spec_.layers.push_back({.window = window});
+    spec_.layers.push_back(spec_.layers[0]);
+    spec_.layers[1].window = window;
   }
 
   const models::ModelSpec& spec() const override { return spec_; }

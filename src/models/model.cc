@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "models/decoder.h"
 #include "models/roles.h"
@@ -123,11 +124,12 @@ std::vector<KvGroup> KvGroupsOf(const ModelSpec& spec) {
 
 ops::KvLayout Model::KvLayoutFor(const ops::Backend& backend, const KvGroup& group, int block_len,
                                  ops::KvFormat format) const {
+  INGOT_CHECK(group.value_head_dim == group.head_dim);  // CheckSpec
   return backend.LayoutOf({.format = format,
                            .num_layers = static_cast<int>(group.layers.size()),
                            .num_heads = spec().num_heads,
-                           .num_kv_heads = spec().num_kv_heads,
-                           .head_dim = spec().head_dim,
+                           .num_kv_heads = group.num_kv_heads,
+                           .head_dim = group.head_dim,
                            .window = group.window,
                            .block_len = block_len});
 }
