@@ -206,12 +206,13 @@ std::string ToTable(const Report& report, const ReportOptions& options) {
   }
   out += fmt::format("prompt tokens     {}, {:.1f} tok/s", report.total_input_tokens,
                      report.PerSecond(report.total_input_tokens));
-  if (report.with_usage == 0 && report.completed > 0) out += " (not told)";
+  if (report.with_usage == 0 && report.completed > 0) out += " (not reported)";
   if (report.total_cached_tokens > 0) out += fmt::format("; {} of them cached", report.total_cached_tokens);
   out += fmt::format("\noutput tokens     {}, {:.1f} tok/s", report.total_output_tokens,
                      report.PerSecond(report.total_output_tokens));
   if (report.with_usage < report.completed)
-    out += fmt::format(" (of {} answers pieces were counted: no usage was told)", report.completed - report.with_usage);
+    out += fmt::format(" (of {} answers pieces were counted: no usage was reported)",
+                       report.completed - report.with_usage);
   out += fmt::format("\n\n{:<10}{:>10}{:>10}{:>10}", "ms", "mean", "std", "median");
   for (const double percent : options.percents) out += fmt::format("{:>10}", PercentName(percent));
   out += fmt::format("{:>10}\n", "max");

@@ -93,7 +93,7 @@ TEST(Report, TableSaysWhoCounted) {
   const std::vector<RequestRecord> records = {counted};
   const std::string table = ToTable(Evaluate(records, 1, {}), {});
   EXPECT_NE(table.find("pieces were counted"), std::string::npos) << table;
-  EXPECT_NE(table.find("(not told)"), std::string::npos) << table;
+  EXPECT_NE(table.find("(not reported)"), std::string::npos) << table;
   EXPECT_NE(table.find("p99"), std::string::npos) << table;
 }
 

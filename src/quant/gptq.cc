@@ -48,7 +48,7 @@ Result<Factors> Factor(const ops::Host& host, const InputStats& stats, const Inp
     return factors;
   }
   return InvalidArgument(
-      "the inputs of a layer are too much alike to be told apart: calibrate with more tokens than {}", stats.tokens);
+      "the inputs of a layer are too similar to be distinguished: calibrate with more tokens than {}", stats.tokens);
 }
 
 InputOrder Identity(int64_t channels) {

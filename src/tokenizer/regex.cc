@@ -92,7 +92,7 @@ Result<Partition> MakePartition(const std::vector<CodePointSet>& sets) {
   };
   for (const Event& event : events) {
     if (!fill(event.at))
-      return Unsupported("a regular expression that tells more than {} kinds of characters apart", kMaxKinds);
+      return Unsupported("a regular expression that distinguishes more than {} kinds of characters", kMaxKinds);
     current[event.set / 64] ^= uint64_t{1} << (event.set % 64);
   }
   fill(0x110000);
