@@ -1,13 +1,17 @@
 // ingot batch in.jsonl -o out.jsonl MODEL
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <map>
 #include <mutex>
 #include <random>
 
+#include "answers/routes.h"
+#include "base/task_pool.h"
 #include "batch_file.h"
 #include "common.h"
-#include "server/local_api.h"
+#include "models/model.h"
+#include "tokenizer/tokenizer.h"
 
 namespace ingot::cli {
 namespace {
@@ -50,7 +54,7 @@ class BatchProgress {
     Show(Line(counts, tokens, now));
   }
   void Clear() {
-    if (std::exchange(drawn_, false)) fmt::print(stderr, "\r\033[K");
+    if (std::exchange(drawn_, false)) Say("\r\033[K");
   }
   double Seconds() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
 
@@ -66,8 +70,7 @@ class BatchProgress {
   }
   void Show(const std::string& text) {
     drawn_ = StderrIsTerminal();
-    fmt::print(stderr, "{}{}{}", drawn_ ? "\r" : "", text, drawn_ ? "\033[K" : "\n");
-    std::fflush(stderr);
+    Say("{}{}{}", drawn_ ? "\r" : "", text, drawn_ ? "\033[K" : "\n");
   }
 
   const std::optional<int64_t> total_;
@@ -76,33 +79,79 @@ class BatchProgress {
   bool drawn_ = false;
 };
 
+// The routes that a line may name.
+constexpr std::string_view kChat = "/v1/chat/completions", kCompletions = "/v1/completions";
+
+// An answer as a line has it.
+struct BatchAnswer {
+  BatchRequest request;
+  std::string request_id;
+  int status;
+  std::string body;
+};
+
+// What becomes of one request. It cannot be asked for again where it was cancelled, so that is an error, too.
+class BatchListener : public answers::Listener {
+ public:
+  using AnsweredFn = std::function<void(int status, std::string body)>;
+  BatchListener(std::unique_ptr<answers::Format> format, std::string request_id, AnsweredFn on_answered)
+      : format_(std::move(format)), request_id_(std::move(request_id)), on_answered_(std::move(on_answered)) {}
+  bool wants_whole() const override { return true; }
+  void Piece(const answers::Choice&, const llm::Event&) override {}
+  void Ended(const std::vector<answers::Choice>& choices, const llm::Usage& usage) override {
+    for (const answers::Choice& one : choices) {
+      if (one.choice.finish == llm::FinishReason::kCancelled) return Failed({Code::kCancelled, "cancelled"});
+    }
+    on_answered_(200, format_->Whole(choices, usage));
+  }
+  void Failed(const Status& status) override { Refuse(answers::ToWireError(status, request_id_)); }
+  void Refuse(const answers::WireError& error) { on_answered_(error.status, ErrorBody(error)); }
+
+ private:
+  const std::unique_ptr<answers::Format> format_;
+  const std::string request_id_;
+  const AnsweredFn on_answered_;
+};
+
 // Sends the requests of the input, so many at once, and writes what comes. One thread; answers come to it over a queue.
 class BatchRun {
  public:
-  BatchRun(LineSource& input, ResultFile& output, const FinishedRequests& finished, const BatchFlags& flags)
-      : input_(input), output_(output), finished_(finished), flags_(flags), random_(std::random_device{}()) {}
+  struct Files {
+    LineSource& input;
+    ResultFile& output;
+    const FinishedRequests& finished;
+  };
+  BatchRun(const Files& files, const BatchFlags& flags, llm::Llm& llm)
+      : input_(files.input),
+        output_(files.output),
+        finished_(files.finished),
+        flags_(flags),
+        llm_(llm),
+        random_(std::random_device{}()),
+        schemas_(LimitsOf(flags, llm)),
+        text_pool_(flags.text_threads) {
+    models_.Add({llm, NameOf(flags), std::time(nullptr), LimitsOf(flags, llm)});
+  }
 
   // `total`: requests that are left, where it is known.
-  Status Run(llm::Llm& llm, std::optional<int64_t> total) {
-    const int concurrency = flags_.concurrency > 0 ? flags_.concurrency : 2 * llm.options().max_batch_size;
-    const std::string name = flags_.model_name.empty() ? flags_.model.options.model : flags_.model_name;
-    const auto api = server::LocalApi::Make(llm, {name, flags_.max_output_len, flags_.text_threads});
+  Status Run(std::optional<int64_t> total) {
+    const int concurrency = flags_.concurrency > 0 ? flags_.concurrency : 2 * llm_.options().max_batch_size;
     BatchProgress progress(total);
     const InterruptGuard interrupt;
     Status status;
     while (status.ok() && !interrupt.interrupted()) {
-      status = Fill(*api, concurrency);
+      status = Fill(concurrency);
       if (status.ok()) status = WriteAnswers();
       if (at_end_ && in_flight_ == 0) break;
-      progress.Update(counts_, llm.stats().generated_tokens);
+      progress.Update(counts_, llm_.stats().generated_tokens);
     }
-    api->CancelAll();
+    CancelAll();
     while (in_flight_ > 0) {
       const Status written = WriteAnswers();
       if (status.ok()) status = written;
     }
     progress.Clear();
-    Tell(llm.stats().generated_tokens, progress.Seconds());
+    Tell(llm_.stats().generated_tokens, progress.Seconds());
     INGOT_RETURN_IF_ERROR(std::move(status));
     if (interrupt.interrupted()) return Cancelled("interrupted; the same command goes on where this one stopped");
     return {};
@@ -111,25 +160,29 @@ class BatchRun {
   const BatchCounts& counts() const { return counts_; }
 
  private:
-  struct Answer {
-    BatchRequest request;
-    std::string request_id;
-    server::HttpResponse response;
-  };
+  static std::string NameOf(const BatchFlags& flags) {
+    return flags.model_name.empty() ? flags.model.options.model : flags.model_name;
+  }
+  static answers::ModelLimits LimitsOf(const BatchFlags& flags, const llm::Llm& llm) {
+    return {.model_name = NameOf(flags),
+            .session_len = llm.session_len(),
+            .vocab_size = llm.model().spec().vocab_size,
+            .max_output_len = flags.max_output_len};
+  }
 
-  Status Fill(server::LocalApi& api, int concurrency) {
+  Status Fill(int concurrency) {
     while (!at_end_ && in_flight_ < concurrency) {
       INGOT_ASSIGN_OR_RETURN(const auto line, input_.Next());
       if (!line) {
         at_end_ = true;
       } else if (line->find_first_not_of(" \t\r") != std::string::npos) {
-        INGOT_RETURN_IF_ERROR(Take(api, ParseBatchRequest(*line, input_.number())));
+        INGOT_RETURN_IF_ERROR(Take(ParseBatchRequest(*line, input_.number())));
       }
     }
     return {};
   }
 
-  Status Take(server::LocalApi& api, BatchRequest request) {
+  Status Take(BatchRequest request) {
     if (request.custom_id ? finished_.custom_ids.Contains(*request.custom_id)
                           : finished_.lines.contains(request.line)) {
       ++counts_.skipped;
@@ -146,31 +199,81 @@ class BatchRun {
     }
     ++in_flight_;
     const std::string id = fmt::format("{:016x}{:016x}", random_(), random_());
-    server::LocalRequest call{request.url, std::move(request.body), id};
-    api.Post(std::move(call), [this, id, request = std::move(request)](server::HttpResponse response) {
-      const std::lock_guard lock(mutex_);
-      answers_.push_back({request, id, std::move(response)});
-      came_.notify_one();
-    });
+    text_pool_.Post([this, id, request = std::move(request)]() mutable { Ask(std::move(request), id); });
     return {};
+  }
+
+  // On a text thread.
+  void Ask(BatchRequest request, const std::string& id) {
+    const std::string url = request.url, body = std::exchange(request.body, "");
+    const auto on_answered = [this, id, request = std::move(request)](int status, std::string text) {
+      const std::lock_guard lock(mutex_);
+      running_.erase(id);
+      answers_.push_back({request, id, status, std::move(text)});
+      came_.notify_one();
+    };
+    auto prepared = Prepare(url, body, id);
+    if (!prepared) return BatchListener(nullptr, id, on_answered).Refuse(prepared.error());
+    const auto answer = std::make_shared<answers::Answer>(
+        std::make_shared<BatchListener>(std::move(prepared->format), id, on_answered));
+    {
+      const std::lock_guard lock(mutex_);
+      running_[id] = answer;
+      if (is_cancelled_) answer->Cancel();
+    }
+    answer->Begin(llm_, std::move(prepared->question));
+  }
+
+  tl::expected<answers::Prepared, answers::WireError> Prepare(const std::string& url, const std::string& text,
+                                                              const std::string& id) const {
+    const auto route = std::ranges::find(answers::kRoutes, url, &answers::Route::path);
+    if (route == std::end(answers::kRoutes) || (url != kChat && url != kCompletions))
+      return tl::unexpected(answers::ToWireError(NoSuchRoute(url), id));
+    const auto body = answers::ParseBody(text, schemas_.*route->request);
+    if (!body) return tl::unexpected(answers::ToWireError(body.error(), id));
+    const answers::Fields fields(*body);
+    const std::string name = fields.Text("model").value_or("");
+    const answers::ServedModel* model = models_.Find(name);
+    if (model == nullptr) return tl::unexpected(models_.Unknown(name));
+    auto prepared = route->read(fields, *model, {.request_id = id});
+    if (!prepared) return tl::unexpected(answers::ToWireError(prepared.error(), id));
+    return *std::move(prepared);
+  }
+
+  static Status NoSuchRoute(const std::string& url) {
+    for (const auto& [path, what] : answers::kUnsupportedRoutes) {
+      if (url == path) return Unsupported("{}", what);
+    }
+    return NotFound("there is no {}; there are {} and {}", url, kChat, kCompletions);
+  }
+
+  void CancelAll() {
+    std::map<std::string, std::weak_ptr<answers::Answer>> running;
+    {
+      const std::lock_guard lock(mutex_);
+      is_cancelled_ = true;
+      running = running_;
+    }
+    for (const auto& [id, weak] : running) {
+      if (const auto answer = weak.lock()) answer->Cancel();
+    }
   }
 
   // Waits a moment for answers, and writes those that came.
   Status WriteAnswers() {
-    std::deque<Answer> answers;
+    std::deque<BatchAnswer> answers;
     {
       std::unique_lock lock(mutex_);
       came_.wait_for(lock, std::chrono::milliseconds(50), [this] { return !answers_.empty(); });
       answers.swap(answers_);
     }
     Status status;
-    for (const Answer& answer : answers) {
+    for (const BatchAnswer& answer : answers) {
       --in_flight_;
       constexpr int kCancelled = 499;
-      if (answer.response.status == kCancelled || !status.ok()) continue;  // asked for again by the next run
-      ++(answer.response.status == 200 ? counts_.answered : counts_.failures[std::to_string(answer.response.status)]);
-      status =
-          output_.Write(ResultLine(answer.request, answer.response.status, answer.request_id, answer.response.body));
+      if (answer.status == kCancelled || !status.ok()) continue;  // asked for again by the next run
+      ++(answer.status == 200 ? counts_.answered : counts_.failures[std::to_string(answer.status)]);
+      status = output_.Write(ResultLine(answer.request, answer.status, answer.request_id, answer.body));
     }
     return status;
   }
@@ -180,11 +283,11 @@ class BatchRun {
     for (const auto& [what, count] : counts_.failures)
       failures += fmt::format("{}{}: {}", failures.empty() ? " (" : ", ", what, count);
     if (!failures.empty()) failures += ')';
-    fmt::print(stderr, "{} answered, {} failed{}, {} done before; {:.1f} s, {:.2f} requests/s, {:.1f} tok/s\n",
-               counts_.answered, counts_.failed(), failures, counts_.skipped, seconds,
-               static_cast<double>(counts_.answered) / seconds, static_cast<double>(tokens) / seconds);
+    Say("{} answered, {} failed{}, {} done before; {:.1f} s, {:.2f} requests/s, {:.1f} tok/s\n", counts_.answered,
+        counts_.failed(), failures, counts_.skipped, seconds, static_cast<double>(counts_.answered) / seconds,
+        static_cast<double>(tokens) / seconds);
     if (counts_.failures.contains("404") && counts_.answered == 0) {
-      fmt::print(stderr, "--model-name NAME says by what name the requests call the model\n");
+      Say("--model-name NAME says by what name the requests call the model\n");
     }
   }
 
@@ -192,14 +295,20 @@ class BatchRun {
   ResultFile& output_;
   const FinishedRequests& finished_;
   const BatchFlags& flags_;
+  llm::Llm& llm_;
   std::mt19937_64 random_;
+  const answers::ApiSchemas schemas_;
+  answers::ServedModels models_;
   TextTable seen_;
   BatchCounts counts_;
   bool at_end_ = false;
   int in_flight_ = 0;
-  std::mutex mutex_;  // guards answers_
+  std::mutex mutex_;  // guards what follows
   std::condition_variable came_;
-  std::deque<Answer> answers_;
+  std::deque<BatchAnswer> answers_;
+  std::map<std::string, std::weak_ptr<answers::Answer>> running_;  // by id
+  bool is_cancelled_ = false;
+  TaskPool text_pool_;  // renders templates and tokenizes; last: its tasks use the rest
 };
 
 // Reads a file before anything else: how many requests are left, and that no custom_id is there twice. nullopt where
@@ -236,11 +345,6 @@ Error Failed(int64_t count, const std::string& output) {
 }
 
 Status Batch(const BatchFlags& flags) {
-  if (flags.concurrency < 0 || flags.concurrency > kMaxConcurrency)
-    return InvalidArgument("--concurrency {} is outside 0…{}", flags.concurrency, kMaxConcurrency);
-  if (flags.text_threads < 1 || flags.text_threads > 64)
-    return InvalidArgument("--text-threads {} is outside 1…64", flags.text_threads);
-  if (flags.max_output_len < 0) return InvalidArgument("--max-output-len {} is below 0", flags.max_output_len);
   INGOT_ASSIGN_OR_RETURN(LineSource input, LineSource::Open(flags.input));
   INGOT_ASSIGN_OR_RETURN(ResultFile output, ResultFile::Open(flags.output));
   FinishedRequests finished;
@@ -256,12 +360,11 @@ Status Batch(const BatchFlags& flags) {
     ModelFlags model = flags.model;
     model.options.max_queue = kMaxQueue;
     INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(model));
-    BatchRun run(input, output, finished, flags);
-    INGOT_RETURN_IF_ERROR(run.Run(*llm, left));
+    BatchRun run({input, output, finished}, flags, *llm);
+    INGOT_RETURN_IF_ERROR(run.Run(left));
     failed += run.counts().failed();
   } else {
-    fmt::print(stderr, "nothing is left to do; results from before: {}, of which {} failed\n", finished.count,
-               finished.failed);
+    Say("nothing is left to do; results from before: {}, of which {} failed\n", finished.count, finished.failed);
   }
   if (failed > 0) return Failed(failed, flags.output);
   return {};
@@ -277,10 +380,11 @@ void DeclareBatch(Flags& root) {
   command.Add("-o,--output", &flags->output,
               "where results go, one a line; -: standard output. A file that is there is gone on with");
   command.Add("--model-name", &flags->model_name, "the model's name in requests; default: MODEL as it was typed");
-  command.Add("--concurrency", &flags->concurrency, "requests at once; 0: twice --max-batch-size");
+  command.Add("--concurrency", &flags->concurrency, "requests at once; 0: twice --max-batch-size",
+              {0, kMaxConcurrency});
   command.Add("--max-output-len", &flags->max_output_len,
-              "longest answer a request may ask for; 0: what the context leaves");
-  command.Add("--text-threads", &flags->text_threads, "threads for templates and tokenizing");
+              "longest answer a request may ask for; 0: what the context leaves", {0, 1 << 30});
+  command.Add("--text-threads", &flags->text_threads, "threads for templates and tokenizing", {1, 64});
   command.Example("ingot batch requests.jsonl -o results.jsonl smollm2");
   command.Example("ingot batch - Qwen/Qwen2.5-0.5B-Instruct --model-name qwen < requests.jsonl > results.jsonl");
   command.OnRun([flags] { return Batch(*flags); });

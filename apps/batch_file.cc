@@ -9,7 +9,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "base/json.h"
+#include "base/json_writer.h"
 #include "base/text_file.h"
 
 namespace ingot::cli {
@@ -166,23 +166,25 @@ Status ResultFile::Write(const std::string& line) {
 
 std::string ResultLine(const BatchRequest& request, int status, const std::string& request_id,
                        const std::string& body) {
-  std::string out = fmt::format(R"({{"id":"batch_req_{}","custom_id":)", request_id);
-  AppendJsonString(out, request.custom_id.value_or(""));
-  out += fmt::format(R"(,"response":{{"status_code":{},"request_id":"{}","body":{}}},"error":null}})", status,
-                     request_id, body);
-  return out + "\n";
+  const auto response =
+      JsonObject().Add("status_code", status).Add("request_id", request_id).AddJson("body", body).Text();
+  return JsonObject()
+             .Add("id", "batch_req_" + request_id)
+             .Add("custom_id", request.custom_id.value_or(""))
+             .AddJson("response", response)
+             .Add("error", nullptr)
+             .Text() +
+         "\n";
 }
 
 std::string ErrorLine(const BatchRequest& request) {
-  std::string out = fmt::format(R"({{"id":"{}{}","custom_id":)", kLineId, request.line);
-  if (request.custom_id) {
-    AppendJsonString(out, *request.custom_id);
-  } else {
-    out += "null";
-  }
-  out += fmt::format(R"(,"response":null,"error":{{"code":"{}","message":)", request.error_code);
-  AppendJsonString(out, request.error);
-  return out + "}}\n";
+  return JsonObject()
+             .Add("id", fmt::format("{}{}", kLineId, request.line))
+             .Add("custom_id", request.custom_id)
+             .Add("response", nullptr)
+             .AddJson("error", JsonObject().Add("code", request.error_code).Add("message", request.error).Text())
+             .Text() +
+         "\n";
 }
 
 }  // namespace ingot::cli

@@ -20,7 +20,6 @@ struct PromptFlags {
   double range_ratio = 0;
 };
 void AddPromptFlags(Flags& flags, PromptFlags* prompts);
-Status CheckPromptFlags(const PromptFlags& prompts);
 // num_prompts of the dataset, from the first again where it has fewer.
 Result<std::vector<bench::DatasetEntry>> ReadPrompts(const PromptFlags& prompts);
 // How long the answer to an entry should be: --output-len, or what the entry says, or as long as the reply it has.

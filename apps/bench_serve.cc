@@ -110,12 +110,8 @@ class RequestMaker {
 };
 
 Status CheckFlags(const ServeFlags& flags) {
-  INGOT_RETURN_IF_ERROR(CheckPromptFlags(flags.prompts));
   if (flags.request_rate && !(*flags.request_rate > 0))
     return InvalidArgument("--request-rate {} is not above 0", *flags.request_rate);
-  if (flags.max_concurrency < 0) return InvalidArgument("--max-concurrency {} is below 0", flags.max_concurrency);
-  if (flags.num_warmups < 0 || flags.num_warmups > 1'000'000)
-    return InvalidArgument("--num-warmups {} is outside 0…1000000", flags.num_warmups);
   if (flags.token_ids && flags.tokenizer.empty())
     return InvalidArgument("--send-token-ids needs --tokenizer MODEL, which says what ids there are");
   if (flags.token_ids && flags.endpoint.find("chat") != std::string::npos)
@@ -201,8 +197,8 @@ void AddLoadFlags(Flags& command, ServeFlags* flags) {
   command.Add("--request-rate", &flags->request_rate,
               "requests a second, arriving at random (Poisson); default, or inf: all at once");
   command.Add("-c,--max-concurrency,--concurrency", &flags->max_concurrency,
-              "requests at once at most, the next sent when one ends; 0: no limit");
-  command.Add("--num-warmups", &flags->num_warmups, "random requests before those that are measured");
+              "requests at once at most, the next sent when one ends; 0: no limit", {0, 1 << 20});
+  command.Add("--num-warmups", &flags->num_warmups, "random requests before those that are measured", {0, 1e6});
   command.Add("--ignore-eos", &flags->ignore_eos, "ask for answers of the full length, where the server knows how");
   command.Add("--temperature", &flags->temperature, "of every request that says none; below 0: the server's");
   command.Add("--extra-body,--extra-request-body", &flags->extra_body, "a JSON object that is added to every request");

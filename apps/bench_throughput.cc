@@ -76,10 +76,7 @@ Result<std::vector<llm::Request>> DatasetRequests(const PromptFlags& flags, cons
 }
 
 Status Throughput(const ThroughputFlags& flags) {
-  INGOT_RETURN_IF_ERROR(CheckPromptFlags(flags.prompts));
   INGOT_ASSIGN_OR_RETURN(const auto options, ToReportOptions(flags.report));
-  if (flags.max_concurrency < 0 || flags.max_concurrency > kMaxQueue)
-    return InvalidArgument("--max-concurrency {} is outside 0…{}", flags.max_concurrency, kMaxQueue);
   ModelFlags model = flags.model;
   model.options.max_queue = kMaxQueue;
   INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(model));
@@ -115,7 +112,7 @@ void DeclareBenchThroughput(Flags& bench) {
   AddModelFlags(command, &flags->model);
   AddPromptFlags(command, &flags->prompts);
   command.Add("-c,--max-concurrency,--concurrency", &flags->max_concurrency,
-              "requests at once; 0: all, and times count from then on");
+              "requests at once; 0: all, and times count from then on", {0, kMaxQueue});
   AddReportFlags(command, &flags->report);
   command.Example("ingot bench throughput smollm2 --input-len 128 --output-len 64 -n 64 -c 32");
   command.Example("ingot bench throughput smollm2 --dataset-path ShareGPT.json -n 200");

@@ -1,8 +1,6 @@
 // ingot chat MODEL, ingot chat http://HOST:PORT
 #include <boost/json/serialize.hpp>
-#include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 
 #include "base/json.h"
 #include "base/mapped_file.h"
@@ -18,8 +16,8 @@ constexpr const char* kHelp = R"(Type a message, or
   /clear               forget the conversation
   /system TEXT         set the system message (and forget the conversation); without TEXT: show it
   /regen               answer the last message again
-  /set NAME VALUE      temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty, seed, max_tokens
-  /set                 show what is set
+  /set NAME VALUE      change a parameter of answers, as temperature
+  /set                 show what there is, and what is set
   /save FILE           write the conversation as JSON
   /load FILE           go on with a saved one
   /exit                leave (also Ctrl-D)
@@ -28,7 +26,7 @@ constexpr const char* kHelp = R"(Type a message, or
 
 struct ChatFlags {
   ModelFlags model;
-  SamplingFlags sampling;
+  ParamFlags params;
   ServerFlags server;
 };
 
@@ -46,9 +44,9 @@ Status CheckNotLocal(const Flags& command, const std::vector<std::string>& local
 // A conversation at the terminal: messages, settings and the commands that change them.
 class Conversation {
  public:
-  // `settings`: what every answer is drawn with, which `backend` has taken. `system`: a message that comes first.
-  Conversation(ChatBackend& backend, SamplingFlags settings, std::string system)
-      : backend_(backend), settings_(std::move(settings)), system_(std::move(system)) {
+  // `params`: what every answer is drawn with, which `backend` has taken. `system`: a message that comes first.
+  Conversation(ChatBackend& backend, boost::json::object params, std::string system)
+      : backend_(backend), params_(std::move(params)), system_(std::move(system)) {
     Clear();
   }
 
@@ -59,7 +57,7 @@ class Conversation {
     constexpr const char* kSpaces = " \t\r\n";
     if (line.find_first_not_of(kSpaces) == std::string::npos) return true;
     if (line[line.find_first_not_of(kSpaces)] != '/') {
-      Say(line);
+      Send(line);
       return true;
     }
     line.erase(line.find_last_not_of(kSpaces) + 1);
@@ -72,7 +70,7 @@ class Conversation {
             : line.substr(line.find_first_not_of(' ', space) == std::string::npos ? line.size()
                                                                                   : line.find_first_not_of(' ', space));
     if (command == "/exit" || command == "/quit" || command == "/bye") return false;
-    if (const Status status = Command(command, argument); !status.ok()) fmt::print(stderr, "{}\n", status.message());
+    if (const Status status = Command(command, argument); !status.ok()) Say("{}\n", status.message());
     return true;
   }
 
@@ -119,46 +117,37 @@ class Conversation {
   }
 
   Status Set(const std::string& argument) {
-    const size_t space = argument.find(' ');
-    const std::string name = argument.substr(0, space);
+    const size_t space = std::min(argument.find(' '), argument.size());
+    const std::string name = argument.substr(0, space), text = argument.substr(std::min(space + 1, argument.size()));
     if (name.empty()) {
-      fmt::print("{}\n", backend_.Settings());
+      ShowParams();
       return {};
     }
-    const std::string text = space == std::string::npos ? "" : argument.substr(space + 1);
-    SamplingFlags changed = settings_;
-    INGOT_RETURN_IF_ERROR(SetNumber(name, text, &changed));
+    const llm::Param* param = llm::FindParam(name);
+    if (param == nullptr || !IsSetting(*param))
+      return InvalidArgument("/set {}: no such parameter; /set shows them", name);
+    const auto value = ParseJson(text, name);
+    llm::Request scratch;
+    if (!value) return InvalidArgument("/set {}: '{}' is no number, true or false", name, text);
+    INGOT_RETURN_IF_ERROR(SetParam(*param, JsonView(*value, "/set " + name), &scratch));
+    boost::json::object changed = params_;
+    changed[name] = *value;
     INGOT_RETURN_IF_ERROR(backend_.Use(changed));
-    settings_ = std::move(changed);
+    params_ = std::move(changed);
     return {};
   }
 
-  static Status SetNumber(const std::string& name, const std::string& text, SamplingFlags* settings) {
-    const std::pair<const char*, std::optional<double>*> numbers[] = {
-        {"temperature", &settings->temperature},
-        {"top_p", &settings->top_p},
-        {"min_p", &settings->min_p},
-        {"repetition_penalty", &settings->repetition_penalty},
-        {"presence_penalty", &settings->presence_penalty},
-        {"frequency_penalty", &settings->frequency_penalty}};
-    const std::pair<const char*, std::optional<int64_t>*> integers[] = {
-        {"top_k", &settings->top_k}, {"seed", &settings->seed}, {"max_tokens", &settings->max_tokens}};
-    char* end = nullptr;
-    for (const auto& [known, target] : numbers) {
-      if (name != known) continue;
-      *target = std::strtod(text.c_str(), &end);
-      if (text.empty() || *end != '\0') return InvalidArgument("/set {}: '{}' is no number", name, text);
-      return {};
+  // One value each: lists are given as flags.
+  static bool IsSetting(const llm::Param& param) { return (param.uses & llm::kAsFlag) != 0 && param.max_entries == 0; }
+
+  void ShowParams() const {
+    for (const llm::Param& param : llm::AllParams()) {
+      if (!IsSetting(param)) continue;
+      const boost::json::value value = backend_.ValueOf(param);
+      std::string text = value.is_double() ? "" : boost::json::serialize(value);
+      if (value.is_double()) AppendJsonNumber(text, value.get_double());
+      fmt::print("{:28} {:8} {}\n", param.name, value.is_null() ? "not set" : text, param.help);
     }
-    for (const auto& [known, target] : integers) {
-      if (name != known) continue;
-      errno = 0;
-      *target = std::strtoll(text.c_str(), &end, 10);
-      if (text.empty() || *end != '\0' || errno != 0)
-        return InvalidArgument("/set {}: '{}' is no whole number", name, text);
-      return {};
-    }
-    return InvalidArgument("/set {}: no such setting; /help lists them", name);
   }
 
   Status Save(const std::string& path) {
@@ -189,7 +178,7 @@ class Conversation {
     return {};
   }
 
-  void Say(const std::string& text) {
+  void Send(const std::string& text) {
     messages_.push_back({{"role", "user"}, {"content", text}});
     if (!Answer()) messages_.pop_back();
   }
@@ -207,7 +196,7 @@ class Conversation {
     if (std::exchange(wrote_, false) || answer) fmt::print("\n");
     if (!answer) {
       const bool is_full = answer.error().code() == Code::kTooLong;
-      fmt::print(stderr, "{}{}\n", answer.error().message(), is_full ? " /clear begins anew." : "");
+      Say("{}{}\n", answer.error().message(), is_full ? " /clear begins anew." : "");
       ++num_failures_;
       return false;
     }
@@ -238,7 +227,7 @@ class Conversation {
   }
 
   ChatBackend& backend_;
-  SamplingFlags settings_;
+  boost::json::object params_;
   boost::json::array messages_;
   std::string system_;
   bool dim_ = false;    // what is printed now
@@ -249,11 +238,12 @@ class Conversation {
 Status Chat(const ChatFlags& flags) {
   const std::string& model = flags.model.options.model;
   const bool is_remote = client::LooksLikeUrl(model);
+  INGOT_ASSIGN_OR_RETURN(const boost::json::object params, flags.params.Given());
   INGOT_ASSIGN_OR_RETURN(const auto backend,
                          is_remote ? ConnectChatServer(model, flags.server) : LoadChatModel(flags.model));
-  INGOT_RETURN_IF_ERROR(OfFlag(backend->Use(flags.sampling)));
+  INGOT_RETURN_IF_ERROR(OfFlag(backend->Use(params)));
   // A model that is loaded here puts the meta instruction before conversations itself.
-  Conversation conversation(*backend, flags.sampling, is_remote ? flags.model.options.meta_instruction : "");
+  Conversation conversation(*backend, params, is_remote ? flags.model.options.meta_instruction : "");
   LineReader reader("> ");
   if (reader.interactive()) fmt::print("{} — /help lists the commands\n", backend->name());
   while (const auto message = reader.ReadMessage()) {
@@ -273,7 +263,7 @@ void DeclareChat(Flags& root) {
   const auto flags = std::make_shared<ChatFlags>();
   AddModelFlags(command, &flags->model);
   const std::vector<std::string> local = command.Names();
-  AddSamplingFlags(command, &flags->sampling);
+  flags->params.Add(command, llm::kAsFlag);
   command.Add("--model-name", &flags->server.model_name,
               "with a server's address as MODEL: which of its models; default: the first it lists");
   AddServerFlags(command, &flags->server);

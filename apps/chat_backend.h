@@ -26,11 +26,11 @@ class ChatBackend {
  public:
   virtual ~ChatBackend() = default;
   virtual std::string name() const = 0;
-  // From now on answers are drawn with these settings. The error names one that is out of range; then the old ones
+  // From now on answers are drawn with these parameters. The error names one that is out of range; then the old ones
   // stay.
-  virtual Status Use(const SamplingFlags& settings) = 0;
-  // "temperature 0.8  top_k 40  …": what answers are drawn with.
-  virtual std::string Settings() const = 0;
+  virtual Status Use(const boost::json::object& params) = 0;
+  // What answers are drawn with, where it is known.
+  virtual boost::json::value ValueOf(const llm::Param& param) const = 0;
   // Answers the messages. Ctrl-C (`interrupt`) ends the answer early. kTooLong: the context is full.
   virtual Result<ChatAnswer> Answer(const boost::json::array& messages, const InterruptGuard& interrupt,
                                     const ChatTextFn& on_text) = 0;

@@ -16,9 +16,9 @@ class LocalBackend : public ChatBackend {
 
   std::string name() const override { return name_; }
 
-  Status Use(const SamplingFlags& settings) override {
+  Status Use(const boost::json::object& params) override {
     llm::Request changed;
-    INGOT_RETURN_IF_ERROR(ApplySampling(settings, *llm_, &changed));
+    INGOT_RETURN_IF_ERROR(ApplyParams(params, *llm_, &changed));
     changed.prompt = "";  // a request has one or the other
     INGOT_RETURN_IF_ERROR(llm::CheckRequest(changed, llm_->tokenizer().vocab_size()));
     changed.prompt.reset();
@@ -26,15 +26,7 @@ class LocalBackend : public ChatBackend {
     return {};
   }
 
-  std::string Settings() const override {
-    const llm::SamplingParams& sampling = request_.sampling;
-    return fmt::format(
-        "temperature {}  top_k {}  top_p {}  min_p {}  repetition_penalty {}  presence_penalty {}  frequency_penalty "
-        "{}  seed {}  max_tokens {}",
-        sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p, sampling.repetition_penalty,
-        sampling.presence_penalty, sampling.frequency_penalty, sampling.seed ? std::to_string(*sampling.seed) : "fresh",
-        request_.max_tokens ? std::to_string(*request_.max_tokens) : "all");
-  }
+  boost::json::value ValueOf(const llm::Param& param) const override { return llm::ValueOf(param, request_); }
 
   Result<ChatAnswer> Answer(const boost::json::array& messages, const InterruptGuard& interrupt,
                             const ChatTextFn& on_text) override {

@@ -2,7 +2,6 @@
 #include <boost/json/serialize.hpp>
 #include <chrono>
 
-#include "base/json.h"
 #include "chat_backend.h"
 
 namespace ingot::cli {
@@ -24,19 +23,14 @@ class RemoteBackend : public ChatBackend {
   std::string name() const override { return fmt::format("{} at {}", model_, url_); }
 
   // The server knows its ranges and says so when it answers.
-  Status Use(const SamplingFlags& settings) override {
-    settings_ = settings;
+  Status Use(const boost::json::object& params) override {
+    params_ = params;
     return {};
   }
 
-  std::string Settings() const override {
-    const auto show = [](const auto& value) { return value ? fmt::format("{}", *value) : std::string("the server's"); };
-    return fmt::format(
-        "temperature {}  top_k {}  top_p {}  min_p {}  repetition_penalty {}  presence_penalty {}  frequency_penalty "
-        "{}  seed {}  max_tokens {}",
-        show(settings_.temperature), show(settings_.top_k), show(settings_.top_p), show(settings_.min_p),
-        show(settings_.repetition_penalty), show(settings_.presence_penalty), show(settings_.frequency_penalty),
-        show(settings_.seed), show(settings_.max_tokens));
+  boost::json::value ValueOf(const llm::Param& param) const override {
+    const boost::json::value* value = params_.if_contains(param.name);
+    return value == nullptr ? nullptr : *value;
   }
 
   Result<ChatAnswer> Answer(const boost::json::array& messages, const InterruptGuard& interrupt,
@@ -87,11 +81,12 @@ class RemoteBackend : public ChatBackend {
   };
 
   std::string Body(const boost::json::array& messages) const {
-    std::string body = R"({"model":)";
-    AppendJsonString(body, model_);
-    body += R"(,"messages":)" + boost::json::serialize(messages);
-    body += R"(,"stream":true,"stream_options":{"include_usage":true})";
-    return body + SamplingJson(settings_) + "}";
+    boost::json::object body = params_;
+    body["model"] = model_;
+    body["messages"] = messages;
+    body["stream"] = true;
+    body["stream_options"] = {{"include_usage", true}};
+    return boost::json::serialize(body);
   }
 
   void WatchForInterrupt(Running& running, const InterruptGuard& interrupt, client::HttpCall& call) {
@@ -105,7 +100,7 @@ class RemoteBackend : public ChatBackend {
   const std::unique_ptr<client::HttpClient> http_;
   const std::string model_, url_;
   const ServerFlags server_;
-  SamplingFlags settings_;
+  boost::json::object params_;
 };
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <fstream>
 
-#include "base/json.h"
+#include "base/json_writer.h"
 #include "base/topology.h"
 #include "build_info.h"
 #include "common.h"
@@ -45,16 +45,19 @@ struct Environment {
 };
 
 void PrintJson(const Environment& env) {
-  std::string out = R"({"version":")" INGOT_VERSION R"(","cpu":)";
-  AppendJsonString(out, env.cpu_model);
-  out += fmt::format(
-      R"(,"hardware_threads":{},"physical_cores":{},"usable_threads":{},"isa":"{}","isas":["{}"],"memory_bytes":{},"available_bytes":{},"gpu":)",
-      env.cpu.hardware_threads, env.cpu.physical_cores, env.cpu.usable_threads, env.isa.chosen,
-      fmt::join(env.isa.available, "\",\""), env.memory.total_bytes, env.memory.available_bytes);
-  AppendJsonString(out, env.gpu);
-  out += R"(,"verdict":)";
-  AppendJsonString(out, env.Verdict());
-  fmt::print("{}}}\n", out);
+  fmt::print("{}\n", JsonObject()
+                         .Add("version", INGOT_VERSION)
+                         .Add("cpu", env.cpu_model)
+                         .Add("hardware_threads", env.cpu.hardware_threads)
+                         .Add("physical_cores", env.cpu.physical_cores)
+                         .Add("usable_threads", env.cpu.usable_threads)
+                         .Add("isa", env.isa.chosen)
+                         .AddJson("isas", JsonList(env.isa.available))
+                         .Add("memory_bytes", env.memory.total_bytes)
+                         .Add("available_bytes", env.memory.available_bytes)
+                         .Add("gpu", env.gpu)
+                         .Add("verdict", env.Verdict())
+                         .Text());
 }
 
 Status CheckEnv(bool json) {

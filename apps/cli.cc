@@ -1,10 +1,13 @@
 #include "cli.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <list>
@@ -38,7 +41,6 @@ std::string CommandPath(const CLI::App& app) {
 std::vector<std::string> OwnFlagNames(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::Option* option : app.get_options()) {
-    if (option->get_group().empty()) continue;  // nobody needs it
     for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
   }
   return names;
@@ -86,26 +88,19 @@ class FlagsImpl : public Flags {
  public:
   FlagsImpl(CLI::App* app, Program* program) : app_(app), program_(program) {}
 
-  void Add(const std::string& name, std::string* target, const std::string& help) override {
-    Bind(name, *target, help);
-  }
-  void Add(const std::string& name, std::optional<std::string>* target, const std::string& help) override {
-    Bind(name, *target, help);
-  }
-  void Add(const std::string& name, std::vector<std::string>* target, const std::string& help) override {
-    Bind(name, *target, help);
-  }
-  void Add(const std::string& name, int* target, const std::string& help) override { Bind(name, *target, help); }
-  void Add(const std::string& name, int64_t* target, const std::string& help) override { Bind(name, *target, help); }
-  void Add(const std::string& name, double* target, const std::string& help) override { Bind(name, *target, help); }
-  void Add(const std::string& name, std::optional<int64_t>* target, const std::string& help) override {
-    Bind(name, *target, help);
-  }
-  void Add(const std::string& name, std::optional<double>* target, const std::string& help) override {
-    Bind(name, *target, help);
-  }
-  void Add(const std::string& name, bool* target, const std::string& help) override {
-    app_->add_flag(name, *target, help)->envname(EnvNameOfFlag(LongName(name)));
+  void Add(const std::string& name, Target target, const std::string& help, Range range) override {
+    if (bool** flag = std::get_if<bool*>(&target)) {
+      app_->add_flag(name, **flag, help)->envname(EnvNameOfFlag(LongName(name)));
+      return;
+    }
+    CLI::Option* option = Bind(name, target, help);
+    if (std::isinf(range.low)) return;
+    option->check([range](const std::string& text) -> std::string {
+      char* end = nullptr;
+      const double number = std::strtod(text.c_str(), &end);
+      if (*end != '\0' || (number >= range.low && number <= range.high)) return "";  // what is no number, CLI11 refuses
+      return fmt::format("{} is outside {}…{}", text, range.low, range.high);
+    });
   }
   void AddBytes(const std::string& name, int64_t* target, const std::string& help) override {
     const auto parse = [target, flag = "--" + LongName(name)](const std::string& text) {
@@ -119,20 +114,18 @@ class FlagsImpl : public Flags {
   }
   void AddChoice(const std::string& name, std::string* target, const std::vector<std::string>& choices,
                  const std::string& help) override {
-    Bind(name, *target, help)->check(CLI::IsMember(choices));
+    Bind(name, target, help)->check(CLI::IsMember(choices));
   }
-  void AddNamed(const std::string& name, int* target, const NamedNumbers& names, const std::string& help) override {
-    TakeNames(*Bind(name, *target, help), names);
-  }
-  void AddNamed(const std::string& name, std::optional<int64_t>* target, const NamedNumbers& names,
-                const std::string& help) override {
-    TakeNames(*Bind(name, *target, help), names);
-  }
-  void AddInEffect(const std::string& name, const std::string& value, const std::string& why) override {
-    const auto take = [name, value, why](const std::string& given) {
-      if (given != value) throw CLI::ValidationError(name, fmt::format("{}; {} is what it has", why, value));
-    };
-    app_->add_option_function<std::string>(name, take)->group("");
+  void AddNamed(const std::string& name, Target target, const NamedNumbers& names, const std::string& help) override {
+    Bind(name, target, help)->transform([names](std::string text) {
+      std::string known;
+      for (const auto& [word, number] : names) {
+        if (text == word) return std::to_string(number);
+        known += fmt::format("{}{} ({})", known.empty() ? "" : ", ", word, number);
+      }
+      if (text.find_first_not_of("-0123456789") == std::string::npos) return text;
+      throw CLI::ValidationError(fmt::format("'{}' is none of {}", text, known));
+    });
   }
   void Positional(const std::string& name, std::string* target, const std::string& help, bool required) override {
     app_->add_option(name, *target, help)->required(required);
@@ -153,25 +146,17 @@ class FlagsImpl : public Flags {
   }
 
  private:
-  static void TakeNames(CLI::Option& option, const NamedNumbers& names) {
-    option.transform([names](std::string text) {
-      std::string known;
-      for (const auto& [name, number] : names) {
-        if (text == name) return std::to_string(number);
-        known += fmt::format("{}{} ({})", known.empty() ? "" : ", ", name, number);
-      }
-      if (text.find_first_not_of("-0123456789") == std::string::npos) return text;
-      throw CLI::ValidationError(fmt::format("'{}' is none of {}", text, known));
-    });
-  }
-  template <typename T>
-  CLI::Option* Bind(const std::string& name, T& target, const std::string& help) {
-    std::string description = help;
-    if constexpr (std::is_arithmetic_v<T>) description += fmt::format(" [{}]", target);
-    if constexpr (std::is_same_v<T, std::string>) description += target.empty() ? "" : fmt::format(" [{}]", target);
-    CLI::Option* option = app_->add_option(name, target, description);
-    if (const std::string long_name = LongName(name); !long_name.empty()) option->envname(EnvNameOfFlag(long_name));
-    return option;
+  CLI::Option* Bind(const std::string& name, const Target& target, const std::string& help) {
+    const auto bind = [&](auto* value) {
+      using T = std::remove_pointer_t<decltype(value)>;
+      std::string description = help;
+      if constexpr (std::is_arithmetic_v<T>) description += fmt::format(" [{}]", *value);
+      if constexpr (std::is_same_v<T, std::string>) description += value->empty() ? "" : fmt::format(" [{}]", *value);
+      CLI::Option* option = app_->add_option(name, *value, description);
+      if (const std::string long_name = LongName(name); !long_name.empty()) option->envname(EnvNameOfFlag(long_name));
+      return option;
+    };
+    return std::visit(bind, target);
   }
 
   CLI::App* app_;
@@ -241,13 +226,22 @@ std::string ExplainConversion(const CLI::App& command, const std::string& text) 
 }
 
 std::string ExplainError(const CLI::App& command, const CLI::ParseError& error) {
-  const std::string text = error.what();
+  std::string text = error.what();
   if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr) return ExplainConversion(command, text);
-  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
-    const std::string name = text.substr(0, text.find(':'));
-    return name + (text.ends_with("missing") ? " needs a value" : " is given more than once");
-  }
+  const size_t colon = std::min(text.find(':'), text.size());
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr)
+    return text.substr(0, colon) + (text.ends_with("missing") ? " needs a value" : " is given more than once");
+  if (text.find(" is outside ") != std::string::npos && text.starts_with("--")) text.erase(colon, 1);
   return text;
+}
+
+// Of arguments that nobody took: every flag, or the first argument.
+std::string ExplainRemaining(const CLI::App& command, const std::vector<std::string>& remaining) {
+  std::string lines;
+  for (const std::string& what : remaining) {
+    if (what.starts_with("-")) lines += (lines.empty() ? "" : "\n") + ExplainUnknown(command, what);
+  }
+  return lines.empty() ? ExplainUnknown(command, remaining[0]) : lines;
 }
 
 int Report(const CLI::App& app, const CLI::ParseError& error, const Settings& settings) {
@@ -256,19 +250,13 @@ int Report(const CLI::App& app, const CLI::ParseError& error, const Settings& se
   const auto remaining = app.remaining(true);
   const bool lacks_command = !command.get_subcommands([](const CLI::App*) { return true; }).empty();
   if (lacks_command && remaining.empty()) {
-    fmt::print(stderr, "{}", app.help());
+    Say("{}", app.help());
     return 2;
   }
-  const std::string what = remaining.empty() ? ExplainError(command, error) : ExplainUnknown(command, remaining[0]);
-  fmt::print(stderr, "{}\n", settings.WithSource(what));
-  fmt::print(stderr, "'{} --help' lists what there is.\n", CommandPath(command));
+  const std::string what = remaining.empty() ? ExplainError(command, error) : ExplainRemaining(command, remaining);
+  Say("{}\n", settings.WithSource(what));
+  Say("'{} --help' lists what there is.\n", CommandPath(command));
   return 2;
-}
-
-Result<Settings> CollectSettings(int argc, char** argv) {
-  auto typed = NormalizeArguments(argc, argv);
-  INGOT_ASSIGN_OR_RETURN(auto config, LoadConfig(typed));
-  return Settings(std::move(typed), std::move(config));
 }
 
 // The twins of all flags of a command and of those below it.
@@ -282,8 +270,7 @@ void AddVariables(const CLI::App& app, std::vector<std::string>* names) {
 void WarnOfVariables(const CLI::App& app) {
   std::vector<std::string> known;
   AddVariables(app, &known);
-  for (const std::string& warning : UnknownVariables(environ, std::move(known)))
-    fmt::print(stderr, "warning: {}\n", warning);
+  for (const std::string& warning : UnknownVariables(environ, std::move(known))) Say("warning: {}\n", warning);
 }
 
 // A full disk behind standard output shows when it is written, in fmt as an exception, or at the last.
@@ -298,7 +285,24 @@ Status RunToTheEnd(const Run& run) {
   return {};
 }
 
+// A file that is opened later must not take the number of a stream that was closed. From these nothing can be read, and
+// writing fails as it did.
+void KeepStandardStreams() {
+  for (const int number : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(number, F_GETFD) < 0) open("/dev/null", O_RDONLY);
+  }
+  std::signal(SIGPIPE, SIG_IGN);  // writing says so, too
+}
+
 }  // namespace
+
+void SayText(std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = write(STDERR_FILENO, text.data(), text.size());
+    if (written <= 0 && errno != EINTR) return;
+    text.remove_prefix(static_cast<size_t>(std::max<ssize_t>(written, 0)));
+  }
+}
 
 void DeclareCommands(Flags& root) {
   DeclareServe(root);
@@ -316,27 +320,33 @@ void DeclareCommands(Flags& root) {
 }
 
 int Main(int argc, char** argv) {
+  KeepStandardStreams();
   CLI::App app{"Ingot quantizes, runs and serves large language models; " INGOT_COMPUTES_ON ".", "ingot"};
   app.set_version_flag("-v,--version", kVersion);
   app.formatter(std::make_shared<HelpFormatter>());  // commands inherit it
   Program program;
   FlagsImpl root(&app, &program);
   std::string log_level, config;
-  root.Add("--log-level", &log_level, "debug, info, warning, error or off; default: warning, of a server info");
-  root.Add("--config", &config, "a YAML file with settings, each under its flag's name");
+  root.Add("--log-level", &log_level, "debug, info, warning, error or off; default: warning, of a server info", {});
+  root.Add("--config", &config, "a YAML file with settings, each under its flag's name", {});
   app.fallthrough();
   app.require_subcommand(1);
   DeclareCommands(root);
   root.Example("ingot chat smollm2");
-  root.Example("ingot serve api_server smollm2 --server-port 8080");
-  const auto settings = CollectSettings(argc, argv);
+  root.Example("ingot serve smollm2 --port 8080");
+  const std::vector<std::string> given = NormalizeArguments(argc, argv);
+  if (const std::string instead = ExplainForeignCommand(given); !instead.empty()) {
+    Say("{}\n", instead);
+    return 2;
+  }
+  const auto settings = Settings::Collect(Translate(given));
   if (!settings) {
-    fmt::print(stderr, "--config: {}\n", settings.error().message());
+    Say("--config: {}\n", settings.error().message());
     return 2;
   }
   program.typed = settings->typed();
   try {
-    auto arguments = settings->Arguments();
+    auto arguments = Translate(settings->Arguments());
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
     app.parse(std::move(arguments));
   } catch (const CLI::ParseError& error) {
@@ -346,16 +356,15 @@ int Main(int argc, char** argv) {
   if (!log_level.empty()) {
     const auto level = ParseLogLevel(log_level);
     if (!level) {
-      fmt::print(stderr, "{}\n", settings->WithSource("--log-level: " + level.error().message()));
+      Say("{}\n", settings->WithSource("--log-level: " + level.error().message()));
       return 2;
     }
     SetLogLevel(*level);
   }
-  if (const std::string problem = ops::GetIsaInfo().problem; !problem.empty())
-    fmt::print(stderr, "warning: {}\n", problem);
+  if (const std::string problem = ops::GetIsaInfo().problem; !problem.empty()) Say("warning: {}\n", problem);
   const Status status = RunToTheEnd(program.chosen);
   if (status.ok()) return 0;
-  fmt::print(stderr, "ingot: {}\n", settings->WithSource(status.message()));
+  Say("ingot: {}\n", settings->WithSource(status.message()));
   return status.code() == Code::kInvalidArgument ? 2 : 1;
 }
 

@@ -4,14 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 
 #include "base/env.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "foreign_flags.h"
 #include "formats/quantized.h"
@@ -97,7 +98,6 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
   flags.Add("--enable-prefix-caching", &options.enable_prefix_caching,
             "share the cache of common beginnings (on; --enable-prefix-caching=false turns it off)");
   flags.Add("--max-prefill-token-num", &options.max_prefill_token_num, "tokens of one forward pass");
-  AddFlagsInEffect(flags);
 }
 
 std::string ResolveAlias(const std::string& name) {
@@ -170,99 +170,80 @@ Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   return llm;
 }
 
-void AddSamplingFlags(Flags& flags, SamplingFlags* sampling) {
-  flags.Add("--temperature", &sampling->temperature, "0: always the likeliest token");
-  flags.Add("--top-k", &sampling->top_k, "draw from the k likeliest; 0: all");
-  flags.Add("--top-p", &sampling->top_p, "draw from the likeliest that together have this probability");
-  flags.Add("--min-p", &sampling->min_p, "drop tokens less likely than this share of the likeliest");
-  flags.Add("--repetition-penalty", &sampling->repetition_penalty, "above 1: disfavour tokens of prompt and answer");
-  flags.Add("--presence-penalty", &sampling->presence_penalty, "subtracted once for tokens of the answer");
-  flags.Add("--frequency-penalty", &sampling->frequency_penalty, "subtracted for each time a token is in the answer");
-  flags.Add("--seed", &sampling->seed, "the same seed gives the same answer");
-  flags.Add("--max-tokens", &sampling->max_tokens, "longest answer; default: what the context leaves");
-  flags.Add("--min-tokens", &sampling->min_tokens, "no end before so many tokens");
-  flags.Add("--stop", &sampling->stop, "end before this string; may be repeated");
-  flags.Add("--logit-bias", &sampling->logit_bias, "ID=VALUE: added to a token's logit, -100…100; may be repeated");
-  flags.Add("--bad-words", &sampling->bad_words, "a text that must not come out; may be repeated");
-  flags.Add("--ignore-eos", &sampling->ignore_eos, "go on after the model ends its answer");
-  flags.Add("--keep-special-tokens", &sampling->keep_special_tokens, "print special tokens too");
-}
-
-void AddAnswerFlags(Flags& flags, SamplingFlags* sampling) {
-  flags.Add("--n", &sampling->n, "answers to the same prompt");
-  flags.Add("--logprobs", &sampling->logprobs,
-            "with --json: log probabilities, with so many alternatives a token (0…20)");
-  flags.Add("--prompt-logprobs", &sampling->prompt_logprobs, "with --json: the same for the prompt's tokens");
-  flags.Add("--deadline", &sampling->deadline, "seconds after which the answer ends with an error");
-}
-
 namespace {
 
 // "ID=VALUE" each.
-Status ParseLogitBias(const std::vector<std::string>& texts, llm::SamplingParams* sampling) {
+Result<boost::json::value> ParseLogitBias(const std::vector<std::string>& texts) {
+  boost::json::object biases;
   for (const std::string& text : texts) {
     const size_t sign = std::min(text.find('='), text.size());
-    const char* const end = text.data() + text.size();
-    int32_t id = 0;
-    double value = 0;
-    const auto [id_end, id_error] = std::from_chars(text.data(), text.data() + sign, id);
-    const bool has_id = id_error == std::errc() && id_end == text.data() + sign && sign < text.size();
-    const char* const begin = has_id ? text.data() + sign + 1 : end;
-    const auto [value_end, value_error] = std::from_chars(begin, end, value);
-    if (!has_id || value_error != std::errc() || value_end != end) {
+    const auto value = ParseJson(std::string_view(text).substr(std::min(sign + 1, text.size())), "");
+    if (sign == 0 || !value || !value->is_number())
       return InvalidArgument("--logit-bias '{}' is not ID=VALUE, as in 42=-100", text);
-    }
-    sampling->logit_bias.emplace_back(id, value);
+    if (!biases.emplace(text.substr(0, sign), *value).second)
+      return InvalidArgument("--logit-bias names {} twice", text.substr(0, sign));
   }
-  return {};
+  return boost::json::value(std::move(biases));
 }
 
 }  // namespace
 
-Status OfFlag(const Status& status) {
-  constexpr const char* kFields[] = {
-      "temperature", "top_k",      "top_p",      "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
-      "seed",        "max_tokens", "min_tokens", "n",     "logprobs",           "prompt_logprobs",  "deadline"};
-  const std::string& message = status.message();
-  std::string field = message.substr(0, message.find(' '));
-  if (std::ranges::find(kFields, field) == std::end(kFields)) return status;
-  const std::string rest = message.substr(field.size());
-  std::ranges::replace(field, '_', '-');
-  return {status.code(), fmt::format("--{}{}", field, rest)};
+void ParamFlags::Add(Flags& flags, unsigned uses) {
+  for (const llm::Param& param : llm::AllParams()) {
+    if ((param.uses & uses) == 0) continue;
+    Value& value = values_.emplace_back(Value{.param = &param});
+    const std::string name = llm::FlagOf(param);
+    llm::Request request;
+    const auto add = [&](auto field) {
+      using Field = std::remove_pointer_t<decltype(field)>;
+      if constexpr (std::is_same_v<Field, bool>) {
+        flags.Add(name, &value.given, *field ? "do not " + std::string(param.help) : param.help);
+      } else if constexpr (std::is_same_v<Field, double> || std::is_same_v<Field, std::optional<double>>) {
+        flags.Add(name, &value.number, param.help);
+      } else if constexpr (std::is_same_v<Field, int64_t> || std::is_same_v<Field, std::optional<int64_t>>) {
+        flags.Add(name, &value.integer, param.help);
+      } else {
+        flags.Add(name, &value.texts, std::string(param.help) + "; may be repeated");
+      }
+    };
+    std::visit(add, param.field(request));
+  }
 }
 
-Status ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request* request) {
-  llm::SamplingParams& sampling = request->sampling;
-  sampling = llm.default_sampling();
-  sampling.temperature = flags.temperature.value_or(sampling.temperature);
-  sampling.top_k = flags.top_k.value_or(sampling.top_k);
-  sampling.top_p = flags.top_p.value_or(sampling.top_p);
-  sampling.min_p = flags.min_p.value_or(sampling.min_p);
-  sampling.repetition_penalty = flags.repetition_penalty.value_or(sampling.repetition_penalty);
-  sampling.presence_penalty = flags.presence_penalty.value_or(sampling.presence_penalty);
-  sampling.frequency_penalty = flags.frequency_penalty.value_or(sampling.frequency_penalty);
-  if (flags.seed) sampling.seed = static_cast<uint64_t>(*flags.seed);
-  if (flags.n < 1 || flags.n > 128) return InvalidArgument("--n {} is outside 1…128", flags.n);
-  if (flags.logprobs && (*flags.logprobs < 0 || *flags.logprobs > 20))
-    return InvalidArgument("--logprobs {} is outside 0…20", *flags.logprobs);
-  if (flags.prompt_logprobs && (*flags.prompt_logprobs < 0 || *flags.prompt_logprobs > 20))
-    return InvalidArgument("--prompt-logprobs {} is outside 0…20", *flags.prompt_logprobs);
-  INGOT_RETURN_IF_ERROR(ParseLogitBias(flags.logit_bias, &sampling));
-  request->bad_words = flags.bad_words;
-  request->deadline_seconds = flags.deadline;
-  if (flags.prompt_logprobs) request->prompt_logprobs = static_cast<int>(*flags.prompt_logprobs);
-  request->max_tokens = flags.max_tokens;
-  request->min_tokens = flags.min_tokens;
-  request->n = static_cast<int>(flags.n);
-  request->stop = flags.stop;
-  if (flags.logprobs) request->logprobs = static_cast<int>(*flags.logprobs);
-  request->ignore_eos = flags.ignore_eos;
-  request->skip_special_tokens = !flags.keep_special_tokens;
-  return {};
+Result<boost::json::object> ParamFlags::Given() const {
+  boost::json::object given;
+  llm::Request scratch;
+  for (const Value& value : values_) {
+    const llm::Param& param = *value.param;
+    boost::json::value& json = given[param.name];
+    const boost::json::value unset = ValueOf(param, scratch);
+    if (value.integer) json = *value.integer;
+    if (value.number) json = *value.number;
+    if (value.given) json = !unset.get_bool();
+    if (!value.texts.empty() && unset.is_array()) json = boost::json::array(value.texts.begin(), value.texts.end());
+    if (!value.texts.empty() && unset.is_object()) {
+      INGOT_ASSIGN_OR_RETURN(json, ParseLogitBias(value.texts));
+    }
+    if (json.is_null()) given.erase(param.name);
+  }
+  const Status status = SetParams(given, &scratch);
+  if (!status.ok()) return Error(OfFlag(status));
+  return given;
+}
+
+Status ApplyParams(const boost::json::object& given, const llm::Llm& llm, llm::Request* request) {
+  request->sampling = llm.default_sampling();
+  return SetParams(given, request);
+}
+
+Status OfFlag(const Status& status) {
+  const llm::Param* param = llm::FindParam(status.field());
+  if (param == nullptr || !status.message().starts_with(param->name)) return status;
+  return {status.code(), llm::FlagOf(*param) + status.message().substr(std::string_view(param->name).size())};
 }
 
 Result<std::string> ReadStdin() {
-  if (isatty(STDIN_FILENO) == 1) fmt::print(stderr, "reading from the terminal; Ctrl-D ends the text\n");
+  if (isatty(STDIN_FILENO) == 1) Say("reading from the terminal; Ctrl-D ends the text\n");
   std::string text;
   char buffer[65536];
   for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, stdin)) > 0;) text.append(buffer, n);

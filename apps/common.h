@@ -1,13 +1,15 @@
 // What commands share: the model and its flags, sampling flags, a progress bar, Ctrl-C.
 #pragma once
 
-#include <atomic>
+#include <boost/json/object.hpp>
+#include <list>
 #include <memory>
 #include <string>
 
 #include "cli.h"
 #include "formats/checkpoint.h"
 #include "llm/llm.h"
+#include "llm/params.h"
 
 namespace ingot::cli {
 
@@ -40,22 +42,28 @@ Result<std::string> FindModel(const std::string& name);
 Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& model,
                                                              const formats::OpenOptions& options = {});
 
-struct SamplingFlags {
-  std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
-  std::optional<int64_t> top_k, seed, max_tokens;
-  int64_t min_tokens = 0, n = 1;
-  std::vector<std::string> stop, logit_bias, bad_words;
-  std::optional<int64_t> logprobs, prompt_logprobs;
-  std::optional<double> deadline;
-  bool ignore_eos = false, keep_special_tokens = false;
+// The parameters of answers as flags. llm/params.h says which there are.
+class ParamFlags {
+ public:
+  // `uses`: llm::kAsFlag, kAsOneFlag or both.
+  void Add(Flags& flags, unsigned uses);
+  // Those that were given, as JSON names them. Errors name the flag.
+  Result<boost::json::object> Given() const;
+
+ private:
+  struct Value {
+    const llm::Param* param;
+    std::optional<int64_t> integer;
+    std::optional<double> number;
+    std::vector<std::string> texts;
+    bool given = false;  // of a bool
+  };
+  std::list<Value> values_;
 };
-void AddSamplingFlags(Flags& flags, SamplingFlags* sampling);
-// --n, --logprobs and such: what makes sense for one prompt and not for a conversation.
-void AddAnswerFlags(Flags& flags, SamplingFlags* sampling);
-// An error about a field of a request, as one about the flag that sets it: "top_k -1 …" is "--top-k -1 …".
+// The request's parameters: those given, over the model's own defaults.
+Status ApplyParams(const boost::json::object& given, const llm::Llm& llm, llm::Request* request);
+// An error about a field of a request, as one about the flag that sets it: "top_k -2 …" is "--top-k -2 …".
 Status OfFlag(const Status& status);
-// Over the model's own defaults.
-Status ApplySampling(const SamplingFlags& flags, const llm::Llm& llm, llm::Request* request);
 
 // All of standard input; at a terminal it says that it reads.
 Result<std::string> ReadStdin();

@@ -3,7 +3,7 @@
 
 #include <cstdio>
 
-#include "base/json.h"
+#include "base/json_writer.h"
 #include "base/topology.h"
 #include "common.h"
 #include "progress_bar.h"
@@ -31,19 +31,14 @@ Result<Encoding> ParseType(std::string text) {
 }
 
 void Print(const convert::ConvertReport& report, const std::string& output, bool json) {
-  for (const std::string& notice : report.notices) fmt::print(stderr, "note: {}\n", notice);
+  for (const std::string& notice : report.notices) Say("note: {}\n", notice);
   if (!json) {
     fmt::print("{}: {} of weights, {} file(s)\n", output, FormatBytes(report.bytes), report.files.size());
     return;
   }
-  std::string out = R"({"output":)";
-  AppendJsonString(out, output);
-  out += fmt::format(R"(,"bytes":{},"files":[)", report.bytes);
-  for (size_t i = 0; i < report.files.size(); ++i) {
-    if (i > 0) out += ',';
-    AppendJsonString(out, report.files[i]);
-  }
-  fmt::print("{}]}}\n", out);
+  fmt::print(
+      "{}\n",
+      JsonObject().Add("output", output).Add("bytes", report.bytes).AddJson("files", JsonList(report.files)).Text());
 }
 
 Status Convert(const ConvertFlags& flags) {

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "base/json.h"
+#include "base/json_writer.h"
 #include "base/text_file.h"
 #include "common.h"
 #include "llm/eval_windows.h"
@@ -66,14 +66,15 @@ Status Ppl(const PplFlags& flags) {
                result.standard_error, result.num_scored, result.num_tokens, flags.window, flags.model.compute_name());
     return {};
   }
-  std::string out = R"({"perplexity":)";
-  AppendJsonNumber(out, result.perplexity);
-  out += R"(,"standard_error":)";
-  AppendJsonNumber(out, result.standard_error);
-  out += R"(,"mean_nll":)";
-  AppendJsonNumber(out, result.mean_nll);
-  fmt::print("{},\"num_scored\":{},\"num_tokens\":{},\"window\":{},\"compute\":\"{}\"}}\n", out, result.num_scored,
-             result.num_tokens, flags.window, flags.model.compute_name());
+  fmt::print("{}\n", JsonObject()
+                         .Add("perplexity", result.perplexity)
+                         .Add("standard_error", result.standard_error)
+                         .Add("mean_nll", result.mean_nll)
+                         .Add("num_scored", result.num_scored)
+                         .Add("num_tokens", result.num_tokens)
+                         .Add("window", flags.window)
+                         .Add("compute", flags.model.compute_name())
+                         .Text());
   return {};
 }
 
@@ -107,26 +108,19 @@ void PrintDiff(const llm::DiffResult& diff) {
 }
 
 void PrintDiffJson(const llm::DiffResult& diff) {
-  std::string out = "{";
-  const std::pair<const char*, double> numbers[] = {{"mean_kl", diff.mean_kl},
-                                                    {"max_kl", diff.max_kl},
-                                                    {"top1_agreement", diff.top1_agreement},
-                                                    {"perplexity_a", diff.perplexity_a},
-                                                    {"perplexity_b", diff.perplexity_b}};
-  for (const auto& [name, value] : numbers) {
-    out += fmt::format("\"{}\":", name);
-    AppendJsonNumber(out, value);
-    out += ',';
-  }
-  out += fmt::format(R"("num_scored":{},"first_different_layer":{},"layers":[)", diff.num_scored,
-                     diff.first_different_layer ? std::to_string(*diff.first_different_layer) : "null");
-  for (size_t i = 0; i < diff.layers.size(); ++i) {
-    if (i > 0) out += ',';
-    out += fmt::format(R"({{"layer":{},"relative":)", diff.layers[i].layer);
-    AppendJsonNumber(out, diff.layers[i].relative);
-    out += '}';
-  }
-  fmt::print("{}]}}\n", out);
+  const auto layer_json = [](const llm::LayerDifference& layer) {
+    return JsonObject().Add("layer", layer.layer).Add("relative", layer.relative).Text();
+  };
+  fmt::print("{}\n", JsonObject()
+                         .Add("mean_kl", diff.mean_kl)
+                         .Add("max_kl", diff.max_kl)
+                         .Add("top1_agreement", diff.top1_agreement)
+                         .Add("perplexity_a", diff.perplexity_a)
+                         .Add("perplexity_b", diff.perplexity_b)
+                         .Add("num_scored", diff.num_scored)
+                         .Add("first_different_layer", diff.first_different_layer)
+                         .AddJson("layers", JsonList(diff.layers, layer_json))
+                         .Text());
 }
 
 Status Diff(const DiffFlags& flags) {
@@ -188,7 +182,6 @@ class NpyFile {
 // FNV-1a over the bits of every position's logits: one word that is the same for one and for two threads, whole and in
 // chunks.
 Status Logits(const LogitsFlags& flags) {
-  if (flags.tokens < 1) return InvalidArgument("--tokens {} is below 1", flags.tokens);
   INGOT_ASSIGN_OR_RETURN(const std::string text, ReadText(flags.text));
   INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(flags.model));
   std::vector<int32_t> ids = llm->tokenizer().Encode(llm::Marked(text, flags.text.parse_special), {});
@@ -249,7 +242,7 @@ void DeclareLogits(Flags& eval) {
   const auto flags = std::make_shared<LogitsFlags>();
   AddModelFlags(command, &flags->model);
   AddTextFlags(command, &flags->text);
-  command.Add("--tokens", &flags->tokens, "use the first so many tokens");
+  command.Add("--tokens", &flags->tokens, "use the first so many tokens", {1, 1e9});
   command.Add("--chunk", &flags->chunk, "prefill in pieces of so many tokens; 0: --max-prefill-token-num");
   command.Add("--output", &flags->output, "write the logits, a .npy file of float32 [positions, vocabulary]");
   command.Example("ingot eval logits smollm2 --file text.txt --threads 1");

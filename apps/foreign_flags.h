@@ -1,22 +1,23 @@
-// Flags that users of LMDeploy, vLLM and llama.cpp would type, answered with ours.
+// What users of LMDeploy, vLLM and llama.cpp type, in the words of this program.
 #pragma once
 
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "cli.h"
-
 namespace ingot::cli {
 
-// Those that only say what is so here anyway, as launch scripts do: --dp 1. They are taken and change nothing.
-void AddFlagsInEffect(Flags& flags);
+// Their names of our flags become ours, `ingot serve MODEL` is `ingot serve api_server MODEL`, and a flag that only
+// says what is so here anyway (--dp 1, --trust-remote-code) is left out.
+std::vector<std::string> Translate(const std::vector<std::string>& arguments);
+
+// One line about a command of theirs that is not here: what to do instead. "": it is none of these.
+std::string ExplainForeignCommand(const std::vector<std::string>& arguments);
 
 // The name nearest to `word` by edit distance, if it is near enough to be a slip; "" otherwise.
 std::string NearestOf(std::string_view word, const std::vector<std::string>& names);
 
-// "--max-model-len: here it is --session-len", or the nearest of `known`, the flags of `command`, or just that there is
-// no such flag.
+// What "--lora-modules" is here, or the nearest of `known`, the flags of `command`, or just that there is no such flag.
 std::string ExplainUnknownFlag(const std::string& flag, const std::vector<std::string>& known,
                                const std::string& command);
 

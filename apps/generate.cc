@@ -1,8 +1,9 @@
 // ingot generate MODEL -p TEXT
+#include <atomic>
 #include <cstdio>
 #include <thread>
 
-#include "base/json.h"
+#include "base/json_writer.h"
 #include "chat/chat_template.h"
 #include "common.h"
 
@@ -11,59 +12,43 @@ namespace {
 
 struct GenerateFlags {
   ModelFlags model;
-  SamplingFlags sampling;
+  ParamFlags params;
   std::optional<std::string> prompt;
   bool raw = false, json = false;
 };
 
-void AppendToken(std::string& out, const llm::TokenLogprob& token) {
-  out += fmt::format(R"({{"id":{},"token":)", token.id);
-  AppendJsonString(out, token.bytes);
-  out += R"(,"logprob":)";
-  AppendJsonNumber(out, token.logprob);
+JsonObject TokenJson(const llm::TokenLogprob& token) {
+  return JsonObject().Add("id", token.id).Add("token", token.bytes).Add("logprob", token.logprob);
 }
 
-void AppendTokens(std::string& out, const char* name, const std::vector<llm::TokenInfo>& tokens) {
-  out += fmt::format(R"(,"{}":[)", name);
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (i > 0) out += ',';
-    AppendToken(out, tokens[i].chosen);
-    out += R"(,"top":[)";
-    for (size_t j = 0; j < tokens[i].top.size(); ++j) {
-      if (j > 0) out += ',';
-      AppendToken(out, tokens[i].top[j]);
-      out += '}';
-    }
-    out += "]}";
-  }
-  out += ']';
-}
-
-void AppendChoice(std::string& out, const llm::Choice& choice, const llm::Request& request) {
-  out += R"({"text":)";
-  AppendJsonString(out, choice.text);
-  out += fmt::format(R"(,"token_ids":[{}],"finish_reason":"{}")", fmt::join(choice.token_ids, ","),
-                     FinishReasonName(choice.finish));
-  if (!choice.stop_reason.empty()) {
-    out += R"(,"stop_reason":)";
-    AppendJsonString(out, choice.stop_reason);
-  }
-  if (request.logprobs) AppendTokens(out, "logprobs", choice.logprobs);
-  if (request.prompt_logprobs) AppendTokens(out, "prompt_logprobs", choice.prompt_logprobs);
-  out += '}';
+std::string TokensJson(const std::vector<llm::TokenInfo>& tokens) {
+  return JsonList(tokens, [](const llm::TokenInfo& token) {
+    const auto top = [](const llm::TokenLogprob& one) { return TokenJson(one).Text(); };
+    return TokenJson(token.chosen).AddJson("top", JsonList(token.top, top)).Text();
+  });
 }
 
 void PrintJson(const llm::Answer& answer, const llm::Request& request) {
-  std::string out = R"({"choices":[)";
-  for (size_t i = 0; i < answer.choices.size(); ++i) {
-    if (i > 0) out += ',';
-    AppendChoice(out, answer.choices[i], request);
-  }
-  out += fmt::format(
-      R"(],"usage":{{"prompt_tokens":{},"completion_tokens":{}}},"timings":{{"prefill_seconds":{:.6f},"decode_seconds":{:.6f}}}}})",
-      answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.timings.prefill_seconds,
-      answer.timings.decode_seconds);
-  fmt::print("{}\n", out);
+  const std::string choices = JsonList(answer.choices, [&](const llm::Choice& choice) {
+    JsonObject json;
+    json.Add("text", choice.text).AddJson("token_ids", JsonList(choice.token_ids));
+    json.Add("finish_reason", FinishReasonName(choice.finish));
+    if (!choice.stop_reason.empty()) json.Add("stop_reason", choice.stop_reason);
+    if (request.logprobs) json.AddJson("logprobs", TokensJson(choice.logprobs));
+    if (request.prompt_logprobs) json.AddJson("prompt_logprobs", TokensJson(choice.prompt_logprobs));
+    return json.Text();
+  });
+  const auto usage = JsonObject()
+                         .Add("prompt_tokens", answer.usage.prompt_tokens)
+                         .Add("completion_tokens", answer.usage.completion_tokens);
+  const auto timings = JsonObject()
+                           .Add("prefill_seconds", answer.timings.prefill_seconds)
+                           .Add("decode_seconds", answer.timings.decode_seconds);
+  fmt::print("{}\n", JsonObject()
+                         .AddJson("choices", choices)
+                         .AddJson("usage", usage.Text())
+                         .AddJson("timings", timings.Text())
+                         .Text());
 }
 
 // Prints as it comes; Ctrl-C ends the answer.
@@ -96,9 +81,11 @@ Status PrintAnswers(llm::Llm& llm, const llm::Request& request, bool json) {
 }
 
 Status Generate(const GenerateFlags& flags) {
-  if (flags.sampling.logprobs && !flags.json) return InvalidArgument("--logprobs is shown with --json only");
-  if (flags.sampling.prompt_logprobs && !flags.json)
-    return InvalidArgument("--prompt-logprobs is shown with --json only");
+  INGOT_ASSIGN_OR_RETURN(const boost::json::object params, flags.params.Given());
+  for (const char* name : {"logprobs", "prompt_logprobs"}) {
+    if (params.contains(name) && !flags.json)
+      return InvalidArgument("{} is shown with --json only", llm::FlagOf(*llm::FindParam(name)));
+  }
   llm::Request request;
   std::string prompt = flags.prompt.value_or("-");
   if (prompt == "-") {
@@ -106,9 +93,9 @@ Status Generate(const GenerateFlags& flags) {
   }
   if (prompt.empty()) return InvalidArgument("the prompt is empty; give one with -p TEXT or on standard input");
   INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(flags.model));
-  INGOT_RETURN_IF_ERROR(ApplySampling(flags.sampling, *llm, &request));
+  INGOT_RETURN_IF_ERROR(ApplyParams(params, *llm, &request));
   if (flags.raw || llm->chat_template() == nullptr) {
-    if (!flags.raw) fmt::print(stderr, "a base model without a chat template: the text is completed as it stands\n");
+    if (!flags.raw) Say("a base model without a chat template: the text is completed as it stands\n");
     request.prompt = std::move(prompt);
   } else {
     request.messages.push_back({{"role", "user"}, {"content", prompt}});
@@ -125,8 +112,7 @@ void DeclareGenerate(Flags& root) {
   command.Add("-p,--prompt", &flags->prompt, "the prompt; - or none: standard input");
   command.Add("--raw", &flags->raw, "complete the text as it stands, without the chat template");
   command.Add("--json", &flags->json, "one JSON object: texts, token ids, finish reasons, usage, log probabilities");
-  AddSamplingFlags(command, &flags->sampling);
-  AddAnswerFlags(command, &flags->sampling);
+  flags->params.Add(command, llm::kAsFlag | llm::kAsOneFlag);
   command.Example("ingot generate smollm2 -p 'What is the capital of France?' --temperature 0");
   command.Example("ingot generate model.gguf --json --n 3 --seed 1 < prompt.txt");
   command.OnRun([flags] { return Generate(*flags); });

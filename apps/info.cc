@@ -3,7 +3,7 @@
 #include <map>
 #include <set>
 
-#include "base/json.h"
+#include "base/json_writer.h"
 #include "common.h"
 #include "formats/checkpoint.h"
 #include "formats/quantized.h"
@@ -43,42 +43,40 @@ Groups GroupTensors(const formats::Checkpoint& checkpoint) {
   return groups;
 }
 
-void AppendTensors(std::string& out, const formats::Checkpoint& checkpoint) {
-  const auto backend = ops::MakeCpuBackend(1);
-  out += R"(,"tensors":[)";
-  bool first = true;
-  for (const formats::TensorEntry* tensor : checkpoint.tensors()) {
-    if (!first) out += ',';
-    first = false;
-    out += R"({"name":)";
-    AppendJsonString(out, tensor->name);
-    out += fmt::format(R"(,"shape":[{}],"stored":"{}","held":"{}","bytes":{}}})", fmt::join(tensor->shape, ","),
-                       formats::StoredAs(*tensor), HeldAs(*tensor, *backend), formats::StoredBytes(*tensor));
-  }
-  out += ']';
+std::string TensorJson(const formats::TensorEntry& tensor, const ops::Backend& backend) {
+  return JsonObject()
+      .Add("name", tensor.name)
+      .AddJson("shape", JsonList(tensor.shape))
+      .Add("stored", formats::StoredAs(tensor))
+      .Add("held", HeldAs(tensor, backend))
+      .Add("bytes", formats::StoredBytes(tensor))
+      .Text();
 }
 
 void PrintJson(const formats::Checkpoint& checkpoint, const models::ModelSpec& spec, const InfoFlags& flags) {
-  std::string out = R"({"model":)";
-  AppendJsonString(out, checkpoint.path());
-  out += R"(,"family":)";
-  AppendJsonString(out, spec.family);
-  out += fmt::format(
-      R"(,"layers":{},"hidden_size":{},"intermediate_size":{},"heads":{},"kv_heads":{},"head_dim":{},"vocab_size":{},"max_position":{},"experts":{},"tied_embeddings":{})",
-      spec.num_layers, spec.hidden_size, spec.intermediate_size, spec.num_heads, spec.num_kv_heads, spec.head_dim,
-      spec.vocab_size, spec.max_position, spec.num_experts, spec.tied_embeddings);
-  out += fmt::format(R"(,"weight_bytes":{},"has_chat_template":{},"weights":[)", checkpoint.weight_bytes(),
-                     !checkpoint.chat_template().empty());
-  bool first = true;
-  for (const auto& [kind, group] : GroupTensors(checkpoint)) {
-    if (!first) out += ',';
-    first = false;
-    out += fmt::format(R"({{"stored":"{}","held":"{}","count":{},"bytes":{}}})", kind.first, kind.second, group.count,
-                       group.bytes);
+  JsonObject json;
+  json.Add("model", checkpoint.path()).Add("family", spec.family).Add("layers", spec.num_layers);
+  json.Add("hidden_size", spec.hidden_size).Add("intermediate_size", spec.intermediate_size);
+  json.Add("heads", spec.num_heads).Add("kv_heads", spec.num_kv_heads).Add("head_dim", spec.head_dim);
+  json.Add("vocab_size", spec.vocab_size).Add("max_position", spec.max_position).Add("experts", spec.num_experts);
+  json.Add("tied_embeddings", spec.tied_embeddings).Add("weight_bytes", checkpoint.weight_bytes());
+  json.Add("has_chat_template", !checkpoint.chat_template().empty());
+  json.AddJson("weights", JsonList(GroupTensors(checkpoint), [](const auto& group) {
+                 const auto& [stored, held] = group.first;
+                 return JsonObject()
+                     .Add("stored", stored)
+                     .Add("held", held)
+                     .Add("count", group.second.count)
+                     .Add("bytes", group.second.bytes)
+                     .Text();
+               }));
+  if (flags.tensors) {
+    const auto backend = ops::MakeCpuBackend(1);
+    json.AddJson("tensors", JsonList(checkpoint.tensors(), [&](const formats::TensorEntry* tensor) {
+                   return TensorJson(*tensor, *backend);
+                 }));
   }
-  out += ']';
-  if (flags.tensors) AppendTensors(out, checkpoint);
-  fmt::print("{}}}\n", out);
+  fmt::print("{}\n", json.Text());
 }
 
 void PrintText(const formats::Checkpoint& checkpoint, const models::ModelSpec& spec, const InfoFlags& flags) {

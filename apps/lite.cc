@@ -2,7 +2,7 @@
 #include <cmath>
 #include <cstdio>
 
-#include "base/json.h"
+#include "base/json_writer.h"
 #include "base/text_file.h"
 #include "base/topology.h"
 #include "common.h"
@@ -84,42 +84,32 @@ void PrintReport(const lite::QuantizeReport& report, const std::string& output) 
   fmt::print("written to  {}\n", output);
 }
 
-void AppendMember(std::string& out, const char* name, double value) {
-  out += fmt::format("{}\"{}\":", out.ends_with('{') ? "" : ",", name);
-  AppendJsonNumber(out, value);
+std::string LayerJson(const lite::LayerReport& layer) {
+  JsonObject linears, exponents;
+  for (const lite::LinearError& error : layer.linears) linears.Add(NameOf(error.role, error.expert), error.relative);
+  for (const lite::ScaleExponent& scale : layer.exponents)
+    exponents.Add(NameOf(scale.role, scale.expert), scale.exponent);
+  return JsonObject()
+      .Add("relative_error", layer.relative_error)
+      .Add("seconds", layer.seconds)
+      .AddJson("linears", linears.Text())
+      .AddJson("exponents", exponents.Text())
+      .Text();
 }
 
 void PrintJson(const lite::QuantizeReport& report, const std::string& output) {
-  std::string out = R"({"output":)";
-  AppendJsonString(out, output);
-  out += R"(,"layers":[)";
-  for (size_t i = 0; i < report.layers.size(); ++i) {
-    const lite::LayerReport& layer = report.layers[i];
-    out += i > 0 ? ",{" : "{";
-    AppendMember(out, "relative_error", layer.relative_error);
-    AppendMember(out, "seconds", layer.seconds);
-    out += R"(,"linears":{)";
-    for (const lite::LinearError& error : layer.linears)
-      AppendMember(out, NameOf(error.role, error.expert).c_str(), error.relative);
-    out += R"(},"exponents":{)";
-    for (const lite::ScaleExponent& scale : layer.exponents)
-      AppendMember(out, NameOf(scale.role, scale.expert).c_str(), scale.exponent);
-    out += "}}";
-  }
-  out += ']';
+  JsonObject json;
+  json.Add("output", output).AddJson("layers", JsonList(report.layers, LayerJson));
   const lite::Evaluation& e = report.evaluation;
   if (e.num_scored > 0) {
-    AppendMember(out, "perplexity_before", e.perplexity_before);
-    AppendMember(out, "perplexity_after", e.perplexity_after);
-    AppendMember(out, "mean_kl", e.mean_kl);
-    AppendMember(out, "top1_agreement", e.top1_agreement);
+    json.Add("perplexity_before", e.perplexity_before).Add("perplexity_after", e.perplexity_after);
+    json.Add("mean_kl", e.mean_kl).Add("top1_agreement", e.top1_agreement);
   }
-  out += fmt::format(R"(,"num_scored":{},"calibration_tokens":{},"source_bytes":{},"output_bytes":{})", e.num_scored,
-                     report.calibration_tokens, report.source_bytes, report.output_bytes);
-  out += fmt::format(R"(,"linear_bytes":{},"linear_f16_bytes":{},"resumed_layers":{})", report.linear_bytes,
-                     report.linear_f16_bytes, report.resumed_layers);
-  AppendMember(out, "seconds", report.seconds);
-  fmt::print("{}}}\n", out);
+  json.Add("num_scored", e.num_scored).Add("calibration_tokens", report.calibration_tokens);
+  json.Add("source_bytes", report.source_bytes).Add("output_bytes", report.output_bytes);
+  json.Add("linear_bytes", report.linear_bytes).Add("linear_f16_bytes", report.linear_f16_bytes);
+  json.Add("resumed_layers", report.resumed_layers).Add("seconds", report.seconds);
+  fmt::print("{}\n", json.Text());
 }
 
 std::function<void(const lite::Progress&)> ShowOn(ProgressBar* bar) {
@@ -154,7 +144,7 @@ Status RunQuantizer(const LiteFlags& flags, lite::QuantizeOptions options) {
   options.progress = ShowOn(&bar);
   INGOT_ASSIGN_OR_RETURN(const auto report, lite::Quantize(*checkpoint, options, *backend));
   bar.Clear();
-  for (const std::string& notice : report.notices) fmt::print(stderr, "note: {}\n", notice);
+  for (const std::string& notice : report.notices) Say("note: {}\n", notice);
   flags.json ? PrintJson(report, options.output) : PrintReport(report, options.output);
   return {};
 }

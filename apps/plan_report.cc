@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdio>
 
-#include "base/json.h"
+#include "base/json_writer.h"
 #include "build_info.h"
 #include "common.h"
 #include "llm/memory_plan.h"
@@ -89,41 +89,43 @@ void PrintMeasured(const PlanReport& report) {
 
 std::string RowJson(const PlanReport& report, const PlanRow& row) {
   const plan::Capacity& c = row.capacity;
-  std::string out = fmt::format(
-      R"({{"weights":"{}","quant_policy":{},"weight_bytes":{},"kv_bytes_per_token":{},"free_bytes":{},"workspace_bytes":{},"kv_bytes":{},"tokens":{},"at_once":{},"longest":{},"share_of_free":)",
-      WeightsName(row.weights), row.options.quant_policy, c.weights, c.kv_bytes_per_token, c.free, c.workspace, c.kv,
-      c.tokens, c.at_once, c.longest);
-  AppendJsonNumber(out, c.share_of_free);
-  out += fmt::format(R"(,"fits":{})", c.cache_max_entry_count.has_value());
-  if (!c.cache_max_entry_count) return out + "}";
-  out += R"(,"cache_max_entry_count":)";
-  AppendJsonNumber(out, *c.cache_max_entry_count);
-  out += R"(,"command":)";
-  AppendJsonString(out, ServeCommand(report, row));
-  out += R"(,"ledger":)";
-  AppendJsonString(out, FormatLedger(*c.plan, row.options, {.total_bytes = report.memory, .available_bytes = c.free}));
-  return out + "}";
+  JsonObject json;
+  json.Add("weights", WeightsName(row.weights)).Add("quant_policy", row.options.quant_policy);
+  json.Add("weight_bytes", c.weights).Add("kv_bytes_per_token", c.kv_bytes_per_token).Add("free_bytes", c.free);
+  json.Add("workspace_bytes", c.workspace).Add("kv_bytes", c.kv).Add("tokens", c.tokens).Add("at_once", c.at_once);
+  json.Add("longest", c.longest).Add("share_of_free", c.share_of_free).Add("fits", c.cache_max_entry_count.has_value());
+  if (!c.cache_max_entry_count) return json.Text();
+  json.Add("cache_max_entry_count", *c.cache_max_entry_count).Add("command", ServeCommand(report, row));
+  json.Add("ledger", FormatLedger(*c.plan, row.options, {.total_bytes = report.memory, .available_bytes = c.free}));
+  return json.Text();
 }
 
 std::string DeviceJson(const DeviceRow& row) {
-  std::string out = fmt::format(
-      R"({{"device":"{}","memory_bytes":{},"bytes_per_second":{:.0f},"fp16_flops":{:.0f},"int8_ops":{:.0f})",
-      row.device->name, row.device->memory, row.device->bandwidth, row.device->fp16_flops, row.device->int8_ops);
+  const plan::Device& device = *row.device;
+  JsonObject json;
+  json.Add("device", device.name).Add("memory_bytes", device.memory).Add("bytes_per_second", device.bandwidth);
+  json.Add("fp16_flops", device.fp16_flops).Add("int8_ops", device.int8_ops);
   for (size_t i = 0; i < std::size(plan::kSchemes); ++i) {
     const plan::Crossover& c = row.crossovers[i];
-    out += fmt::format(
-        R"(,"{}":{{"batch":{},"tokens_per_second_alone":{:.1f},"tokens_per_second":{:.1f},"hopeless_context":{}}})",
-        SchemeName(plan::kSchemes[i]), c.batch, c.tokens_per_second_alone, c.tokens_per_second,
-        c.hopeless_context ? fmt::format("{}", *c.hopeless_context) : "null");
+    json.AddJson(SchemeName(plan::kSchemes[i]), JsonObject()
+                                                    .Add("batch", c.batch)
+                                                    .Add("tokens_per_second_alone", c.tokens_per_second_alone)
+                                                    .Add("tokens_per_second", c.tokens_per_second)
+                                                    .Add("hopeless_context", c.hopeless_context)
+                                                    .Text());
   }
-  return out + "}";
+  return json.Text();
 }
 
 std::string MeasuredJson(const plan::Measured& m) {
-  return fmt::format(
-      R"({{"planned_bytes":{},"peak_bytes":{},"at_most_bytes":{},"program_bytes":{},"weight_bytes":{},"workspace_bytes":{},"kv_bytes":{},"kv_touched_bytes":{},"load_seconds":{:.3f},"prefill_tokens_per_second":{:.2f},"decode_tokens_per_second":{:.2f}}})",
-      m.predicted, m.peak, m.at_most, m.program, m.plan.weights, m.plan.workspace + m.plan.kv_tails, m.plan.kv,
-      m.kv_touched, m.load_seconds, m.prefill_tokens_per_second, m.decode_tokens_per_second);
+  JsonObject json;
+  json.Add("planned_bytes", m.predicted).Add("peak_bytes", m.peak).Add("at_most_bytes", m.at_most);
+  json.Add("program_bytes", m.program).Add("weight_bytes", m.plan.weights);
+  json.Add("workspace_bytes", m.plan.workspace + m.plan.kv_tails).Add("kv_bytes", m.plan.kv);
+  json.Add("kv_touched_bytes", m.kv_touched).Add("load_seconds", m.load_seconds);
+  json.Add("prefill_tokens_per_second", m.prefill_tokens_per_second);
+  json.Add("decode_tokens_per_second", m.decode_tokens_per_second);
+  return json.Text();
 }
 
 }  // namespace
@@ -174,20 +176,17 @@ void PrintPlan(const PlanReport& report) {
 }
 
 void PrintPlanJson(const PlanReport& report) {
-  std::string out = R"({"model":)";
-  AppendJsonString(out, report.model);
-  out += fmt::format(
-      R"(,"family":"{}","parameters":{},"max_position":{},"memory_bytes":{},"session_len":{},"max_batch_size":{},"rows":[)",
-      report.spec.family, ParametersOf(report.spec), report.spec.max_position, report.memory,
-      report.options.session_len, report.options.max_batch_size);
-  for (const PlanRow& row : report.rows) out += (&row == report.rows.data() ? "" : ",") + RowJson(report, row);
-  out += R"(],"chosen":)";
-  out += report.chosen == nullptr ? "null" : fmt::format("{}", report.chosen - report.rows.data());
-  out += R"(,"devices":[)";
-  for (const DeviceRow& row : report.devices) out += (&row == report.devices.data() ? "" : ",") + DeviceJson(row);
-  out += ']';
-  if (report.measured) out += R"(,"measured":)" + MeasuredJson(*report.measured);
-  fmt::print("{}}}\n", out);
+  const auto row_json = [&](const PlanRow& row) { return RowJson(report, row); };
+  const bool has_chosen = report.chosen != nullptr;
+  JsonObject json;
+  json.Add("model", report.model).Add("family", report.spec.family).Add("parameters", ParametersOf(report.spec));
+  json.Add("max_position", report.spec.max_position).Add("memory_bytes", report.memory);
+  json.Add("session_len", report.options.session_len).Add("max_batch_size", report.options.max_batch_size);
+  json.AddJson("rows", JsonList(report.rows, row_json));
+  json.Add("chosen", has_chosen ? std::optional(report.chosen - report.rows.data()) : std::nullopt);
+  json.AddJson("devices", JsonList(report.devices, DeviceJson));
+  if (report.measured) json.AddJson("measured", MeasuredJson(*report.measured));
+  fmt::print("{}\n", json.Text());
 }
 
 Status NothingFits(const PlanReport& report) {

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
-
 #include "common.h"
 #include "text/bytes.h"
 
@@ -30,9 +28,7 @@ double ProgressBar::SecondsLeft(int64_t done, int64_t total) const {
 void ProgressBar::Draw(const std::string& done, const std::string& total, double seconds_left) {
   drawn_ = true;
   const std::string bar(static_cast<size_t>(percent_ * 30 / 100), '=');
-  fmt::print(stderr, "\r{} [{:<30}] {:3}%  {} of {}  {:.0f} s left\033[K", what_, bar, percent_, done, total,
-             seconds_left);
-  std::fflush(stderr);
+  Say("\r{} [{:<30}] {:3}%  {} of {}  {:.0f} s left\033[K", what_, bar, percent_, done, total, seconds_left);
 }
 
 void ProgressBar::Update(int64_t done, int64_t total) {
@@ -50,16 +46,15 @@ void ProgressBar::UpdatePart(int64_t step, double done, const std::string& what,
     if (SecondsSince(start_) < 1) return;
     drawn_ = true;
     const std::string bar(static_cast<size_t>(percent_ * 30 / 100), '=');
-    fmt::print(stderr, "\r{} [{:<30}] {:3}%  {}{}\033[K", what_, bar, percent_, what, left);
+    Say("\r{} [{:<30}] {:3}%  {}{}\033[K", what_, bar, percent_, what, left);
   } else if (step != step_) {
-    fmt::print(stderr, "{} {}%  {}{}\n", what_, percent_, what, left);
+    Say("{} {}%  {}{}\n", what_, percent_, what, left);
   }
   step_ = step;
-  std::fflush(stderr);
 }
 
 void ProgressBar::Clear() {
-  if (drawn_) std::fputs("\r\033[K", stderr);
+  if (drawn_) SayText("\r\033[K");
   drawn_ = false;
 }
 

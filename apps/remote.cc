@@ -1,47 +1,8 @@
 #include "remote.h"
 
 #include "base/env.h"
-#include "base/json.h"
 
 namespace ingot::cli {
-namespace {
-
-void AppendField(std::string& out, const char* name, std::optional<double> value) {
-  if (!value) return;
-  out += fmt::format(",\"{}\":", name);
-  AppendJsonNumber(out, *value);
-}
-
-void AppendField(std::string& out, const char* name, std::optional<int64_t> value) {
-  if (value) out += fmt::format(",\"{}\":{}", name, *value);
-}
-
-void AppendField(std::string& out, const char* name, const std::vector<std::string>& texts) {
-  if (texts.empty()) return;
-  out += fmt::format(",\"{}\":[", name);
-  for (size_t i = 0; i < texts.size(); ++i) {
-    if (i > 0) out += ',';
-    AppendJsonString(out, texts[i]);
-  }
-  out += ']';
-}
-
-// "ID=VALUE" each, as they were typed.
-void AppendBias(std::string& out, const std::vector<std::string>& biases) {
-  if (biases.empty()) return;
-  out += R"(,"logit_bias":{)";
-  for (size_t i = 0; i < biases.size(); ++i) {
-    const size_t sign = std::min(biases[i].find('='), biases[i].size());
-    if (i > 0) out += ',';
-    AppendJsonString(out, biases[i].substr(0, sign));
-    out += ':';
-    AppendJsonNumber(out, std::strtod(biases[i].c_str() + std::min(sign + 1, biases[i].size()), nullptr));
-  }
-  out += '}';
-}
-
-}  // namespace
-
 void AddServerFlags(Flags& flags, ServerFlags* server) {
   flags.Add("--api-key", &server->api_key, "the key that the server asks for; default: OPENAI_API_KEY");
   flags.Add("--header", &server->headers, "'Name: value' to send with every request; may be repeated");
@@ -93,29 +54,9 @@ Result<std::string> ChooseModel(client::HttpClient& http, const ServerFlags& ser
   }
   if (names->empty()) return NotFound("the server lists no model; name one with --model-name");
   if (names->size() > 1) {
-    fmt::print(stderr, "the server has {}; --model-name chooses, the first is taken\n", fmt::join(*names, ", "));
+    Say("the server has {}; --model-name chooses, the first is taken\n", fmt::join(*names, ", "));
   }
   return names->front();
-}
-
-std::string SamplingJson(const SamplingFlags& sampling) {
-  std::string out;
-  AppendField(out, "temperature", sampling.temperature);
-  AppendField(out, "top_k", sampling.top_k);
-  AppendField(out, "top_p", sampling.top_p);
-  AppendField(out, "min_p", sampling.min_p);
-  AppendField(out, "repetition_penalty", sampling.repetition_penalty);
-  AppendField(out, "presence_penalty", sampling.presence_penalty);
-  AppendField(out, "frequency_penalty", sampling.frequency_penalty);
-  AppendField(out, "seed", sampling.seed);
-  AppendField(out, "max_tokens", sampling.max_tokens);
-  if (sampling.min_tokens != 0) AppendField(out, "min_tokens", std::optional(sampling.min_tokens));
-  AppendField(out, "stop", sampling.stop);
-  AppendField(out, "bad_words", sampling.bad_words);
-  AppendBias(out, sampling.logit_bias);
-  if (sampling.ignore_eos) out += R"(,"ignore_eos":true)";
-  if (sampling.keep_special_tokens) out += R"(,"skip_special_tokens":false)";
-  return out;
 }
 
 }  // namespace ingot::cli

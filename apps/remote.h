@@ -28,7 +28,4 @@ Status WithAdvice(const Status& status, const ServerFlags& server);
 // --model-name, or what the server lists first.
 Result<std::string> ChooseModel(client::HttpClient& http, const ServerFlags& server);
 
-// Sampling as OpenAI's requests say it: those fields that are set, each after a comma: `,"temperature":0.5`.
-std::string SamplingJson(const SamplingFlags& sampling);
-
 }  // namespace ingot::cli

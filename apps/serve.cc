@@ -44,24 +44,10 @@ Status CheckFlags(const ServeFlags& flags) {
     const char* const value = std::getenv(name);
     if (value != nullptr && *value == '\0') return InvalidArgument("{} is empty: set it to a key, or unset it", name);
   }
-  if (flags.server_port < 0 || flags.server_port > 65535)
-    return InvalidArgument("--server-port {} is outside 0…65535", flags.server_port);
-  if (!(flags.drain_timeout >= 0 && flags.drain_timeout <= 86400))
-    return InvalidArgument("--drain-timeout {} is outside 0…86400 seconds", flags.drain_timeout);
   if (flags.max_body_bytes < 1024 || flags.max_body_bytes > int64_t{1} << 32)
     return InvalidArgument("--max-body-size {} is outside 1KiB…4GiB", SizeAtLeast(flags.max_body_bytes));
   if (flags.max_body_memory < 0 || flags.max_body_memory > int64_t{1} << 50)
     return InvalidArgument("--max-body-memory {} is outside 0…1024TiB", SizeAtLeast(flags.max_body_memory));
-  if (flags.api.max_output_len < 0 || flags.api.max_output_len > int64_t{1} << 30)
-    return InvalidArgument("--max-output-len {} is outside 0…2^30", flags.api.max_output_len);
-  if (flags.api.http.max_connections < 1 || flags.api.http.max_connections > 1 << 20)
-    return InvalidArgument("--max-connections {} is outside 1…1048576", flags.api.http.max_connections);
-  if (flags.api.answers.ping_seconds < 0 || flags.api.answers.ping_seconds > 3600)
-    return InvalidArgument("--sse-keep-alive {} is outside 0…3600 seconds", flags.api.answers.ping_seconds);
-  if (flags.api.sessions.max_sessions < 1 || flags.api.sessions.max_sessions > 1 << 24)
-    return InvalidArgument("--max-sessions {} is outside 1…2^24", flags.api.sessions.max_sessions);
-  if (flags.api.sessions.ttl_seconds < 0 || flags.api.sessions.ttl_seconds > int64_t{1} << 32)
-    return InvalidArgument("--session-ttl {} is outside 0…2^32 seconds", flags.api.sessions.ttl_seconds);
   if (flags.tp != 1)
     return InvalidArgument("--tp {}: {}, as one device; --tp 1 is what it has", flags.tp, INGOT_COMPUTES_ON);
   return {};
@@ -91,7 +77,7 @@ bool AsksForKey(const server::ApiKeyOptions& keys) {
 // To people, who read it as it stands; to machines as lines of the log.
 void Tell(const std::string& text) {
   if (LogsJson()) return Log(LogLevel::kInfo, "{}", text);
-  fmt::print(stderr, "{}\n", text);
+  Say("{}\n", text);
 }
 
 void TellHowToTry(const std::string& url, const server::ApiServerOptions& options, bool can_chat) {
@@ -115,7 +101,6 @@ sigset_t BlockSignals() {
   sigemptyset(&signals);
   for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, number);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  signal(SIGPIPE, SIG_IGN);
   return signals;
 }
 
@@ -128,9 +113,7 @@ void RaiseDescriptorLimit(int connections) {
   limit.rlim_cur = std::min(wanted, limit.rlim_max);
   setrlimit(RLIMIT_NOFILE, &limit);
   if (limit.rlim_cur < wanted) {
-    fmt::print(
-        stderr,
-        "warning: {} file descriptors are allowed (ulimit -n), which is fewer than --max-connections {} asks for\n",
+    Say("warning: {} file descriptors are allowed (ulimit -n), which is fewer than --max-connections {} asks for\n",
         limit.rlim_cur, connections);
   }
 }
@@ -297,7 +280,7 @@ Status Serve(const ServeFlags& flags) {
 void AddAccessFlags(Flags& api, ServeFlags* flags) {
   server::ApiServerOptions& options = flags->api;
   api.Add("--server-name", &options.http.address, "address to listen on; 0.0.0.0: every interface");
-  api.Add("--server-port", &flags->server_port, "port to listen on; 0: any free one");
+  api.Add("--server-port", &flags->server_port, "port to listen on; 0: any free one", {0, 65535});
   api.Add("--api-keys", &options.keys.keys, "keys that clients must send one of; may be repeated");
   api.Add("--api-keys-file", &options.keys.keys_file,
           "a file of keys, one a line; SIGHUP reads it again, and the certificate");
@@ -313,7 +296,7 @@ void AddAccessFlags(Flags& api, ServeFlags* flags) {
   api.Add("--allow-methods", &options.allow_methods, "methods that such pages may use");
   api.Add("--allow-headers", &options.allow_headers, "headers that such pages may send");
   api.Add("--allow-credentials", &options.allow_credentials, "let such pages send cookies and credentials");
-  api.Add("--max-connections", &options.http.max_connections, "connections at once; more get 503");
+  api.Add("--max-connections", &options.http.max_connections, "connections at once; more get 503", {1, 1 << 20});
   api.AddBytes("--max-body-size", &flags->max_body_bytes, "largest request [16MiB]");
   api.AddBytes("--max-body-memory", &flags->max_body_memory,
                "all requests that are being read; more get 503. At least --max-body-size [1GiB]");
@@ -325,14 +308,15 @@ void AddAnswerLimits(Flags& api, ServeFlags* flags) {
   server::ApiServerOptions& options = flags->api;
   api.Add("--max-queue", &flags->model.options.max_queue, "requests that wait for a slot; more get 429");
   api.Add("--max-output-len", &options.max_output_len,
-          "longest answer a request may ask for; 0: what the context leaves");
+          "longest answer a request may ask for; 0: what the context leaves", {0, 1 << 30});
   api.Add("--text-threads", &flags->model.options.text_threads,
           "threads for templates and tokenizing, and as many that turn ids into text");
-  api.Add("--sse-keep-alive", &options.answers.ping_seconds, "seconds between pings of a silent stream; 0: none");
+  api.Add("--sse-keep-alive", &options.answers.ping_seconds, "seconds between pings of a silent stream; 0: none",
+          {0, 3600});
   api.Add("--always-include-usage", &options.answers.always_include_usage, "tell the usage in every stream");
   api.Add("--tp", &flags->tp, "devices to split a layer over");
-  api.Add("--drain-timeout", &flags->drain_timeout,
-          "seconds that running requests get when the server is told to stop");
+  api.Add("--drain-timeout", &flags->drain_timeout, "seconds that running requests get when the server is told to stop",
+          {0, 86400});
 }
 
 void DeclareServe(Flags& root) {
@@ -345,9 +329,9 @@ void DeclareServe(Flags& root) {
   AddAnswerLimits(api, flags.get());
   server::ApiServerOptions& options = flags->api;
   api.Add("--session-db", &options.sessions.db, "a file that keeps sessions across restarts");
-  api.Add("--max-sessions", &options.sessions.max_sessions, "sessions that are kept; more are refused");
+  api.Add("--max-sessions", &options.sessions.max_sessions, "sessions that are kept; more are refused", {1, 1 << 24});
   api.Add("--session-ttl", &options.sessions.ttl_seconds,
-          "seconds after which an unused session is forgotten; 0: never");
+          "seconds after which an unused session is forgotten; 0: never", {0, 0x1p32});
   api.AddChoice("--metrics-compat", &flags->metrics_compat, {"", "vllm", "lmdeploy", "both"},
                 "names of others beside our own at /metrics");
   api.AddChoice("--log-format", &flags->log_format, {"text", "json"},

@@ -1,12 +1,18 @@
 #include "settings.h"
 
+#include <yaml-cpp/yaml.h>
+
 #include <algorithm>
+#include <optional>
 
 #include "base/env.h"
+#include "base/text_file.h"
 #include "foreign_flags.h"
 
 namespace ingot::cli {
 namespace {
+
+constexpr size_t kMaxConfigBytes = 1 << 20;
 
 // What is read from the environment and is no flag, and what the build and the tests read.
 constexpr const char* kOtherVariables[] = {
@@ -30,17 +36,85 @@ std::vector<std::string> FlagsIn(const std::string& text) {
   return flags;
 }
 
+std::optional<std::string> NamedFile(const std::vector<std::string>& arguments) {
+  constexpr std::string_view kFlag = "--config";
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i] == kFlag && i + 1 < arguments.size()) return arguments[i + 1];
+    if (arguments[i].starts_with("--config=")) return arguments[i].substr(kFlag.size() + 1);
+  }
+  return GetEnv("INGOT_CONFIG");
+}
+
+Status AppendSetting(const std::string& flag, const YAML::Node& value, std::vector<std::string>* out) {
+  const bool is_empty = value.IsNull() || (value.IsSequence() && value.size() == 0);
+  if (is_empty && flag.find("-keys") != std::string::npos) {
+    return InvalidArgument("{}: has no key, which would let everybody in; leave the line out if that is meant",
+                           flag.substr(2));
+  }
+  if (is_empty) return {};
+  if (value.IsSequence()) {
+    for (const YAML::Node& item : value) {
+      if (!item.IsScalar()) return InvalidArgument("{}: a list holds plain values only", flag.substr(2));
+      out->push_back(flag + "=" + item.Scalar());
+    }
+    return {};
+  }
+  if (!value.IsScalar()) return InvalidArgument("{}: must be a plain value or a list", flag.substr(2));
+  const std::string& text = value.Scalar();
+  if (text == "true") {
+    out->push_back(flag);
+  } else if (text != "false") {
+    out->push_back(flag + "=" + text);
+  }
+  return {};
+}
+
 }  // namespace
+
+bool IsTyped(const std::vector<std::string>& arguments, const std::string& flag) {
+  return std::ranges::any_of(
+      arguments, [&](const std::string& argument) { return argument == flag || argument.starts_with(flag + "="); });
+}
+
+Result<Settings> Settings::Collect(std::vector<std::string> typed) {
+  Settings settings;
+  settings.typed_ = std::move(typed);
+  if (const auto path = NamedFile(settings.typed_)) INGOT_RETURN_IF_ERROR(settings.Load(*path));
+  return settings;
+}
+
+Status Settings::Load(const std::string& path) {
+  path_ = path;
+  INGOT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMaxConfigBytes));
+  try {
+    const YAML::Node root = YAML::Load(text);
+    if (root.IsNull()) return {};
+    if (!root.IsMap()) {
+      return InvalidArgument("{}: settings are `name: value` lines; this is {}", path,
+                             root.IsSequence() ? "a list" : "one value");
+    }
+    for (const auto& entry : root) {
+      std::string name = entry.first.as<std::string>();
+      std::ranges::replace(name, '_', '-');
+      if (IsTyped(typed_, "--" + name) || GetEnv(EnvNameOfFlag(name).c_str())) continue;
+      if (Status status = AppendSetting("--" + name, entry.second, &of_file_); !status.ok())
+        return status.Annotate(path);
+    }
+  } catch (const YAML::Exception& error) {
+    return InvalidArgument("{}: {}", path, error.what());
+  }
+  return {};
+}
 
 std::vector<std::string> Settings::Arguments() const {
   std::vector<std::string> all = typed_;
-  all.insert(all.end(), config_.arguments.begin(), config_.arguments.end());
+  all.insert(all.end(), of_file_.begin(), of_file_.end());
   return all;
 }
 
 std::string Settings::SourceOf(const std::string& flag) const {
   if (IsTyped(typed_, flag)) return "";
-  if (IsTyped(config_.arguments, flag)) return "in " + config_.path;
+  if (IsTyped(of_file_, flag)) return "in " + path_;
   const std::string variable = EnvNameOfFlag(flag);
   return GetEnv(variable.c_str()) ? "by " + variable : "";
 }

@@ -1,17 +1,20 @@
-// Where the values of flags come from: the command line, the environment, or a file.
+// Where the values of flags come from: the command line, the environment, or a YAML file whose keys are the names of
+// flags.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "config_file.h"
+#include "base/status.h"
 
 namespace ingot::cli {
 
 class Settings {
  public:
-  // `typed`: the command line's arguments.
-  Settings(std::vector<std::string> typed, ConfigFile config) : typed_(std::move(typed)), config_(std::move(config)) {}
+  // `typed`: the command line's arguments, which may name a file with --config, as INGOT_CONFIG may. Of the file counts
+  // what neither the command line nor the environment sets. A list repeats its flag; true and false set a flag without
+  // a value, or leave it.
+  static Result<Settings> Collect(std::vector<std::string> typed);
 
   const std::vector<std::string>& typed() const { return typed_; }
   // All arguments: those that were typed, and those of the file.
@@ -20,10 +23,15 @@ class Settings {
   std::string WithSource(const std::string& message) const;
 
  private:
+  Status Load(const std::string& path);
   std::string SourceOf(const std::string& flag) const;  // "in ingot.yaml", "by INGOT_SESSION_LEN"; "": it was typed
-  const std::vector<std::string> typed_;
-  const ConfigFile config_;
+
+  std::vector<std::string> typed_, of_file_;  // "--session-len=4096"
+  std::string path_;                          // of the file; "": there is none
 };
+
+// Whether one of the arguments gives this flag ("--session-len").
+bool IsTyped(const std::vector<std::string>& arguments, const std::string& flag);
 
 // A warning for each variable of the environment that begins with INGOT_ and sets nothing. `known`: the twins of all
 // flags.

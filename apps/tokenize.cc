@@ -1,7 +1,7 @@
 // ingot tokenize MODEL
 #include <cstdio>
 
-#include "base/json.h"
+#include "base/json_writer.h"
 #include "base/mapped_file.h"
 #include "common.h"
 #include "formats/checkpoint.h"
@@ -47,15 +47,14 @@ void Print(const tokenizer::Tokenizer& tokenizer, const std::vector<int32_t>& id
       AppendJsonString(shown, tokenizer.TokenBytes(id));
       fmt::print("{:7} {}\n", id, shown);
     }
-    fmt::print(stderr, "{} tokens\n", ids.size());
+    Say("{} tokens\n", ids.size());
     return;
   }
-  std::string out = fmt::format(R"({{"count":{},"ids":[{}],"tokens":[)", ids.size(), fmt::join(ids, ","));
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (i > 0) out += ',';
-    AppendJsonString(out, tokenizer.IdToToken(ids[i]));
-  }
-  fmt::print("{}]}}\n", out);
+  std::vector<std::string> tokens;
+  for (const int32_t id : ids) tokens.push_back(tokenizer.IdToToken(id));
+  fmt::print(
+      "{}\n",
+      JsonObject().Add("count", ids.size()).AddJson("ids", JsonList(ids)).AddJson("tokens", JsonList(tokens)).Text());
 }
 
 Status Tokenize(const TokenizeFlags& flags) {

@@ -110,19 +110,63 @@ class RefusalTest(ServerTest):
                 {"tools": [tool]}, {"functions": [{"name": "f"}]}, {"tool_choice": "required"}, {"guided_regex": "a+"},
                 {"response_format": {"type": "json_object"}}, {"structured_outputs": {"regex": "a"}},
                 {"truncate_prompt_tokens": 5}, {"reasoning_effort": "high"}, {"audio": {}}, {"chat_template": "x"},
+                {"grammar": "root ::= x"}, {"mirostat": 2}, {"dry_multiplier": 0.8}, {"options": {"num_ctx": 9}}, {"format": "json"},
+                {"typical_p": 0.5}, {"samplers": ["top_k"]},
             ):  # fmt: skip
                 error = self.refused(path, fields)
                 field = next(iter(fields))
                 self.assertRegex(error["param"], rf"^{field}([.[]|$)", path)
                 self.assertEqual((error["type"], error["code"]), ("not_supported_error", "not_supported"), path)
             self.assertEqual(self.refused(path, {"model": "other"}, 404)["code"], "model_not_found")
-            for fields in ({"tools": []}, {"response_format": {"type": "text"}}, {"reasoning_effort": None}):
+            for fields in ({"tools": []}, {"response_format": {"type": "text"}}, {"reasoning_effort": None}, {"mirostat": 0},
+                           {"dry_multiplier": 0}, {"typical_p": 1.0}, {"cache_prompt": True}, {"grammar": None}):  # fmt: skip
                 self.assertEqual(self.post(path, VALID[path] | fields)[0], 200, (path, fields))
         for path in ("/generate", "/v1/chat/interactive"):
             self.assertEqual(self.refused(path, {"n": 2})["param"], "n")
             self.assertEqual(self.post(path, VALID[path] | {"n": 1})[0], 200)
         for path in ("/generate", "/v1/chat/interactive", "/v1/chat/completions"):
             self.assertEqual(self.refused(path, {"prompt_logprobs": 1})["param"], "prompt_logprobs")
+
+    def test_other_names_of_parameters(self) -> None:
+        def tokens(path: str, **fields) -> int:
+            body = {name: value for name, value in VALID[path].items() if not name.endswith(("tokens", "len"))}
+            status, answer = self.post(path, body | {"ignore_eos": True} | fields)
+            self.assertEqual(status, 200, answer)
+            return {"usage": lambda: answer["usage"]["completion_tokens"], "meta_info": lambda: answer["meta_info"]["completion_tokens"],
+                    "tokens": lambda: answer["tokens"]}[next(name for name in ("usage", "meta_info", "tokens") if name in answer)]()  # fmt: skip
+
+        for path in ANSWERS:
+            self.assertEqual(tokens(path, n_predict=3), 3, path)
+            self.assertEqual(tokens(path, n_predict=3, max_tokens=2), 2, path)
+            self.assertEqual(self.refused(path, {"repeat_penalty": 1000})["param"], "repeat_penalty")
+            self.assertEqual(tokens(path, repeat_penalty=1.3, max_tokens=2, stop="xyz", bad_words=["a"]), 2, path)
+
+    def test_seed_minus_one_is_random_and_messages_may_be_a_text(self) -> None:
+        fields = {"prompt": "what is", "max_tokens": 24, "temperature": 2, "seed": -1, "ignore_eos": True}
+        self.assertGreater(len({self.post("/generate", fields)[1]["text"] for _ in range(4)}), 1)
+        text = MESSAGES[0]["content"]
+        answers = [self.post("/v1/chat/completions", {"messages": messages, "max_tokens": 4, "temperature": 0})[1]["choices"]
+                   for messages in (text, MESSAGES)]  # fmt: skip
+        self.assertEqual(answers[0], answers[1])
+
+    def test_requests_as_lmdeploy_0_2_sends_them(self) -> None:
+        request = {"prompt": MESSAGES, "session_id": 77, "interactive_mode": True, "stream": False, "stop": False, "request_output_len": 3,
+                   "top_p": 0.8, "top_k": 40, "temperature": 0.8, "repetition_penalty": 1.0, "ignore_eos": False}  # fmt: skip
+        status, answer = self.post("/v1/chat/interactive", request)
+        self.assertEqual((status, answer.get("session_id")), (200, 77), answer)
+        status, answer = self.post("/v1/chat/interactive", {"prompt": "", "session_id": 77, "stop": True})
+        self.assertEqual((status, answer.get("text")), (200, ""), answer)
+
+    def test_a_prompts_logprobs_alone(self) -> None:
+        asked = {"prompt": "what is the capital", "max_tokens": 0, "echo": True, "logprobs": 1, "temperature": 0}
+        status, answer = self.post("/v1/completions", asked)
+        self.assertEqual(status, 200, answer)
+        choice = answer["choices"][0]
+        self.assertEqual((choice["text"], choice["finish_reason"]), ("what is the capital", "length"))
+        self.assertEqual((answer["usage"]["completion_tokens"], len(choice["logprobs"]["tokens"])), (0, answer["usage"]["prompt_tokens"]))
+        whole = self.post("/v1/completions", asked | {"max_tokens": 2})[1]["choices"][0]["logprobs"]["token_logprobs"]
+        self.assertEqual(choice["logprobs"]["token_logprobs"], whole[: len(choice["logprobs"]["tokens"])])
+        self.assertEqual(self.refused("/v1/completions", {"max_tokens": 0})["param"], "max_tokens")
 
     def test_two_answers_of_a_session(self) -> None:
         for keep in (True, False):

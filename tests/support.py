@@ -26,10 +26,11 @@ def require_model() -> str:
 class Server:
     """`ingot serve api_server` on a free port, as a context manager."""
 
-    def __init__(self, *arguments: str, preexec_fn=None, env: dict[str, str] | None = None) -> None:
-        command = [BINARY, "serve", "api_server", *arguments, "--server-port", "0"]
+    def __init__(
+        self, *arguments: str, command: tuple[str, ...] = ("serve", "api_server"), preexec_fn=None, env: dict[str, str] | None = None
+    ) -> None:
         self.process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=preexec_fn, env=env
+            [BINARY, *command, *arguments, "--server-port", "0"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=preexec_fn, env=env
         )
         self.log: list[str] = []
         threading.Thread(target=self._read_log, daemon=True).start()

@@ -164,6 +164,15 @@ TEST_F(FileTest, Errors) {
   ASSERT_TRUE(WriteFile(folder_ + "/empty", "").ok());
   EXPECT_TRUE(MappedFile::Open(folder_ + "/empty")->bytes().empty());
   EXPECT_EQ(ReadFile(folder_ + "/empty"), "");
+  for (const auto& [bytes, text] : std::initializer_list<std::pair<const char*, const char*>>{{"\xEF\xBB\xBF"
+                                                                                               "a\r\nb\r\n",
+                                                                                               "a\nb\n"},
+                                                                                              {"a\rb\r", "a\rb\r"},
+                                                                                              {"", ""},
+                                                                                              {"\r\n", "\n"}}) {
+    ASSERT_TRUE(WriteFile(folder_ + "/typed", bytes).ok());
+    EXPECT_EQ(ReadTextFile(folder_ + "/typed"), text);
+  }
 }
 
 TEST(TextFile, ReadsWhatEditorsWrite) {

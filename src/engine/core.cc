@@ -85,26 +85,21 @@ Status Core::Check(const Request& request) const {
   const int64_t vocab_size = executor_->model().spec().vocab_size;
   if (request.max_tokens < 1) return InvalidArgument("max_tokens {} is below 1", request.max_tokens);
   if (const Status prompt = CheckPrompt(request); !prompt.ok()) return prompt.Of("prompt");
-  const auto is_token = [&](int32_t id) { return id >= 0 && id < vocab_size; };
-  if (request.logit_bias.size() > sampling::kMaxLogitBiases) {
-    return InvalidArgument("logit_bias has {} entries, at most {} are taken", request.logit_bias.size(),
-                           sampling::kMaxLogitBiases);
-  }
-  for (const sampling::LogitBias& bias : request.logit_bias) {
-    if (!is_token(bias.id)) return InvalidArgument("logit_bias: id {} is outside 0…{}", bias.id, vocab_size - 1);
-  }
-  for (const std::vector<int32_t>& word : request.bad_words) {
-    if (word.empty() || !std::ranges::all_of(word, is_token))
-      return InvalidArgument("a bad word is no list of token ids");
-  }
   const int num_adapters = executor_->model().num_adapters();
   if (request.adapter != ops::kNoAdapter && !(request.adapter >= 0 && request.adapter < num_adapters)) {
     return InvalidArgument("adapter {}: the model has {}", request.adapter, num_adapters);
   }
-  if (request.prompt_logprobs > sampling::kMaxLogprobs) {
-    return InvalidArgument("prompt_logprobs {} is above {}", request.prompt_logprobs, sampling::kMaxLogprobs);
-  }
-  return sampling::Validate(request.sampling);
+  // llm has checked the rest.
+  const auto is_token = [&](int32_t id) { return id >= 0 && id < vocab_size; };
+  INGOT_CHECK(request.logit_bias.size() <= sampling::kMaxLogitBiases);
+  for (const sampling::LogitBias& bias : request.logit_bias) INGOT_CHECK(is_token(bias.id));
+  for (const std::vector<int32_t>& word : request.bad_words)
+    INGOT_CHECK(!word.empty() && std::ranges::all_of(word, is_token));
+  INGOT_CHECK(request.prompt_logprobs <= sampling::kMaxLogprobs &&
+              request.sampling.num_logprobs <= sampling::kMaxLogprobs);
+  INGOT_CHECK(request.sampling.temperature >= 0 && request.sampling.top_p >= 0 &&
+              request.sampling.repetition_penalty > 0);
+  return {};
 }
 
 void Core::Add(RequestId id, Request request, Clock::time_point submitted) {

@@ -65,7 +65,7 @@ TEST(CoreSharing, OneOfSeveralAnswersReadsThePromptForAll) {
     int64_t computed = 0;
     model.on_forward = [&](const ops::StepBatch& batch) { computed += batch.num_tokens(); };
     for (size_t i = 0; i < told.size(); ++i) {
-      requests[i].sampling.seed = i;
+      requests[i].sampling.seed = static_cast<int64_t>(i);
       Request one = requests[i];
       one.on_event = Record(&told[i]);
       core->Add(i, std::move(one), Clock::now());

@@ -54,7 +54,7 @@ inline Request RandomRequest(std::mt19937_64& random, int64_t vocab_size, int64_
   request.end_ids = {3, 5};
   if (below(6) == 0) request.bad_words = {{static_cast<int32_t>(below(vocab_size))}, {7, 8}};
   sampling::Params& s = request.sampling;
-  s.seed = random();
+  s.seed = static_cast<int64_t>(random());
   if (below(3) == 0) s.temperature = 0;
   if (below(3) == 0) s.top_k = 1 + below(20);
   if (below(3) == 0) s.top_p = 0.8;

@@ -2,56 +2,14 @@
 
 #include <algorithm>
 
+#include "llm/params.h"
+
 namespace ingot::llm {
 namespace {
 
 Status CheckInt(const char* name, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return {};
   return InvalidArgument("{} {} is outside {}…{}", name, value, low, high);
-}
-
-Status CheckLengths(const Request& request) {
-  if (request.max_tokens && *request.max_tokens < 1) {
-    return InvalidArgument("max_tokens {} is below 1", *request.max_tokens);
-  }
-  if (request.min_tokens < 0) return InvalidArgument("min_tokens {} is negative", request.min_tokens);
-  if (request.max_tokens && request.min_tokens > *request.max_tokens) {
-    return InvalidArgument("min_tokens {} is above max_tokens {}", request.min_tokens, *request.max_tokens);
-  }
-  return {};
-}
-
-Status CheckStops(const Request& request, int64_t vocab_size) {
-  if (request.stop.size() > kMaxStopStrings) {
-    return InvalidArgument("{} stop strings; at most {} are allowed", request.stop.size(), kMaxStopStrings);
-  }
-  for (size_t i = 0; i < request.stop.size(); ++i) {
-    if (request.stop[i].empty()) return InvalidArgument("stop[{}] is empty", i);
-  }
-  for (const int32_t id : request.stop_token_ids) {
-    INGOT_RETURN_IF_ERROR(CheckInt("stop_token_ids:", id, 0, vocab_size - 1));
-  }
-  return {};
-}
-
-Status CheckBiases(const Request& request, int64_t vocab_size) {
-  std::vector<int32_t> ids;
-  for (const auto& [id, value] : request.sampling.logit_bias) {
-    INGOT_RETURN_IF_ERROR(CheckInt("logit_bias: id", id, 0, vocab_size - 1));
-    if (!(value >= -100 && value <= 100)) return InvalidArgument("logit_bias of {} is {}, outside -100…100", id, value);
-    ids.push_back(id);
-  }
-  INGOT_RETURN_IF_ERROR(
-      CheckInt("entries of logit_bias:", static_cast<int64_t>(ids.size()), 0, sampling::kMaxLogitBiases));
-  std::ranges::sort(ids);
-  if (const auto twice = std::ranges::adjacent_find(ids); twice != ids.end()) {
-    return InvalidArgument("logit_bias names {} twice", *twice);
-  }
-  INGOT_RETURN_IF_ERROR(CheckInt("bad words:", static_cast<int64_t>(request.bad_words.size()), 0, kMaxBadWords));
-  for (size_t i = 0; i < request.bad_words.size(); ++i) {
-    if (request.bad_words[i].empty()) return InvalidArgument("bad_words[{}] is empty", i);
-  }
-  return {};
 }
 
 }  // namespace
@@ -90,35 +48,13 @@ Status CheckRequest(const Request& request, int64_t vocab_size) {
     return InvalidArgument("a request has exactly one of messages, prompt and token_ids, not {}{}", inputs,
                            inputs == 0 ? " (messages must not be empty)" : "");
   }
-  INGOT_RETURN_IF_ERROR(CheckInt("n", request.n, 1, kMaxAnswers));
-  INGOT_RETURN_IF_ERROR(CheckLengths(request));
-  INGOT_RETURN_IF_ERROR(CheckStops(request, vocab_size));
-  INGOT_RETURN_IF_ERROR(CheckInt("priority", request.priority, -1000, 1000));
-  if (request.deadline_seconds && !(*request.deadline_seconds > 0 && *request.deadline_seconds <= 1e6)) {
-    return InvalidArgument("deadline {} is outside 0…1000000 seconds (0 excluded)", *request.deadline_seconds);
+  for (const Param& param : AllParams()) INGOT_RETURN_IF_ERROR(CheckParam(param, request, {.vocab_size = vocab_size}));
+  if (request.max_tokens && request.min_tokens > *request.max_tokens) {
+    return Error(InvalidArgument("min_tokens {} is above max_tokens {}", request.min_tokens, *request.max_tokens)
+                     .value()
+                     .Of("min_tokens"));
   }
-  if (request.cache_salt.size() > kMaxSaltBytes) {
-    return InvalidArgument("cache_salt has {} bytes; at most {} are allowed", request.cache_salt.size(), kMaxSaltBytes);
-  }
-  INGOT_RETURN_IF_ERROR(CheckBiases(request, vocab_size));
-  if (request.prompt_logprobs) {
-    INGOT_RETURN_IF_ERROR(CheckInt("prompt_logprobs", *request.prompt_logprobs, 0, sampling::kMaxLogprobs));
-  }
-  if (request.logprobs) INGOT_RETURN_IF_ERROR(CheckInt("logprobs", *request.logprobs, 0, sampling::kMaxLogprobs));
-  return sampling::Validate(ToEngineParams(request, 0));
-}
-
-sampling::Params ToEngineParams(const Request& request, uint64_t seed) {
-  const SamplingParams& s = request.sampling;
-  return {.temperature = s.temperature,
-          .top_k = s.top_k,
-          .top_p = s.top_p,
-          .min_p = s.min_p,
-          .repetition_penalty = s.repetition_penalty,
-          .presence_penalty = s.presence_penalty,
-          .frequency_penalty = s.frequency_penalty,
-          .seed = seed,
-          .num_logprobs = request.logprobs.value_or(-1)};
+  return {};
 }
 
 Result<int64_t> AnswerLength(const Request& request, int64_t prompt_tokens, int64_t session_len) {

@@ -5,19 +5,12 @@
 
 #include "base/status.h"
 #include "llm/llm.h"
-#include "sampling/params.h"
 
 namespace ingot::llm {
-
-inline constexpr int kMaxAnswers = 128;  // n
-inline constexpr int kMaxStopStrings = 64;
-inline constexpr int kMaxBadWords = 256;
-inline constexpr size_t kMaxSaltBytes = 256;
 
 // kInvalidArgument names the field, its value and the range.
 Status CheckLoadOptions(const LoadOptions& options);
 Status CheckRequest(const Request& request, int64_t vocab_size);
-sampling::Params ToEngineParams(const Request& request, uint64_t seed);
 
 // How many tokens an answer may have: what was asked for, or what the context leaves. kTooLong with both counts.
 Result<int64_t> AnswerLength(const Request& request, int64_t prompt_tokens, int64_t session_len);

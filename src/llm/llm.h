@@ -18,6 +18,7 @@
 #include "base/status.h"
 #include "engine/report.h"
 #include "llm/output_parser.h"
+#include "sampling/params.h"
 
 namespace ingot::tokenizer {
 class Tokenizer;
@@ -59,37 +60,28 @@ struct LoadOptions {
   std::function<void(int64_t done, int64_t total)> progress;  // bytes of weights
 };
 
-struct SamplingParams {
-  double temperature = 1.0;  // 0: greedy
-  int64_t top_k = 0;         // 0: all
-  double top_p = 1.0;
-  double min_p = 0.0;
-  double repetition_penalty = 1.0;                         // over prompt and answer
-  double presence_penalty = 0.0, frequency_penalty = 0.0;  // over the answer
-  std::optional<uint64_t> seed;                            // nullopt: a fresh one
-  std::vector<std::pair<int32_t, double>> logit_bias;      // added to the logits of these ids, -100…100
-};
-
 struct Request {
   // Exactly one: messages (OpenAI's), a prompt, or token ids.
   boost::json::array messages;
   std::optional<std::string> prompt;
   std::vector<int32_t> token_ids;
 
-  SamplingParams sampling;
-  std::optional<int64_t> max_tokens;  // nullopt: what the context leaves
-  int64_t default_max_tokens = 0;     // then: at most so many; 0: all that the context leaves
+  // Parameters: params.cc has their ranges.
+  sampling::Params sampling;
+  std::vector<sampling::LogitBias> logit_bias;  // added to the logits of these ids
+  std::optional<int64_t> max_tokens;            // nullopt: what the context leaves
+  int64_t default_max_tokens = 0;               // then: at most so many; 0: all that the context leaves
   int64_t min_tokens = 0;
-  std::vector<std::string> stop;  // of any length; text is cut before it
+  std::vector<std::string> stop;  // text is cut before it
   std::vector<int32_t> stop_token_ids;
   bool include_stop = false;  // keep the stop string in the text
   bool ignore_eos = false;
   bool skip_special_tokens = true;
-  int n = 1;
-  std::optional<int> logprobs;             // 0…20 alternatives a token beside the chosen one
-  std::optional<int> prompt_logprobs;      // the same for the prompt's tokens; such a prompt is always computed
+  int64_t n = 1;
+  std::optional<int64_t> logprobs;         // alternatives a token beside the chosen one
+  std::optional<int64_t> prompt_logprobs;  // the same for the prompt's tokens; such a prompt is always computed
   std::vector<std::string> bad_words;      // never come out, however they are cut into tokens of the prompt's tokenizer
-  int priority = 0;                        // of those that wait, lower ones first (as vLLM counts); waiting ages it
+  int64_t priority = 0;                    // of those that wait, lower ones first (as vLLM counts); waiting ages it
   std::optional<double> deadline_seconds;  // from Submit; past it the answer ends with kDeadlineExceeded
   std::string cache_salt;                  // only requests of the same salt share cached blocks
   bool caches_always = false;              // without enable_prefix_caching, too: for a salt of one's own
@@ -198,8 +190,8 @@ class Llm {
   virtual int64_t session_len() const = 0;
   virtual const LoadOptions& options() const = 0;  // with the defaults filled in
   virtual std::string MemoryLedger() const = 0;    // printed at start: weights, KV, workspace
-  // generation_config.json's sampling defaults over SamplingParams'.
-  virtual const SamplingParams& default_sampling() const = 0;
+  // generation_config.json's sampling defaults.
+  virtual const sampling::Params& default_sampling() const = 0;
   // For health: seconds since the engine last made progress while it had work; 0 when idle.
   virtual double StalledSeconds() const = 0;
   // Takes no lock that a step holds.

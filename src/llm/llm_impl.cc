@@ -9,6 +9,8 @@
 namespace ingot::llm {
 namespace {
 
+constexpr int64_t kRandomSeed = -1;  // as vLLM and llama.cpp say it
+
 uint64_t FreshSeed() {
   std::random_device device;
   return uint64_t{device()} << 32 | device();
@@ -66,10 +68,12 @@ std::vector<engine::Request> LlmImpl::EngineRequests(const Request& request, std
                       .max_tokens = max_tokens,
                       .min_tokens = request.min_tokens,
                       .end_ids = request.stop_token_ids};
-  for (const auto& [id, value] : request.sampling.logit_bias) one.logit_bias.push_back({id, static_cast<float>(value)});
+  one.sampling = request.sampling;
+  one.sampling.num_logprobs = static_cast<int>(request.logprobs.value_or(-1));
+  one.logit_bias = request.logit_bias;
   one.bad_words = BadWordIds(request.bad_words);
-  one.prompt_logprobs = request.prompt_logprobs.value_or(-1);
-  one.priority = request.priority;
+  one.prompt_logprobs = static_cast<int>(request.prompt_logprobs.value_or(-1));
+  one.priority = static_cast<int32_t>(request.priority);
   one.cache_salt = request.cache_salt;
   one.caches_always = request.caches_always;
   if (request.deadline_seconds) {
@@ -80,9 +84,10 @@ std::vector<engine::Request> LlmImpl::EngineRequests(const Request& request, std
     const std::vector<int32_t>& eos = parts_.tokenizer->eos_ids();
     one.end_ids.insert(one.end_ids.end(), eos.begin(), eos.end());
   }
-  const uint64_t seed = request.sampling.seed ? *request.sampling.seed : FreshSeed();
+  const int64_t given = request.sampling.seed.value_or(kRandomSeed);
+  const uint64_t seed = given == kRandomSeed ? FreshSeed() : static_cast<uint64_t>(given);
   std::vector<engine::Request> requests(static_cast<size_t>(request.n), one);
-  for (size_t i = 0; i < requests.size(); ++i) requests[i].sampling = ToEngineParams(request, seed + i);
+  for (size_t i = 0; i < requests.size(); ++i) requests[i].sampling.seed = static_cast<int64_t>(seed + i);
   return requests;
 }
 

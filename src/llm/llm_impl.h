@@ -25,7 +25,7 @@ struct LlmParts {
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   std::optional<chat::ChatTemplate> chat_template;
   std::unique_ptr<models::Model> model;
-  SamplingParams default_sampling;
+  sampling::Params default_sampling;
 };
 
 // REQUIRES: CheckLoadOptions(options).ok().
@@ -58,7 +58,7 @@ class LlmImpl : public Llm {
   int64_t session_len() const override { return plan_.memory.session_len; }
   const LoadOptions& options() const override { return plan_.options; }
   std::string MemoryLedger() const override { return plan_.ledger; }
-  const SamplingParams& default_sampling() const override { return parts_.default_sampling; }
+  const sampling::Params& default_sampling() const override { return parts_.default_sampling; }
   double StalledSeconds() const override { return engine_->StalledSeconds(); }
   Stats stats() const override { return engine_->stats(); }
 

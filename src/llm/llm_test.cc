@@ -11,7 +11,7 @@
 namespace ingot::llm {
 namespace {
 
-Request Completion(std::string prompt, int64_t max_tokens, uint64_t seed = 1) {
+Request Completion(std::string prompt, int64_t max_tokens, int64_t seed = 1) {
   Request request;
   request.prompt = std::move(prompt);
   request.max_tokens = max_tokens;
@@ -87,7 +87,7 @@ TEST(Llm, ChecksRangesAndLengthsBeforeAnyEvent) {
   request.stop = {"a", ""};
   EXPECT_EQ(ErrorOf(llm, request), "stop[1] is empty");
   request = Completion("x", 0);
-  EXPECT_EQ(ErrorOf(llm, request), "max_tokens 0 is below 1");
+  EXPECT_EQ(ErrorOf(llm, request), "max_tokens 0 is outside 1…2147483647");
   request = Completion("x", 5);
   request.min_tokens = 6;
   EXPECT_EQ(ErrorOf(llm, request), "min_tokens 6 is above max_tokens 5");
@@ -120,7 +120,7 @@ TEST(Llm, EosEndsAnAnswerAndIsNotInItsText) {
   request.ignore_eos = false;
   request.skip_special_tokens = false;
   int stopped = 0;
-  for (uint64_t seed = 0; seed < 10; ++seed) {
+  for (int64_t seed = 0; seed < 10; ++seed) {
     request.sampling.seed = seed;
     const auto answer = fake.llm->Generate(request);
     ASSERT_TRUE(answer.has_value());
@@ -137,7 +137,7 @@ TEST(Llm, EosEndsAnAnswerAndIsNotInItsText) {
 // An answer's own text gives stop strings that must come in it.
 TEST(Llm, StopStringsCutTextAndTokens) {
   const FakeLlm fake = MakeFakeLlm();
-  for (uint64_t seed = 0; seed < 20; ++seed) {
+  for (int64_t seed = 0; seed < 20; ++seed) {
     Request request = Completion("stop", 100, seed);
     const Choice whole = fake.llm->Generate(request)->choices[0];
     // Three ASCII letters in a row, wherever they come.
@@ -225,7 +225,7 @@ TEST(Llm, APromptsLogprobsAreThoseThatItsTokensHadWhenDrawn) {
 TEST(Llm, BadWordsNeverComeOut) {
   const FakeLlm fake = MakeFakeLlm();
   Request request = Completion("hello", 400);
-  for (char c = 'a'; c <= 'z'; ++c) request.sampling.logit_bias.emplace_back(c, 20.0);
+  for (char c = 'a'; c <= 'z'; ++c) request.logit_bias.push_back({c, 20});
   const auto free = fake.llm->Generate(request);
   ASSERT_TRUE(free.has_value()) << free.error().ToString();
   const std::string pair = free->choices[0].text.substr(10, 2);
@@ -242,13 +242,13 @@ TEST(Llm, BadWordsNeverComeOut) {
 TEST(Llm, BiasesAndBadWordsAreChecked) {
   const FakeLlm fake = MakeFakeLlm();
   Request request = Completion("x", 1);
-  request.sampling.logit_bias = {{999, 1.0}};
+  request.logit_bias = {{999, 1}};
   EXPECT_EQ(ErrorOf(*fake.llm, request), "logit_bias: id 999 is outside 0…259");
-  request.sampling.logit_bias = {{5, 101.0}};
+  request.logit_bias = {{5, 101}};
   EXPECT_EQ(ErrorOf(*fake.llm, request), "logit_bias of 5 is 101, outside -100…100");
-  request.sampling.logit_bias = {{5, 1.0}, {5, 2.0}};
+  request.logit_bias = {{5, 1}, {5, 2}};
   EXPECT_EQ(ErrorOf(*fake.llm, request), "logit_bias names 5 twice");
-  request.sampling.logit_bias.clear();
+  request.logit_bias.clear();
   request.bad_words = {"a", ""};
   EXPECT_EQ(ErrorOf(*fake.llm, request), "bad_words[1] is empty");
 }

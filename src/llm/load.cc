@@ -2,7 +2,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <iterator>
 #include <string_view>
 
 #include "base/json.h"
@@ -11,6 +10,7 @@
 #include "llm/llm_impl.h"
 #include "llm/memory_plan.h"
 #include "llm/model_memory.h"
+#include "llm/params.h"
 #include "ops/backend.h"
 #include "text/bytes.h"
 
@@ -31,53 +31,46 @@ int64_t EstimateWeights(const formats::Checkpoint& checkpoint, const ops::Backen
   return bytes;
 }
 
-// The names that generation_config.json has for them.
-constexpr const char* kSamplingKeys[] = {"temperature", "top_k", "top_p", "min_p", "repetition_penalty"};
-
-// Sets the one that `key` names, if `config` has it.
-Status TakeSampling(const JsonView& config, std::string_view key, SamplingParams* params) {
-  Request trial{.sampling = *params};
-  SamplingParams& sampling = trial.sampling;
-  if (key == "top_k") {
-    INGOT_ASSIGN_OR_RETURN(sampling.top_k, config.Int(key, sampling.top_k));
-    sampling.top_k = std::max<int64_t>(sampling.top_k, 0);  // -1 is all, too
-  } else {
-    double& value = key == "temperature" ? sampling.temperature
-                    : key == "top_p"     ? sampling.top_p
-                    : key == "min_p"     ? sampling.min_p
-                                         : sampling.repetition_penalty;
-    INGOT_ASSIGN_OR_RETURN(value, config.Double(key, value));
-  }
-  if (const Status status = sampling::Validate(ToEngineParams(trial, 0)); !status.ok())
-    return status.Annotate(config.path());
-  *params = sampling;
+// Sets a default of sampling, from a member of `config`.
+Status SetDefault(const Param& param, const JsonView& config, sampling::Params* defaults) {
+  const auto value = config.Find(param.name);
+  if (!value) return {};
+  Request trial{.sampling = *defaults};
+  INGOT_RETURN_IF_ERROR(SetParam(param, *value, &trial));
+  if (const Status status = CheckParam(param, trial); !status.ok()) return status.Annotate(config.path());
+  *defaults = trial.sampling;
   return {};
 }
 
 // generation_config.json's sampling values; those out of range are left out, with a warning.
-SamplingParams DefaultSampling(const formats::Checkpoint& checkpoint) {
+sampling::Params DefaultSampling(const formats::Checkpoint& checkpoint) {
   const boost::json::value config(checkpoint.generation_config());
   const JsonView view(config, "generation_config.json");
-  SamplingParams params;
-  for (const char* key : kSamplingKeys) {
-    if (const Status status = TakeSampling(view, key, &params); !status.ok())
+  sampling::Params defaults;
+  for (const Param& param : AllParams()) {
+    if ((param.uses & kAsDefault) == 0) continue;
+    if (const Status status = SetDefault(param, view, &defaults); !status.ok())
       Log(LogLevel::kWarning, "{}; not used", status.message());
   }
-  return params;
+  return defaults;
 }
 
 // The values of a JSON object in their place.
-Status OverrideSampling(const std::string& json, SamplingParams* params) {
+Status OverrideSampling(const std::string& json, sampling::Params* defaults) {
   if (json.empty()) return {};
   const std::string name = "--override-generation-config";
   INGOT_ASSIGN_OR_RETURN(const boost::json::value config, ParseJson(json, name));
   const JsonView view(config, name);
   INGOT_ASSIGN_OR_RETURN(const boost::json::object* const object, view.AsObject());
+  std::vector<std::string_view> known;
+  for (const Param& param : AllParams()) {
+    if ((param.uses & kAsDefault) != 0) known.emplace_back(param.name);
+  }
   for (const auto& member : *object) {
-    if (std::ranges::find(kSamplingKeys, member.key()) == std::end(kSamplingKeys))
-      return InvalidArgument("{}: no \"{}\"; there are {}", name, std::string_view(member.key()),
-                             fmt::join(kSamplingKeys, ", "));
-    INGOT_RETURN_IF_ERROR(TakeSampling(view, member.key(), params));
+    const std::string_view key = member.key();
+    if (std::ranges::find(known, key) == known.end())
+      return InvalidArgument("{}: no \"{}\"; there are {}", name, key, fmt::join(known, ", "));
+    INGOT_RETURN_IF_ERROR(SetDefault(*FindParam(key), view, defaults));
   }
   return {};
 }

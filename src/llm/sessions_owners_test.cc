@@ -84,7 +84,7 @@ TEST_F(SessionOwnersTest, ARequestThatIsRefusedReplacesNoSession) {
   auto sessions = OpenFour("a", {10, 40, 20, 30});
   TurnRequest turn;
   turn.request.messages = {{{"role", "user"}, {"content", "x"}}};
-  turn.request.max_tokens = int64_t{1} << 40;
+  turn.request.max_tokens = int64_t{1} << 20;
   const auto refused = sessions->Turn({"b", 7}, turn, [](const Event&) {});
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code(), Code::kTooLong);

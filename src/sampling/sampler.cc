@@ -92,7 +92,7 @@ void KeepTop(std::span<const float> logits, const Params& params, const Weights&
 }
 
 int32_t Draw(std::span<const float> logits, const Params& params, double max, uint64_t position, Workspace& workspace) {
-  const double uniform = UniformAt(params.seed, position);
+  const double uniform = UniformAt(static_cast<uint64_t>(params.seed.value_or(0)), position);
   const bool keeps_all =
       (params.top_k <= 0 || params.top_k >= static_cast<int64_t>(logits.size())) && params.top_p >= 1.0;
   const Weights weights{max, params.temperature, params.min_p};

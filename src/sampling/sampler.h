@@ -44,25 +44,19 @@ class Workspace {
   std::vector<uint32_t> allowed;      // [MaskWords(vocab_size)]
 };
 
-// What is added to the logit of a token. REQUIRES: the id is one of the row's.
-struct LogitBias {
-  int32_t id;
-  float value;
-};
-
 struct SampleInputs {
-  const Params* params;                // validated
+  const Params* params;                // within their ranges
   History* history;                    // null where params->penalizes() is false
-  std::span<const LogitBias> bias;     // each id once; at most kMaxLogitBiases
+  std::span<const LogitBias> bias;     // ids of the row, each once; at most kMaxLogitBiases
   std::span<const int32_t> masked;     // ids that must not be drawn now (end tokens before min_tokens, bad words)
   uint64_t position;                   // of the token that is drawn, in its sequence
   const TokenMask* allowed = nullptr;  // null: all tokens
 };
 
-// Logprobs are taken of the raw logits; then, in this order: bias, penalties, mask, temperature, top_k, top_p, min_p,
-// the draw. top_k keeps exactly k (ties: lower ids). top_p keeps the shortest prefix, in descending order, whose share
-// of what top_k kept reaches p. temperature 0 takes the largest logit after mask and penalties (ties: lowest id). The
-// result depends on the arguments alone; `logits` ([vocab_size]) is used up. Allocates nothing.
+// Logprobs are taken of the raw logits; then, in this order: bias, penalties, mask, temperature, the cuts, the draw.
+// top_k keeps exactly k (ties: lower ids). top_p keeps the shortest prefix, in descending order, whose share of what
+// top_k kept reaches p. temperature 0 takes the largest logit after mask and penalties (ties: lowest id). The result
+// depends on the arguments alone; `logits` ([vocab_size]) is used up. Allocates nothing.
 Outcome Sample(std::span<float> logits, const SampleInputs& inputs, Workspace& workspace, Sampled* result);
 
 // The logprob of a token that is given, and of the num_top likeliest. `logits` stay as they are.

@@ -33,22 +33,6 @@ TEST(Philox, UniformIsInRangeAndEven) {
   EXPECT_NE(UniformAt(1, 5), UniformAt(uint64_t{1} << 32 | 1, 5));
 }
 
-TEST(Params, NamesTheFieldTheValueAndTheRange) {
-  const auto message = [](Params params) { return Validate(params).message(); };
-  EXPECT_TRUE(Validate(Params{}).ok());
-  EXPECT_EQ(message({.temperature = 2.5}), "temperature 2.5 is outside 0…2");
-  EXPECT_EQ(message({.temperature = -0.1}), "temperature -0.1 is outside 0…2");
-  EXPECT_EQ(message({.temperature = std::nan("")}), "temperature nan is outside 0…2");
-  EXPECT_EQ(message({.top_k = -2}), "top_k -2 is negative; 0 or -1 mean all tokens");
-  EXPECT_EQ(message({.top_p = 0.0}), "top_p 0 is outside 0…1 (0 excluded)");
-  EXPECT_EQ(message({.top_p = 1.5}), "top_p 1.5 is outside 0…1 (0 excluded)");
-  EXPECT_EQ(message({.min_p = 1.5}), "min_p 1.5 is outside 0…1");
-  EXPECT_EQ(message({.repetition_penalty = 0}), "repetition_penalty 0 is outside 0.01…100");
-  EXPECT_EQ(message({.presence_penalty = 3}), "presence_penalty 3 is outside -2…2");
-  EXPECT_EQ(message({.frequency_penalty = -3}), "frequency_penalty -3 is outside -2…2");
-  EXPECT_EQ(message({.num_logprobs = 21}), "logprobs 21 is outside 0…20");
-}
-
 TEST(Select, FindsMaximaAndBadNumbers) {
   const float infinity = std::numeric_limits<float>::infinity();
   for (size_t size = 1; size < 70; ++size) {

@@ -9,7 +9,6 @@
 #include <mutex>
 
 #include "base/text_file.h"
-#include "server/errors.h"
 
 namespace ingot::server {
 namespace {

@@ -6,9 +6,8 @@
 
 #include "base/json.h"
 #include "base/log.h"
-#include "server/errors.h"
 #include "server/model_routes.h"
-#include "server/schema/openapi.h"
+#include "server/openapi.h"
 #include "server/slot_times.h"
 #include "server/ui/pages.h"
 

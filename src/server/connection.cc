@@ -10,7 +10,6 @@
 
 #include "base/log.h"
 #include "server/close_watch.h"
-#include "server/errors.h"
 #include "server/request_reader.h"
 
 namespace ingot::server {

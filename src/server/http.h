@@ -13,12 +13,19 @@
 #include <utility>
 #include <vector>
 
+#include "answers/errors.h"
+#include "answers/schema.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "server/body_memory.h"
-#include "server/schema/route.h"
 
 namespace ingot::server {
+
+using answers::FieldError;
+using answers::InternalError;
+using answers::Schema;
+using answers::ToWireError;
+using answers::WireError;
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
@@ -85,6 +92,40 @@ class Exchange {
   virtual bool closed() = 0;
 };
 
+// The error, with the headers that belong to it: Retry-After, whether to try again.
+HttpResponse ErrorResponse(const WireError& error);
+
+// A route as data: who may call it, what it takes and what it answers. The router and the OpenAPI document are made of
+// these.
+enum class Access : uint8_t {
+  kOpen,  // anybody: liveness
+  kKey,   // an API key, where the server asks for keys
+  kAdmin  // an admin key
+};
+
+struct Parameter {
+  std::string name;
+  bool in_path = false;  // else in the query
+  Schema schema;
+};
+
+struct ResponseInfo {
+  int status = 200;
+  std::string description;
+  std::string content_type = "application/json";
+  const Schema* schema = nullptr;  // of a stream: of an event. Outlives the router; null: no body, or plain text
+};
+
+struct RouteInfo {
+  std::string summary, tag;
+  Access access = Access::kKey;
+  bool while_draining = false;      // answers, too, when the server is about to end
+  const Schema* request = nullptr;  // outlives the router; null: no body
+  std::vector<Parameter> parameters;
+  std::vector<ResponseInfo> responses;  // of success; the errors are the same everywhere
+  bool hidden = false;                  // pages and their parts: not in the document
+};
+
 // Called on an I/O thread: must not block. Hand work that takes time to a pool.
 using HttpHandler = std::function<void(std::shared_ptr<Exchange>)>;
 
@@ -104,7 +145,6 @@ class Router {
     std::string method, path;
     RouteInfo info;
     HttpHandler handler;
-    const std::string& documented_path() const { return path; }
   };
   void Add(Route route);
   void Add(std::string method, std::string path, HttpHandler handler);  // a hidden route that needs a key

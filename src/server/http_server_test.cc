@@ -35,6 +35,19 @@ TEST_F(HttpServerTest, AnswersPipelinedRequestsInOrder) {
   EXPECT_THAT(client.ReadResponse(), HasSubstr("/items/b"));
 }
 
+TEST_F(HttpServerTest, EmptyLinesBeforeARequestAreIgnored) {
+  TestClient client(server_->port());
+  for (const char* before : {"\r\n", "\r\n\r\n", "\n", ""}) {
+    client.Send(std::string(before) + "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
+    EXPECT_THAT(client.ReadResponse(), StartsWith("HTTP/1.1 200 OK\r\n"));
+  }
+  client.Send("\r");
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  client.Send("\n");
+  client.Send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_THAT(client.ReadResponse(), StartsWith("HTTP/1.1 200 OK\r\n"));
+}
+
 TEST_F(HttpServerTest, RoutesByMethodAndPath) {
   EXPECT_THAT(Ask("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n"),
               AllOf(StartsWith("HTTP/1.1 404"), HasSubstr("route_not_found")));

@@ -80,9 +80,7 @@ class MetricsImpl : public Metrics, public std::enable_shared_from_this<MetricsI
         cache_hit_ratio(Time("ingot_request_cache_hit_ratio", "The same, as a share of the prompt", kRatios)),
         generation_tokens(Time("ingot_request_generation_tokens", "Tokens of an answer", kTokens)) {}
 
-  std::shared_ptr<Observed> Begin(const HttpRequest&) override {
-    return std::make_shared<ObservedImpl>(shared_from_this());
-  }
+  std::shared_ptr<Observed> Begin() override { return std::make_shared<ObservedImpl>(shared_from_this()); }
   void Answered(const std::string& path, int status) override {
     http.Add({{"path", path}, {"code", std::to_string(status)}}).Increment();
   }

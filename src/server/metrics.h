@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "llm/llm.h"
-#include "server/errors.h"
 #include "server/http.h"
 
 namespace ingot::server {
@@ -35,7 +34,7 @@ class Metrics {
   static std::shared_ptr<Metrics> Make(const MetricsOptions& options);
   virtual ~Metrics() = default;
 
-  virtual std::shared_ptr<Observed> Begin(const HttpRequest& request) = 0;
+  virtual std::shared_ptr<Observed> Begin() = 0;
   // A request that was answered, whatever it was.
   virtual void Answered(const std::string& path, int status) = 0;
   virtual void SlowConsumer() = 0;

@@ -1,13 +1,8 @@
 #include "server/model_routes.h"
 
-#include "base/json.h"
+#include "base/json_writer.h"
 #include "models/model.h"
-#include "server/interactive/session_routes.h"
-#include "server/native/generate.h"
-#include "server/native/tokens.h"
-#include "server/openai/chat.h"
-#include "server/openai/completions.h"
-#include "server/unsupported_routes.h"
+#include "tokenizer/tokenizer.h"
 
 namespace ingot::server {
 namespace {
@@ -20,7 +15,7 @@ TaskPool::Limits TextLimits(const ApiServerOptions& options) {
   return {static_cast<size_t>(options.max_queue), kTextQueueBodies * options.http.max_body_bytes};
 }
 
-ModelLimits LimitsOf(const llm::Llm& llm, const ApiServerOptions& options) {
+answers::ModelLimits LimitsOf(const llm::Llm& llm, const ApiServerOptions& options) {
   return {.model_name = options.model_name,
           .session_len = llm.session_len(),
           .vocab_size = llm.model().spec().vocab_size,
@@ -28,24 +23,127 @@ ModelLimits LimitsOf(const llm::Llm& llm, const ApiServerOptions& options) {
 }
 
 std::string ModelJson(const ServedModel& model) {
-  std::string body = R"({"id":)";
-  AppendJsonString(body, model.name);
-  body += fmt::format(R"(,"object":"model","created":{},"owned_by":"ingot","root":)", model.created);
-  AppendJsonString(body, model.root);
-  body += fmt::format(R"(,"permission":[],"max_model_len":{}}})", model.llm.session_len());
-  return body;
+  return JsonObject()
+      .Add("id", model.name)
+      .Add("object", "model")
+      .Add("created", model.created)
+      .Add("owned_by", "ingot")
+      .Add("root", model.root)
+      .AddJson("permission", "[]")
+      .Add("max_model_len", model.llm.session_len())
+      .Text();
 }
 
 void ListModels(const ServedModels& served, Exchange& exchange) {
-  std::string models;
-  for (const auto& model : served.all()) models += (models.empty() ? "" : ",") + ModelJson(*model);
-  exchange.Respond({.body = fmt::format(R"({{"object":"list","data":[{}]}})", models)});
+  const auto list = JsonList(served.all(), [](const auto& model) { return ModelJson(*model); });
+  exchange.Respond({.body = JsonObject().Add("object", "list").AddJson("data", list).Text()});
 }
 void GetModel(const ServedModels& served, Exchange& exchange) {
   const std::string id = PathParameter("/v1/models/{model}", exchange.request().path);
   const ServedModel* model = served.Find(id);
   if (model == nullptr) return exchange.Respond(ErrorResponse(served.Unknown(id)));
   exchange.Respond({.body = ModelJson(*model)});
+}
+
+// Text to ids and back: /v1/encode (LMDeploy's), /tokenize and /detokenize (vLLM's).
+void Encode(const ServedModel& model, const Fields& fields, const std::shared_ptr<Exchange>& exchange) {
+  const boost::json::value& input = *fields.Find("input");
+  std::vector<std::string> ids;
+  std::vector<size_t> lengths;
+  for (const std::string& text : answers::ToTexts(input)) {
+    llm::Request request{.add_special_tokens = fields.Bool("add_bos", true)};
+    if (fields.Bool("do_preprocess", false)) {
+      request.messages = {{{"role", "user"}, {"content", text}}};
+    } else {
+      request.prompt = text;
+    }
+    const auto tokens = model.llm.Tokenize(request);
+    if (!tokens) return Refuse(*exchange, tokens.error().Of("input"));
+    ids.push_back(JsonList(*tokens));
+    lengths.push_back(tokens->size());
+  }
+  JsonObject json;
+  if (input.is_array()) {
+    json.AddJson("input_ids", JsonList(ids, [](const std::string& list) { return list; }));
+    json.AddJson("length", JsonList(lengths));
+  } else {
+    json.AddJson("input_ids", ids[0]).Add("length", lengths[0]);
+  }
+  exchange->Respond({.body = json.Text()});
+}
+
+void Tokenize(const ServedModel& model, const Fields& fields, const std::shared_ptr<Exchange>& exchange) {
+  llm::Request request{.prompt = fields.Text("prompt"), .add_special_tokens = fields.Bool("add_special_tokens", true)};
+  Status status = ReadTemplateOptions(fields, &request);
+  const auto* messages = fields.Find("messages");
+  if (status.ok() && messages != nullptr) status = answers::ReadMessages(*messages, "messages", model.llm, &request);
+  if (!status.ok()) return Refuse(*exchange, status);
+  const auto tokens = model.llm.Tokenize(request);
+  if (!tokens) return Refuse(*exchange, tokens.error().Of(messages == nullptr ? "prompt" : "messages"));
+  JsonObject json;
+  json.Add("count", tokens->size()).Add("max_model_len", model.llm.session_len()).AddJson("tokens", JsonList(*tokens));
+  std::vector<std::string> texts;
+  for (const int32_t id : *tokens) texts.push_back(model.llm.tokenizer().IdToToken(id));
+  json.AddJson("token_strs", fields.Bool("return_token_strs", false) ? JsonList(texts) : "null");
+  exchange->Respond({.body = json.Text()});
+}
+
+void Detokenize(const ServedModel& model, const Fields& fields, const std::shared_ptr<Exchange>& exchange) {
+  const std::string text = model.llm.tokenizer().Decode(fields.Ids("tokens"), /*skip_special_tokens=*/false);
+  exchange->Respond({.body = JsonObject().Add("prompt", text).Text()});
+}
+
+void AddModels(Router& router, const ApiSchemas& schemas, const ServedModels& served) {
+  const std::string name = served.all().front()->name;
+  router.Add({"GET",
+              "/v1/models",
+              {.summary = "The served models",
+               .tag = "Models",
+               .responses = {{200, "the models", "application/json", &schemas.model_list}}},
+              [&served](auto exchange) { ListModels(served, *exchange); }});
+  router.Add({"GET",
+              "/v1/models/{model}",
+              {.summary = "A served model",
+               .tag = "Models",
+               .parameters = {{"model", true, answers::String(1, 4096).Example(boost::json::string(name))}},
+               .responses = {{200, "the model", "application/json", &schemas.model}}},
+              [&served](auto exchange) { GetModel(served, *exchange); }});
+}
+
+void AddAnswers(Router& router, const ApiSchemas& schemas, const ServerContext& context) {
+  for (const answers::Route& route : answers::kRoutes) {
+    const Schema& request = schemas.*route.request;
+    RouteInfo info{.summary = route.summary,
+                   .tag = route.tag,
+                   .request = &request,
+                   .responses = {{200, "the answer", "application/json", &(schemas.*route.response)},
+                                 {200, "with stream: server-sent events, then [DONE]",
+                                  "text/event-stream; charset=utf-8", &(schemas.*route.chunk)}}};
+    const auto answer = [&context, read = route.read](const ServedModel& model, const Fields& fields,
+                                                      const std::shared_ptr<Exchange>& exchange) {
+      auto prepared = read(fields, model, {exchange->request().request_id, context.answers.always_include_usage});
+      if (!prepared) return Refuse(*exchange, prepared.error());
+      Answer(context, model, exchange, *std::move(prepared));
+    };
+    router.Add({"POST", route.path, std::move(info), OnBody(context, request, answer)});
+  }
+}
+
+void AddTokens(Router& router, const ApiSchemas& schemas, const ServerContext& context) {
+  const auto add = [&](const char* path, const char* summary, const char* tag,
+                       std::pair<const Schema*, const Schema*> bodies, BodyHandler handler) {
+    const auto& [request, response] = bodies;
+    RouteInfo info{.summary = summary,
+                   .tag = tag,
+                   .request = request,
+                   .responses = {{200, "the answer", "application/json", response}}};
+    router.Add({"POST", path, std::move(info), OnBody(context, *request, std::move(handler))});
+  };
+  add("/v1/encode", "Text to ids, as LMDeploy has it", "LMDeploy", {&schemas.encode_request, &schemas.encode_response},
+      Encode);
+  add("/tokenize", "A prompt's or a conversation's ids", "Tokens",
+      {&schemas.tokenize_request, &schemas.tokenize_response}, Tokenize);
+  add("/detokenize", "Ids to text", "Tokens", {&schemas.detokenize_request, &schemas.detokenize_response}, Detokenize);
 }
 
 }  // namespace
@@ -66,62 +164,13 @@ Status ModelRoutes::OpenSessions() {
 }
 
 void ModelRoutes::AddTo(Router& router) {
-  AddModels(router);
-  AddAnswers(router);
-  AddTokens(router);
+  AddModels(router, schemas_, models_);
+  AddAnswers(router, schemas_, context_);
+  AddTokens(router, schemas_, context_);
   AddSessionRoutes(router, schemas_, context_, *sessions_);
-  for (const auto& [path, what] : kUnsupportedRoutes) {
-    router.Add("POST", path, [what](auto exchange) { Refuse(*exchange, {"", Unsupported("{}", what).value()}); });
+  for (const auto& [path, what] : answers::kUnsupportedRoutes) {
+    router.Add("POST", path, [what](auto exchange) { Refuse(*exchange, Unsupported("{}", what).value()); });
   }
-}
-
-void ModelRoutes::AddModels(Router& router) {
-  router.Add({"GET",
-              "/v1/models",
-              {.summary = "The served models",
-               .tag = "Models",
-               .responses = {{200, "the models", "application/json", &schemas_.model_list}}},
-              [this](auto exchange) { ListModels(models_, *exchange); }});
-  router.Add({"GET",
-              "/v1/models/{model}",
-              {.summary = "A served model",
-               .tag = "Models",
-               .parameters = {{"model", true, String(1, 4096).Example(boost::json::string(options_.model_name))}},
-               .responses = {{200, "the model", "application/json", &schemas_.model}}},
-              [this](auto exchange) { GetModel(models_, *exchange); }});
-}
-
-void ModelRoutes::AddPost(Router& router, const Post& post) {
-  RouteInfo info{.summary = post.summary,
-                 .tag = post.tag,
-                 .request = post.request,
-                 .responses = {{200, "the answer", "application/json", post.response}}};
-  if (post.chunk != nullptr) {
-    info.responses.push_back(
-        {200, "with stream: server-sent events, then [DONE]", "text/event-stream; charset=utf-8", post.chunk});
-  }
-  router.Add({"POST", post.path, std::move(info), [this, post](const std::shared_ptr<Exchange>& exchange) {
-                OnTextThread(context_, exchange,
-                             [this, post, exchange] { post.handler(context_, *post.request, exchange); });
-              }});
-}
-
-void ModelRoutes::AddAnswers(Router& router) {
-  AddPost(router, {"/v1/chat/completions", "Answer a conversation", "OpenAI", &schemas_.chat_request,
-                   &schemas_.chat_response, &schemas_.chat_chunk, ChatCompletions});
-  AddPost(router, {"/v1/completions", "Complete text", "OpenAI", &schemas_.completion_request,
-                   &schemas_.completion_response, &schemas_.completion_response, Completions});
-  AddPost(router, {"/generate", "Text or ids in, text and ids out", "LMDeploy", &schemas_.generate_request,
-                   &schemas_.generate_response, &schemas_.generate_response, Generate});
-}
-
-void ModelRoutes::AddTokens(Router& router) {
-  AddPost(router, {"/v1/encode", "Text to ids, as LMDeploy has it", "LMDeploy", &schemas_.encode_request,
-                   &schemas_.encode_response, nullptr, Encode});
-  AddPost(router, {"/tokenize", "A prompt's or a conversation's ids", "Tokens", &schemas_.tokenize_request,
-                   &schemas_.tokenize_response, nullptr, Tokenize});
-  AddPost(router, {"/detokenize", "Ids to text", "Tokens", &schemas_.detokenize_request, &schemas_.detokenize_response,
-                   nullptr, Detokenize});
 }
 
 }  // namespace ingot::server

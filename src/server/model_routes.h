@@ -4,7 +4,6 @@
 #include <memory>
 
 #include "base/task_pool.h"
-#include "server/api_schemas.h"
 #include "server/api_server.h"
 
 namespace ingot::server {
@@ -23,18 +22,6 @@ class ModelRoutes {
   size_t num_unread() const { return text_pool_.num_waiting(); }
 
  private:
-  using BodyHandler = void (*)(const ServerContext&, const Schema&, const std::shared_ptr<Exchange>&);
-  struct Post {
-    const char *path, *summary, *tag;
-    const Schema *request, *response;
-    const Schema* chunk = nullptr;  // of a stream of server-sent events
-    BodyHandler handler;
-  };
-  void AddModels(Router& router);
-  void AddPost(Router& router, const Post& post);
-  void AddAnswers(Router& router);
-  void AddTokens(Router& router);
-
   llm::Llm& llm_;
   const ApiServerOptions& options_;
   ServedModels models_;
@@ -43,5 +30,8 @@ class ModelRoutes {
   TaskPool text_pool_;  // after what its tasks use
   const ServerContext context_;
 };
+
+// /v1/chat/interactive and /v1/sessions… All of these outlive the router.
+void AddSessionRoutes(Router& router, const ApiSchemas& schemas, const ServerContext& context, llm::Sessions& sessions);
 
 }  // namespace ingot::server

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/errors.h"
-
 namespace ingot::server {
 namespace {
 

@@ -38,6 +38,14 @@ error_code CheckHeader(const http::request_header<>& header) {
   return {};
 }
 
+// Those before a request are ignored (RFC 9112 2.2).
+void SkipEmptyLines(beast::flat_buffer& buffer) {
+  const auto* const text = static_cast<const char*>(buffer.data().data());
+  size_t end = 0;
+  while (end < buffer.size() && (text[end] == '\r' || text[end] == '\n')) ++end;
+  buffer.consume(end);
+}
+
 }  // namespace
 
 HttpRequest TakeRequest(Incoming& incoming, const Connection& connection) {
@@ -102,13 +110,15 @@ asio::awaitable<error_code> ReadRequest(Connection& connection, Incoming& incomi
   Parser& parser = incoming.parser;
   parser.header_limit(options.max_header_bytes);
   parser.body_limit(options.max_body_bytes);
-  if (connection.buffer.size() == 0) {
-    connection.stream.expires_after(seconds(options.idle_timeout_seconds));
+  SkipEmptyLines(connection.buffer);
+  connection.stream.expires_after(seconds(options.idle_timeout_seconds));
+  while (connection.buffer.size() == 0) {
     connection.idle = connection.used;
     const auto [error, count] = co_await connection.stream.async_read_some(connection.buffer.prepare(4096), kAwait);
     connection.idle = false;
     if (error) co_return error == beast::error::timeout ? error_code(asio::error::eof) : error;
     connection.buffer.commit(count);
+    SkipEmptyLines(connection.buffer);
   }
   incoming.begin = std::chrono::steady_clock::now();
   ReadTimer timer(*connection.core->io, connection.stream);

@@ -8,7 +8,6 @@
 
 #include "server/body_memory.h"
 #include "server/connection.h"
-#include "server/errors.h"
 
 namespace ingot::server {
 

@@ -8,9 +8,7 @@
 
 #include "llm/test_llm.h"
 #include "server/api_server.h"
-#include "server/openai/chat.h"
-#include "server/openai/completions.h"
-#include "server/schema/openapi.h"
+#include "server/openapi.h"
 #include "server/test_client.h"
 
 namespace ingot::server {
@@ -20,18 +18,29 @@ using ::testing::HasSubstr;
 
 class RequestsTest : public ::testing::Test {
  protected:
-  tl::expected<llm::Request, FieldError> Chat(const std::string& body) {
-    auto json = ParseBody(body, schemas_.chat_request);
+  using Requests = tl::expected<std::vector<llm::Request>, FieldError>;
+  Requests Read(answers::Reader read, const Schema& schema, const std::string& body) {
+    auto json = answers::ParseBody(body, schema);
     if (!json) return tl::unexpected(json.error());
-    return ReadChatRequest(*json, model_);
+    auto prepared = read(Fields(*json), model_, {});
+    if (!prepared) return tl::unexpected(FieldError{prepared.error().field(), prepared.error()});
+    for (const llm::Request& request : prepared->question.requests) {
+      if (request.token_ids.size() > 1000) continue;
+      const auto tokens = fake_.llm->Tokenize(request);  // looks at what no schema can say
+      if (!tokens) return tl::unexpected(FieldError{tokens.error().field(), tokens.error()});
+    }
+    return prepared->question.requests;
   }
-  tl::expected<std::vector<llm::Request>, FieldError> Completion(const std::string& body) {
-    auto json = ParseBody(body, schemas_.completion_request);
-    if (!json) return tl::unexpected(json.error());
-    return ReadCompletionRequests(*json, model_);
+  tl::expected<llm::Request, FieldError> Chat(const std::string& body) {
+    auto requests = Read(answers::ReadChat, schemas_.chat_request, body);
+    if (!requests) return tl::unexpected(requests.error());
+    return requests->front();
+  }
+  Requests Completion(const std::string& body) {
+    return Read(answers::ReadCompletion, schemas_.completion_request, body);
   }
   const llm::FakeLlm fake_ = llm::MakeFakeLlm();
-  const ModelLimits limits_{"m", fake_.llm->session_len(), llm::ByteTokenizer::kVocab, 0};
+  const answers::ModelLimits limits_{"m", fake_.llm->session_len(), llm::ByteTokenizer::kVocab, 0};
   const ApiSchemas schemas_{limits_};
   const ServedModel model_{*fake_.llm, "m", 0, limits_};
 };
@@ -50,8 +59,8 @@ TEST_F(RequestsTest, TakeEveryField) {
   ASSERT_TRUE(request) << request.error().status.message();
   EXPECT_EQ(request->sampling.temperature, 0.5);
   EXPECT_EQ(request->sampling.top_k, 40);
-  EXPECT_EQ(request->sampling.seed, static_cast<uint64_t>(-3));
-  EXPECT_EQ(request->sampling.logit_bias, (std::vector<std::pair<int32_t, double>>{{7, -2.5}}));
+  EXPECT_EQ(request->sampling.seed, -3);
+  EXPECT_EQ(request->logit_bias, (std::vector<sampling::LogitBias>{{7, -2.5}}));
   EXPECT_EQ(request->max_tokens, 6);
   EXPECT_EQ(request->n, 2);
   EXPECT_EQ(request->stop, (std::vector<std::string>{"a", "bc"}));
@@ -133,7 +142,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Bad{R"("max_tokens":-1e999)", "max_tokens", "is not a finite number, outside 1…"},
                       Bad{R"("top_p":-0.1)", "top_p", "0…1"}, Bad{R"("n":0)", "n", "1…128"},
                       Bad{R"("max_tokens":0)", "max_tokens", "1…"}, Bad{R"("max_tokens":1.5)", "max_tokens", "whole"},
-                      Bad{R"("stop":[""])", "stop[0]", "1…256"}, Bad{R"("stop":5)", "stop", "string"},
+                      Bad{R"("stop":[""])", "stop[0]", "1…1024"}, Bad{R"("stop":5)", "stop", "string"},
                       Bad{R"("top_logprobs":2)", "top_logprobs", "logprobs"},
                       Bad{R"("logprobs":true,"top_logprobs":21)", "top_logprobs", "0…20"},
                       Bad{R"("tools":[{"type":"function"}])", "tools", "not supported"},
@@ -151,14 +160,14 @@ TEST_F(RequestsTest, BodiesOfTooManyPartsAreRefused) {
     for (size_t i = 5; i < parts; ++i) text += ",[]";
     return text + "]}";
   };
-  EXPECT_TRUE(Completion(body(kMaxBodyParts)));
-  const auto refused = Completion(body(kMaxBodyParts + 1));
+  EXPECT_TRUE(Completion(body(answers::kMaxBodyParts)));
+  const auto refused = Completion(body(answers::kMaxBodyParts + 1));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, "invalid_json");
   EXPECT_THAT(refused.error().status.message(), HasSubstr("more than 1048576 keys"));
   std::string ids = R"({"prompt":[1)";
-  for (size_t i = 1; i < kMaxText; ++i) ids += ",1";
-  EXPECT_EQ((*Completion(ids + "]}"))[0].token_ids.size(), kMaxText);
+  for (size_t i = 1; i < answers::kMaxText; ++i) ids += ",1";
+  EXPECT_EQ((*Completion(ids + "]}"))[0].token_ids.size(), answers::kMaxText);
 }
 
 TEST_F(RequestsTest, BodiesThatAreNoObjectsAreRefused) {

@@ -2,7 +2,6 @@
 #include <charconv>
 
 #include "base/json.h"
-#include "server/errors.h"
 #include "server/http.h"
 
 namespace ingot::server {
@@ -59,6 +58,23 @@ std::optional<FieldError> CheckQuery(const RouteInfo& route, std::string_view qu
 std::string_view RoutedMethod(const std::string& method) { return method == "HEAD" ? std::string_view("GET") : method; }
 
 }  // namespace
+
+HttpResponse ErrorResponse(const WireError& error) {
+  HttpResponse response{.status = error.status, .body = ErrorBody(error)};
+  // What waiting does not help is not to be tried again: clients would, of themselves.
+  if (error.status == 504 || error.code == answers::kTooManySessions) {
+    response.headers.emplace_back("x-should-retry", "false");
+  } else if (error.status == 429 || error.status == 503) {
+    const std::string seconds = std::to_string(error.retry_after_seconds);
+    response.headers.emplace_back("Retry-After", seconds);
+    if (error.limit_requests > 0) {
+      response.headers.emplace_back("x-ratelimit-limit-requests", std::to_string(error.limit_requests));
+      response.headers.emplace_back("x-ratelimit-remaining-requests", "0");
+      response.headers.emplace_back("x-ratelimit-reset-requests", seconds + "s");
+    }
+  }
+  return response;
+}
 
 std::string_view HttpRequest::Header(std::string_view name) const {
   for (const auto& [key, value] : headers) {

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cctype>
 
-#include "server/answers/request_fields.h"
-
 namespace ingot::server {
 namespace {
 
@@ -19,29 +17,14 @@ bool IsJson(std::string_view content_type) {
 }
 
 // Whoever shares the server with others may let them pass; to pass them all is for administrators.
-std::optional<FieldError> CheckPriority(const HttpRequest& http, const boost::json::value& body) {
+Status CheckPriority(const HttpRequest& http, const boost::json::value& body) {
   const int64_t priority = Fields(body).Int("priority").value_or(0);
   const bool has_plain_key = !http.key_id.empty() && !http.is_admin;
-  if (priority >= 0 || !has_plain_key) return std::nullopt;
-  return FieldError{"priority",
-                    InvalidArgument("priority is {}; below 0 is for admin keys (--admin-keys)", priority).value()};
+  if (priority >= 0 || !has_plain_key) return {};
+  return Status(InvalidArgument("priority is {}; below 0 is for admin keys (--admin-keys)", priority)).Of("priority");
 }
 
-}  // namespace
-
-void OnTextThread(const ServerContext& context, const std::shared_ptr<Exchange>& exchange,
-                  std::function<void()> handle) {
-  const auto task = [exchange, handle = std::move(handle)] {
-    if (!exchange->closed()) handle();
-  };
-  if (context.text_pool.TryPost(task, exchange->request().body.size())) return;
-  // Soon: a text thread has a request for milliseconds.
-  WireError error =
-      ToWireError(ResourceExhausted("too many requests wait to be read").value(), exchange->request().request_id);
-  error.limit_requests = static_cast<int64_t>(context.text_pool.limits().tasks);
-  exchange->Respond(ErrorResponse(error));
-}
-
+// Bodies that are not plain JSON are refused.
 bool AcceptsBody(Exchange& exchange) {
   const HttpRequest& http = exchange.request();
   const std::string_view type = http.Header("Content-Type"), encoding = http.Header("Content-Encoding");
@@ -58,30 +41,49 @@ bool AcceptsBody(Exchange& exchange) {
   return true;
 }
 
-void Refuse(Exchange& exchange, const FieldError& error) {
-  exchange.Respond(ErrorResponse(ToWireError(error, exchange.request().request_id)));
-}
-
 std::optional<boost::json::value> ReadBody(Exchange& exchange, const Schema& schema) {
   if (!AcceptsBody(exchange)) return std::nullopt;
-  auto body = ParseBody(exchange.request().body, schema);
+  auto body = answers::ParseBody(exchange.request().body, schema);
   exchange.mutable_request().DropBody();
   if (!body) {
     Refuse(exchange, body.error());
     return std::nullopt;
   }
-  if (const auto error = CheckPriority(exchange.request(), *body)) {
-    Refuse(exchange, *error);
+  if (const Status status = CheckPriority(exchange.request(), *body); !status.ok()) {
+    Refuse(exchange, status);
     return std::nullopt;
   }
   return *std::move(body);
 }
 
-const ServedModel* ModelOf(const ServerContext& context, Exchange& exchange, const boost::json::value& body) {
-  const std::string name = Fields(body).Text("model").value_or("");
-  const ServedModel* model = context.models.Find(name);
-  if (model == nullptr) exchange.Respond(ErrorResponse(context.models.Unknown(name)));
-  return model;
+}  // namespace
+
+void Refuse(Exchange& exchange, const FieldError& error) {
+  exchange.Respond(ErrorResponse(ToWireError(error, exchange.request().request_id)));
+}
+void Refuse(Exchange& exchange, const Status& error) {
+  exchange.Respond(ErrorResponse(ToWireError(error, exchange.request().request_id)));
+}
+
+HttpHandler OnBody(const ServerContext& context, const Schema& schema, BodyHandler handler) {
+  return [&context, &schema, handler = std::move(handler)](const std::shared_ptr<Exchange>& exchange) {
+    const auto task = [&context, &schema, handler, exchange] {
+      if (exchange->closed()) return;
+      const auto body = ReadBody(*exchange, schema);
+      if (!body) return;
+      const Fields fields(*body);
+      const std::string name = fields.Text("model").value_or("");
+      const ServedModel* model = context.models.Find(name);
+      if (model == nullptr) return exchange->Respond(ErrorResponse(context.models.Unknown(name)));
+      handler(*model, fields, exchange);
+    };
+    if (context.text_pool.TryPost(task, exchange->request().body.size())) return;
+    // Soon: a text thread has a request for milliseconds.
+    WireError error =
+        ToWireError(ResourceExhausted("too many requests wait to be read").value(), exchange->request().request_id);
+    error.limit_requests = static_cast<int64_t>(context.text_pool.limits().tasks);
+    exchange->Respond(ErrorResponse(error));
+  };
 }
 
 }  // namespace ingot::server

@@ -4,11 +4,17 @@
 #include <functional>
 #include <memory>
 
+#include "answers/routes.h"
 #include "base/task_pool.h"
+#include "server/http.h"
 #include "server/metrics.h"
-#include "server/served_models.h"
 
 namespace ingot::server {
+
+using answers::ApiSchemas;
+using answers::Fields;
+using answers::ServedModel;
+using answers::ServedModels;
 
 struct AnswerOptions {
   bool always_include_usage = false;  // --always-include-usage
@@ -23,15 +29,19 @@ struct ServerContext {
   AnswerOptions answers;
 };
 
-// Runs `handle` on a text thread; 429 where too many requests, or too many bytes of them, wait for one.
-void OnTextThread(const ServerContext& context, const std::shared_ptr<Exchange>& exchange,
-                  std::function<void()> handle);
-// Refuses bodies that are not plain JSON: 415. True: go on.
-bool AcceptsBody(Exchange& exchange);
-// Parses and checks the body; answers the exchange where it does not fit.
-std::optional<boost::json::value> ReadBody(Exchange& exchange, const Schema& schema);
-// The model that the body names; answers the exchange where there is none.
-const ServedModel* ModelOf(const ServerContext& context, Exchange& exchange, const boost::json::value& body);
 void Refuse(Exchange& exchange, const FieldError& error);
+void Refuse(Exchange& exchange, const Status& error);
+
+using BodyHandler =
+    std::function<void(const ServedModel& model, const Fields& fields, const std::shared_ptr<Exchange>& exchange)>;
+// Calls the handler on a text thread, with the body parsed and checked, and the model that it names. Answers in its
+// place where too many requests, or too many bytes of them, wait for such a thread (429), and where the body is no JSON
+// (415) or does not fit (400).
+HttpHandler OnBody(const ServerContext& context, const Schema& schema, BodyHandler handler);
+
+// Asks the model and answers the exchange in the format's words, whole or streamed. Renders and tokenizes on the
+// calling thread. A client that goes away cancels.
+void Answer(const ServerContext& context, const ServedModel& model, const std::shared_ptr<Exchange>& exchange,
+            answers::Prepared prepared);
 
 }  // namespace ingot::server
