@@ -153,7 +153,7 @@ class BatchRun {
     progress.Clear();
     Tell(llm_.stats().generated_tokens, progress.Seconds());
     INGOT_RETURN_IF_ERROR(std::move(status));
-    if (interrupt.interrupted()) return Cancelled("interrupted; the same command goes on where this one stopped");
+    if (interrupt.interrupted()) return Cancelled("interrupted; the same command resumes where this one stopped");
     return {};
   }
 

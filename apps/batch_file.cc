@@ -119,14 +119,14 @@ Result<FinishedRequests> ReadFinished(const std::string& path) {
   FinishedRequests finished;
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return finished;
-  if (!std::filesystem::is_regular_file(path, error)) return finished;  // a pipe: nothing to go on from
+  if (!std::filesystem::is_regular_file(path, error)) return finished;  // a pipe: nothing to resume from
   INGOT_ASSIGN_OR_RETURN(LineSource source, LineSource::Open(path));
   const auto size = static_cast<int64_t>(std::filesystem::file_size(path, error));
   int64_t whole = 0;  // bytes of whole lines
   for (;;) {
     INGOT_ASSIGN_OR_RETURN(const auto line, source.Next());
     if (!line) break;
-    if (source.end() > size) break;  // no line break: torn
+    if (source.end() > size) break;  // no line break: incomplete
     if (!AddFinished(*line, &finished)) {
       return InvalidArgument("{}:{} is no result of a batch; give another file with -o, or remove this one", path,
                              source.number());
@@ -144,7 +144,7 @@ Result<FinishedRequests> ReadFinished(const std::string& path) {
       return InvalidArgument("{} holds no results of a batch; give another file with -o, or remove this one", path);
   }
   std::filesystem::resize_file(path, static_cast<uintmax_t>(whole), error);
-  if (error) return Io("{}: cannot cut off its last, torn line: {}", path, error.message());
+  if (error) return Io("{}: cannot cut off its last, incomplete line: {}", path, error.message());
   return finished;
 }
 

@@ -48,7 +48,7 @@ int64_t OutputLength(const PromptFlags& prompts, const bench::DatasetEntry& entr
 }
 
 void AddReportFlags(Flags& flags, ReportFlags* report) {
-  flags.Add("--metric-percentiles,--percentiles", &report->percentiles, "which percentiles are told");
+  flags.Add("--metric-percentiles,--percentiles", &report->percentiles, "which percentiles are reported");
   flags.Add("--goodput", &report->goodput,
             "limits in milliseconds that a good answer keeps to: ttft:200 tpot:50 e2el:5000");
   flags.Add("--json", &report->json, "one JSON object");

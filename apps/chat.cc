@@ -19,7 +19,7 @@ constexpr const char* kHelp = R"(Type a message, or
   /set NAME VALUE      change a parameter of answers, as temperature
   /set                 show what there is, and what is set
   /save FILE           write the conversation as JSON
-  /load FILE           go on with a saved one
+  /load FILE           continue a saved one
   /exit                leave (also Ctrl-D)
 """ begins and ends a message of several lines. Ctrl-C stops an answer.
 )";
@@ -196,7 +196,7 @@ class Conversation {
     if (std::exchange(wrote_, false) || answer) fmt::print("\n");
     if (!answer) {
       const bool is_full = answer.error().code() == Code::kTooLong;
-      Say("{}{}\n", answer.error().message(), is_full ? " /clear begins anew." : "");
+      Say("{}{}\n", answer.error().message(), is_full ? " /clear starts a new conversation." : "");
       ++num_failures_;
       return false;
     }

@@ -46,7 +46,7 @@ std::vector<std::string> OwnFlagNames(const CLI::App& app) {
   return names;
 }
 
-// One line a flag: name and type; the environment's names follow from the flags' and are told once.
+// One line a flag: name and type; the environment's names follow from the flags' and are listed once.
 class HelpFormatter : public CLI::Formatter {
  public:
   HelpFormatter() { column_width(34); }
@@ -191,7 +191,7 @@ std::vector<std::string> FlagNames(const CLI::App& app) {
   return names;
 }
 
-// Says what is wrong with a flag or a command that nobody knows, and which one may have been meant.
+// Says what is wrong with a flag or an unknown command, and which one may have been meant.
 std::string ExplainUnknown(const CLI::App& command, const std::string& what) {
   if (what.starts_with("-")) {
     return ExplainUnknownFlag(what.substr(0, what.find('=')), FlagNames(command), CommandPath(command));
@@ -235,7 +235,7 @@ std::string ExplainError(const CLI::App& command, const CLI::ParseError& error) 
   return text;
 }
 
-// Of arguments that nobody took: every flag, or the first argument.
+// Of arguments that were not taken: every flag, or the first argument.
 std::string ExplainRemaining(const CLI::App& command, const std::vector<std::string>& remaining) {
   std::string lines;
   for (const std::string& what : remaining) {

@@ -142,7 +142,7 @@ Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& 
   return formats::Checkpoint::Open(path, options);
 }
 
-// Nobody is warned of what they asked for.
+// No warning of what was asked for.
 void WarnOfSmallness(const ModelFlags& model, const models::ModelSpec& spec) {
   constexpr int64_t kSmallHiddenSize = 1024;  // 576 in SmolLM2-135M, 896 in Qwen2.5-0.5B, 2048 in Llama-3.2-1B
   if (!model.compute.empty() || spec.hidden_size >= kSmallHiddenSize) return;

@@ -83,7 +83,7 @@ Status CheckPlanFlags(const PlanFlags& flags) {
   return {};
 }
 
-// Memory, sessions and their length, where nobody said.
+// Memory, sessions and their length, where they are not given.
 Status FillIn(const PlanFlags& flags, PlanReport* report) {
   llm::LoadOptions& options = report->options;
   options = flags.options;

@@ -133,7 +133,7 @@ Status CheckReadable(const char* flag, const std::string& path) {
   return NotFound("{} {}: {}", flag, path, std::strerror(errno));
 }
 
-// Loading the model takes long: what the database would fail at then is told before.
+// Loading the model takes long: errors of the database's file are reported before.
 Status CheckSessionDb(const std::string& path) {
   if (path.empty()) return {};
   std::error_code error;
@@ -205,7 +205,7 @@ void WarnOfNoAdmin(const server::ApiServerOptions& options) {
       "it");
 }
 
-// Until it is told to stop: SIGHUP reads keys anew, anything else ends it.
+// Until a signal stops it: SIGHUP reloads keys, anything else ends it.
 int WaitForStop(const sigset_t& signals, server::ApiServer& server) {
   for (;;) {
     int number = 0;
@@ -255,7 +255,7 @@ Status Serve(const ServeFlags& flags) {
   if (model.options.flight_recorder.empty()) model.options.flight_recorder = DefaultFlightRecorder();
   INGOT_ASSIGN_OR_RETURN(llm, LoadUnlessStopped(model, signals));
   SetDefaultLogLevel(LogLevel::kInfo);  // a line a request
-  Log(LogLevel::kInfo, "a stall or a crash will be told of in {}", model.options.flight_recorder);
+  Log(LogLevel::kInfo, "a stall or a crash will be reported in {}", model.options.flight_recorder);
   Tell(llm->MemoryLedger());
   const std::chrono::duration<double> startup = std::chrono::steady_clock::now() - begin;
   INGOT_RETURN_IF_ERROR(server->Serve(*llm, startup.count()));
@@ -315,7 +315,7 @@ void AddAnswerLimits(Flags& api, ServeFlags* flags) {
           {0, 3600});
   api.Add("--always-include-usage", &options.answers.always_include_usage, "tell the usage in every stream");
   api.Add("--tp", &flags->tp, "devices to split a layer over");
-  api.Add("--drain-timeout", &flags->drain_timeout, "seconds that running requests get when the server is told to stop",
+  api.Add("--drain-timeout", &flags->drain_timeout, "seconds that running requests get when the server is stopped",
           {0, 86400});
 }
 

@@ -19,7 +19,7 @@ class Settings {
   const std::vector<std::string>& typed() const { return typed_; }
   // All arguments: those that were typed, and those of the file.
   std::vector<std::string> Arguments() const;
-  // The message, and where its first flag that nobody typed was set: "… (--session-len is set in ingot.yaml)".
+  // The message, and where its first flag that was not typed was set: "… (--session-len is set in ingot.yaml)".
   std::string WithSource(const std::string& message) const;
 
  private:

@@ -97,7 +97,7 @@ void Answer::Refuse(const Status& status) {
   listener_->Failed(status);
 }
 
-// A session's turn that its client is told to have failed has not happened.
+// A session's turn that ends with an error for its client is discarded.
 void Answer::FailLocked(const Status& why) {
   is_over_ = true;
   for (const auto& handle : handles()) handle->Fail(why);

@@ -29,7 +29,7 @@ struct Choice {
   bool is_first = true;  // nothing has come
 };
 
-// Is told one thing at a time, by any thread. The last is Ended or Failed.
+// Called with one thing at a time, by any thread. The last is Ended or Failed.
 class Listener {
  public:
   virtual ~Listener() = default;
@@ -50,7 +50,7 @@ class Answer : public std::enable_shared_from_this<Answer> {
 
   // Once. Submits all prompts or none; renders and tokenizes on the calling thread.
   void Begin(llm::Llm& llm, Question question);
-  // Nobody wants it any more. It ends soon, each choice that was not over as kCancelled.
+  // It is not wanted any more. It ends soon, each choice that was not over as kCancelled.
   void Cancel();
   // Ends it with this error, unless it is over.
   void Fail(const Status& why);
@@ -67,14 +67,14 @@ class Answer : public std::enable_shared_from_this<Answer> {
   const std::shared_ptr<Listener> listener_;
   std::vector<int> first_choice_;  // [prompts]
 
-  std::mutex mutex_;  // guards what follows; held while the listener is told something
+  std::mutex mutex_;  // guards what follows; held while the listener is called
   bool has_begun_ = false, is_over_ = false;
   std::vector<std::pair<size_t, llm::Event>> early_;  // that came before it has begun, with their prompts
   std::vector<Choice> choices_;
   size_t num_finished_ = 0, num_logprobs_ = 0;
   llm::Usage usage_;
 
-  std::mutex handles_mutex_;  // guards what follows; a listener may cancel while it is told something
+  std::mutex handles_mutex_;  // guards what follows; a listener may cancel while it is called
   bool is_cancelled_ = false;
   std::vector<std::shared_ptr<llm::Handle>> handles_;  // [prompts]
 };

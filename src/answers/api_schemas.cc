@@ -16,7 +16,7 @@ std::vector<Property> Join(std::vector<Property> first, Lists... rest) {
   return first;
 }
 
-// Without a cap of the server's, what is too long for the context is told with the counts when the prompt is known.
+// Without a cap of the server's, what is too long for the context is refused with the counts when the prompt is known.
 int64_t MaxTokens(const ModelLimits& limits) {
   return limits.max_output_len > 0 ? limits.max_output_len : std::numeric_limits<int32_t>::max();
 }
@@ -42,7 +42,7 @@ Schema ModelName(const ModelLimits& limits) {
 
 Schema TokenIds(const ModelLimits& limits, size_t min) {
   return Array(Integer(0, limits.vocab_size - 1), min,
-               kMaxText);  // more than the context holds is told with the counts
+               kMaxText);  // more than the context holds is refused with the counts
 }
 
 Schema Messages() {
@@ -105,7 +105,7 @@ Property ThinkingProperty() {
 // How messages become a prompt.
 std::vector<Property> TemplateProperties() {
   return {{"add_generation_prompt", Boolean().Default(true)},
-          {"continue_final_message", Boolean().Default(false).Describe("go on writing the last message")},
+          {"continue_final_message", Boolean().Default(false).Describe("continue the last message")},
           ThinkingProperty(),
           KwargsProperty()};
 }
@@ -114,7 +114,7 @@ std::vector<Property> StreamProperties() {
   return {{"stream", Boolean().Default(false).Describe("send the answer as server-sent events, as it grows")},
           {"stream_options",
            Object({{"include_usage", Boolean().Default(false)},
-                   {"continuous_usage_stats", Only(false).OrUnsupported("usage is told once, in the last chunk")}})
+                   {"continuous_usage_stats", Only(false).OrUnsupported("usage is reported once, in the last chunk")}})
                .Describe("with stream: a last chunk tells the usage, as a whole answer does of itself")}};
 }
 
@@ -271,7 +271,7 @@ Schema InteractiveRequest(const ModelLimits& limits) {
                    .Describe("text, or texts, that the answer ends before; true is cancel, as in LMDeploy 0.2")},
       {"when_full", OneOf({"refuse", "renew"})
                         .Default("refuse")
-                        .Describe("renew: begin anew when the session has no room for the turn")},
+                        .Describe("renew: drop the history when the session has no room for the turn")},
       ThinkingProperty(),
       KwargsProperty()};
   return Object(RefuseOthers(Join(std::move(own), AnswerProperties(limits))))

@@ -61,7 +61,7 @@ class LegacyLogprobs {
     offsets_.push_back(offset_);
     Pass(token.chosen);
   }
-  // Two tokens of the same text: the likelier one is told.
+  // Two tokens of the same text: the likelier one is reported.
   static std::string TopJson(const llm::TokenInfo& token) {
     JsonObject json;
     std::vector<std::string> seen;

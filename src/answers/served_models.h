@@ -17,7 +17,7 @@ struct ServedModel {
   std::string name;
   std::time_t created;  // when it began to be served
   ModelLimits limits;
-  std::string root = {};  // what it was made of; "": nothing that is told
+  std::string root = {};  // what it was made of; "": not shown
 };
 
 // Finds a model by the name that a request gives. Immutable while it serves.

@@ -250,7 +250,7 @@ Core::SequencePtr Core::TakeSlot(size_t slot) {
   SequencePtr sequence = std::move(sequences_[slot]);
   slots_[slot] = nullptr;
   --num_live_;
-  // What follows tokens that nobody knows yet is taken back.
+  // What follows tokens that are not known yet is taken back.
   const int64_t kept = std::min(sequence->num_computed, sequence->num_tokens());
   cache_.Rewind(&sequence->blocks, kept);
   cache_.Release(&sequence->blocks, sequence->tokens, kept);
@@ -298,7 +298,7 @@ void Core::Admit(size_t slot, const kv::PrefixMatch& match) {
   ++num_live_;
 }
 
-// Whether the sequence goes on.
+// Whether the sequence continues.
 bool Core::Accept(size_t slot, const StepResult& result) {
   Sequence& sequence = *sequences_[slot];
   if (result.outcome == sampling::Outcome::kNotANumber) {

@@ -54,7 +54,7 @@ struct LoadOptions {
   bool enable_prefix_caching = true;  // requests share the blocks of a common beginning
   int max_queue = 1024;               // requests that wait for a slot; more are refused
   int text_threads = 2;               // that turn ids into text and look for stop strings
-  // The file that tells what the engine did last, written when it stalls or the process dies of a fatal signal, whose
+  // The file with the engine's last steps, written when it stalls or the process crashes with a fatal signal, whose
   // handlers are then set; "": none.
   std::string flight_recorder;
   std::function<void(int64_t done, int64_t total)> progress;  // bytes of weights
@@ -136,7 +136,7 @@ class Handle {
  public:
   virtual ~Handle() = default;
   virtual void Cancel() = 0;  // idempotent; the final event still comes, kCancelled where it was not over
-  // Cancels it because nobody can be told the answer: the final event, where it was not over, is kError with this
+  // Cancels it because its answer cannot be delivered: the final event, where it was not over, is kError with this
   // status.
   virtual void Fail(Status why) = 0;
   virtual void Wait() = 0;  // until every choice has ended

@@ -42,7 +42,7 @@ constexpr Param kParams[] = {
     {"stop_token_ids", INGOT_FIELD(stop_token_ids), 0, 0, kInBody, "tokens that end the answer", 256},
     {"include_stop_str_in_output", INGOT_FIELD(include_stop), 0, 1, kInBody | kAsFlag,
      "keep the stop string in the answer"},
-    {"ignore_eos", INGOT_FIELD(ignore_eos), 0, 1, kInBody | kAsFlag, "go on after the model ends its answer"},
+    {"ignore_eos", INGOT_FIELD(ignore_eos), 0, 1, kInBody | kAsFlag, "continue after the model ends its answer"},
     {"skip_special_tokens", INGOT_FIELD(skip_special_tokens), 0, 1, kInBody | kAsFlag,
      "leave special tokens out of the answer", 0, "--keep-special-tokens"},
     {"logit_bias", INGOT_FIELD(logit_bias), -100, 100, kInBody | kAsFlag, "token id → what is added to its logit",

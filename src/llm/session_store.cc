@@ -264,7 +264,7 @@ class SqliteStore : public SessionStore {
   Mutex mutex_;
   CondVar wake_;
   Changes changes_ INGOT_GUARDED_BY(mutex_);
-  std::vector<std::function<void()>> done_ INGOT_GUARDED_BY(mutex_);  // to be told of changes_
+  std::vector<std::function<void()>> done_ INGOT_GUARDED_BY(mutex_);  // to be called after changes_
   bool stopping_ INGOT_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

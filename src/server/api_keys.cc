@@ -96,7 +96,7 @@ class ApiKeysImpl : public ApiKeys {
     INGOT_RETURN_IF_ERROR(AddFile(options_.admin_keys_file, &admin_keys));
     for (const auto* given : {&keys, &admin_keys}) {
       if (std::ranges::find(*given, "") != given->end())
-        return InvalidArgument("an API key is empty: nobody could send it");
+        return InvalidArgument("an API key is empty; no client can send it");
     }
     const std::lock_guard lock(mutex_);
     keys_ = HashesOf(keys);

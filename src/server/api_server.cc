@@ -16,7 +16,7 @@ namespace {
 
 constexpr const char* kDraining = "the server is about to stop";
 constexpr const char* kInitializing = "the model is being loaded";
-// Of what nobody knows the end of: loading, a stalled engine.
+// Of what has no known end: loading, a stalled engine.
 constexpr int kUnknownRetrySeconds = 5;
 
 std::string Joined(const std::vector<std::string>& list) { return fmt::format("{}", fmt::join(list, ", ")); }
@@ -92,7 +92,7 @@ class ApiServerImpl : public ApiServer {
     return std::nullopt;
   }
 
-  // Until nobody is waited for any more: then it ends, and another server may begin.
+  // Until nothing is waited for any more: then it ends, and another server may begin.
   int DrainSeconds() const {
     return RetrySeconds(std::chrono::duration<double>(drain_end_.load() - Clock::now()).count());
   }

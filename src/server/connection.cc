@@ -51,7 +51,7 @@ void FillHead(http::response<Body>& message, const HttpResponse& response, const
   for (const auto& [name, value] : response.headers) message.set(name, value);
 }
 
-// Writes what is left of a message or a chunk. The time for the client to take some of it begins anew whenever it has,
+// Writes what is left of a message or a chunk. The time for the client to take some of it restarts whenever it has,
 // however large the whole is.
 template <typename Body>
 asio::awaitable<error_code> WriteAll(Connection& connection, http::response_serializer<Body>& serializer) {

@@ -56,7 +56,7 @@ struct HttpResponse {
   std::string content_type = "application/json";
   std::string body;
   Headers headers;
-  // Of a stream: sent when nothing else was for so long, so that nobody on the way thinks it dead. 0: never.
+  // Of a stream: sent when nothing else was for so long, so that proxies do not close it. 0: never.
   int ping_seconds = 0;
   std::string ping;
 };
@@ -213,7 +213,7 @@ inline size_t BodyMemoryOf(const HttpOptions& options) {
 // Owns its one I/O thread.
 class HttpServer {
  public:
-  // Binds and listens, so that errors come at once and who connects waits; nobody is answered before Run.
+  // Binds and listens, so that errors come at once and clients can connect; none is answered before Run.
   static Result<std::unique_ptr<HttpServer>> Listen(const HttpOptions& options, Router router);
   virtual void Run() = 0;  // once; returns at once
   // Other routes, for requests that come from now on. From any thread.

@@ -41,7 +41,7 @@ class HttpListener : public answers::Listener {
     exchange_->Finish();
   }
   void Failed(const Status& status) override {
-    if (exchange_->closed()) return;  // nobody is there to be told, and Observed counts it as cancelled
+    if (exchange_->closed()) return;  // the client is gone, and Observed counts it as cancelled
     WireError error = ToWireError(status, exchange_->request().request_id);
     if (is_stopping_) error.code = "draining";
     if (!has_begun_) return Reject(std::move(error));

@@ -97,7 +97,7 @@ std::optional<WireError> ReadError(const error_code& error, const HttpOptions& o
   }
   if (error == asio::error::no_memory) {
     return WireError{503, "unavailable_error", "body_memory_full", "",
-                     fmt::format("the bodies of the requests in hand fill the {} bytes that this server has for them "
+                     fmt::format("the bodies of current requests fill the {} bytes that this server has for them "
                                  "(--max-body-memory)",
                                  BodyMemoryOf(options))};
   }
@@ -128,7 +128,7 @@ asio::awaitable<error_code> ReadRequest(Connection& connection, Incoming& incomi
   if (header_error) co_return timer.ErrorOf(header_error);
   if (const error_code error = CheckHeader(parser.get())) co_return error;
   timer.Set(seconds(options.body_timeout_seconds));
-  // Only what has come counts, so that a length that is merely announced keeps nobody out.
+  // Only what has come counts, so that a length that is merely announced blocks no other request.
   incoming.share = BodyShare(connection.core->body_memory);
   const auto length = parser.content_length();
   if (length && !connection.core->body_memory->HasRoom(*length)) co_return asio::error::no_memory;
