@@ -56,6 +56,7 @@ void PrintJson(const Environment& env) {
                          .Add("memory_bytes", env.memory.total_bytes)
                          .Add("available_bytes", env.memory.available_bytes)
                          .Add("gpu", env.gpu)
+                         .Add("compute_fast", env.isa.fast)
                          .Add("verdict", env.Verdict())
                          .Text());
 }
@@ -72,6 +73,7 @@ Status CheckEnv(bool json) {
              env.cpu.hardware_threads, env.cpu.physical_cores,
              env.cpu.quota ? fmt::format(", quota {:.2f} CPUs", *env.cpu.quota) : "");
   fmt::print("ISA         {} (of {})\n", env.isa.chosen, fmt::join(env.isa.available, ", "));
+  fmt::print("fast        --compute fast has {}\n", env.isa.fast);
   fmt::print("memory      {} free of {}{}\n", FormatBytes(env.memory.available_bytes),
              FormatBytes(env.memory.total_bytes), env.memory.cgroup_limit ? ", limited by the cgroup" : "");
   fmt::print("GPU         {}\n", env.gpu);

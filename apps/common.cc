@@ -17,6 +17,7 @@
 #include "foreign_flags.h"
 #include "formats/quantized.h"
 #include "models/model.h"
+#include "ops/isa_info.h"
 #include "progress_bar.h"
 
 namespace ingot::cli {
@@ -77,7 +78,7 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
   flags.AddChoice("--model-format", &model->model_format, {"", "hf", "awq", "gptq", "compressed-tensors", "gguf"},
                   "fail unless the checkpoint is of this kind, which is read from it in any case");
   flags.AddChoice("--compute", &model->compute, {"fast", "exact"},
-                  "fast (the default): int8 activations; exact: fp32 activations, for models far below 1B");
+                  "fast (the default): activations in int8, or bf16 with AMX; exact: in fp32, for models far below 1B");
   flags.Add("--threads", &options.num_threads,
             "threads to compute with; 0: what this machine, or its container, allows");
   flags.Add("--chat-template", &options.chat_template,
@@ -146,6 +147,7 @@ Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& 
 void WarnOfSmallness(const ModelFlags& model, const models::ModelSpec& spec) {
   constexpr int64_t kSmallHiddenSize = 1024;  // 576 in SmolLM2-135M, 896 in Qwen2.5-0.5B, 2048 in Llama-3.2-1B
   if (!model.compute.empty() || spec.hidden_size >= kSmallHiddenSize) return;
+  if (ops::GetIsaInfo().fast_is_close) return;
   Log(LogLevel::kWarning, "a model as small as this one answers better with --compute exact; --compute fast is faster");
 }
 
@@ -162,6 +164,9 @@ Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   bar.Clear();
   INGOT_ASSIGN_OR_RETURN(auto llm, std::move(loaded));
   Log(LogLevel::kInfo, "{}", llm->MemoryLedger());
+  const ops::IsaInfo isa = ops::GetIsaInfo();
+  Log(LogLevel::kInfo, "computes on {}, --compute {}: {}", isa.chosen, model.compute_name(),
+      options.exact ? "activations in fp32" : isa.fast);
   WarnOfSmallness(model, llm->model().spec());
   if (const int64_t trained = llm->model().spec().max_position; trained > 0 && options.session_len > trained) {
     Log(LogLevel::kWarning, "--session-len {} is beyond the {} positions that this model was made for",

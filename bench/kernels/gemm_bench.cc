@@ -163,6 +163,33 @@ double Int8Limit(ThreadPool& pool) {
   return kLimitProducts * pool.num_threads() * 4 / (Now() - begin);
 }
 
+// bf16 multiply-adds of one call.
+constexpr double kTileLimitProducts = 20000.0 * 4 * 16 * 16 * 32;
+// REQUIRES: the instruction set amx is available.
+[[gnu::target("amx-tile,amx-bf16")]] void TileLimitLoop() {
+  struct alignas(64) {
+    uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } config;
+  asm volatile("ldtilecfg %0" : : "m"(config));
+  for (int i = 0; i < 20000; ++i) {
+    asm volatile(
+        "tdpbf16ps %tmm6, %tmm4, %tmm0\n\ttdpbf16ps %tmm7, %tmm4, %tmm1\n\t"
+        "tdpbf16ps %tmm6, %tmm5, %tmm2\n\ttdpbf16ps %tmm7, %tmm5, %tmm3");
+  }
+  asm volatile("tilerelease");
+}
+
+// bf16 multiply-adds per second of all threads on tiles; 0 without them.
+double TileLimit(ThreadPool& pool) {
+  const std::vector<std::string> isas = ops::GetIsaInfo().available;
+  if (std::find(isas.begin(), isas.end(), "amx") == isas.end()) return 0;
+  const double begin = Now();
+  pool.ParallelFor(pool.num_threads() * 4, [](int64_t) { TileLimitLoop(); });
+  return kTileLimitProducts * pool.num_threads() * 4 / (Now() - begin);
+}
+
 // Bytes per second read by all threads out of a buffer far larger than caches; each thread reads two streams at once,
 // which hardware prefetches better than one.
 double ReadLimit(ThreadPool& pool, const Buffer& buffer) {
@@ -202,24 +229,28 @@ void Measure(const Options& options, const std::string& format_name, ops::Backen
     float* y = scratch.Take<float>(rows * model.widest_out);
     std::mt19937 random(2);
     for (int64_t i = 0; i < rows * model.widest_in; ++i) x[i] = static_cast<float>(random() % 2001) / 1000 - 1;
-    std::vector<double> int8, read, seconds, int8_share, read_share;
+    std::vector<double> int8, tiles, read, seconds, int8_share, tile_share, read_share;
     Step(context, model, rows, x, y);
     for (int round = 0; round < options.rounds; ++round) {
       int8.push_back(Int8Limit(pool));
+      tiles.push_back(TileLimit(pool));
       read.push_back(ReadLimit(pool, memory));
       const double begin = Now();
       Step(context, model, rows, x, y);
       seconds.push_back(Now() - begin);
       int8_share.push_back(model.products * static_cast<double>(rows) / seconds.back() / int8.back());
+      tile_share.push_back(model.products * static_cast<double>(rows) / seconds.back() / tiles.back());
       read_share.push_back(model.bytes / seconds.back() / read.back());
     }
     fmt::print(
         "{{\"model\": \"{}\", \"format\": \"{}\", \"rows\": {}, \"threads\": {}, \"isa\": \"{}\", \"tokens_per_s\": "
         "{:.1f}, \"gmac_per_s\": {:.1f}, \"int8_limit_gmac_per_s\": {:.1f}, \"int8_share\": {:.3f}, "
+        "\"bf16_tile_limit_gmac_per_s\": {:.1f}, \"bf16_tile_share\": {:.3f}, "
         "\"gbyte_per_s\": {:.2f}, \"read_limit_gbyte_per_s\": {:.2f}, \"read_share\": {:.3f}, \"pack_s\": {:.2f}}}\n",
         options.model, format_name, rows, options.threads, options.isa, static_cast<double>(rows) / Median(seconds),
         model.products * static_cast<double>(rows) / Median(seconds) / 1e9, Median(int8) / 1e9, Median(int8_share),
-        model.bytes / Median(seconds) / 1e9, Median(read) / 1e9, Median(read_share), pack_seconds);
+        Median(tiles) / 1e9, Median(tile_share), model.bytes / Median(seconds) / 1e9, Median(read) / 1e9,
+        Median(read_share), pack_seconds);
     std::fflush(stdout);
   }
 }

@@ -1,17 +1,25 @@
 // Products with packed weights: y[m][n] = Σ_k x[m][k] · W[n][k] + bias[n].
 //
-// The packed layout is the same for every instruction set. A panel holds 16 output channels, so that lane i of a vector
-// of 16 is channel i of the panel, and K runs from 0 upwards in one chain: neither depends on M, hence row m of any
+// A panel holds 16 output channels, and K runs from 0 upwards in one chain: neither depends on M, hence row m of any
 // batch equals the same row alone, bit for bit. Panels lie one after another, each panel_bytes long; the last is filled
-// up with zero weights.
+// up with zero weights. K is filled up to a multiple of 32 by zero codes (kF32: not at all).
 //
-// A panel of kInt4 or kInt8, with K filled up to a multiple of 32 by zero codes:
-//   codes    kInt8: [padded_k / 32][8][16][4]   quad j, channel c, i: the code of input 4·j + i
-//            kInt4: [padded_k / 32][4][16][4]   low nibbles are the quads 0…3, high nibbles the quads 4…7
+// Weights of a panel, in the order that the instruction set multiplies (numbers and codes are the same, and the bytes
+// are as many):
+//            kLanes: channel i of the panel is lane i of a vector of 16
+//   kInt8    [padded_k / 32][8][16][4]   quad j, channel c, i: the code of input 4·j + i
+//   kInt4    [padded_k / 32][4][16][4]   low nibbles are the quads 0…3, high nibbles the quads 4…7
+//   kBF16    [padded_k / 2][16][2]
+//   kF16     [padded_k][16],   kF32 [k][16]
+//            kTileRows: 32 inputs of a channel are one row of a tile, 16 channels one tile
+//   kInt8    [padded_k / 32][16][32]     channel c, input i
+//   kInt4    [padded_k / 32][4][32]      u16: word i of vector v holds input i of the channels 4·v … 4·v + 3, a nibble
+//                                        each, the lowest first
+//   kBF16, kF16  [padded_k / 32][16][32]
+// Then, where they are quantized:
 //   scales   kF16, kF32: [groups][16];   kSuper: f16 super [supers][16], then s8 code [groups][16];
 //            kE8M0: u8 code [groups][16]
 //   zeros    kMidpoint: none;  kInteger: u8 [groups][16];  kMin: as the scales
-// A panel of kF32 or kF16 is [k][16]; of kBF16 [padded_k / 2][16][2], K filled up to an even number.
 //
 // A code q stands for scale · (q - 2^(bits-1)), scale · (q - zero) or scale · q + min. With a codebook (kInt4 and
 // kMidpoint), q is the index of a byte of the layout's code table, which stands for unit · scale · (byte - 128): from
@@ -23,6 +31,12 @@
 //   kInteger   y = fma(fma(-zero, float(Σa), float(acc)), scale_x · scale, y)      (the inner one is exact)
 //   kMin       y = fma(scale_x · float(Σa), min, fma(float(acc), scale_x · scale, y))
 // in this order of operations on every instruction set.
+//
+// On tiles, both are rounded to bf16 (to nearest even; 4-bit weights: the middle away from zero). For every 32 inputs
+//   kMidpoint, kInteger  w = bf16(scale · (q - zero))      kMin  w = bf16(fma(q, scale, min))
+//   even = fma(w[30], x[30], … fma(w[2], x[2], w[0] · x[0]))      odd alike, of the inputs 1, 3, … 31
+//   sum  = sum + (even + odd)
+// with denormal operands and results taken as zero; at last y = sum + bias.
 #pragma once
 
 #include <cstddef>
@@ -34,19 +48,21 @@ struct Format;
 
 namespace ingot::kernels {
 
-inline constexpr int kPackedLayoutVersion = 1;  // of what is written above; for copies that outlive the process
+inline constexpr int kPackedLayoutVersion = 2;  // of what is written above; for copies that outlive the process
 inline constexpr int kPanelChannels = 16;
 inline constexpr int kActivationGroup = 32;
 
 enum class WeightKind : uint8_t { kInt4, kInt8, kF16, kBF16, kF32 };
 enum class ZeroKind : uint8_t { kMidpoint, kInteger, kMin };
 enum class ScaleKind : uint8_t { kF16, kF32, kSuper, kE8M0 };
+enum class PanelOrder : uint8_t { kLanes, kTileRows };
 
 // Where things lie in a panel. The offsets are bytes from the panel's begin.
 struct PanelLayout {
   WeightKind kind;
   ZeroKind zero;
   ScaleKind scale;
+  PanelOrder order;
   int64_t group_size;  // 16, or a multiple of 32; the whole row is padded_k
   int64_t k, padded_k;
   int64_t groups;  // scales per channel: ceil(padded_k / group_size)
@@ -65,7 +81,7 @@ struct PanelLayout {
   [[gnu::always_inline]] bool quantized() const { return kind == WeightKind::kInt4 || kind == WeightKind::kInt8; }
 };
 // REQUIRES: a format that ops::PackedFormat returns.
-PanelLayout LayoutOf(const Format& held, int64_t in_features);
+PanelLayout LayoutOf(const Format& held, int64_t in_features, PanelOrder order = PanelOrder::kLanes);
 
 // Row `channel` of the matrix as numbers, the same as DequantizeRows gives, times `factor`.   out: [k]
 void DequantizeChannel(const PanelLayout& layout, const std::byte* packed, int64_t channel, float factor, float* out);
@@ -107,12 +123,18 @@ struct GemmParams {
   int64_t out_features;
 };
 
+struct RoundTilesParams;  // kernels/gemm_tiles.h
+struct TileGemmParams;
+
 struct GemmKernels {
-  void (*quantize)(const QuantizeParams& params);    // int4 and int8 weights
-  void (*multiply_int8)(const GemmParams& params);   // int4 and int8 weights × quantized activations
-  void (*multiply_f32)(const GemmParams& params);    // any weights × f32 activations: y = fma(x, w, y)
-  void (*round_bf16)(const QuantizeParams& params);  // these two: null where the ISA has no bf16 products;
-  void (*multiply_bf16)(const GemmParams& params);   // call them only if CpuMultipliesBf16()
+  PanelOrder order;                                     // of the weights that they multiply fastest
+  void (*quantize)(const QuantizeParams& params);       // int4 and int8 weights
+  void (*multiply_int8)(const GemmParams& params);      // int4 and int8 weights × quantized activations
+  void (*multiply_f32)(const GemmParams& params);       // any weights, of any order × f32 activations: y = fma(x, w, y)
+  void (*round_bf16)(const QuantizeParams& params);     // these two: null where the ISA has no bf16 products;
+  void (*multiply_bf16)(const GemmParams& params);      // call them only if CpuMultipliesBf16()
+  void (*round_tiles)(const RoundTilesParams& params);  // these two: null unless the order is kTileRows
+  void (*multiply_tiles)(const TileGemmParams& params);
 };
 bool CpuMultipliesBf16();
 
@@ -126,6 +148,12 @@ namespace avx2vnni {
 extern const GemmKernels kGemm;
 }
 namespace avx512 {
+extern const GemmKernels kGemm;
+}
+namespace amx {
+extern const GemmKernels kGemm;
+}
+namespace amx_emulated {
 extern const GemmKernels kGemm;
 }
 

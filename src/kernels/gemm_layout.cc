@@ -103,16 +103,21 @@ void PlaceTable(const Format& held, PanelLayout* layout) {
 
 }  // namespace
 
-PanelLayout LayoutOf(const Format& held, int64_t in_features) {
-  PanelLayout layout{.kind = KindOf(held), .zero = ZeroOf(held), .scale = ScaleOf(held), .k = in_features};
-  if (!layout.quantized()) {
-    const bool pairs = layout.kind == WeightKind::kBF16;
-    layout.padded_k = pairs ? RoundUp(in_features, 2) : in_features;
-    layout.panel_bytes = RoundUp(layout.padded_k * kPanelChannels * (layout.kind == WeightKind::kF32 ? 4 : 2), 64);
+PanelLayout LayoutOf(const Format& held, int64_t in_features, PanelOrder order) {
+  PanelLayout layout{
+      .kind = KindOf(held), .zero = ZeroOf(held), .scale = ScaleOf(held), .order = order, .k = in_features};
+  if (layout.kind == WeightKind::kF32) {  // which no tile holds
+    layout.order = PanelOrder::kLanes;
+    layout.padded_k = in_features;
+    layout.panel_bytes = in_features * kPanelChannels * 4;
     return layout;
   }
   PlaceTable(held, &layout);
   layout.padded_k = RoundUp(in_features, kActivationGroup);
+  if (!layout.quantized()) {
+    layout.panel_bytes = layout.padded_k * kPanelChannels * 2;
+    return layout;
+  }
   layout.group_size = held.group_size == 0 ? layout.padded_k : held.group_size;
   INGOT_CHECK(layout.group_size == 16 || layout.group_size % kActivationGroup == 0);
   layout.groups = layout.padded_k == 0 ? 0 : RoundUp(layout.padded_k, layout.group_size) / layout.group_size;
@@ -128,10 +133,30 @@ PanelLayout LayoutOf(const Format& held, int64_t in_features) {
   return layout;
 }
 
+int64_t CodeOffset(const PanelLayout& layout, int64_t k, int64_t c) {
+  const int64_t group = k / 32, i = k % 32;
+  const bool nibbles = layout.kind == WeightKind::kInt4;
+  if (layout.order == PanelOrder::kTileRows) {
+    return nibbles ? (group * 4 + c / 4) * 64 + i * 2 + c % 4 / 2 : (group * 16 + c) * 32 + i;
+  }
+  const int64_t quad = i / 4;
+  return (nibbles ? group * 4 + quad % 4 : group * 8 + quad) * 64 + c * 4 + i % 4;
+}
+
+bool HighNibble(const PanelLayout& layout, int64_t k, int64_t c) {
+  return layout.order == PanelOrder::kTileRows ? c % 2 == 1 : k % 32 >= 16;
+}
+
+int64_t DenseIndex(const PanelLayout& layout, int64_t k, int64_t c) {
+  if (layout.order == PanelOrder::kTileRows) return (k / 32 * kPanelChannels + c) * 32 + k % 32;
+  if (layout.kind == WeightKind::kBF16) return (k / 2 * kPanelChannels + c) * 2 + k % 2;
+  return k * kPanelChannels + c;
+}
+
 int CodeAt(const PanelLayout& layout, const std::byte* panel, int64_t k, int64_t c) {
   const int byte = std::to_integer<int>(panel[CodeOffset(layout, k, c)]);
   if (layout.kind == WeightKind::kInt8) return byte;
-  const int nibble = HighNibble(k) ? byte >> 4 : byte & 15;
+  const int nibble = HighNibble(layout, k, c) ? byte >> 4 : byte & 15;
   return layout.coded ? layout.table[nibble] : nibble;
 }
 
@@ -154,11 +179,11 @@ float ZeroAt(const PanelLayout& layout, const std::byte* panel, int64_t group, i
 float WeightAt(const PanelLayout& layout, const std::byte* panel, int64_t k, int64_t c) {
   switch (layout.kind) {
     case WeightKind::kF32:
-      return Load<float>(panel, k * kPanelChannels + c);
+      return Load<float>(panel, DenseIndex(layout, k, c));
     case WeightKind::kF16:
-      return F16ToF32(Load<uint16_t>(panel, k * kPanelChannels + c));
+      return F16ToF32(Load<uint16_t>(panel, DenseIndex(layout, k, c)));
     case WeightKind::kBF16:
-      return BF16ToF32(Load<uint16_t>(panel, (k / 2 * kPanelChannels + c) * 2 + k % 2));
+      return BF16ToF32(Load<uint16_t>(panel, DenseIndex(layout, k, c)));
     case WeightKind::kInt4:
     case WeightKind::kInt8:
       break;

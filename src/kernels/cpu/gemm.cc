@@ -67,6 +67,7 @@ void Quantize(const QuantizeParams& p) {
 }  // namespace INGOT_ISA_NAMESPACE
 
 const GemmKernels INGOT_ISA_NAMESPACE::kGemm = {
+    .order = PanelOrder::kLanes,
     .quantize = INGOT_ISA_NAMESPACE::Quantize,
     .multiply_int8 = INGOT_ISA_NAMESPACE::MultiplyInt8,
     .multiply_f32 = INGOT_ISA_NAMESPACE::MultiplyF32,
@@ -77,6 +78,8 @@ const GemmKernels INGOT_ISA_NAMESPACE::kGemm = {
     .round_bf16 = nullptr,
     .multiply_bf16 = nullptr,
 #endif
+    .round_tiles = nullptr,
+    .multiply_tiles = nullptr,
 };
 
 }  // namespace ingot::kernels

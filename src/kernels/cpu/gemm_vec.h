@@ -40,6 +40,9 @@ INGOT_INLINE F32x16 LoadF16(const void* p) {
 INGOT_INLINE I32x16 LoadU8(const void* p) {
   return {_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
 }
+INGOT_INLINE I32x16 LoadU16(const void* p) {
+  return {_mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)))};
+}
 INGOT_INLINE I32x16 LoadS8(const void* p) {
   return {_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
 }
@@ -123,6 +126,10 @@ INGOT_INLINE __m128i Half(const void* p, int index) { return _mm_loadu_si128(sta
 INGOT_INLINE F32x16 LoadF16(const void* p) { return {_mm256_cvtph_ps(Half(p, 0)), _mm256_cvtph_ps(Half(p, 1))}; }
 INGOT_INLINE I32x16 LoadU8(const void* p) {
   return {_mm256_cvtepu8_epi32(Half(p, 0)), _mm256_cvtepu8_epi32(_mm_srli_si128(Half(p, 0), 8))};
+}
+INGOT_INLINE I32x16 LoadU16(const void* p) {
+  const auto* words = static_cast<const __m128i*>(p);
+  return {_mm256_cvtepu16_epi32(_mm_loadu_si128(words)), _mm256_cvtepu16_epi32(_mm_loadu_si128(words + 1))};
 }
 INGOT_INLINE I32x16 LoadS8(const void* p) {
   return {_mm256_cvtepi8_epi32(Half(p, 0)), _mm256_cvtepi8_epi32(_mm_srli_si128(Half(p, 0), 8))};

@@ -131,11 +131,14 @@ void MultiplyF32(const GemmParams& p) {
 }  // namespace
 
 const GemmKernels reference::kGemm = {
+    .order = PanelOrder::kLanes,
     .quantize = Quantize,
     .multiply_int8 = MultiplyInt8,
     .multiply_f32 = MultiplyF32,
     .round_bf16 = nullptr,
     .multiply_bf16 = nullptr,
+    .round_tiles = nullptr,
+    .multiply_tiles = nullptr,
 };
 
 }  // namespace ingot::kernels

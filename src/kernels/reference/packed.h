@@ -6,12 +6,10 @@
 namespace ingot::kernels {
 
 // Byte offset of the code of input k, channel c in its panel. kInt4: the byte that holds it, see HighNibble.
-inline int64_t CodeOffset(const PanelLayout& layout, int64_t k, int64_t c) {
-  const int64_t group = k / 32, quad = k % 32 / 4, i = k % 4;
-  if (layout.kind == WeightKind::kInt8) return (group * 8 + quad) * 64 + c * 4 + i;
-  return (group * 4 + quad % 4) * 64 + c * 4 + i;
-}
-inline bool HighNibble(int64_t k) { return k % 32 >= 16; }
+int64_t CodeOffset(const PanelLayout& layout, int64_t k, int64_t c);
+bool HighNibble(const PanelLayout& layout, int64_t k, int64_t c);
+// Index of a weight of 16 or 32 bits in its panel.
+int64_t DenseIndex(const PanelLayout& layout, int64_t k, int64_t c);
 
 // `panel` is the panel's begin; c in [0, 16). With a codebook, the code is the byte it stands for.
 int CodeAt(const PanelLayout& layout, const std::byte* panel, int64_t k, int64_t c);

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "kernels/gemm.h"
 #include "ops/cpu/backend.h"
+#include "ops/cpu/linear_tiles.h"
 #include "ops/cpu/packed_layout.h"
 
 namespace ingot::ops {
@@ -24,9 +25,10 @@ constexpr int64_t kBlockBytes = 768 * 1024;
 // Weights that a thread takes at a time: long enough that taking them (~0.1 µs) costs nothing beside reading them.
 constexpr int64_t kChunkBytes = 48 * 1024;
 
-enum class Way { kInt8, kBf16, kF32 };
+enum class Way { kInt8, kBf16, kF32, kTiles };
 Way WayOf(const kernels::GemmKernels& gemm, Compute compute, const PanelLayout& layout) {
   if (compute == Compute::kExact) return Way::kF32;
+  if (layout.order == kernels::PanelOrder::kTileRows) return Way::kTiles;
   if (layout.quantized()) return Way::kInt8;
   const bool bf16 = layout.kind == WeightKind::kBF16 && gemm.multiply_bf16 != nullptr;
   return bf16 && kernels::CpuMultipliesBf16() ? Way::kBf16 : Way::kF32;
@@ -110,7 +112,8 @@ int64_t CpuBackend::LinearBytes(int64_t max_rows, std::span<const PackedWeight> 
     const int64_t groups = (part.in_features() + kernels::kActivationGroup - 1) / kernels::kActivationGroup;
     const int64_t tiles = (max_rows / kMaxTileRows + 2) * static_cast<int64_t>(sizeof(RowTile));
     const int64_t reordered = PackedLayoutOf(part).input_order.empty() ? 0 : max_rows * part.in_features() * 4 + 64;
-    product = std::max(product, max_rows * groups * 64 + tiles + reordered + 3 * 64);
+    const int64_t on_tiles = TilesBytes(max_rows, PackedLayoutOf(part).panel, pool_.num_threads());
+    product = std::max(product, std::max(max_rows * groups * 64 + tiles + 2 * 64, on_tiles) + reordered + 64);
     widest = std::max(widest, part.out_features());
   }
   const int64_t aside = parts.size() > 1 ? max_rows * widest * static_cast<int64_t>(sizeof(float)) + 64 : 0;
@@ -129,6 +132,21 @@ void CpuBackend::Multiply(const Context& context, const PackedWeight& weight, co
     float* const reordered = context.scratch->Take<float>(m * weight.in_features());
     ReorderInputs(pool_, product.x, m, packed.input_order, reordered);
     inputs = reordered;
+  }
+  if (way == Way::kTiles) {
+    return MultiplyOnTiles(pool_, *context.scratch, gemm, inputs,
+                           {.layout = &layout,
+                            .packed = weight.data(),
+                            .panel_begin = 0,
+                            .panel_end = (n + kPanelChannels - 1) / kPanelChannels,
+                            .rows = m,
+                            .tile_begin = 0,
+                            .tile_end = kernels::RowTilesOf(m),
+                            .activations = nullptr,
+                            .bias = product.bias,
+                            .y = product.y,
+                            .out_features = n,
+                            .sums = nullptr});
   }
   const int64_t row_bytes = ActivationRowBytes(way, layout);
   RowTile* tiles = context.scratch->Take<RowTile>(m / kMaxTileRows + 2);

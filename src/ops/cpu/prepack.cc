@@ -40,6 +40,23 @@ uint8_t MidpointShift(const PanelRows& p) {
   return static_cast<uint8_t>(p.layout.midpoint - (1 << (p.rows.format.bits - 1)));
 }
 
+// Codes of 32 inputs of one channel, from where the first of them lies.
+void PlaceQuads(const PanelLayout& layout, uint8_t* group, std::byte* out) {
+  if (layout.kind == WeightKind::kInt8) {
+    for (int64_t quad = 0; quad < 8; ++quad) std::memcpy(out + quad * 64, group + quad * 4, 4);
+    return;
+  }
+  for (int64_t i = 0; i < 16; ++i) group[i] = static_cast<uint8_t>(group[i] | group[16 + i] << 4);
+  for (int64_t quad = 0; quad < 4; ++quad) std::memcpy(out + quad * 64, group + quad * 4, 4);
+}
+void PlaceRow(const PanelLayout& layout, const uint8_t* group, int64_t c, std::byte* out) {
+  if (layout.kind == WeightKind::kInt8) {
+    std::memcpy(out, group, 32);
+    return;
+  }
+  for (int64_t i = 0; i < 32; ++i) out[i * 2] |= static_cast<std::byte>(group[i] << (c % 2 * 4));  // zeroed before
+}
+
 // Codes of one channel, 32 inputs at a time.
 void PackCodes(const PanelRows& p, int64_t c) {
   const uint8_t shift = MidpointShift(p);
@@ -49,12 +66,8 @@ void PackCodes(const PanelRows& p, int64_t c) {
     const int64_t count = std::min<int64_t>(32, p.rows.cols - k);
     for (int64_t i = 0; i < count; ++i) group[i] = static_cast<uint8_t>(codes[k + i] + shift);
     std::byte* out = p.panel + kernels::CodeOffset(p.layout, k, c);
-    if (p.layout.kind == WeightKind::kInt8) {
-      for (int64_t quad = 0; quad < 8; ++quad) std::memcpy(out + quad * 64, group + quad * 4, 4);
-      continue;
-    }
-    for (int64_t i = 0; i < 16; ++i) group[i] = static_cast<uint8_t>(group[i] | group[16 + i] << 4);
-    for (int64_t quad = 0; quad < 4; ++quad) std::memcpy(out + quad * 64, group + quad * 4, 4);
+    p.layout.order == kernels::PanelOrder::kTileRows ? PlaceRow(p.layout, group, c, out)
+                                                     : PlaceQuads(p.layout, group, out);
   }
 }
 
@@ -118,24 +131,25 @@ void PackDense(const PanelRows& p) {
   for (int64_t c = 0; c < p.count; ++c) {
     const float* from = p.rows.dense.data() + (p.begin + c) * p.rows.cols;
     for (int64_t k = 0; k < p.rows.cols; ++k) {
+      const int64_t index = kernels::DenseIndex(p.layout, k, c);
       switch (p.layout.kind) {
         case WeightKind::kF32:
-          Store(p.panel, k * kPanelChannels + c, from[k]);
+          Store(p.panel, index, from[k]);
           break;
         case WeightKind::kF16:
-          Store(p.panel, k * kPanelChannels + c, F32ToF16(from[k]));
+          Store(p.panel, index, F32ToF16(from[k]));
           break;
         default:
-          Store(p.panel, (k / 2 * kPanelChannels + c) * 2 + k % 2, F32ToBF16(from[k]));
+          Store(p.panel, index, F32ToBF16(from[k]));
       }
     }
   }
 }
 
-PackedWeight::Parts PartsOf(const WeightSource& source) {
+PackedWeight::Parts PartsOf(const WeightSource& source, kernels::PanelOrder panel_order) {
   const Format held = HeldFormatOf(source.format());
   auto layout = std::make_unique<CpuPackedLayout>();
-  layout->panel = kernels::LayoutOf(held, source.cols());
+  layout->panel = kernels::LayoutOf(held, source.cols(), panel_order);
   if (const auto order = source.input_order()) layout->input_order = *order;
   const int64_t order_bytes = std::ssize(layout->input_order) * static_cast<int64_t>(sizeof(int32_t));
   return {.out_features = source.rows(),
@@ -155,11 +169,13 @@ int64_t CpuBackend::PackedBytes(const Format& source, int64_t out_features, int6
   return PanelsOf(out_features) * kernels::LayoutOf(HeldFormatOf(source), in_features).panel_bytes;
 }
 
-PackedWeight CpuBackend::Outline(const WeightSource& source) const { return PackedWeight(PartsOf(source)); }
+PackedWeight CpuBackend::Outline(const WeightSource& source) const {
+  return PackedWeight(PartsOf(source, kernels_.gemm.order));
+}
 
 // K-groups whose size does not divide in_features end in a short group, filled up with zero codes.
 Result<PackedWeight> CpuBackend::Prepack(const WeightSource& source) {
-  PackedWeight::Parts parts = PartsOf(source);
+  PackedWeight::Parts parts = PartsOf(source, kernels_.gemm.order);
   const PanelLayout& layout = static_cast<const CpuPackedLayout&>(*parts.layout).panel;
   const int64_t panels = PanelsOf(source.rows());
   INGOT_ASSIGN_OR_RETURN(parts.data, Buffer::Allocate(panels * layout.panel_bytes));
