@@ -400,7 +400,7 @@ class Errors(CliTest):
             file = pathlib.Path(folder, "file")
             file.write_bytes(as_on_windows("max-tokens: 2\ncompute: exact\n"))
             self.assertEqual(len(self.generate("--config", str(file))["choices"][0]["token_ids"]), 2)
-            text = "One line.\n\nAnother line, which is longer than the first.\n" * 8
+            text = "One line.\n\nAnother line, which is longer than the first.\n" * 40
             score = lambda: json.loads(self.output("eval", "ppl", "smollm2", "--json", "--file", str(file)))["perplexity"]  # noqa: E731
             file.write_text(text.rstrip("\n"))
             expected = score()

@@ -55,7 +55,7 @@ class SeedTable(PlanTest):
     def test_text(self) -> None:
         done = run("llama-2-7b", "--memory", "24GiB", "--session-len", "8192", "--device", "a100")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertRegex(done.stdout, r"\nw4 g128 +3\.6 GiB +int8 .* 0\.81 +0\.8[123]\n")
+        self.assertRegex(done.stdout, r"\nw4 g128 +3\.65 GiB +int8 .* 0\.81 +0\.8[123]\n")
         self.assertRegex(done.stdout, r"\na100-80g +154 \(154\)")
         self.assertNotRegex(done.stdout, r"\nh100")
         self.assertIn("cannot use one", done.stdout)

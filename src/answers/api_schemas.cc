@@ -1,5 +1,6 @@
 #include "answers/api_schemas.h"
 
+#include <algorithm>
 #include <limits>
 
 namespace ingot::answers {
@@ -10,9 +11,15 @@ const auto kMaxN = static_cast<int64_t>(llm::FindParam("n")->high);
 
 boost::json::array ExampleMessages() { return {{{"role", "user"}, {"content", "What is the capital of France?"}}}; }
 
+// Where several have a name, the first describes it.
 template <typename... Lists>
 std::vector<Property> Join(std::vector<Property> first, Lists... rest) {
-  (first.insert(first.end(), rest.begin(), rest.end()), ...);
+  const auto add = [&](std::vector<Property>& list) {
+    for (Property& property : list) {
+      if (std::ranges::find(first, property.name, &Property::name) == first.end()) first.push_back(std::move(property));
+    }
+  };
+  (add(rest), ...);
   return first;
 }
 
