@@ -1,4 +1,4 @@
-// Locks that clang checks when it compiles: touching what is guarded without its mutex is an error.
+// Locks that clang can check: with -Wthread-safety, touching what is guarded without its mutex is an error.
 //
 //   Mutex mutex_;
 //   int count_ INGOT_GUARDED_BY(mutex_) = 0;
