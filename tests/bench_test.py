@@ -311,7 +311,7 @@ class AgainstAFake(BenchTest):
                                    (["--percentiles", "101"], "percentiles"), (["--send-token-ids"], "--tokenizer"),
                                    (["--extra-body", "[]"], "--extra-body"), (["--dataset", "/none"], "/none"),
                                    (["--random-range-ratio", "2"], "--random-range-ratio"), (["-n", "0"], "--num-prompts"),
-                                   (["--dataset-name", "random"], "here it is --dataset-path")):  # fmt: skip
+                                   (["--dataset-name", "random"], "did you mean --dataset-path")):  # fmt: skip
             done = run("serve", "--base-url", self.url, "--model", "x", *arguments)
             self.assertIn(done.returncode, (1, 2), arguments)
             self.assertIn(message, done.stderr)
