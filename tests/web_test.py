@@ -422,6 +422,7 @@ class KeyTest(unittest.TestCase):
             self.swagger_with_a_key(driver, server.url)
 
     def wrong_key(self, driver: webdriver.Chrome) -> None:
+        WebDriverWait(driver, PATIENCE).until(lambda d: d.execute_script("return running.size === 0"))  # else Enter is ignored
         driver.execute_script("store.setKey('wrong', false)")
         driver.find_element(By.ID, "input").send_keys("Hi" + Keys.ENTER)
         WebDriverWait(driver, PATIENCE).until(lambda d: d.switch_to.active_element.get_attribute("id") == "s-key")

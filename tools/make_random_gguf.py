@@ -80,7 +80,7 @@ SHAPES = {
 
 
 def byte_level_tokens(vocab: int) -> tuple[list[str], list[int]]:
-    """A vocabulary of the gpt2 kind: the 256 bytes as GPT-2 writes them, then fillers and two control tokens."""
+    """A vocabulary of the gpt2 kind: the 256 bytes as GPT-2 writes them, then "ab", fillers and two control tokens."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     names = {b: chr(b) for b in printable}
     extra = 256
@@ -89,7 +89,7 @@ def byte_level_tokens(vocab: int) -> tuple[list[str], list[int]]:
             names[b] = chr(extra)
             extra += 1
     tokens = [names[b] for b in range(256)][: vocab - 2]
-    tokens += [f"filler{i}" for i in range(vocab - 2 - len(tokens))]
+    tokens += ["ab", *(f"filler{i}" for i in range(vocab - 3 - len(tokens)))]  # the result of the one merge
     types = [1] * len(tokens)
     return tokens + ["<|im_start|>", "<|im_end|>"], types + [3, 3]
 
@@ -114,7 +114,7 @@ def write(path: str, shape: Shape, kind: Type, seed: int) -> None:
     writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    writer.add_token_merges([])
+    writer.add_token_merges(["a b"])
     writer.add_bos_token_id(shape.vocab - 2)
     writer.add_eos_token_id(shape.vocab - 1)
 
