@@ -1,12 +1,12 @@
 // ingot batch in.jsonl -o out.jsonl MODEL
 #include <algorithm>
-#include <condition_variable>
 #include <deque>
 #include <map>
 #include <mutex>
 #include <random>
 
 #include "answers/routes.h"
+#include "base/mutex.h"
 #include "base/task_pool.h"
 #include "batch_file.h"
 #include "common.h"
@@ -207,17 +207,17 @@ class BatchRun {
   void Ask(BatchRequest request, const std::string& id) {
     const std::string url = request.url, body = std::exchange(request.body, "");
     const auto on_answered = [this, id, request = std::move(request)](int status, std::string text) {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       running_.erase(id);
       answers_.push_back({request, id, status, std::move(text)});
-      came_.notify_one();
+      came_.NotifyOne();
     };
     auto prepared = Prepare(url, body, id);
     if (!prepared) return BatchListener(nullptr, id, on_answered).Refuse(prepared.error());
     const auto answer = std::make_shared<answers::Answer>(
         std::make_shared<BatchListener>(std::move(prepared->format), id, on_answered));
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       running_[id] = answer;
       if (is_cancelled_) answer->Cancel();
     }
@@ -250,7 +250,7 @@ class BatchRun {
   void CancelAll() {
     std::map<std::string, std::weak_ptr<answers::Answer>> running;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       is_cancelled_ = true;
       running = running_;
     }
@@ -263,8 +263,8 @@ class BatchRun {
   Status WriteAnswers() {
     std::deque<BatchAnswer> answers;
     {
-      std::unique_lock lock(mutex_);
-      came_.wait_for(lock, std::chrono::milliseconds(50), [this] { return !answers_.empty(); });
+      const MutexLock lock(mutex_);
+      if (answers_.empty()) came_.WaitUntil(mutex_, std::chrono::steady_clock::now() + std::chrono::milliseconds(50));
       answers.swap(answers_);
     }
     Status status;
@@ -303,11 +303,11 @@ class BatchRun {
   BatchCounts counts_;
   bool at_end_ = false;
   int in_flight_ = 0;
-  std::mutex mutex_;  // guards what follows
-  std::condition_variable came_;
-  std::deque<BatchAnswer> answers_;
-  std::map<std::string, std::weak_ptr<answers::Answer>> running_;  // by id
-  bool is_cancelled_ = false;
+  Mutex mutex_;
+  CondVar came_;
+  std::deque<BatchAnswer> answers_ INGOT_GUARDED_BY(mutex_);
+  std::map<std::string, std::weak_ptr<answers::Answer>> running_ INGOT_GUARDED_BY(mutex_);  // by id
+  bool is_cancelled_ INGOT_GUARDED_BY(mutex_) = false;
   TaskPool text_pool_;  // renders templates and tokenizes; last: its tasks use the rest
 };
 

@@ -1,7 +1,6 @@
 // Load on an engine in this process.
-#include <condition_variable>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "bench.h"
 
 namespace ingot::cli {
@@ -69,16 +68,16 @@ class EngineRun {
   void End(bench::RequestRecord* record, std::string failure, std::string message) {
     record->failure = std::move(failure);
     record->message = std::move(message);
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     record->end = result_.duration = Now();
     ++done_;
-    ended_.notify_one();
+    ended_.NotifyOne();
   }
 
   // Until one more than `done` has ended, or for a moment.
   size_t WaitForMore(size_t done) {
-    std::unique_lock lock(mutex_);
-    ended_.wait_for(lock, std::chrono::milliseconds(50), [&] { return done_ > done; });
+    const MutexLock lock(mutex_);
+    if (done_ <= done) ended_.WaitUntil(mutex_, Clock::now() + std::chrono::milliseconds(50));
     return done_;
   }
 
@@ -87,9 +86,9 @@ class EngineRun {
   const EngineLoad& load_;
   const Clock::time_point begin_ = Clock::now();
   std::vector<std::shared_ptr<llm::Handle>> handles_;
-  std::mutex mutex_;  // guards done_ and result_.duration
-  std::condition_variable ended_;
-  size_t done_ = 0;
+  Mutex mutex_;
+  CondVar ended_;
+  size_t done_ INGOT_GUARDED_BY(mutex_) = 0;
   bench::LoadResult result_;
 };
 

@@ -57,7 +57,8 @@ void PrintJson(const formats::Checkpoint& checkpoint, const models::ModelSpec& s
   JsonObject json;
   json.Add("model", checkpoint.path()).Add("family", spec.family).Add("layers", spec.num_layers);
   json.Add("hidden_size", spec.hidden_size).Add("intermediate_size", spec.intermediate_size);
-  json.Add("heads", spec.num_heads).Add("kv_heads", spec.num_kv_heads).Add("head_dim", spec.head_dim);
+  const models::LayerSpec& heads = spec.heads();
+  json.Add("heads", heads.num_heads).Add("kv_heads", heads.num_kv_heads).Add("head_dim", heads.head_dim);
   json.Add("vocab_size", spec.vocab_size).Add("max_position", spec.max_position).Add("experts", spec.num_experts);
   json.Add("tied_embeddings", spec.tied_embeddings).Add("weight_bytes", checkpoint.weight_bytes());
   json.Add("has_chat_template", !checkpoint.chat_template().empty());
@@ -80,11 +81,12 @@ void PrintJson(const formats::Checkpoint& checkpoint, const models::ModelSpec& s
 }
 
 void PrintText(const formats::Checkpoint& checkpoint, const models::ModelSpec& spec, const InfoFlags& flags) {
+  const models::LayerSpec& heads = spec.heads();
   fmt::print("{}\n", checkpoint.path());
   fmt::print("  family      {}, {}\n", spec.family,
              checkpoint.kind() == formats::CheckpointKind::kGguf ? "GGUF" : "Hugging Face");
   fmt::print("  shape       {} layers, hidden {}, intermediate {}, {} heads / {} KV heads of {}\n", spec.num_layers,
-             spec.hidden_size, spec.intermediate_size, spec.num_heads, spec.num_kv_heads, spec.head_dim);
+             spec.hidden_size, spec.intermediate_size, heads.num_heads, heads.num_kv_heads, heads.head_dim);
   if (spec.num_experts > 0)
     fmt::print("  experts     {} of {} a token, intermediate {}\n", spec.experts_per_token, spec.num_experts,
                spec.moe_intermediate_size);
@@ -92,7 +94,7 @@ void PrintText(const formats::Checkpoint& checkpoint, const models::ModelSpec& s
              spec.tied_embeddings ? ", embedding tied to the head" : "");
   fmt::print("  context     {} tokens\n", spec.max_position);
   fmt::print("  KV cache    {} a token in fp16\n",
-             FormatBytes(int64_t{4} * spec.num_layers * spec.num_kv_heads * spec.head_dim));
+             FormatBytes(2 * spec.num_layers * (heads.k_rows() + heads.v_rows())));
   fmt::print("  template    {}\n", checkpoint.chat_template().empty() ? "none in the checkpoint" : "its own");
   fmt::print("  weights     {} in {} file(s)\n", FormatBytes(checkpoint.weight_bytes()), checkpoint.files().size());
   for (const auto& [kind, group] : GroupTensors(checkpoint)) {

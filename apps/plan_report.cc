@@ -23,7 +23,8 @@ void PrintShape(const PlanReport& report) {
   const models::ModelSpec& spec = report.spec;
   fmt::print("{}\n", report.model);
   fmt::print("  shape     {} layers, {} heads / {} KV heads of {}, {:.2f} G weights{}\n", spec.num_layers,
-             spec.num_heads, spec.num_kv_heads, spec.head_dim, static_cast<double>(ParametersOf(spec)) / 1e9,
+             spec.heads().num_heads, spec.heads().num_kv_heads, spec.heads().head_dim,
+             static_cast<double>(ParametersOf(spec)) / 1e9,
              spec.num_experts > 0 ? fmt::format(", {:.2f} G of them a token",
                                                 static_cast<double>(plan::ProductsOf(spec).per_token()) / 1e9)
                                   : "");

@@ -36,11 +36,12 @@ void Add(const llm::Event& event, llm::Choice* choice) {
 // tokenized.
 void Answer::Begin(llm::Llm& llm, Question question) {
   const Status cancelled(Code::kCancelled, "cancelled");
+  int num_choices = 0;
   for (const llm::Request& one : question.requests) {
-    first_choice_.push_back(static_cast<int>(choices_.size()));
-    for (int64_t i = 0; i < one.n; ++i) choices_.push_back({.index = static_cast<int>(choices_.size()), .choice = {}});
+    first_choice_.push_back(num_choices);
+    num_choices += static_cast<int>(one.n);
   }
-  if (std::ssize(choices_) > llm.options().max_queue) return Refuse(TooManyAnswers(question, llm.options().max_queue));
+  if (num_choices > llm.options().max_queue) return Refuse(TooManyAnswers(question, llm.options().max_queue));
   const double waited = std::chrono::duration<double>(std::chrono::steady_clock::now() - question.received).count();
   for (size_t i = 0; i < question.requests.size(); ++i) {
     if (is_cancelled()) return Refuse(cancelled);
@@ -52,45 +53,46 @@ void Answer::Begin(llm::Llm& llm, Question question) {
       const Status& error = handle.error();
       return Refuse(error.field() == "prompt" ? error.Of(question.prompt_field) : error);
     }
-    const std::lock_guard lock(handles_mutex_);
+    const MutexLock lock(handles_mutex_);
     handles_.push_back(*std::move(handle));
   }
   if (is_cancelled()) return Refuse(cancelled);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (is_over_) {  // it was failed meanwhile
     for (const auto& handle : handles()) handle->Cancel();
     return;
   }
+  for (int i = 0; i < num_choices; ++i) choices_.push_back({.index = i, .choice = {}});
   listener_->Began();
   has_begun_ = true;
   for (const auto& [prompt, event] : std::exchange(early_, {})) TakeLocked(prompt, event);
 }
 
 bool Answer::is_cancelled() {
-  const std::lock_guard lock(handles_mutex_);
+  const MutexLock lock(handles_mutex_);
   return is_cancelled_;
 }
 
 std::vector<std::shared_ptr<llm::Handle>> Answer::handles() {
-  const std::lock_guard lock(handles_mutex_);
+  const MutexLock lock(handles_mutex_);
   return handles_;
 }
 
 void Answer::Cancel() {
   {
-    const std::lock_guard lock(handles_mutex_);
+    const MutexLock lock(handles_mutex_);
     is_cancelled_ = true;
   }
   for (const auto& handle : handles()) handle->Cancel();
 }
 
 void Answer::Fail(const Status& why) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!is_over_) FailLocked(why);
 }
 
 void Answer::Refuse(const Status& status) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   is_over_ = true;
   early_.clear();
   for (const auto& handle : handles()) handle->Cancel();
@@ -105,15 +107,15 @@ void Answer::FailLocked(const Status& why) {
 }
 
 void Answer::OnEvent(size_t prompt, const llm::Event& event) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (has_begun_) return TakeLocked(prompt, event);
   if (!is_over_) early_.emplace_back(prompt, event);
 }
 
-void Answer::TakeLocked(size_t prompt, const llm::Event& told) {
+void Answer::TakeLocked(size_t prompt, const llm::Event& from_model) {
   if (is_over_) return;
-  if (told.finish == llm::FinishReason::kError) return FailLocked(told.error);
-  llm::Event event = told;
+  if (from_model.finish == llm::FinishReason::kError) return FailLocked(from_model.error);
+  llm::Event event = from_model;
   event.index += first_choice_[prompt];
   Choice& choice = choices_[static_cast<size_t>(event.index)];
   if (event.finish) CountLocked(prompt, event);

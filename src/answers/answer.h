@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
 #include "llm/llm.h"
 
 namespace ingot::answers {
@@ -57,26 +58,27 @@ class Answer : public std::enable_shared_from_this<Answer> {
 
  private:
   void OnEvent(size_t prompt, const llm::Event& event);
-  void TakeLocked(size_t prompt, const llm::Event& told);
-  void CountLocked(size_t prompt, const llm::Event& event);
+  void TakeLocked(size_t prompt, const llm::Event& from_model) INGOT_REQUIRES(mutex_);
+  void CountLocked(size_t prompt, const llm::Event& event) INGOT_REQUIRES(mutex_);
   void Refuse(const Status& status);
-  void FailLocked(const Status& why);
+  void FailLocked(const Status& why) INGOT_REQUIRES(mutex_);
   bool is_cancelled();
   std::vector<std::shared_ptr<llm::Handle>> handles();
 
   const std::shared_ptr<Listener> listener_;
   std::vector<int> first_choice_;  // [prompts]
 
-  std::mutex mutex_;  // guards what follows; held while the listener is called
-  bool has_begun_ = false, is_over_ = false;
-  std::vector<std::pair<size_t, llm::Event>> early_;  // that came before it has begun, with their prompts
-  std::vector<Choice> choices_;
-  size_t num_finished_ = 0, num_logprobs_ = 0;
-  llm::Usage usage_;
+  Mutex mutex_;  // held while the listener is called
+  bool has_begun_ INGOT_GUARDED_BY(mutex_) = false, is_over_ INGOT_GUARDED_BY(mutex_) = false;
+  // Events from before it has begun, with their prompts.
+  std::vector<std::pair<size_t, llm::Event>> early_ INGOT_GUARDED_BY(mutex_);
+  std::vector<Choice> choices_ INGOT_GUARDED_BY(mutex_);
+  size_t num_finished_ INGOT_GUARDED_BY(mutex_) = 0, num_logprobs_ INGOT_GUARDED_BY(mutex_) = 0;
+  llm::Usage usage_ INGOT_GUARDED_BY(mutex_);
 
-  std::mutex handles_mutex_;  // guards what follows; a listener may cancel while it is called
-  bool is_cancelled_ = false;
-  std::vector<std::shared_ptr<llm::Handle>> handles_;  // [prompts]
+  Mutex handles_mutex_;  // a listener may cancel while it is called
+  bool is_cancelled_ INGOT_GUARDED_BY(handles_mutex_) = false;
+  std::vector<std::shared_ptr<llm::Handle>> handles_ INGOT_GUARDED_BY(handles_mutex_);  // [prompts]
 };
 
 }  // namespace ingot::answers

@@ -113,10 +113,10 @@ Status AddRope(const ModelSpec& spec, MetadataBuilder& metadata, GgufConfig* con
 // llama.cpp knows the scale of Gemma's published models by their sizes.
 void AddScale(const ModelSpec& spec, MetadataBuilder& metadata, GgufConfig* config) {
   const auto is = [&](double scalar) { return std::abs(spec.attention_scale * std::sqrt(scalar) - 1) <= 1e-5; };
-  if (is(spec.head_dim)) return;
+  if (is(spec.heads().head_dim)) return;
   metadata.F32("attention.scale", spec.attention_scale);
   const bool is_gemma_27b = spec.num_layers == 46 || spec.num_layers == 62;
-  if (!is_gemma_27b || !is(static_cast<double>(spec.hidden_size) / spec.num_heads))
+  if (!is_gemma_27b || !is(static_cast<double>(spec.hidden_size) / spec.heads().num_heads))
     config->notices.push_back(
         fmt::format("llama.cpp does not read this model's scale of the attention ({})", spec.attention_scale));
 }
@@ -186,10 +186,10 @@ Result<GgufConfig> MakeGgufConfig(const ModelSpec& spec, const std::string& arch
   metadata.U32("embedding_length", spec.hidden_size);
   metadata.U32("feed_forward_length", spec.num_experts > 0 && spec.intermediate_size <= 1 ? spec.moe_intermediate_size
                                                                                           : spec.intermediate_size);
-  metadata.U32("attention.head_count", spec.num_heads);
-  metadata.U32("attention.head_count_kv", spec.num_kv_heads);
-  metadata.U32("attention.key_length", spec.head_dim);
-  metadata.U32("attention.value_length", spec.head_dim);
+  metadata.U32("attention.head_count", spec.heads().num_heads);
+  metadata.U32("attention.head_count_kv", spec.heads().num_kv_heads);
+  metadata.U32("attention.key_length", spec.heads().head_dim);
+  metadata.U32("attention.value_length", spec.heads().value_head_dim);
   metadata.F32("attention.layer_norm_rms_epsilon", spec.norm_eps);
   metadata.U32("vocab_size", spec.vocab_size);
   AddScale(spec, metadata, &config);

@@ -123,8 +123,8 @@ void AddRopes(const ModelSpec& spec, boost::json::object* config) {
     (*config)["original_max_position_embeddings"] = rope.original_max_position;
   }
   scaling["rope_theta"] = rope.theta;
-  if (spec.rotary_dim != spec.head_dim) {
-    const double factor = static_cast<double>(spec.rotary_dim) / spec.head_dim;
+  if (spec.rotary_dim != spec.heads().head_dim) {
+    const double factor = static_cast<double>(spec.rotary_dim) / spec.heads().head_dim;
     (*config)["partial_rotary_factor"] = factor;
     scaling["partial_rotary_factor"] = factor;
   }
@@ -205,9 +205,9 @@ Result<boost::json::object> HuggingFaceConfig(const ModelSpec& spec, const model
   // Mixtures in GGUF need not say it.
   config["intermediate_size"] = spec.intermediate_size > 1 ? spec.intermediate_size : spec.moe_intermediate_size;
   config["num_hidden_layers"] = spec.num_layers;
-  config["num_attention_heads"] = spec.num_heads;
-  config["num_key_value_heads"] = spec.num_kv_heads;
-  config["head_dim"] = spec.head_dim;
+  config["num_attention_heads"] = spec.heads().num_heads;
+  config["num_key_value_heads"] = spec.heads().num_kv_heads;
+  config["head_dim"] = spec.heads().head_dim;
   config["max_position_embeddings"] = spec.max_position;
   config["rms_norm_eps"] = Shortest(spec.norm_eps);
   const char* activation = spec.activation == ops::Activation::kSilu   ? "silu"

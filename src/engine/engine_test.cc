@@ -5,6 +5,7 @@
 #include <deque>
 #include <latch>
 
+#include "base/mutex.h"
 #include "engine/test_support.h"
 
 namespace ingot::engine {
@@ -35,7 +36,7 @@ TEST(Engine, ManyThreadsGetTheAnswersTheyWouldGetAlone) {
   const auto backend = ops::MakeCpuBackend(2), own_backend = ops::MakeCpuBackend(1);
   auto engine = *Engine::Create(model, SmallOptions(), *backend);
   std::vector<std::thread> threads;
-  std::mutex alone;  // *own_backend runs one loop at a time
+  Mutex alone;  // *own_backend runs one loop at a time
   for (uint64_t t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
       std::mt19937_64 random(t);
@@ -46,7 +47,7 @@ TEST(Engine, ManyThreadsGetTheAnswersTheyWouldGetAlone) {
         request.on_event = pending.Fn();
         ASSERT_TRUE(engine->Submit({std::move(request)}).has_value());
         pending.over.wait();
-        const std::lock_guard lock(alone);
+        const MutexLock lock(alone);
         EXPECT_TRUE(pending.told == Alone(model, copy, *own_backend));
       }
     });
@@ -76,8 +77,8 @@ TEST(Engine, CancelEndsARequestAndFreesItsBlocks) {
 
 TEST(Engine, TheQueueIsBoundedAndAGroupEntersWholeOrNotAtAll) {
   FakeModel model(kVocab);
-  std::mutex gate;
-  model.on_forward = [&](const ops::StepBatch&) { const std::lock_guard lock(gate); };
+  Mutex gate;
+  model.on_forward = [&](const ops::StepBatch&) { const MutexLock lock(gate); };
   const auto backend = ops::MakeCpuBackend(1);
   EngineOptions options = SmallOptions();
   options.executor.max_batch_size = 1;
@@ -86,7 +87,7 @@ TEST(Engine, TheQueueIsBoundedAndAGroupEntersWholeOrNotAtAll) {
   std::deque<Pending> pending(8);
   const auto request = [&](size_t i) { return Request{.prompt = {1}, .max_tokens = 3, .on_event = pending[i].Fn()}; };
   {
-    const std::lock_guard lock(gate);
+    const MutexLock lock(gate);
     ASSERT_TRUE(engine->Submit({request(0)}).has_value());
     while (engine->stats().waiting > 0) std::this_thread::yield();  // taken by the engine's thread, which is held
     ASSERT_TRUE(engine->Submit({request(1), request(2), request(3)}).has_value());
@@ -131,14 +132,14 @@ TEST(Engine, StepsAreCountedByTheirTokens) {
 
 TEST(Engine, StallIsSeenAndItsEndToo) {
   FakeModel model(kVocab);
-  std::mutex gate;
-  model.on_forward = [&](const ops::StepBatch&) { const std::lock_guard lock(gate); };
+  Mutex gate;
+  model.on_forward = [&](const ops::StepBatch&) { const MutexLock lock(gate); };
   const auto backend = ops::MakeCpuBackend(1);
   auto engine = *Engine::Create(model, SmallOptions(), *backend);
   EXPECT_EQ(engine->StalledSeconds(), 0);
   Pending pending;
   {
-    const std::lock_guard lock(gate);
+    const MutexLock lock(gate);
     ASSERT_TRUE(engine->Submit({{.prompt = {1}, .on_event = pending.Fn()}}).has_value());
     while (engine->StalledSeconds() < 0.02) std::this_thread::yield();
   }

@@ -25,8 +25,6 @@ class FakeModel : public models::Model {
     spec_.vocab_size = vocab_size;
     spec_.hidden_size = 4;
     spec_.num_layers = 1;
-    spec_.num_heads = spec_.num_kv_heads = 1;
-    spec_.head_dim = 8;
     spec_.max_position = max_position;
     spec_.layers = {{.num_heads = 1, .num_kv_heads = 1, .head_dim = 8, .value_head_dim = 8}};
     if (window == 0) return;

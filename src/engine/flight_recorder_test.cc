@@ -10,6 +10,7 @@
 #include <sstream>
 #include <thread>
 
+#include "base/mutex.h"
 #include "base/task_pool.h"
 #include "engine/engine.h"
 #include "engine/test_support.h"
@@ -112,15 +113,15 @@ TEST_F(FlightRecorderDeathTest, WritesThroughNoLink) {
 
 TEST_F(FlightRecorderTest, AStallIsToldOnce) {
   FakeModel model(kVocab);
-  std::mutex gate;
-  model.on_forward = [&](const ops::StepBatch&) { const std::lock_guard lock(gate); };
+  Mutex gate;
+  model.on_forward = [&](const ops::StepBatch&) { const MutexLock lock(gate); };
   const auto backend = ops::MakeCpuBackend(1);
   EngineOptions options = Options();
   options.stall_seconds = 0.05;
   auto engine = *Engine::Create(model, options, *backend);
   std::promise<void> over;
   {
-    const std::lock_guard lock(gate);
+    const MutexLock lock(gate);
     ASSERT_TRUE(engine
                     ->Submit({{.prompt = {1, 2, 3},
                                .on_event =

@@ -1,7 +1,6 @@
 // For tests of the engine: requests at random and what became of them.
 #pragma once
 
-#include <condition_variable>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -9,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/mutex.h"
 #include "engine/core.h"
 #include "engine/fake_model.h"
 
@@ -93,14 +93,14 @@ class ThreadStream : public Stream {
     thread_.join();
   }
   int64_t Post(std::function<void()> work) override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     queue_.push_back(std::move(work));
-    changed_.notify_all();
+    changed_.NotifyAll();
     return ++posted_;
   }
   void Wait(int64_t number) override {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return done_ >= number; });
+    const MutexLock lock(mutex_);
+    while (done_ < number) changed_.Wait(mutex_);
   }
   bool runs_behind() const override { return true; }
 
@@ -109,24 +109,24 @@ class ThreadStream : public Stream {
     for (uint64_t n = 0;; ++n) {
       std::function<void()> work;
       {
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [&] { return !queue_.empty(); });
+        const MutexLock lock(mutex_);
+        while (queue_.empty()) changed_.Wait(mutex_);
         work = std::move(queue_.front());
         queue_.pop_front();
       }
       if (!work) return;
       if (n % 5 == 0) std::this_thread::sleep_for(std::chrono::microseconds(30));
       work();
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       ++done_;
-      changed_.notify_all();
+      changed_.NotifyAll();
     }
   }
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::function<void()>> queue_;
-  int64_t posted_ = 0, done_ = 0;
+  Mutex mutex_;
+  CondVar changed_;
+  std::deque<std::function<void()>> queue_ INGOT_GUARDED_BY(mutex_);
+  int64_t posted_ INGOT_GUARDED_BY(mutex_) = 0, done_ INGOT_GUARDED_BY(mutex_) = 0;
   std::thread thread_;
 };
 

@@ -17,7 +17,7 @@ std::vector<models::RoleTensor> TensorsOf(const std::vector<models::RoleTensor>&
 }
 
 Layer::Layer(std::vector<models::RoleTensor> tensors, const models::ModelSpec& spec) : tensors_(std::move(tensors)) {
-  AddAttention(spec);
+  AddAttention(spec.heads());
   Find(Role::kRouter) ? AddMixture(spec) : AddMlp(spec);
 }
 
@@ -40,18 +40,18 @@ void Layer::AddGroup(Group group, std::span<const Role> roles) {
   groups_.push_back(std::move(group));
 }
 
-void Layer::AddAttention(const models::ModelSpec& spec) {
+void Layer::AddAttention(const models::LayerSpec& heads) {
   constexpr Role kQkvRoles[] = {Role::kQ, Role::kK, Role::kV, Role::kQkv};
   constexpr Role kORoles[] = {Role::kO};
   AddGroup({.input = LinearInput::kQkv, .norm = Find(Role::kAttentionNorm)}, kQkvRoles);
   Group o{.input = LinearInput::kO, .matrix = Find(Role::kV)};
   if (!o.matrix) {
     o.matrix = Find(Role::kQkv);
-    o.first_row = int64_t{spec.num_heads + spec.num_kv_heads} * spec.head_dim;
+    o.first_row = heads.q_rows() + heads.k_rows();
   }
-  if (const int sharing = spec.num_heads / spec.num_kv_heads; sharing > 1) {
-    for (int head = 0; head < spec.num_heads; ++head) {
-      for (int i = 0; i < spec.head_dim; ++i) o.pools.push_back(head / sharing * spec.head_dim + i);
+  if (const int sharing = heads.num_heads / heads.num_kv_heads, dim = heads.value_head_dim; sharing > 1) {
+    for (int head = 0; head < heads.num_heads; ++head) {
+      for (int i = 0; i < dim; ++i) o.pools.push_back(head / sharing * dim + i);
     }
   }
   AddGroup(std::move(o), kORoles);

@@ -45,7 +45,7 @@ class Layer {
  private:
   void AddGroup(Group group, std::span<const models::Role> roles);
   std::optional<size_t> Find(models::Role role, int expert = -1) const;
-  void AddAttention(const models::ModelSpec& spec);
+  void AddAttention(const models::LayerSpec& heads);
   void AddMlp(const models::ModelSpec& spec);
   void AddMixture(const models::ModelSpec& spec);
 

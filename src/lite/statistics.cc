@@ -11,7 +11,7 @@ int64_t ChannelsOf(const models::ModelSpec& spec, LinearInput input, int expert)
     case LinearInput::kGateUp:
       return spec.hidden_size;
     case LinearInput::kO:
-      return int64_t{spec.num_heads} * spec.head_dim;
+      return spec.heads().attended();
     case LinearInput::kDown:
       return expert < 0 ? spec.intermediate_size : spec.moe_intermediate_size;
   }

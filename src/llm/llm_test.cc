@@ -6,6 +6,7 @@
 #include <latch>
 #include <thread>
 
+#include "base/mutex.h"
 #include "llm/test_llm.h"
 
 namespace ingot::llm {
@@ -296,12 +297,12 @@ TEST(Llm, ManyAtOnceAnswerAsAlone) {
 
 TEST(Llm, CancelEndsWithOneFinalEvent) {
   const FakeLlm fake = MakeFakeLlm();
-  std::mutex gate;
-  fake.model->on_forward = [&](const ops::StepBatch&) { const std::lock_guard lock(gate); };
+  Mutex gate;
+  fake.model->on_forward = [&](const ops::StepBatch&) { const MutexLock lock(gate); };
   std::deque<std::vector<FinishReason>> finals(10);
   std::vector<std::shared_ptr<Handle>> handles;
   {
-    const std::lock_guard lock(gate);
+    const MutexLock lock(gate);
     for (auto& f : finals) {
       handles.push_back(*fake.llm->Submit(Completion("long", 300), [&f](const Event& event) {
         if (event.finish) f.push_back(*event.finish);

@@ -13,6 +13,7 @@
 #include <set>
 #include <thread>
 
+#include "base/mutex.h"
 #include "base/test_folder.h"
 #include "llm/test_llm.h"
 
@@ -360,12 +361,12 @@ TEST(Sessions, ChosenIdsAreUnusedAndNumbersAreBounded) {
   MustSay(*sessions, {"", std::numeric_limits<int64_t>::max()}, Open("x"));
   MustSay(*sessions, {"", kFirstChosenId}, Open("x"));
   std::vector<std::thread> threads;
-  std::mutex mutex;
+  Mutex mutex;
   std::set<int64_t> ids;
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&] {
       const Said said = MustSay(*sessions, {"", -1}, Open("x"));
-      const std::lock_guard lock(mutex);
+      const MutexLock lock(mutex);
       ids.insert(said.turn.session_id);
     });
   }

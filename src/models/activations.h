@@ -43,10 +43,6 @@ class ScratchCount {
   int64_t bytes_ = 0;
 };
 
-inline int64_t QkvDim(const ModelSpec& spec) {
-  return (int64_t{spec.num_heads} + 2 * int64_t{spec.num_kv_heads}) * spec.head_dim;
-}
-
 struct ActivationSizes {
   int64_t num_tokens, num_logits;
   DType dtype;  // Backend::activation_dtype
@@ -57,16 +53,17 @@ Activations TakeActivations(const ModelSpec& spec, const ActivationSizes& sizes,
   const int64_t t = sizes.num_tokens, h = spec.hidden_size, half = spec.rotary_dim / 2;
   const auto num_ropes = static_cast<int64_t>(spec.ropes.size());
   const bool has_dense = std::ranges::any_of(spec.layers, [](const LayerSpec& layer) { return !layer.moe; });
-  const int64_t inner = has_dense ? spec.intermediate_size : 0, q_dim = int64_t{spec.num_heads} * spec.head_dim;
+  const int64_t inner = has_dense ? spec.intermediate_size : 0;
+  const int64_t qkv = spec.heads().qkv_rows(), attended = spec.heads().attended();
   Activations a{};
   a.hidden = scratch.Take(kF32, {t, h});
   a.normed = scratch.Take(sizes.dtype, {t, h});
   a.branch = scratch.Take(sizes.dtype, {t, h});
-  const TensorView wide = scratch.Take(sizes.dtype, {t, std::max(QkvDim(spec), 2 * inner)});
-  a.qkv = wide.As({t, QkvDim(spec)});
+  const TensorView wide = scratch.Take(sizes.dtype, {t, std::max(qkv, 2 * inner)});
+  a.qkv = wide.As({t, qkv});
   a.gate_up = wide.As({t, 2 * inner});
-  const TensorView narrow = scratch.Take(sizes.dtype, {t, std::max(q_dim, inner)});
-  a.attended = narrow.As({t, q_dim});
+  const TensorView narrow = scratch.Take(sizes.dtype, {t, std::max(attended, inner)});
+  a.attended = narrow.As({t, attended});
   a.activated = narrow.As({t, inner});
   a.cos = scratch.Take(kF32, {num_ropes * t, half});
   a.sin = scratch.Take(kF32, {num_ropes * t, half});

@@ -19,9 +19,9 @@ LayerRunner::LayerRunner(const ModelSpec& spec, const RunnerOptions& options, op
       context_{.backend = &backend, .scratch = &scratch_, .compute = options.compute} {
   kv_.layout = backend.LayoutOf({.format = options.kv_format,
                                  .num_layers = 1,
-                                 .num_heads = spec.num_heads,
-                                 .num_kv_heads = spec.num_kv_heads,
-                                 .head_dim = spec.head_dim,
+                                 .num_heads = spec.heads().num_heads,
+                                 .num_kv_heads = spec.heads().num_kv_heads,
+                                 .head_dim = spec.heads().head_dim,
                                  .block_len = kBlockLen});
   kv_.num_tails = 1;
 }

@@ -87,7 +87,7 @@ TEST_P(LayerRunnerGolden, TapsSeeAndChangeTheInputsOfLinears) {
   if (spec.o_bias || spec.mlp_bias || spec.post_norms) return;
   const LinearTap silence = [&](LinearInput input, int, float* x, int64_t n) {
     const int64_t inner = spec.layers[0].moe ? spec.moe_intermediate_size : spec.intermediate_size;
-    if (input == LinearInput::kO) std::fill_n(x, n * spec.num_heads * spec.head_dim, 0.0f);
+    if (input == LinearInput::kO) std::fill_n(x, n * spec.heads().attended(), 0.0f);
     if (input == LinearInput::kDown) std::fill_n(x, n * inner, 0.0f);
   };
   HiddenStates silenced = before;

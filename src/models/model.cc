@@ -127,7 +127,7 @@ ops::KvLayout Model::KvLayoutFor(const ops::Backend& backend, const KvGroup& gro
   INGOT_CHECK(group.value_head_dim == group.head_dim);  // CheckSpec
   return backend.LayoutOf({.format = format,
                            .num_layers = static_cast<int>(group.layers.size()),
-                           .num_heads = spec().num_heads,
+                           .num_heads = spec().heads().num_heads,
                            .num_kv_heads = group.num_kv_heads,
                            .head_dim = group.head_dim,
                            .window = group.window,

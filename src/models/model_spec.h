@@ -42,6 +42,7 @@ struct LayerSpec {
   int64_t q_rows() const { return int64_t{num_heads} * head_dim; }
   int64_t k_rows() const { return int64_t{num_kv_heads} * head_dim; }
   int64_t v_rows() const { return int64_t{num_kv_heads} * value_head_dim; }
+  int64_t qkv_rows() const { return q_rows() + k_rows() + v_rows(); }
   int64_t attended() const { return int64_t{num_heads} * value_head_dim; }  // what O multiplies
 };
 
@@ -49,8 +50,7 @@ struct ModelSpec {
   std::string family;  // "llama", "qwen3", "gemma3", …
   int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0;
   int num_layers = 0, rotary_dim = 0;
-  int num_heads = 0, num_kv_heads = 0, head_dim = 0;  // of all layers: CheckSpec requires them to be alike
-  int64_t max_position = 0;                           // max_position_embeddings
+  int64_t max_position = 0;  // max_position_embeddings
   float norm_eps = 1e-6f;
   ops::Activation activation = ops::Activation::kSilu;
   bool qkv_bias = false, o_bias = false, mlp_bias = false, router_bias = false, expert_bias = false;
@@ -66,6 +66,9 @@ struct ModelSpec {
   bool normalize_topk = false;
   std::vector<RopeSpec> ropes;
   std::vector<LayerSpec> layers;  // [num_layers]
+
+  // The heads of every layer: CheckSpec requires them to be alike.
+  const LayerSpec& heads() const { return layers.front(); }
 };
 
 }  // namespace ingot::models

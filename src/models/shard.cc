@@ -96,8 +96,6 @@ Result<ModelSpec> ShardSpec(const ModelSpec& spec, const Shard& shard) {
     layer.num_heads /= shard.world;
     layer.num_kv_heads = std::max(1, layer.num_kv_heads / shard.world);
   }
-  part.num_heads = part.layers.front().num_heads;
-  part.num_kv_heads = part.layers.front().num_kv_heads;
   part.intermediate_size /= shard.world;
   part.moe_intermediate_size /= shard.world;
   return part;

@@ -82,7 +82,6 @@ TEST(Shard, SumsOfTheRanksAreTheWholeLayer) {
   spec.qkv_bias = spec.o_bias = spec.mlp_bias = spec.qk_norm = true;
   ExpectShardsAddUp(spec, Layer0(*RandomInMemory(spec), spec), 2);
   ExpectShardsAddUp(spec, Layer0(*RandomInMemory(spec), spec), 4);  // two ranks a KV head
-  spec.num_kv_heads = 1;
   for (LayerSpec& layer : spec.layers) layer.num_kv_heads = 1;
   ExpectShardsAddUp(spec, Layer0(*RandomInMemory(spec), spec), 2);
 }

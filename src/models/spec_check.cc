@@ -67,25 +67,25 @@ Status CheckAttention(const LayerSpec& layer) {
 }
 
 // What one set of buffers and one rotary dimension serve.
-bool HasHeadsOf(const ModelSpec& spec, const LayerSpec& layer) {
-  return layer.num_heads == spec.num_heads && layer.num_kv_heads == spec.num_kv_heads &&
-         layer.head_dim == spec.head_dim;
+bool HaveSameHeads(const LayerSpec& a, const LayerSpec& b) {
+  return a.num_heads == b.num_heads && a.num_kv_heads == b.num_kv_heads && a.head_dim == b.head_dim;
 }
 
 }  // namespace
 
 Status CheckSpec(const ModelSpec& spec) {
+  const LayerSpec& heads = spec.heads();
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     const LayerSpec& layer = spec.layers[i];
     INGOT_RETURN_IF_ERROR(CheckAttention(layer));
-    if (HasHeadsOf(spec, layer)) continue;
+    if (HaveSameHeads(layer, heads)) continue;
     return Unsupported("layer {} has {} heads / {} KV heads of {}, others {} / {} of {}: all must be alike", i,
-                       layer.num_heads, layer.num_kv_heads, layer.head_dim, spec.num_heads, spec.num_kv_heads,
-                       spec.head_dim);
+                       layer.num_heads, layer.num_kv_heads, layer.head_dim, heads.num_heads, heads.num_kv_heads,
+                       heads.head_dim);
   }
-  if (spec.rotary_dim < 2 || spec.rotary_dim > spec.head_dim || spec.rotary_dim % 2 != 0) {
+  if (spec.rotary_dim < 2 || spec.rotary_dim > heads.head_dim || spec.rotary_dim % 2 != 0) {
     return InvalidArgument("rotary dimension {} is not an even number in 2…{} (head_dim)", spec.rotary_dim,
-                           spec.head_dim);
+                           heads.head_dim);
   }
   if (spec.experts_per_token > spec.num_experts) {
     return InvalidArgument("num_experts_per_tok {} is above the number of experts {}", spec.experts_per_token,

@@ -68,12 +68,9 @@ Status ReadSizes(const MetadataReader& reader, const GgufTensors& tensors, Model
   INGOT_ASSIGN_OR_RETURN(const int64_t rotary,
                          reader.Int("rope.dimension_count", {kHeadDim.low, key_length}, key_length));
   spec->num_layers = static_cast<int>(layers);
-  spec->num_heads = static_cast<int>(heads);
-  spec->num_kv_heads = static_cast<int>(kv_heads);
-  spec->head_dim = static_cast<int>(key_length);
-  const LayerSpec layer = {.num_heads = spec->num_heads,
-                           .num_kv_heads = spec->num_kv_heads,
-                           .head_dim = spec->head_dim,
+  const LayerSpec layer = {.num_heads = static_cast<int>(heads),
+                           .num_kv_heads = static_cast<int>(kv_heads),
+                           .head_dim = static_cast<int>(key_length),
                            .value_head_dim = static_cast<int>(value_length)};
   spec->layers.assign(static_cast<size_t>(layers), layer);
   spec->rotary_dim = static_cast<int>(rotary);
@@ -108,7 +105,8 @@ Status ReadFlags(const MetadataReader& reader, const GgufTensors& tensors, Model
   // The 27B models of Gemma 2 (46 layers) and 3 (62 layers) divide by hidden_size / num_heads; files have no key for
   // it.
   const bool by_hidden = family.query_pre_attn_scalar && (spec->num_layers == 46 || spec->num_layers == 62);
-  const double scalar = by_hidden ? static_cast<double>(spec->hidden_size) / spec->num_heads : spec->head_dim;
+  const LayerSpec& heads = spec->heads();
+  const double scalar = by_hidden ? static_cast<double>(spec->hidden_size) / heads.num_heads : heads.head_dim;
   INGOT_ASSIGN_OR_RETURN(const double scale, reader.Double("attention.scale", 0.0, 1e6, 1.0 / std::sqrt(scalar)));
   spec->attention_scale = static_cast<float>(scale > 0.0 ? scale : 1.0 / std::sqrt(scalar));
   return Status();

@@ -69,13 +69,10 @@ Status ReadSizes(const ConfigReader& reader, ModelSpec* spec) {
                            kHeadDim.high);
   }
   spec->num_layers = static_cast<int>(layers);
-  spec->num_heads = static_cast<int>(heads);
-  spec->num_kv_heads = static_cast<int>(kv_heads);
-  spec->head_dim = static_cast<int>(dim);
-  const LayerSpec layer = {.num_heads = spec->num_heads,
-                           .num_kv_heads = spec->num_kv_heads,
-                           .head_dim = spec->head_dim,
-                           .value_head_dim = spec->head_dim};
+  const LayerSpec layer = {.num_heads = static_cast<int>(heads),
+                           .num_kv_heads = static_cast<int>(kv_heads),
+                           .head_dim = static_cast<int>(dim),
+                           .value_head_dim = static_cast<int>(dim)};
   spec->layers.assign(static_cast<size_t>(layers), layer);
   INGOT_ASSIGN_OR_RETURN(spec->max_position, reader.Int("max_position_embeddings", kMaxPosition));
   INGOT_ASSIGN_OR_RETURN(const double eps, reader.Double("rms_norm_eps", 0.0, 1.0, 1e-6));
@@ -116,7 +113,7 @@ Status ReadScales(const ConfigReader& reader, ModelSpec* spec) {
   if (family.scaled_embedding) {
     INGOT_ASSIGN_OR_RETURN(spec->embedding_scale, EmbeddingScale(reader, spec->hidden_size));
   }
-  double scalar = spec->head_dim;
+  double scalar = spec->heads().head_dim;
   if (family.query_pre_attn_scalar) {
     INGOT_ASSIGN_OR_RETURN(scalar, reader.Double("query_pre_attn_scalar", 1e-3, 1e6, std::nullopt));
   }
@@ -201,7 +198,7 @@ Status ReadRopes(const ConfigReader& reader, ModelSpec* spec) {
   if (full) {
     INGOT_ASSIGN_OR_RETURN(partial, ReadDouble(*full, "partial_rotary_factor", 0.0, 1.0, partial));
   }
-  spec->rotary_dim = static_cast<int>(spec->head_dim * partial);
+  spec->rotary_dim = static_cast<int>(spec->heads().head_dim * partial);
   if (!reader.family().rope_per_layer_type) return Status();
 
   // Sliding layers: an entry of their own in rope_parameters, or rope_local_base_freq without any scaling.

@@ -44,8 +44,6 @@ std::string MessageOf(const Result<ModelSpec>& spec) { return spec ? "no error" 
 TEST(Spec, ReadsDefaultsThatAConfigurationLeavesOut) {
   const auto spec = Read(Llama(""));
   ASSERT_TRUE(spec) << MessageOf(spec);
-  EXPECT_EQ(spec->num_kv_heads, 6);
-  EXPECT_EQ(spec->head_dim, 8);
   EXPECT_EQ(spec->rotary_dim, 8);
   EXPECT_FALSE(spec->tied_embeddings);
   EXPECT_FLOAT_EQ(spec->attention_scale, 1.0f / std::sqrt(8.0f));
@@ -57,9 +55,9 @@ TEST(Spec, Gemma3TextConfigMayBeAlmostEmpty) {
       "intermediate_size": 10240, "model_type": "gemma3_text", "num_hidden_layers": 34,
       "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024}})");
   ASSERT_TRUE(spec) << MessageOf(spec);
-  EXPECT_EQ(spec->num_heads, 8);
-  EXPECT_EQ(spec->num_kv_heads, 4);
-  EXPECT_EQ(spec->head_dim, 256);
+  EXPECT_EQ(spec->heads().num_heads, 8);
+  EXPECT_EQ(spec->heads().num_kv_heads, 4);
+  EXPECT_EQ(spec->heads().head_dim, 256);
   EXPECT_EQ(spec->vocab_size, 262208);
   EXPECT_EQ(spec->embedding_scale, 50.5f);  // sqrt(2560) = 50.596 in bfloat16
   ASSERT_EQ(spec->ropes.size(), 2u);
@@ -199,13 +197,7 @@ TEST(RowOrder, GroupsOfInternLm2BecomeQKV) {
 
 // What the layers of a model are made of, and what is refused until a kernel computes it.
 ModelSpec TwoLayers() {
-  ModelSpec spec{.family = "llama",
-                 .hidden_size = 32,
-                 .num_layers = 2,
-                 .rotary_dim = 8,
-                 .num_heads = 4,
-                 .num_kv_heads = 2,
-                 .head_dim = 8};
+  ModelSpec spec{.family = "llama", .hidden_size = 32, .num_layers = 2, .rotary_dim = 8};
   spec.ropes.resize(1);
   spec.layers.assign(2, {.num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .value_head_dim = 8});
   return spec;

@@ -66,9 +66,6 @@ inline ModelSpec SmallSpec(const char* family = "llama") {
                  .intermediate_size = 64,
                  .num_layers = 2,
                  .rotary_dim = 8,
-                 .num_heads = 4,
-                 .num_kv_heads = 2,
-                 .head_dim = 8,
                  .max_position = 64,
                  .attention_scale = 0.35f};
   spec.ropes.resize(1);

@@ -44,11 +44,11 @@ class Step {
   }
   // What one token's attention over its cache takes more of memory than of arithmetic.
   double KvExcessSeconds(int64_t context) const {
-    double pairs = 0;  // of a query and a key that it sees
+    double flops = 0;
     for (const models::LayerSpec& layer : params_.spec->layers) {
-      pairs += static_cast<double>(layer.window == 0 ? context : std::min<int64_t>(context, layer.window));
+      const int64_t seen = layer.window == 0 ? context : std::min<int64_t>(context, layer.window);  // keys of a query
+      flops += 2.0 * static_cast<double>(seen * (layer.q_rows() + layer.attended()));
     }
-    const double flops = 4.0 * pairs * params_.spec->num_heads * params_.spec->head_dim;
     const auto bytes = static_cast<double>(KvBytesRead(*params_.spec, params_.kv_format, context));
     return bytes / device_.bandwidth - flops / device_.fp16_flops;
   }
@@ -89,7 +89,7 @@ Products ProductsOf(const models::ModelSpec& spec) {
                     .experts = spec.num_experts,
                     .experts_per_token = spec.experts_per_token};
   for (const models::LayerSpec& layer : spec.layers) {
-    products.shared += spec.hidden_size * (models::QkvDim(spec) + int64_t{spec.num_heads} * spec.head_dim);
+    products.shared += spec.hidden_size * (layer.qkv_rows() + layer.attended());
     if (layer.moe) {
       products.shared += spec.hidden_size * spec.num_experts;  // the router
       products.expert += 3 * spec.hidden_size * spec.moe_intermediate_size;
@@ -105,9 +105,9 @@ int64_t KvBytesRead(const models::ModelSpec& spec, ops::KvFormat format, int64_t
   for (const models::KvGroup& group : models::KvGroupsOf(spec)) {
     const ops::KvLayout layout = ops::CpuKvLayout({.format = format,
                                                    .num_layers = static_cast<int>(group.layers.size()),
-                                                   .num_heads = spec.num_heads,
-                                                   .num_kv_heads = spec.num_kv_heads,
-                                                   .head_dim = spec.head_dim});
+                                                   .num_heads = spec.heads().num_heads,
+                                                   .num_kv_heads = group.num_kv_heads,
+                                                   .head_dim = group.head_dim});
     bytes += layout.block_bytes / layout.block_len *
              (group.window == 0 ? context : std::min<int64_t>(context, group.window));
   }

@@ -6,8 +6,8 @@
 
 #include <algorithm>
 #include <array>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "base/text_file.h"
 
 namespace ingot::server {
@@ -86,7 +86,7 @@ class ApiKeysImpl : public ApiKeys {
   explicit ApiKeysImpl(ApiKeyOptions options) : options_(std::move(options)) {}
 
   bool asks_for_keys() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return !keys_.empty() || !admin_keys_.empty();
   }
 
@@ -98,7 +98,7 @@ class ApiKeysImpl : public ApiKeys {
       if (std::ranges::find(*given, "") != given->end())
         return InvalidArgument("an API key is empty; no client can send it");
     }
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     keys_ = HashesOf(keys);
     admin_keys_ = HashesOf(admin_keys);
     return {};
@@ -108,7 +108,7 @@ class ApiKeysImpl : public ApiKeys {
     const auto key = KeyOf(request);
     bool known = false, asks = false;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       asks = !keys_.empty() || !admin_keys_.empty();
       if (key) {
         const Hash hash = HashOf(*key);
@@ -142,8 +142,8 @@ class ApiKeysImpl : public ApiKeys {
   }
 
   const ApiKeyOptions options_;
-  mutable std::mutex mutex_;  // guards what follows
-  std::vector<Hash> keys_, admin_keys_;
+  mutable Mutex mutex_;
+  std::vector<Hash> keys_ INGOT_GUARDED_BY(mutex_), admin_keys_ INGOT_GUARDED_BY(mutex_);
 };
 
 }  // namespace

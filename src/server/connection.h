@@ -6,12 +6,12 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl/context.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <set>
 #include <string>
 
+#include "base/mutex.h"
 #include "server/body_memory.h"
 #include "server/http.h"
 #include "server/outbox.h"
@@ -21,7 +21,7 @@ namespace ingot::server {
 
 struct Connection;
 
-// What connections share. All on the I/O thread but for what the mutex guards.
+// What connections share. All on the I/O thread except what the mutex guards.
 struct Core {
   HttpOptions options;
   std::shared_ptr<asio::io_context> io = std::make_shared<asio::io_context>(1);
@@ -30,21 +30,36 @@ struct Core {
   std::set<Connection*> connections;
   bool draining = false;
 
-  std::mutex mutex;  // guards what follows
-  std::shared_ptr<const Router> router;
-  std::condition_variable changed;
-  int num_connections = 0, num_exchanges = 0;
-  bool stopped = false;  // the I/O thread has nothing left to do
+  Mutex mutex;
+  CondVar changed;
+  std::shared_ptr<const Router> router INGOT_GUARDED_BY(mutex);
+  int num_connections INGOT_GUARDED_BY(mutex) = 0, num_exchanges INGOT_GUARDED_BY(mutex) = 0;
+  bool stopped INGOT_GUARDED_BY(mutex) = false;  // the I/O thread has nothing left to do
 
   void Count(int connections_delta, int exchanges_delta) {
-    std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     num_connections += connections_delta;
     num_exchanges += exchanges_delta;
-    changed.notify_all();
+    changed.NotifyAll();
+  }
+  void SetRouter(std::shared_ptr<const Router> next) {
+    const MutexLock lock(mutex);
+    router.swap(next);
   }
   std::shared_ptr<const Router> CurrentRouter() {
-    std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     return router;
+  }
+  // Wait until `end` at most. False: it is not so then.
+  bool WaitUntilIdle(std::chrono::steady_clock::time_point end) {
+    const MutexLock lock(mutex);
+    while (num_exchanges > 0 && changed.WaitUntil(mutex, end)) continue;
+    return num_exchanges == 0;
+  }
+  bool WaitUntilStopped(std::chrono::steady_clock::time_point end) {
+    const MutexLock lock(mutex);
+    while (!stopped && changed.WaitUntil(mutex, end)) continue;
+    return stopped;
   }
 };
 

@@ -5,12 +5,11 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
-#include <condition_variable>
-#include <mutex>
 #include <set>
 #include <thread>
 
 #include "base/log.h"
+#include "base/mutex.h"
 #include "base/signal_stack.h"
 #include "server/connection.h"
 #include "server/http.h"
@@ -21,7 +20,6 @@ namespace {
 
 using boost::system::error_code;
 using tcp = asio::ip::tcp;
-using std::chrono::seconds;
 
 void Begin(const std::shared_ptr<Core>& core, tcp::socket socket) {
   const bool is_full = core->connections.size() >= static_cast<size_t>(core->options.max_connections);
@@ -59,9 +57,7 @@ class BeastServer : public HttpServer {
   ~BeastServer() override { Stop(0); }
 
   void SetRouter(Router router) override {
-    auto next = std::make_shared<const Router>(std::move(router));
-    std::lock_guard lock(core_->mutex);
-    core_->router.swap(next);
+    core_->SetRouter(std::make_shared<const Router>(std::move(router)));
   }
 
   void Run() override {
@@ -69,15 +65,15 @@ class BeastServer : public HttpServer {
     thread_ = std::thread([core = core_] {
       const SignalStack signal_stack;
       core->io->run();
-      std::lock_guard lock(core->mutex);
+      const MutexLock lock(core->mutex);
       core->stopped = true;
-      core->changed.notify_all();
+      core->changed.NotifyAll();
     });
   }
 
   uint16_t port() const override { return port_; }
   int open_connections() const override {
-    std::lock_guard lock(core_->mutex);
+    const MutexLock lock(core_->mutex);
     return core_->num_connections;
   }
 
@@ -104,22 +100,22 @@ class BeastServer : public HttpServer {
       });
     };
     close(false);
-    std::unique_lock lock(core_->mutex);
-    const auto is_idle = [&] { return core_->num_exchanges == 0; };
-    if (!core_->changed.wait_for(lock, std::chrono::duration<double>(drain_seconds), is_idle)) {
+    const auto after = [](double delay) {
+      using Clock = std::chrono::steady_clock;
+      return Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(delay));
+    };
+    if (!core_->WaitUntilIdle(after(drain_seconds))) {
       asio::post(*core_->io, [core = core_] {
         const std::set<Connection*> connections = core->connections;
         for (const Connection* connection : connections) {
           if (connection->outbox) connection->outbox->Stop();
         }
       });
-      core_->changed.wait_for(lock, seconds(1), is_idle);
+      core_->WaitUntilIdle(after(1));
     }
     close(true);
     // Without connections and acceptor every coroutine ends, and run() returns; stop() is for one that a bug keeps.
-    const bool ended = core_->changed.wait_for(lock, seconds(2), [&] { return core_->stopped; });
-    lock.unlock();
-    if (!ended) core_->io->stop();
+    if (!core_->WaitUntilStopped(after(2))) core_->io->stop();
     thread_.join();
   }
 
@@ -152,7 +148,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Listen(const HttpOptions& option
   auto core = std::make_shared<Core>();
   core->options = options;
   core->body_memory = std::make_shared<BodyMemory>(BodyMemoryOf(options));
-  core->router = std::make_shared<const Router>(std::move(router));
+  core->SetRouter(std::make_shared<const Router>(std::move(router)));
   if (options.tls.enabled()) {
     INGOT_ASSIGN_OR_RETURN(core->tls, LoadTls(options.tls));
   }

@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -14,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
 #include "server/http.h"
 #include "server/test_client.h"
 
@@ -23,19 +23,21 @@ namespace ingot::server {
 class Flag {
  public:
   void Set() {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     set_ = true;
-    changed_.notify_all();
+    changed_.NotifyAll();
   }
   bool WaitFor(int milliseconds) {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::milliseconds(milliseconds), [this] { return set_; });
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(milliseconds);
+    const MutexLock lock(mutex_);
+    while (!set_ && changed_.WaitUntil(mutex_, end)) continue;
+    return set_;
   }
 
  private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool set_ = false;
+  Mutex mutex_;
+  CondVar changed_;
+  bool set_ INGOT_GUARDED_BY(mutex_) = false;
 };
 
 class HttpServerTest : public ::testing::Test {
@@ -48,7 +50,7 @@ class HttpServerTest : public ::testing::Test {
     options_.max_buffered_bytes = 64 << 10;
     options_.on_answered = [this](const AnsweredRequest& answered) {
       if (answered.slow) slow_.Set();
-      std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       told_.push_back(fmt::format("{} {} {} {} id={}{}", answered.request.method, answered.request.path,
                                   answered.status, TextOf(answered.note), answered.request.request_id,
                                   answered.complete ? "" : " left"));
@@ -69,7 +71,7 @@ class HttpServerTest : public ::testing::Test {
     });
     router_.Add("GET", "/held", [this](auto exchange) {
       exchange->OnClose([this] { closed_.Set(); });
-      std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       held_ = exchange;
     });
     Start();
@@ -96,7 +98,7 @@ class HttpServerTest : public ::testing::Test {
   std::shared_ptr<Exchange> TakeHeld() {
     std::shared_ptr<Exchange> held;
     EXPECT_TRUE(Until([&] {
-      std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       return held || (held = std::exchange(held_, nullptr));
     }));
     return held;
@@ -105,7 +107,7 @@ class HttpServerTest : public ::testing::Test {
   std::vector<std::string> TakeTold() {
     std::vector<std::string> told;
     EXPECT_TRUE(Until([&] {
-      std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (told.empty()) told.swap(told_);
       return !told.empty();
     }));
@@ -124,10 +126,10 @@ class HttpServerTest : public ::testing::Test {
   HttpOptions options_;
   Router router_;
   std::unique_ptr<HttpServer> server_;
-  std::mutex mutex_;
-  std::shared_ptr<Exchange> held_;
-  std::vector<std::string> told_;
-  bool is_client_told_ = true;
+  Mutex mutex_;
+  std::shared_ptr<Exchange> held_ INGOT_GUARDED_BY(mutex_);
+  std::vector<std::string> told_ INGOT_GUARDED_BY(mutex_);
+  bool is_client_told_ INGOT_GUARDED_BY(mutex_) = true;
   Flag closed_, slow_;
 };
 

@@ -71,7 +71,7 @@ bool Outbox::Push(Item item) {
   std::function<void()> on_close;
   bool is_over = false;
   {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (closed_) return false;
     // Of what waited before, not of this one: a client that reads may be sent what is larger than max_buffered_.
     is_over = !item.chunk.empty() && buffered_ > max_buffered_;
@@ -95,7 +95,7 @@ bool Outbox::Push(Item item) {
 
 void Outbox::OnClose(std::function<void()> on_close) {
   {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (!closed_) {
       on_close_ = std::move(on_close);
       return;
@@ -107,7 +107,7 @@ void Outbox::OnClose(std::function<void()> on_close) {
 
 void Outbox::OnStop(std::function<void()> on_stop) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (closed_) return;
     if (!stopped_) {
       on_stop_ = std::move(on_stop);
@@ -120,7 +120,7 @@ void Outbox::OnStop(std::function<void()> on_stop) {
 void Outbox::Stop() {
   std::function<void()> on_stop;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopped_ = true;
     on_stop = std::exchange(on_stop_, nullptr);
   }
@@ -128,34 +128,34 @@ void Outbox::Stop() {
 }
 
 bool Outbox::closed() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return closed_;
 }
 
 void Outbox::SetSlow() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   slow_ = true;
 }
 
 bool Outbox::slow() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return slow_;
 }
 
 void Outbox::SetNote(LogFields note) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   note_ = std::move(note);
 }
 
 LogFields Outbox::note() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return note_;
 }
 
 void Outbox::Close(bool complete) {
   std::function<void()> on_close;
   {
-    std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (closed_) return;
     complete_ = complete;
     on_close = CloseLocked();
@@ -167,7 +167,7 @@ void Outbox::Close(bool complete) {
 asio::awaitable<Outbox::Item> Outbox::Next(std::chrono::seconds patience) {
   for (;;) {
     {
-      std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (!items_.empty()) co_return PopLocked();
       if (closed_) co_return Item{Item::Kind::kAbort, {}, {}};
     }

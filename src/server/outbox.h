@@ -14,6 +14,7 @@
 #include <mutex>
 #include <string>
 
+#include "base/mutex.h"
 #include "server/http.h"
 
 namespace ingot::server {
@@ -56,20 +57,21 @@ class Outbox {
   asio::awaitable<Item> Next(std::chrono::seconds patience);
 
  private:
-  std::function<void()> CloseLocked();
-  Item PopLocked();
+  std::function<void()> CloseLocked() INGOT_REQUIRES(mutex_);
+  Item PopLocked() INGOT_REQUIRES(mutex_);
 
   const std::shared_ptr<asio::io_context> io_;
   std::weak_ptr<Outbox> self_;
   asio::steady_timer timer_;  // I/O thread only
   const size_t max_buffered_;
 
-  std::mutex mutex_;  // guards what follows
-  std::deque<Item> items_;
-  size_t buffered_ = 0;
-  bool closed_ = false, complete_ = false, slow_ = false, stopped_ = false;
-  std::function<void()> on_close_, on_stop_;
-  LogFields note_;
+  Mutex mutex_;
+  std::deque<Item> items_ INGOT_GUARDED_BY(mutex_);
+  size_t buffered_ INGOT_GUARDED_BY(mutex_) = 0;
+  bool closed_ INGOT_GUARDED_BY(mutex_) = false, complete_ INGOT_GUARDED_BY(mutex_) = false;
+  bool slow_ INGOT_GUARDED_BY(mutex_) = false, stopped_ INGOT_GUARDED_BY(mutex_) = false;
+  std::function<void()> on_close_ INGOT_GUARDED_BY(mutex_), on_stop_ INGOT_GUARDED_BY(mutex_);
+  LogFields note_ INGOT_GUARDED_BY(mutex_);
 };
 
 // An Exchange whose answer goes to `outbox`.

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <mutex>
 
+#include "base/mutex.h"
+
 namespace ingot::server {
 
 inline constexpr int kMaxRetrySeconds = 60;
@@ -20,21 +22,21 @@ class SlotTimes {
  public:
   // Of a request that ended.
   void Add(double seconds) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     count_ = std::min(count_ + 1, kRemembered);
     mean_ += (seconds - mean_) / count_;
   }
   // Until all that wait have had a slot: waiting · mean / running. 0 while none has ended.
   double SecondsUntilServed(int64_t waiting, int64_t running) const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return mean_ * static_cast<double>(waiting) / static_cast<double>(std::max<int64_t>(1, running));
   }
 
  private:
   static constexpr int kRemembered = 32;  // what came before counts less and less
-  mutable std::mutex mutex_;
-  int count_ = 0;
-  double mean_ = 0;
+  mutable Mutex mutex_;
+  int count_ INGOT_GUARDED_BY(mutex_) = 0;
+  double mean_ INGOT_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace ingot::server
