@@ -378,7 +378,7 @@ void DeclareBatch(Flags& root) {
   command.Positional("INPUT", &flags->input, "requests, one a line: custom_id, method, url, body; - is standard input");
   AddModelFlags(command, &flags->model);
   command.Add("-o,--output", &flags->output,
-              "where results go, one a line; -: standard output. A file that is there is gone on with");
+              "where results go, one a line; -: standard output. An existing file is continued");
   command.Add("--model-name", &flags->model_name, "the model's name in requests; default: MODEL as it was typed");
   command.Add("--concurrency", &flags->concurrency, "requests at once; 0: twice --max-batch-size",
               {0, kMaxConcurrency});

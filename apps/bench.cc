@@ -20,8 +20,8 @@ void AddPromptFlags(Flags& flags, PromptFlags* prompts) {
             "tokens of an answer at most; default: what the dataset says, else 128", {1, kMaxTokens});
   flags.Add("--random-range-ratio", &prompts->range_ratio,
             "lengths of random prompts and answers vary by this fraction (0…1) up and down", {0, 1});
-  flags.Add("--random-prefix-len", &prompts->prefix_len, "tokens that all random prompts begin with, beside the others",
-            {0, kMaxTokens});
+  flags.Add("--random-prefix-len", &prompts->prefix_len,
+            "tokens that all random prompts begin with, in addition to the others", {0, kMaxTokens});
   flags.Add("--seed", &prompts->seed, "the same seed asks the same at the same times");
 }
 

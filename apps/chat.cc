@@ -215,7 +215,7 @@ class Conversation {
       return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
     };
     Dim(true);
-    std::string prompt;  // a server whose answer was stopped has told nothing of it
+    std::string prompt;  // unknown after a server's answer was stopped
     if (answer.usage.prompt_tokens > 0) {
       prompt = fmt::format("prompt {} tokens, {:.1f} tok/s · ", answer.usage.prompt_tokens,
                            rate(answer.usage.prompt_tokens - answer.usage.cached_tokens, answer.prefill_seconds));

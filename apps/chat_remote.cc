@@ -62,7 +62,7 @@ class RemoteBackend : public ChatBackend {
     if (cancelled) answer.finish = "cancelled";
     answer.prefill_seconds = Seconds(begin, first);
     answer.decode_seconds = Seconds(first, last);
-    // A server that tells nothing is taken to send a token at a time.
+    // A server that does not report it is assumed to send one token at a time.
     answer.usage.completion_tokens = running.num_pieces;
     if (running.end.usage) {
       answer.usage = {.prompt_tokens = running.end.usage->prompt_tokens,

@@ -39,7 +39,7 @@ struct Environment {
     if (!isa.is_vectorized) return "works, but slowly: this CPU has no AVX2";
     if (memory.available_bytes < int64_t{1} << 30)
       return "less than 1 GiB of memory is free: only the smallest models will load";
-    return fmt::format("ready: weights of up to about {} will fit beside a KV cache",
+    return fmt::format("ready: weights of up to about {} will fit together with a KV cache",
                        FormatBytes(memory.available_bytes * 3 / 4));
   }
 };

@@ -16,7 +16,7 @@
 namespace ingot::cli {
 namespace {
 
-// What is evaluated unless told otherwise: enough to tell models apart, and the length of the definition in
+// What is evaluated by default: enough to distinguish models, and the length of the definition in
 // docs/performance.md.
 constexpr int64_t kDefaultBytes = 250'000;
 

@@ -53,7 +53,7 @@ void PrintRows(const PlanReport& report) {
                c.cache_max_entry_count ? fmt::format("{:.2f}", *c.cache_max_entry_count) : "does not fit");
   }
   fmt::print(
-      "free: beside the weights. at once: sessions of {} tokens. longest: of {} sessions. of free: what the cache of "
+      "free: after the weights. at once: sessions of {} tokens. longest: of {} sessions. of free: what the cache of "
       "the sessions wanted takes.\n",
       report.options.session_len, report.options.max_batch_size);
 }

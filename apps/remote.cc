@@ -6,7 +6,7 @@ namespace ingot::cli {
 void AddServerFlags(Flags& flags, ServerFlags* server) {
   flags.Add("--api-key", &server->api_key, "the key that the server asks for; default: OPENAI_API_KEY");
   flags.Add("--header", &server->headers, "'Name: value' to send with every request; may be repeated");
-  flags.Add("--cacert", &server->ca_file, "a PEM file of certificates to trust beside the system's");
+  flags.Add("--cacert", &server->ca_file, "a PEM file of certificates to trust in addition to the system's");
   flags.Add("--insecure", &server->insecure, "take any certificate of the server's");
   flags.Add("--timeout", &server->timeout, "seconds without a byte after which a request is given up");
 }
@@ -50,7 +50,7 @@ Result<std::string> ChooseModel(client::HttpClient& http, const ServerFlags& ser
     if (!answered || !error.field().empty()) return Error(WithAdvice(error, server));
     return Error(
         Status(error.code(),
-               fmt::format("the server does not tell its models ({}); name one with --model-name", error.message())));
+               fmt::format("the server does not list its models ({}); name one with --model-name", error.message())));
   }
   if (names->empty()) return NotFound("the server lists no model; name one with --model-name");
   if (names->size() > 1) {

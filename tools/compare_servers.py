@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures `ingot serve api_server` beside llama.cpp's server, on one GGUF file, by the same requests:
+"""Compares `ingot serve api_server` with llama.cpp's server, on one GGUF file, by the same requests:
 
     compare_servers.py --llama-server PATH --model FILE.gguf
 
@@ -51,7 +51,7 @@ def free_port() -> int:
 
 
 def commands(args: argparse.Namespace) -> dict[str, list[str]]:
-    """How each server is started, but for its port. Both get slots of the same length."""
+    """How each server is started, except for its port. Both get slots of the same length."""
     slot = args.input_len + args.output_len + 64
     own = [args.ingot, "serve", "api_server", args.model, "--threads", str(args.threads), "--max-batch-size",
            str(args.concurrency), "--session-len", str(slot)]  # fmt: skip

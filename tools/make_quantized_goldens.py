@@ -43,7 +43,7 @@ PROMPT_TOKENS = 40
 
 @functools.cache
 def import_awq():
-    """AutoAWQ's packed layer without the package's __init__, which no longer runs beside today's transformers."""
+    """AutoAWQ's packed layer without the package's __init__, which no longer runs with today's transformers."""
     root = Path(importlib.util.find_spec("awq").origin).parent
     for name in ["awq", "awq.modules", "awq.modules.linear", "awq.utils"]:
         module = types.ModuleType(name)
@@ -74,7 +74,7 @@ def round_to_nearest(weight: torch.Tensor, bits: int, group: int, symmetric: boo
 def awq_linear(linear: torch.nn.Linear, group: int):
     WQLinear_GEMM, dequantize_gemm = import_awq()
     scales, zeros = round_to_nearest(linear.weight.data, 4, group, False)
-    # The package does not clamp: the weights must lie within the codes.
+    # The package does not clamp: the weights must be within the codes.
     columns = torch.arange(linear.in_features) // group
     s, z = scales[:, columns], zeros[:, columns]
     linear.weight.data = ((linear.weight.data / s + z).round().clamp(0, 15) - z) * s

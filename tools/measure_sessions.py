@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a session saves: measure_sessions.py MODEL
 
-The last turn of a session of --turns turns, sent as new text only, beside the same turn whose whole history has to be computed
+The last turn of a session of --turns turns, sent as new text only, compared with the same turn whose whole history has to be computed
 (under a salt of its own nothing cached is found). Prints a JSON line a round, and last the ratios of the times to the first
 token: median, smallest and largest. The two answers must be equal. Flags that are not known go to `ingot serve api_server`.
 """

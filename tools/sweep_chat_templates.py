@@ -118,7 +118,7 @@ def render(template, messages, more):
         return template.render(messages=inputs["messages"], tools=inputs.get("tools"), documents=None,
                                add_generation_prompt=inputs.get("add_generation_prompt", True), **TOKENS,
                                **inputs.get("kwargs", {}))
-    except Exception:  # whatever a template may raise
+    except Exception:  # anything that a template may raise
         return None
 
 

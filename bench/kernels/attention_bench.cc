@@ -1,4 +1,4 @@
-// Attention of a decoding batch and of a prefilled prompt, beside the machine's limits for reading memory and for fp32
+// Attention of a decoding batch and of a prefilled prompt, next to the machine's limits for reading memory and for fp32
 // multiply-adds, which are measured in the same round; medians over rounds. The layers of the cache together are far
 // larger than caches, so that decoding reads memory.
 // Every format of the cache takes its turn in every round; `of_f16` is its time over fp16's.

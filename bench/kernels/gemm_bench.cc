@@ -1,4 +1,4 @@
-// All matrix products of a step of a Llama-shaped model, for some batch sizes and weight formats, beside the machine's
+// All matrix products of a step of a Llama-shaped model, for some batch sizes and weight formats, next to the machine's
 // limits for int8 multiply-adds and for reading memory. Each round measures the limits and the products within
 // moments of each other, because shared machines change their speed from minute to minute; what is printed are
 // medians over rounds, and the limits' own spread.

@@ -32,8 +32,8 @@ void Add(const llm::Event& event, llm::Choice* choice) {
 
 }  // namespace
 
-// Events that come before all prompts are submitted are kept: whoever tells them must not wait while prompts are
-// tokenized.
+// Events that come before all prompts are submitted are kept: the thread that sends them must not wait while prompts
+// are tokenized.
 void Answer::Begin(llm::Llm& llm, Question question) {
   const Status cancelled(Code::kCancelled, "cancelled");
   int num_choices = 0;

@@ -119,9 +119,9 @@ class CompletionFormat : public Format {
   CompletionFormat(OpenAiHead head, const tokenizer::Tokenizer& tokenizer, CompletionOptions options)
       : head_(std::move(head)), tokenizer_(tokenizer), options_(std::move(options)) {}
 
-  std::string Piece(const Choice& choice, const llm::Event& told) override {
+  std::string Piece(const Choice& choice, const llm::Event& whole) override {
     const bool echoes = options_.echo && choice.is_first;
-    const llm::Event event = options_.prompt_only ? WithoutAnswer(told) : told;
+    const llm::Event event = options_.prompt_only ? WithoutAnswer(whole) : whole;
     if (event.text.empty() && event.logprobs.empty() && !event.finish && !echoes) return "";
     const size_t before = CountCharacters(choice.choice.text) +
                           (options_.echo && !choice.is_first ? CountCharacters(PromptOf(event.index)) : 0);
@@ -151,7 +151,7 @@ class CompletionFormat : public Format {
  private:
   const std::string& PromptOf(int index) const { return options_.prompts[static_cast<size_t>(index / options_.n)]; }
 
-  // Of an llm::Event or an llm::Choice. One token is drawn where none is wanted: it is not told.
+  // Of an llm::Event or an llm::Choice. One token is drawn where none is wanted: it is not shown.
   template <typename Part>
   static Part WithoutAnswer(Part part) {
     part.text.clear();
@@ -182,7 +182,7 @@ class CompletionFormat : public Format {
   const CompletionOptions options_;
 };
 
-// Text, ids, or lists of either: one request each, as `common` but for the prompt.
+// Text, ids, or lists of either: one request each, as `common` except for the prompt.
 std::vector<llm::Request> ForPrompts(const boost::json::value& prompt, const llm::Request& common) {
   std::vector<llm::Request> requests;
   const auto add = [&](const boost::json::value& one) {

@@ -125,7 +125,7 @@ class Writer {
     json.AddJson("properties", properties.Text());
     if (!required.empty()) json.AddJson("required", JsonList(required));
     if (schema.needs_one_of.empty()) return;
-    // "required" takes null for a value; that it counts as absent is said beside it.
+    // "required" takes null for a value; that it counts as absent is in the description.
     json.AddJson(schema.only_one ? "oneOf" : "anyOf", JsonList(schema.needs_one_of, [&](const std::string& name) {
                    JsonObject needs;
                    needs.AddJson("required", JsonList(std::vector{name}));

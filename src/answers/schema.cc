@@ -181,7 +181,7 @@ MaybeError CheckObject(const Schema& schema, const JsonView& value) {
   return std::nullopt;
 }
 
-// Of the alternatives, the error of the first whose type fits tells most; better still when all types within fit.
+// Of the alternatives, the error of the first whose type fits says most; better still when all types within fit.
 MaybeError CheckAnyOf(const Schema& schema, const JsonView& value) {
   MaybeError told;
   std::string types;

@@ -17,7 +17,7 @@ namespace ingot::answers {
 struct Property;
 
 // A type with its bounds. Made by the functions below, refined by its members:
-//   Integer(0, 20).Describe("alternatives beside the chosen token").Default(0)
+//   Integer(0, 20).Describe("alternatives besides the chosen token").Default(0)
 struct Schema {
   enum class Type : uint8_t { kAny, kNull, kBoolean, kInteger, kNumber, kString, kArray, kObject, kAnyOf };
 

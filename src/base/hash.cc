@@ -1,7 +1,7 @@
 #include "base/hash.h"
 
 #include <fmt/format.h>
-#define XXH_INLINE_ALL  // the header alone: nothing to link or to install beside the program
+#define XXH_INLINE_ALL  // the header alone: nothing to link or to install with the program
 #include <xxhash.h>
 
 namespace ingot {

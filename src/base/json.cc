@@ -188,7 +188,7 @@ class ValueBuilder {
   const size_t max_parts_;
   size_t num_parts_ = 0;
   boost::json::value_stack stack_;
-  std::string number_;  // the text of the number at hand
+  std::string number_;  // the text of the number being read
 };
 
 }  // namespace

@@ -32,7 +32,7 @@ Error SystemError(const std::string& path, const char* what) {
   return Io("{}: cannot {}: {}", path, what, std::strerror(error));
 }
 
-// Opens a regular file for reading and tells its size.
+// Opens a regular file for reading and gets its size.
 Result<size_t> RegularFileSize(int fd, const std::string& path) {
   struct stat info{};
   if (fstat(fd, &info) != 0) return SystemError(path, "stat");

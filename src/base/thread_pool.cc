@@ -32,7 +32,7 @@ void Pause() {
 #endif
 }
 
-// Spins until done() or the time is over; tells whether done.
+// Spins until done() or the time is over; returns whether done.
 template <typename F>
 bool SpinUntil(std::chrono::microseconds limit, F done) {
   if (done()) return true;

@@ -14,7 +14,7 @@
 namespace ingot {
 namespace {
 
-// The CPUs of our affinity mask; {0} where the system does not tell.
+// The CPUs of our affinity mask; {0} where the system does not say.
 std::vector<int> AllowedCpus() {
   // The kernel refuses a mask that is shorter than its own; its own has as many bits as CPUs are possible.
   for (size_t capacity = 1024; capacity <= (size_t{1} << 20); capacity *= 2) {

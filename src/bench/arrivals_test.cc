@@ -1,10 +1,10 @@
-#include "bench/arrivals.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+
+#include "bench/load_generator.h"
 
 namespace ingot::bench {
 namespace {

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "bench/arrivals.h"
 #include "client/test_server.h"
 
 namespace ingot::bench {

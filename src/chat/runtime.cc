@@ -109,7 +109,7 @@ Value CallStrftime(Runtime& runtime, const Args& args) {
   const std::time_t now = std::time(nullptr);
   std::tm local{};
   localtime_r(&now, &local);
-  // Each character gives at most some dozens, but for a field width.
+  // Each character gives at most some dozens, except a field width.
   std::string text(64 * 1024, '\0');
   text.resize(std::strftime(text.data(), text.size(), format->marked.text.c_str(), &local));
   MarkedText out;

@@ -90,7 +90,7 @@ StrPtr MapEach(const Str& source, Convert convert) {
   return MakeStr(std::move(out), source.markup);
 }
 
-// Capitals where a word starts, which `starts(previous character)` tells; 0 before the first.
+// Capitals where a word starts, which `starts(previous character)` says; 0 before the first.
 template <typename Starts>
 StrPtr CapitalizeWords(const Str& source, Starts starts) {
   return MapEach(source, [&](std::string& out, uint32_t code, uint32_t previous) {

@@ -112,7 +112,8 @@ Result<json::object> ByteLevelTokenizer(const GgufVocabulary& gguf) {
   const tokenizer::GgufPre* pre = tokenizer::FindGgufPre(name);
   if (pre == nullptr) return Unsupported("tokenizer.ggml.pre \"{}\" is not known", name);
   if (gguf.add_space_prefix.value_or(false))
-    return Unsupported("tokenizer.ggml.add_space_prefix: tokenizer.json has no form for it beside these patterns");
+    return Unsupported(
+        "tokenizer.ggml.add_space_prefix: tokenizer.json has no form for it together with these patterns");
   json::array merges;
   for (const std::string& merge : gguf.merges) {
     const size_t space = merge.find(' ', 1);
@@ -141,7 +142,7 @@ json::array MergesByScore(const GgufVocabulary& gguf) {
     const std::string_view token = gguf.tokens[id];
     if (TypeOf(gguf, id) != kNormal || token.size() > 1024) continue;
     for (size_t cut = 1; cut < token.size(); ++cut) {
-      if ((static_cast<unsigned char>(token[cut]) & 0xC0) == 0x80) continue;  // amid a character
+      if ((static_cast<unsigned char>(token[cut]) & 0xC0) == 0x80) continue;  // inside a character
       const auto left = ids.find(token.substr(0, cut)), right = ids.find(token.substr(cut));
       if (left != ids.end() && right != ids.end())
         merges.push_back({gguf.scores.empty() ? 0.0f : gguf.scores[id], left->second, right->second});

@@ -11,7 +11,7 @@ using models::Role;
 using models::RoleTensor;
 using models::TensorName;
 
-// Bytes of decoded rows that are in hand at a time.
+// Bytes of decoded rows that are in memory at a time.
 constexpr int64_t kChunkFloats = 4 << 20;
 
 PlannedTensor PlanNumbers(std::string name, Encoding encoding, std::vector<float> numbers) {

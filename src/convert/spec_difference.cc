@@ -62,7 +62,7 @@ Status CheckNumbers(const ModelSpec& a, const ModelSpec& b, const char* form) {
   return {};
 }
 
-// At the shortest and at the longest context: what lies between follows from them.
+// At the shortest and at the longest context: what is between follows from them.
 bool SameRotation(const ModelSpec& a, const LayerSpec& from, const ModelSpec& b, const LayerSpec& to) {
   if (from.rope < 0 || to.rope < 0) return from.rope == to.rope;
   for (const int64_t length : {int64_t{1}, a.max_position}) {

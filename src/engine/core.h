@@ -48,7 +48,6 @@ class Core {
   int num_running() const { return stats().running; }
   int num_waiting() const { return stats().waiting; }
   Stats stats() const;  // all but stalled_seconds; waits for no step
-  const StepPlan& last_plan() const { return plan_; }
   Executor& executor() { return *executor_; }
   kv::Cache& cache() { return cache_; }
   FlightRecorder& flight_recorder() { return recorder_; }

@@ -44,7 +44,6 @@ class Engine {
   Stats stats() const;  // waits for no step
   // Seconds since the last progress while there is work; 0 when idle.
   double StalledSeconds() const;
-  const ExecutorOptions& executor_options() const { return options_.executor; }
 
  private:
   struct Exclusive {

@@ -89,7 +89,7 @@ class Planner {
     return true;
   }
 
-  // Only the first is left, before any work is planned. What the preempted ones shared among themselves was nobody's
+  // Only the first is left, before any work is planned. What the preempted ones shared among themselves had no holder
   // exclusively, and is available now.
   void HaveAllButOwn() {
     for (size_t g = 0; g < static_cast<size_t>(state_.num_groups); ++g) {

@@ -92,7 +92,7 @@ Result<WeightSourcePtr> Checkpoint::Weight(const std::string& name) const {
   if (shape.size() != 2 && shape.size() != 3) {
     return InvalidArgument("{}: tensor {}: shape [{}] is no matrix", path(), name, fmt::join(shape, ", "));
   }
-  // The product was checked against the file, but for shapes with a zero in them.
+  // The product was checked against the file, except for shapes with a zero in them.
   int64_t rows = shape[0];
   if (shape.size() == 3 && __builtin_mul_overflow(rows, shape[1], &rows)) {
     return InvalidArgument("{}: tensor {}: shape [{}] is too large", path(), name, fmt::join(shape, ", "));

@@ -299,7 +299,7 @@ std::optional<Status> Machine::StepValue(uint8_t opcode) {
   }
 }
 
-// Opcodes that work on what lies on the stack.
+// Opcodes that work on what is on the stack.
 Status Machine::StepStack(uint8_t opcode) {
   switch (static_cast<PickleOp>(opcode)) {
     case PickleOp::kBinPut: {

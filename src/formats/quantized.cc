@@ -318,13 +318,13 @@ class Gatherer {
   int mislabelled_ = 0;
 };
 
-// The matrix in whose blocks `codes` are, with `scale` beside them.
+// The matrix in whose blocks `codes` are, with `scale` next to them.
 Result<QuantizedMatrix> ScaledMatrix(const TensorEntry& codes, const TensorEntry& scale) {
   QuantizedMatrix m{.packing = Packing::kGgml, .codes = codes, .scales = scale};
   const int64_t experts = codes.shape.size() == 3 ? codes.shape[0] : 1;
   const bool fits = scale.encoding == Encoding::kF32 && scale.shape == std::vector{experts};
   if (!fits || (codes.shape.size() != 2 && codes.shape.size() != 3)) {
-    return InvalidArgument("tensor {} is {} [{}], beside {} [{}]; it should be F32 [1], or a number for each expert",
+    return InvalidArgument("tensor {} is {} [{}], next to {} [{}]; it should be F32 [1], or a number for each expert",
                            scale.name, InfoOf(scale.encoding).name, fmt::join(scale.shape, ", "), codes.name,
                            fmt::join(codes.shape, ", "));
   }

@@ -123,7 +123,7 @@ class QuantizedSource : public WeightSource {
     }
   }
 
-  // A word holds eight (or four) inputs of one channel; words of one channel lie N apart.
+  // A word holds eight (or four) inputs of one channel; words of one channel are N apart.
   void ReadGptq(int64_t row, int64_t count, uint8_t* codes) const {
     for (int64_t begin = 0; begin < m_->cols; begin += per_word_) {
       for (int64_t r = 0; r < count; ++r) {

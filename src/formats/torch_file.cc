@@ -86,7 +86,7 @@ Result<std::vector<TensorEntry>> ParseTorch(std::span<const std::byte> bytes, co
     return Unsupported("{}: the format of torch before 1.6 (a pickle, no zip archive); save it again", file);
   }
   INGOT_ASSIGN_OR_RETURN(const auto files, ReadZip(bytes, file));
-  // Everything lies in one folder, whose name is that of the file as it was first saved.
+  // Everything is in one folder, whose name is that of the file as it was first saved.
   std::string_view folder;
   for (const auto& [name, data] : files) {
     if (name.ends_with("/data.pkl")) folder = std::string_view(name).substr(0, name.size() - 8);

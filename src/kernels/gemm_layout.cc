@@ -80,7 +80,7 @@ int64_t BytesOf(ScaleKind kind) {
   }
 }
 
-// Places one number per group and channel at *end. Returns where its values lie; *codes: where the codes of kSuper lie.
+// Places one number per group and channel at *end. Returns where its values are; *codes: where the codes of kSuper are.
 int64_t PlaceNumbers(const PanelLayout& layout, int64_t* end, int64_t* codes) {
   const int64_t begin = *end;
   const int64_t values = layout.scale == ScaleKind::kSuper ? layout.supers : layout.groups;

@@ -148,7 +148,7 @@ bool PrefixIndex::SeesWhatItNeeds(const PrefixMatch& match) const {
     for (NodeId node = match.node; index >= first / options_.block_len; --index) {
       if (BlockOf(node, group) < 0) return false;
       node = nodes_[static_cast<size_t>(node)].parent;
-      // Where all positions are seen, what lies before a kept block is kept too.
+      // Where all positions are seen, what is before a kept block is kept too.
       if (window == 0) break;
     }
   }
@@ -162,7 +162,7 @@ int64_t PrefixIndex::CountIdle(const PrefixMatch& match, int group) const {
   int64_t count = 0;
   NodeId node = match.node;
   for (int64_t index = match.num_tokens / options_.block_len - 1; index >= first; --index) {
-    if (pool.holders(BlockOf(node, group)) > 0 && window == 0) break;  // and so is what lies before it
+    if (pool.holders(BlockOf(node, group)) > 0 && window == 0) break;  // and so is what is before it
     count += pool.holders(BlockOf(node, group)) == 0 ? 1 : 0;
     node = nodes_[static_cast<size_t>(node)].parent;
   }

@@ -1,5 +1,3 @@
-#include "lite/assemble.h"
-
 #include <algorithm>
 #include <filesystem>
 
@@ -7,6 +5,8 @@
 #include "convert/model_config.h"
 #include "formats/writers/gguf_writer.h"
 #include "formats/writers/safetensors_writer.h"
+#include "lite/parts.h"
+#include "lite/work_folder.h"
 
 namespace ingot::lite {
 namespace {

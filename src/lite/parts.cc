@@ -35,7 +35,7 @@ Result<Plan> PlanGgufPart(const OutputForm& form, std::vector<RoleTensor> tensor
   return convert::PlanGguf(std::move(tensors), form.spec, *form.family, form.gguf_encoding, notices);
 }
 
-// A mapped file and its tensors, as they lie in it.
+// A mapped file and its tensors, as they are stored in it.
 struct RawFile {
   MappedFile file;
   std::vector<formats::TensorEntry> tensors;

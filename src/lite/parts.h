@@ -13,6 +13,8 @@
 
 namespace ingot::lite {
 
+class WorkFolder;
+
 enum class OutputKind : uint8_t { kAwq, kGptq, kInt8, kGguf };
 // REQUIRES: not kGguf
 formats::Packing PackingOf(OutputKind kind);
@@ -50,7 +52,11 @@ struct Part {
 // layer: -1 for the rest
 Result<Part> ReadPart(const OutputForm& form, const std::string& path, int layer);
 
-// The tensors of a part as they lie in its file, ready to be written again.
+// The tensors of a part as they are in its file, ready to be written again.
 Result<convert::Plan> CopyOfPart(const OutputForm& form, const std::string& path);
+
+// Writes work.result_path(): a Hugging Face directory, or a GGUF file. Returns the bytes of its weights.
+Result<int64_t> Assemble(const formats::Checkpoint& checkpoint, const convert::Source& source, const OutputForm& form,
+                         const WorkFolder& work, ThreadPool& pool);
 
 }  // namespace ingot::lite

@@ -8,10 +8,10 @@
 
 #include "base/json.h"
 #include "formats/quantized.h"
-#include "lite/assemble.h"
 #include "lite/matrices.h"
 #include "lite/notes.h"
 #include "lite/preparation.h"
+#include "lite/work_folder.h"
 #include "llm/eval_windows.h"
 #include "models/bind.h"
 
@@ -136,7 +136,7 @@ class Run {
     Layer parts(TensorsOf(source_.tensors, layer), spec());
     LayerStats stats;
     {
-      Tell(layer, is_done ? "going over what is done" : "calibrating", 0);
+      Tell(layer, is_done ? "checking what is done" : "calibrating", 0);
       INGOT_ASSIGN_OR_RETURN(const LayerWeights before, PackLayer(backend_, parts.tensors()));
       INGOT_RETURN_IF_ERROR(held_out_->RunBefore(layer, before));
       const bool advances = !options_.calibrates_on_quantized;

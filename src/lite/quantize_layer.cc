@@ -163,7 +163,7 @@ Result<QuantizedLayer> QuantizeLayer(const ops::Host& host, const Recipe& recipe
     const std::vector<size_t> members = QuantizedOf(*layer, group);
     const Observed* observed = Find(*stats, group);
     const quant::InputStats* input = observed ? &observed->stats : nullptr;
-    // All at once, but for experts: together they are too many.
+    // All at once, except experts: together they are too many.
     const size_t step = group.input == models::LinearInput::kRouter ? 1 : members.size();
     for (size_t begin = 0; begin < members.size(); begin += step) {
       INGOT_RETURN_IF_ERROR(quantizer.Run(std::span(members).subspan(begin, step), input, &out));

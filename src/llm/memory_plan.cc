@@ -89,13 +89,13 @@ Status NoRoom(const MemoryPlan& plan, const LoadOptions& options, const CacheSha
         SizeAtLeast(options.kv_cache_bytes), options.cache_block_seq_len, SizeAtLeast(shape.Bytes(1)));
   }
   return ResourceExhausted(
-      "no room for a KV cache: weights take {}, workspace {}, and {} are available beside the weights; a block of "
+      "no room for a KV cache: weights take {}, workspace {}, and {} are available next to the weights; a block of "
       "{} tokens takes {}. A smaller --max-prefill-token-num or --max-batch-size needs less workspace",
       FormatBytes(plan.weights), FormatBytes(plan.workspace + plan.kv_tails), FormatBytes(available),
       options.cache_block_seq_len, FormatBytes(shape.Bytes(1)));
 }
 
-// `left`: bytes for the cache beside a workspace for whole contexts; `needed`: of the cache of one.
+// `left`: bytes for the cache next to a workspace for whole contexts; `needed`: of the cache of one.
 std::string ShortenedWarning(const LoadOptions& options, int64_t whole, int64_t session_len, int64_t left,
                              int64_t needed) {
   std::string could;

@@ -25,7 +25,7 @@ std::string ArchitectureOf(const formats::Checkpoint& checkpoint) {
   return std::string(all->get_array()[0].get_string());
 }
 
-// "Org/internlm-chat-7b", "/models/internlm-chat-7b/": the last part; a GGUF's own name beside it.
+// "Org/internlm-chat-7b", "/models/internlm-chat-7b/": the last part; a GGUF's own name in addition.
 std::string NameOf(const formats::Checkpoint& checkpoint, std::string name) {
   while (name.size() > 1 && name.back() == '/') name.pop_back();
   name = name.substr(name.rfind('/') + 1);

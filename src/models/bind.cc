@@ -96,7 +96,7 @@ class Packer {
     }
     ops::FusedLinear* const linear = LinearOf(first, weights);
     std::vector<WeightSourcePtr> sources;
-    std::vector<float> bias;  // parts that lie side by side have their biases side by side
+    std::vector<float> bias;  // parts that are side by side have their biases side by side
     int64_t bytes = 0;
     while (sources.size() < rest->size()) {
       const RoleTensor& part = (*rest)[sources.size()];

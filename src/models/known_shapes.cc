@@ -107,14 +107,14 @@ std::vector<std::string> KnownShapeNames() {
 
 Result<ModelSpec> KnownShape(std::string_view name) {
   const std::string plain = PlainName(name);
-  std::vector<std::string> alike;
+  std::vector<std::string> similar;
   for (const Row& row : kRows) {
     const std::string known = PlainName(row.name);
     if (known == plain) return ReadConfigSpec(ConfigOf(row), row.name);
-    if (plain.size() >= 3 && known.starts_with(plain.substr(0, 4))) alike.emplace_back(row.name);
+    if (plain.size() >= 3 && known.starts_with(plain.substr(0, 4))) similar.emplace_back(row.name);
   }
   return NotFound("no shape is called {}; known are {}", name,
-                  fmt::join(alike.empty() ? KnownShapeNames() : alike, ", "));
+                  fmt::join(similar.empty() ? KnownShapeNames() : similar, ", "));
 }
 
 Result<ModelSpec> ReadConfigSpec(std::string_view text, const std::string& path) {

@@ -53,16 +53,16 @@ Status CheckRope(const RopeSpec& rope, int rotary_dim) {
 namespace {
 
 Status CheckAttention(const LayerSpec& layer) {
-  if (layer.attention == LayerSpec::Attention::kLatent) return Unsupported("latent attention (MLA) is not there yet");
-  if (layer.attention == LayerSpec::Attention::kLinear) return Unsupported("linear attention is not there yet");
-  if (layer.sinks) return Unsupported("attention sinks are not there yet");
+  if (layer.attention == LayerSpec::Attention::kLatent) return Unsupported("latent attention (MLA) is not supported");
+  if (layer.attention == LayerSpec::Attention::kLinear) return Unsupported("linear attention is not supported");
+  if (layer.sinks) return Unsupported("attention sinks are not supported");
   if (layer.num_heads % layer.num_kv_heads != 0) {
     return InvalidArgument("num_attention_heads {} is not a multiple of num_key_value_heads {}", layer.num_heads,
                            layer.num_kv_heads);
   }
   if (layer.head_dim % 2 != 0) return InvalidArgument("head_dim {} is odd; rotation needs pairs", layer.head_dim);
   if (layer.value_head_dim == layer.head_dim) return {};
-  return Unsupported("heads of {} numbers for keys and {} for values are not there yet; both must be alike",
+  return Unsupported("heads of {} numbers for keys and {} for values are not supported; both must be equal",
                      layer.head_dim, layer.value_head_dim);
 }
 
@@ -79,7 +79,7 @@ Status CheckSpec(const ModelSpec& spec) {
     const LayerSpec& layer = spec.layers[i];
     INGOT_RETURN_IF_ERROR(CheckAttention(layer));
     if (HaveSameHeads(layer, heads)) continue;
-    return Unsupported("layer {} has {} heads / {} KV heads of {}, others {} / {} of {}: all must be alike", i,
+    return Unsupported("layer {} has {} heads / {} KV heads of {}, others {} / {} of {}: all must be equal", i,
                        layer.num_heads, layer.num_kv_heads, layer.head_dim, heads.num_heads, heads.num_kv_heads,
                        heads.head_dim);
   }

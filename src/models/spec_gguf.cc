@@ -26,7 +26,7 @@ class MetadataReader {
   Result<std::string> String(std::string_view name, std::string_view fallback) const {
     return metadata_.String(Key(name), fallback);
   }
-  // Some writers give one number per layer; Ingot needs them all alike.
+  // Some writers give one number per layer; Ingot needs them to be equal.
   Result<int64_t> SameInt(std::string_view name, Range range, std::optional<int64_t> fallback = std::nullopt) const;
 
  private:

@@ -1,5 +1,5 @@
 // config.json → ModelSpec. Keys of transformers 4 (rope_theta, rope_scaling, rope_local_base_freq) and 5
-// (rope_parameters, layer_types) alike.
+// (rope_parameters, layer_types).
 #include <cmath>
 
 #include "models/spec_internal.h"

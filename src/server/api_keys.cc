@@ -68,14 +68,14 @@ bool StartsWithWord(std::string_view text, std::string_view word) {
   return true;
 }
 
-// Browsers send a password they know with whatever page asks, also somebody else's, which could so act in a person's
-// name. Reading is harmless: that page is not shown the answer.
+// Browsers send a password they know with every request, also one made by another site's page, which could so act in
+// the user's name. Reading is harmless: that page does not get the answer.
 bool IsFromAnotherSite(const HttpRequest& request) {
   if (request.method == "GET" || request.method == "HEAD") return false;
   if (const std::string_view site = request.Header("Sec-Fetch-Site"); !site.empty()) {
     return site != "same-origin" && site != "none";
   }
-  // Browsers send that one only where they trust the way; else where a page comes from.
+  // Browsers send that one only over trusted connections; otherwise the origin of the page.
   const std::string_view origin = request.Header("Origin");
   const size_t scheme = origin.find("://");
   return !origin.empty() && (scheme == std::string_view::npos || origin.substr(scheme + 3) != request.Header("Host"));
@@ -136,7 +136,7 @@ class ApiKeysImpl : public ApiKeys {
     if (path.empty()) return {};
     INGOT_ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path, kMaxKeysBytes));
     std::vector<std::string> more = ParseKeys(text);
-    if (more.empty()) return InvalidArgument("{}: holds no key, which would let everybody in", path);
+    if (more.empty()) return InvalidArgument("{}: has no key, which would let everyone in", path);
     keys->insert(keys->end(), more.begin(), more.end());
     return {};
   }

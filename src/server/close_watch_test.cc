@@ -1,11 +1,11 @@
-#include "server/close_watch.h"
-
 #include <gtest/gtest.h>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/write.hpp>
 #include <thread>
+
+#include "server/outbox.h"
 
 namespace ingot::server {
 namespace {

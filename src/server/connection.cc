@@ -9,7 +9,6 @@
 #include <optional>
 
 #include "base/log.h"
-#include "server/close_watch.h"
 #include "server/request_reader.h"
 
 namespace ingot::server {

@@ -4,7 +4,7 @@
 namespace ingot::server {
 namespace {
 
-// Tells an exchange, the log and the metrics what comes of a request.
+// Reports to the exchange, the log and the metrics what comes of a request.
 class HttpListener : public answers::Listener {
  public:
   HttpListener(const ServerContext& context, const llm::Llm& llm, std::shared_ptr<Exchange> exchange,
@@ -93,8 +93,8 @@ void Answer(const ServerContext& context, const ServedModel& model, const std::s
   });
   exchange->OnStop([weak = std::weak_ptr(answer), listener = std::weak_ptr(listener)] {
     const auto running = weak.lock();
-    const auto told = listener.lock();
-    if (running && told) told->Stop(*running);
+    const auto stopped = listener.lock();
+    if (running && stopped) stopped->Stop(*running);
   });
   answer->Begin(model.llm, std::move(prepared.question));
 }

@@ -139,7 +139,7 @@ void AppendStepTokens(const engine::StepTokens& counts, const MetricLabels& labe
 void AppendVllmNames(const MetricsOptions& options, const Metrics::Server& server,
                      std::vector<MetricFamily>* families) {
   AppendAliases(kVllm, options, families);
-  // Whatever waits here waits for a slot and its blocks.
+  // What waits here waits for a slot and its blocks.
   MetricLabels labels = LabelsOf(options);
   labels.push_back({"reason", "capacity"});
   Append({"vllm:num_requests_waiting_by_reason", "Requests that wait, by for what", MetricType::Gauge,

@@ -1,6 +1,10 @@
 #include "server/outbox.h"
 
+#include <poll.h>
+#include <sys/socket.h>
+
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace ingot::server {
@@ -194,6 +198,27 @@ Outbox::Item Outbox::PopLocked() {
   }
   buffered_ -= std::min(buffered_, item.chunk.size());
   return item;
+}
+
+asio::awaitable<void> WatchForClose(asio::ip::tcp::socket& socket, std::shared_ptr<Outbox> outbox) {
+  co_await asio::this_coro::throw_if_cancelled(false);
+  // A wait that had ended when the cancellation came, but was not resumed yet, does not report it.
+  const asio::cancellation_state cancellation = co_await asio::this_coro::cancellation_state;
+  const auto is_cancelled = [&] { return cancellation.cancelled() != asio::cancellation_type::none; };
+  const int fd = socket.native_handle();
+  asio::steady_timer pause(socket.get_executor());
+  for (;;) {
+    const auto [wait_error] = co_await socket.async_wait(asio::ip::tcp::socket::wait_read, kAwait);
+    if (wait_error || is_cancelled()) co_return;
+    pollfd entry{fd, POLLRDHUP, 0};
+    if (poll(&entry, 1, 0) > 0) {
+      outbox->Close(false);
+      co_return;
+    }
+    pause.expires_after(std::chrono::milliseconds(200));
+    const auto [pause_error] = co_await pause.async_wait(kAwait);
+    if (pause_error || is_cancelled()) co_return;
+  }
 }
 
 std::shared_ptr<Exchange> MakeExchange(HttpRequest request, std::shared_ptr<Outbox> outbox) {

@@ -5,6 +5,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -73,6 +74,10 @@ class Outbox {
   std::function<void()> on_close_ INGOT_GUARDED_BY(mutex_), on_stop_ INGOT_GUARDED_BY(mutex_);
   LogFields note_ INGOT_GUARDED_BY(mutex_);
 };
+
+// Closes the outbox when the socket's peer goes away. Bytes that it sends meanwhile (a pipelined request) stay unread.
+// Ends then, when it is cancelled, and when the socket is closed, which outlives it. All on the I/O thread.
+asio::awaitable<void> WatchForClose(asio::ip::tcp::socket& socket, std::shared_ptr<Outbox> outbox);
 
 // An Exchange whose answer goes to `outbox`.
 std::shared_ptr<Exchange> MakeExchange(HttpRequest request, std::shared_ptr<Outbox> outbox);

@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <boost/asio/ssl/error.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/http.hpp>
 #include <random>
-
-#include "server/read_timer.h"
 
 namespace ingot::server {
 namespace {
@@ -15,6 +14,38 @@ namespace http = beast::http;
 using boost::system::error_code;
 using std::chrono::seconds;
 using Parser = decltype(Incoming::parser);
+
+// Ends what is read from `stream` when it takes too long. Beast's own timer, which this one turns off, would close the
+// socket, and nothing could be said to the client any more. All on the I/O thread.
+class ReadTimer {
+ public:
+  ReadTimer(asio::io_context& io, SocketStream& stream) : timer_(io), stream_(stream) { stream_.expires_never(); }
+  ~ReadTimer() { state_->armed = false; }
+  ReadTimer(const ReadTimer&) = delete;
+  ReadTimer& operator=(const ReadTimer&) = delete;
+
+  // In the place of what it was set to before.
+  void Set(std::chrono::seconds time) {
+    timer_.expires_after(time);
+    timer_.async_wait([this, state = state_](const boost::system::error_code& error) {
+      if (error || !state->armed) return;
+      state->expired = true;
+      stream_.Cancel();
+    });
+  }
+  // Of a read that ended with `error`: what it means.
+  boost::system::error_code ErrorOf(const boost::system::error_code& error) const {
+    return error && state_->expired ? boost::beast::error::timeout : error;
+  }
+
+ private:
+  struct State {
+    bool armed = true, expired = false;
+  };
+  asio::steady_timer timer_;
+  SocketStream& stream_;
+  const std::shared_ptr<State> state_ = std::make_shared<State>();
+};
 
 std::string RequestId(std::string_view from_client) {
   const auto is_sane = [](char c) {

@@ -16,7 +16,7 @@ bool IsJson(std::string_view content_type) {
          (type.starts_with(kTree) && type.ends_with(kSuffix) && type.size() > kTree.size() + kSuffix.size());
 }
 
-// Whoever shares the server with others may let them pass; to pass them all is for administrators.
+// A client may rank its requests below those of others; ranking them first is for administrators.
 Status CheckPriority(const HttpRequest& http, const boost::json::value& body) {
   const int64_t priority = Fields(body).Int("priority").value_or(0);
   const bool has_plain_key = !http.key_id.empty() && !http.is_admin;

@@ -1,5 +1,5 @@
-// GGML's I-quants: the sizes of 4 or 8 neighbours are an entry of a grid, their signs stand beside it. A code is the
-// index of its size in the codebook's first half, plus 8 where it is negative.
+// GGML's I-quants: the sizes of 4 or 8 neighbours are an entry of a grid, their signs are stored next to it. A code is
+// the index of its size in the codebook's first half, plus 8 where it is negative.
 #include "tensor/ggml_blocks.h"
 #include "tensor/ggml_tables.h"
 

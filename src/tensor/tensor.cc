@@ -54,7 +54,7 @@ Result<Buffer> Buffer::Allocate(int64_t bytes) {
     std::memset(heap, 0, static_cast<size_t>(padded));
     return Adopt(heap, bytes, [](std::byte* data, int64_t) { std::free(data); });
   }
-  // Mapped with room to begin on a huge page; what lies before and after is given back. It ends with small pages: a
+  // Mapped with room to begin on a huge page; what is before and after is given back. It ends with small pages: a
   // model has hundreds of matrices, and each would waste a megabyte in its last huge page.
   const int64_t size = (bytes + kSmallPage - 1) / kSmallPage * kSmallPage;
   void* mapped = mmap(nullptr, static_cast<size_t>(size + kHugePage), PROT_READ | PROT_WRITE,

@@ -33,7 +33,7 @@ constexpr std::string_view kEndSpellings[] = {
     "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
 };
 
-// Spellings that begin a turn, beside those.
+// Spellings that begin a turn, in addition to those.
 constexpr std::string_view kBeginSpellings[] = {"<|im_start|>",
                                                 "<|start_header_id|>",
                                                 "<|end_header_id|>",

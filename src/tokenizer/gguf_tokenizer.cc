@@ -103,8 +103,8 @@ Result<Pipeline> ReadGpt2(const GgufVocabulary& gguf) {
   const GgufPre* const kind = FindGgufPre(pre);
   if (kind == nullptr) {
     return Unsupported(
-        "tokenizer.ggml.pre \"{}\" is not known; --tokenizer-pre names another that splits text alike: {}", pre,
-        KnownGgufPres());
+        "tokenizer.ggml.pre \"{}\" is not known; --tokenizer-pre names another that splits text in the same way: {}",
+        pre, KnownGgufPres());
   }
   if (gguf.pre.empty()) {
     Log(LogLevel::kWarning,

@@ -12,10 +12,10 @@ constexpr std::string_view kMetaspaceDefault = "\xE2\x96\x81";
 
 struct SplitMode {
   SplitBehavior behavior;
-  bool invert;  // what lies between the matches counts as the matches
+  bool invert;  // what is between the matches counts as the matches
 };
 
-// Joins the matches of a text and what lies between them as the mode says.
+// Joins the matches of a text and what is between them as the mode says.
 void EmitPieces(std::string_view text, const std::vector<ByteSpan>& matches, SplitMode mode, bool at_start,
                 PieceSink sink) {
   const SplitBehavior behavior = mode.behavior;

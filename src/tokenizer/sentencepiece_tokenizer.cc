@@ -11,7 +11,7 @@ namespace {
 
 constexpr int32_t kMaxAddedIds = 1 << 16;
 
-// What the files beside tokenizer.model add to its pieces: added_tokens_decoder, else added_tokens.json.
+// What the files next to tokenizer.model add to its pieces: added_tokens_decoder, else added_tokens.json.
 Result<std::vector<AddedToken>> TokensBeside(const Vocabulary& vocabulary, const std::vector<std::string>& pieces) {
   INGOT_ASSIGN_OR_RETURN(const std::vector<AddedToken> configured, ConfiguredTokens(vocabulary));
   std::vector<AddedToken> tokens;

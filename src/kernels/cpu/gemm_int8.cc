@@ -191,7 +191,7 @@ void Unpack(const PanelLayout& layout, const std::byte* from, int64_t groups, st
 }
 
 // Groups of 32 inputs that are done for all tiles before the next ones, at most. Many tiles: codes (18 KB) and scales
-// (up to 9 KB) of the step's panels stay in L1 beside a tile's activations. One tile reads them once anyway.
+// (up to 9 KB) of the step's panels stay in L1 with a tile's activations. One tile reads them once anyway.
 constexpr int64_t kManyTilesGroups = 18, kOneTileGroups = 64;
 
 // The outputs that the next step will write: on pages and lines not seen yet.

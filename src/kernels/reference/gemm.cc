@@ -10,7 +10,7 @@
 namespace ingot::kernels {
 namespace {
 
-// Where the parts of one group of 32 inputs of a tile lie (kernels/gemm.h).
+// Where the parts of one group of 32 inputs of a tile are (kernels/gemm.h).
 struct TileGroup {
   int8_t* codes;    // [rows][32]
   float* scale;     // [rows]

@@ -22,7 +22,8 @@ using kernels::WeightKind;
 // Activations of the rows that are multiplied with a panel while it is in L1; they stay in L2 (1 to 2 MB on the cores
 // of today) from panel to panel.
 constexpr int64_t kBlockBytes = 768 * 1024;
-// Weights that a thread takes at a time: long enough that taking them (~0.1 µs) costs nothing beside reading them.
+// Weights that a thread takes at a time: long enough that taking them (~0.1 µs) costs nothing compared with reading
+// them.
 constexpr int64_t kChunkBytes = 48 * 1024;
 
 enum class Way { kInt8, kBf16, kF32, kTiles };

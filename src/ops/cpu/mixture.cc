@@ -41,7 +41,7 @@ void RouteToken(const kernels::ElementwiseKernels& kernels, const TokenRoute& t)
   for (int rank = 0; rank < t.rule.k; ++rank) t.weight[rank] /= sum;
 }
 
-// A counting sort of (token, rank) by expert. What an expert makes of a row does not depend on the rows beside it, so
+// A counting sort of (token, rank) by expert. What an expert makes of a row does not depend on the other rows, so
 // the order serves speed alone.
 void SortByExpert(const Routing& routing, int64_t experts) {
   const int64_t rows = routing.token_of.shape[0], k = routing.ids.shape[1];

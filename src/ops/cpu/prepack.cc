@@ -40,7 +40,7 @@ uint8_t MidpointShift(const PanelRows& p) {
   return static_cast<uint8_t>(p.layout.midpoint - (1 << (p.rows.format.bits - 1)));
 }
 
-// Codes of 32 inputs of one channel, from where the first of them lies.
+// Codes of 32 inputs of one channel, from where the first of them is.
 void PlaceQuads(const PanelLayout& layout, uint8_t* group, std::byte* out) {
   if (layout.kind == WeightKind::kInt8) {
     for (int64_t quad = 0; quad < 8; ++quad) std::memcpy(out + quad * 64, group + quad * 4, 4);
