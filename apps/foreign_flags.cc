@@ -10,106 +10,77 @@
 namespace ingot::cli {
 namespace {
 
-// A flag of theirs that is one of ours. Only the command decides whether it takes that.
+// A flag of ours, and what vLLM, llama.cpp and LMDeploy call it. Only the command decides whether it takes that.
 struct Alias {
-  const char *theirs, *ours;
+  const char *ours, *theirs;  // names with spaces between them
 };
 constexpr Alias kAliases[] = {
-    // vLLM
-    {"--host", "--server-name"},
-    {"--port", "--server-port"},
-    {"--api-key", "--api-keys"},
-    {"--max-model-len", "--session-len"},
-    {"--max-num-seqs", "--max-batch-size"},
-    {"--max-num-batched-tokens", "--max-prefill-token-num"},
-    {"--gpu-memory-utilization", "--cache-max-entry-count"},
-    {"--kv-cache-memory-bytes", "--kv-cache-memory"},
-    {"--block-size", "--cache-block-seq-len"},
-    {"--no-enable-prefix-caching", "--enable-prefix-caching=false"},
-    {"--served-model-name", "--model-name"},
-    {"--tensor-parallel-size", "--tp"},
-    {"-tp", "--tp"},
-    {"--uvicorn-log-level", "--log-level"},
-    {"--enable-force-include-usage", "--always-include-usage"},
-    {"--ssl-cert-file", "--ssl-certfile"},
-    // llama.cpp
-    {"-c", "--session-len"},
-    {"--ctx-size", "--session-len"},
-    {"-np", "--max-batch-size"},
-    {"--parallel", "--max-batch-size"},
-    {"-b", "--max-prefill-token-num"},
-    {"--batch-size", "--max-prefill-token-num"},
-    {"-t", "--threads"},
-    {"-a", "--model-name"},
-    {"--alias", "--model-name"},
-    {"--api-key-file", "--api-keys-file"},
-    {"--ssl-key-file", "--ssl-keyfile"},
-    {"--chat-template-file", "--chat-template"},
-    {"-sys", "--meta-instruction"},
-    {"--system-prompt", "--meta-instruction"},
-    {"-n", "--max-tokens"},
-    {"--predict", "--max-tokens"},
-    {"--n-predict", "--max-tokens"},
-    {"--temp", "--temperature"},
-    {"--repeat-penalty", "--repetition-penalty"},
-    {"-s", "--seed"},
-    // LMDeploy
-    {"--max-new-tokens", "--max-tokens"},
-    {"--request-output-len", "--max-tokens"},
-    {"--random-seed", "--seed"},
+    {"--server-name", "--host"},
+    {"--server-port", "--port"},
+    {"--api-keys", "--api-key"},
+    {"--api-keys-file", "--api-key-file"},
+    {"--model-name", "--served-model-name --alias -a"},
+    {"--session-len", "--max-model-len --ctx-size -c"},
+    {"--max-batch-size", "--max-num-seqs --parallel -np"},
+    {"--max-prefill-token-num", "--max-num-batched-tokens --batch-size -b"},
+    {"--cache-max-entry-count", "--gpu-memory-utilization"},
+    {"--cache-block-seq-len", "--block-size"},
+    {"--enable-prefix-caching=false", "--no-enable-prefix-caching"},
+    {"--tp", "--tensor-parallel-size -tp"},
+    {"--threads", "-t"},
+    {"--chat-template", "--chat-template-file"},
+    {"--meta-instruction", "--system-prompt -sys"},
+    {"--max-tokens", "--max-new-tokens --n-predict --predict -n"},
+    {"--temperature", "--temp"},
+    {"--repetition-penalty", "--repeat-penalty"},
+    {"--seed", "--random-seed -s"},
 };
 
 constexpr const char* kOneDevice = INGOT_COMPUTES_ON ", and layers are not split between devices";
-constexpr const char* kOneProcess = "one process computes, on one machine";
-constexpr const char* kFormatIsRead = "how the weights are stored is read from the checkpoint";
-constexpr const char* kNothingIsFetched = "nothing is downloaded; HF_HOME names the cache that models are read from";
 
-// A flag of theirs that is none of ours.
+// Flags of theirs that are none of ours.
 struct Foreign {
-  const char* name;
+  const char* names;
   const char* remark;               // why there is none
-  const char* in_effect = nullptr;  // the value that is so anyway, and taken; "": it has no value
+  const char* in_effect = nullptr;  // the value that it has anyway, which is accepted; "": it has no value
 };
 constexpr Foreign kForeign[] = {
     {"--backend", "there is one engine, Ingot's own", "turbomind"},
     {"--device", kOneDevice, "cpu"},
     {"--dp", kOneDevice, "1"},
-    {"--ep", kOneDevice, "1"},
-    {"--cp", kOneDevice, "1"},
-    {"-ngl", kOneDevice, "0"},
-    {"--gpu-layers", kOneDevice, "0"},
-    {"--n-gpu-layers", kOneDevice, "0"},
-    {"--nnodes", kOneProcess, "1"},
-    {"--node-rank", kOneProcess, "0"},
+    {"--n-gpu-layers --gpu-layers -ngl", kOneDevice, "0"},
+    {"--nnodes", "one process computes, on one machine", "1"},
     {"--generation-config",
      "sampling defaults are those of the checkpoint's generation_config.json; --override-generation-config has others",
      "auto"},
     {"--kv-cache-dtype", "here it is --quant-policy 8 (int8) or 4 (int4); 0 is fp16, or bf16 with --dtype bfloat16",
      "auto"},
-    {"--cache-type-k", "here it is --quant-policy 8 (int8) or 4 (int4), for keys and values alike", "f16"},
-    {"--cache-type-v", "here it is --quant-policy 8 (int8) or 4 (int4), for keys and values alike", "f16"},
-    {"--load-format", kFormatIsRead, "auto"},
-    {"--quantization", kFormatIsRead},
+    {"--cache-type-k --cache-type-v", "here it is --quant-policy 8 (int8) or 4 (int4), for keys and values", "f16"},
+    {"--load-format --quantization", "how the weights are stored is read from the checkpoint", "auto"},
     {"--trust-remote-code", "Ingot runs no code from a checkpoint, so it needs no trust", ""},
-    {"--enforce-eager", "there are no graphs to leave out", ""},
-    {"--eager-mode", "there are no graphs to leave out", ""},
+    {"--enforce-eager --eager-mode", "there are no graphs to leave out", ""},
     {"--enable-chunked-prefill", "prefill always comes in chunks; --max-prefill-token-num is their size", ""},
     {"--jinja", "templates are always rendered as Jinja", ""},
-    {"--mlock", "weights are packed into memory of Ingot's own at load", ""},
-    {"--no-mmap", "files are always mapped, and let go of once the weights are packed", ""},
+    {"--mlock --no-mmap", "weights are packed into memory of Ingot's own while the file is read", ""},
     {"--metrics", "/metrics is always there", ""},
-    {"--disable-log-requests", "the log has nothing of what is asked and answered", ""},
-    {"--enable-auto-tool-choice", "tools are not supported"},
-    {"--tool-call-parser", "tools are not supported"},
+    {"--disable-log-requests", "the log contains nothing of prompts and answers", ""},
+    {"--enable-auto-tool-choice --tool-call-parser", "tools are not supported"},
     {"--reasoning-parser", "an answer's text comes whole, with what the model thinks before it"},
-    {"--lora-modules", "LoRA adapters are not supported"},
-    {"--adapters", "LoRA adapters are not supported"},
+    {"--lora-modules --adapters", "LoRA adapters are not supported"},
     {"--speculative-config", "there is no speculative decoding"},
     {"--root-path", "let the proxy take the prefix off before it passes a request on"},
-    {"--allowed-origins", "here it is --allow-origins ORIGIN, which may be repeated"},
     {"--revision", "it is part of the model's name: Org/Name@REVISION"},
-    {"--download-dir", kNothingIsFetched},
+    {"--download-dir", "nothing is downloaded; HF_HOME names the cache that models are read from"},
 };
+
+// Whether `names` has this one.
+bool Has(std::string_view names, std::string_view name) {
+  for (size_t end = 0; !names.empty(); names.remove_prefix(std::min(names.size(), end + 1))) {
+    end = std::min(names.find(' '), names.size());
+    if (names.substr(0, end) == name) return true;
+  }
+  return false;
+}
 
 // Commands of theirs.
 struct Instead {
@@ -174,8 +145,7 @@ std::vector<std::string> Translate(const std::vector<std::string>& arguments) {
   for (size_t i = 1; i < arguments.size(); ++i) {
     const auto [name, own_value] = Split(arguments[i]);
     const bool has_next = !own_value && i + 1 < arguments.size();
-    const auto foreign =
-        std::ranges::find(kForeign, name, [](const Foreign& one) { return std::string_view(one.name); });
+    const auto foreign = std::ranges::find_if(kForeign, [&](const Foreign& one) { return Has(one.names, name); });
     if (foreign != std::end(kForeign) && foreign->in_effect != nullptr) {
       const std::string_view value = foreign->in_effect;
       if (value.empty() && !own_value) continue;
@@ -187,7 +157,7 @@ std::vector<std::string> Translate(const std::vector<std::string>& arguments) {
       if (own_value) out.push_back(*own_value);
       continue;
     }
-    const auto alias = std::ranges::find(kAliases, name, [](const Alias& one) { return std::string_view(one.theirs); });
+    const auto alias = std::ranges::find_if(kAliases, [&](const Alias& one) { return Has(one.theirs, name); });
     const bool is_own = alias == std::end(kAliases) || (name == "--api-key" && !serves);
     if (is_own) {
       out.push_back(arguments[i]);
@@ -222,13 +192,13 @@ std::string NearestOf(std::string_view word, const std::vector<std::string>& nam
 std::string ExplainUnknownFlag(const std::string& flag, const std::vector<std::string>& known,
                                const std::string& command) {
   for (const Foreign& foreign : kForeign) {
-    if (flag != foreign.name) continue;
+    if (!Has(foreign.names, flag)) continue;
     const bool has_value = foreign.in_effect != nullptr && *foreign.in_effect != '\0';
     return fmt::format("{}: {}{}", flag, foreign.remark,
                        has_value ? fmt::format("; {} is what it has", foreign.in_effect) : "");
   }
-  for (const auto& [theirs, ours] : kAliases) {
-    if (flag != theirs && flag != ours) continue;
+  for (const auto& [ours, theirs] : kAliases) {
+    if (!Has(theirs, flag) && flag != ours) continue;
     const bool is_of_answers = command.ends_with("api_server");
     return fmt::format(
         "{}: `{}` has no use for it{}", flag, command,
