@@ -170,7 +170,7 @@ class Interruptions(BatchTest):
             self.wait_for_results(process, before + 3)
             process.kill()
             process.wait()
-            if kill % 2 == 0:  # as if it had been amid a line
+            if kill % 2 == 0:  # as if it had been inside a line
                 with open(self.output, "ab") as file:
                     file.write(b'{"id":"batch_req_0123","custom_id":"long-')
         done = self.run_batch()
@@ -186,9 +186,9 @@ class Interruptions(BatchTest):
         process = self.start()
         self.wait_for_results(process, 3)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=SECONDS)
+        _, stderr = process.communicate(timeout=SECONDS)
         self.assertEqual(process.returncode, 1)
-        self.assertIn("interrupted", told)
+        self.assertIn("interrupted", stderr)
         count = len(self.results())
         self.assertLess(count, 40)
         for result in self.results():
@@ -206,8 +206,8 @@ class Refusals(BatchTest):
 
     def test_a_custom_id_that_is_there_twice(self) -> None:
         self.write([completion("a", "x"), completion("b", "x"), completion("a", "x")])
-        told = self.refused()
-        self.assertIn("in.jsonl:3: custom_id 'a' is on line 1 already", told)
+        error = self.refused()
+        self.assertIn("in.jsonl:3: custom_id 'a' is on line 1 already", error)
         self.assertEqual(self.output.read_bytes(), b"")
 
     def test_outputs_that_hold_something_else(self) -> None:

@@ -57,8 +57,8 @@ class BenchTest(unittest.TestCase):
             self.assertAlmostEqual(report[f"{kind}_throughput"], total / report["duration"])
         self.assertAlmostEqual(report["request_throughput"], len(answered) / report["duration"])
         for name in NAMES:
-            told = [request[name] for request in answered if request[name] is not None]
-            values = sum(told, []) if name == "itl_ms" else told
+            reported = [request[name] for request in answered if request[name] is not None]
+            values = sum(reported, []) if name == "itl_ms" else reported
             if not values:
                 continue
             self.assertAlmostEqual(report[f"mean_{name}"], numpy.mean(values))
@@ -231,7 +231,7 @@ class Fake(http.server.BaseHTTPRequestHandler):
 
 class FakeServer(http.server.ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that leaves amid an answer is what some tests want."""
+        """A client that leaves during an answer is what some tests want."""
 
 
 class AgainstAFake(BenchTest):

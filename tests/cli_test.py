@@ -70,10 +70,10 @@ class Generate(CliTest):
 
     def test_the_prompts_log_probabilities(self) -> None:
         answer = self.generate(*GREEDY, "--prompt-logprobs", "2")
-        told = answer["choices"][0]["prompt_logprobs"]
-        self.assertEqual(len(told), answer["usage"]["prompt_tokens"])
-        self.assertEqual((told[0]["logprob"], told[0]["top"]), (0, []))
-        self.assertTrue(all(token["logprob"] < 0 and len(token["top"]) == 2 for token in told[1:]))
+        logprobs = answer["choices"][0]["prompt_logprobs"]
+        self.assertEqual(len(logprobs), answer["usage"]["prompt_tokens"])
+        self.assertEqual((logprobs[0]["logprob"], logprobs[0]["top"]), (0, []))
+        self.assertTrue(all(token["logprob"] < 0 and len(token["top"]) == 2 for token in logprobs[1:]))
         self.assertIn("--json", self.error("generate", "smollm2", "-p", "x", "--prompt-logprobs", "1"))
 
     def test_a_deadline_is_an_error(self) -> None:
@@ -226,8 +226,8 @@ class Errors(CliTest):
         self.assertEqual(run(*asked, "20MiB", "--session-len", "896").stderr, "")
 
     def test_formats_of_the_cache_that_there_are(self) -> None:
-        told = self.error("generate", "smollm2", "-p", "x", "--quant-policy", "16")
-        self.assertIn("quant-policy 16: a KV cache is kept in fp16 (0), int8 (8) or int4 (4)", told)
+        error = self.error("generate", "smollm2", "-p", "x", "--quant-policy", "16")
+        self.assertIn("quant-policy 16: a KV cache is kept in fp16 (0), int8 (8) or int4 (4)", error)
         ledger = run("generate", "smollm2", "-p", "x", "--max-tokens", "1", "--quant-policy", "4", INGOT_LOG_LEVEL="info")
         self.assertEqual(ledger.returncode, 0, ledger.stderr)
         self.assertRegex(ledger.stderr, r"KV cache .* in int4")
@@ -249,7 +249,7 @@ class Errors(CliTest):
         self.assertIn("compressed-tensors", self.error(*asked, "marlin"))
 
     def test_flags_of_other_programs_are_told_what_they_are_here(self) -> None:
-        for command, flag, told in (
+        for command, flag, expected in (
             ("serve", "--n-gpu-layers", "CPU"),
             ("serve", "--kv-cache-dtype", "here it is --quant-policy 8 (int8)"),
             ("serve", "--temp", "every request says for itself"),
@@ -264,13 +264,13 @@ class Errors(CliTest):
             ("serve", "--lora-modules", "LoRA"),
         ):  # fmt: skip
             with self.subTest(flag):
-                self.assertIn(told, self.error(*command.split(), "smollm2", flag, "1"))
+                self.assertIn(expected, self.error(*command.split(), "smollm2", flag, "1"))
 
     def test_all_flags_that_are_not_here_are_told_at_once(self) -> None:
-        told = self.error("serve", "smollm2", "--lora-modules", "a", "--revision=b", "--nonsense-flag", "--port", "0")
+        error = self.error("serve", "smollm2", "--lora-modules", "a", "--revision=b", "--nonsense-flag", "--port", "0")
         for wanted in ("LoRA adapters", "Org/Name@REVISION", "there is no flag --nonsense-flag"):
-            self.assertIn(wanted, told)
-        self.assertEqual(len(told.splitlines()), 4, told)
+            self.assertIn(wanted, error)
+        self.assertEqual(len(error.splitlines()), 4, error)
 
     def test_names_of_other_programs_work(self) -> None:
         def length(*arguments: str) -> int:
@@ -290,12 +290,12 @@ class Errors(CliTest):
         self.assertEqual((model["id"], model["max_model_len"]), ("short", 256))
 
     def test_commands_of_other_programs_are_told_what_to_do(self) -> None:
-        for command, told in (("serve gradio", "/chat"), ("serve triton", "HTTP"), ("api_client", "ingot chat http://"), ("list", "ingot info"),
+        for command, expected in (("serve gradio", "/chat"), ("serve triton", "HTTP"), ("api_client", "ingot chat http://"), ("list", "ingot info"),
                               ("convert turbomind", "ingot serve"), ("lite kv_qparams", "--quant-policy 8"),
                               ("chat turbomind ./workspace", "ingot chat MODEL")):  # fmt: skip
             lines = self.error(*command.split()).splitlines()
             self.assertEqual(len(lines), 1, lines)
-            self.assertIn(told, lines[0])
+            self.assertIn(expected, lines[0])
 
     def test_no_flag_of_others_is_there_twice_or_is_one_of_ours(self) -> None:
         text = (ROOT / "apps/foreign_flags.cc").read_text()
@@ -386,9 +386,9 @@ class Errors(CliTest):
                                    ("session-len: -5", "--session-len -5 is outside"), ("kv-cache-memory: lots", "--kv-cache-memory: 'lots'"),
                                    ("compute: fastt", "--compute: fastt not in {fast,exact}"), ("top-p: 9", "--top-p 9")):  # fmt: skip
                 pathlib.Path(config).write_text(text)
-                told = self.error("generate", "smollm2", "-p", "x", "--config", config)
-                self.assertIn(expected, told)
-                self.assertIn("ingot.yaml", told)
+                error = self.error("generate", "smollm2", "-p", "x", "--config", config)
+                self.assertIn(expected, error)
+                self.assertIn("ingot.yaml", error)
         self.assertIn("(--compute is set by INGOT_COMPUTE)", run("generate", "smollm2", "-p", "x", INGOT_COMPUTE="fastt").stderr)
         self.assertNotIn("is set", run("generate", "smollm2", "-p", "x", "--compute", "no", INGOT_COMPUTE="fastt").stderr)
         self.assertIn("none.yaml", self.error("generate", "smollm2", "-p", "x", "--config", "none.yaml"))

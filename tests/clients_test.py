@@ -36,8 +36,8 @@ class OpenAi(ClientsTest):
         answer = self.client.chat.completions.create(**self.fields, logprobs=True, top_logprobs=2, n=2)
         self.assertEqual([choice.message.content for choice in answer.choices], [self.expected] * 2)
         for choice in answer.choices:
-            told = b"".join(bytes(token.bytes) for token in choice.logprobs.content)  # a token may be half a character
-            self.assertEqual(told.decode(errors="replace"), self.expected)
+            spelled = b"".join(bytes(token.bytes) for token in choice.logprobs.content)  # a token may be half a character
+            self.assertEqual(spelled.decode(errors="replace"), self.expected)
             self.assertTrue(all(len(token.top_logprobs) == 2 for token in choice.logprobs.content))
 
     def test_stream_with_usage(self) -> None:

@@ -114,8 +114,8 @@ class ErrorTest(unittest.TestCase):
     def test_every_row(self) -> None:
         for row, method, path, body, headers in TABLE:
             with self.subTest(row=row, path=path, body=str(body)[:60]):
-                told, answered = self.refused(method, path, body, headers)
-                self.assertEqual(told, row)
+                error, answered = self.refused(method, path, body, headers)
+                self.assertEqual(error, row)
                 self.assertEqual("allow" in answered, row[0] == 405)
                 self.assertEqual("www-authenticate" in answered, row[0] == 401)
                 self.assertEqual(answered.get("x-should-retry"), "false" if row[0] == 504 else None)
@@ -129,8 +129,8 @@ class ErrorTest(unittest.TestCase):
     def test_full(self) -> None:
         turn = {"prompt": "a", "interactive_mode": True, "request_output_len": 1}
         self.assertEqual(self.ask("POST", "/v1/chat/interactive", json.dumps(turn | {"session_id": 1}), JSON)[0], 200)
-        told, answered = self.refused("POST", "/v1/chat/interactive", json.dumps(turn | {"session_id": 2}), JSON)
-        self.assertEqual(told, (429, "rate_limit_error", "too_many_sessions", "session_id"))
+        error, answered = self.refused("POST", "/v1/chat/interactive", json.dumps(turn | {"session_id": 2}), JSON)
+        self.assertEqual(error, (429, "rate_limit_error", "too_many_sessions", "session_id"))
         self.assertEqual((answered.get("x-should-retry"), answered.get("retry-after")), ("false", None))
         self.assertNotIn("x-ratelimit-limit-requests", answered)
 
@@ -156,13 +156,13 @@ class ErrorTest(unittest.TestCase):
         turn = {"prompt": "a", "session_id": 9, "request_output_len": 1500, "ignore_eos": True}
         runs = threading.Thread(target=self.ask, args=("POST", "/v1/chat/interactive", json.dumps(turn), JSON))
         runs.start()
-        told = None
-        while runs.is_alive() and told is None:
+        error = None
+        while runs.is_alive() and error is None:
             if self.ask("GET", "/v1/sessions/9", None, {})[0] == 200:
-                told, _ = self.refused("POST", "/v1/chat/interactive", json.dumps(turn), JSON)
+                error, _ = self.refused("POST", "/v1/chat/interactive", json.dumps(turn), JSON)
             time.sleep(0.001)
         runs.join()
-        self.assertEqual(told, (409, "conflict_error", "conflict", "session_id"))
+        self.assertEqual(error, (409, "conflict_error", "conflict", "session_id"))
 
     def test_a_stream_that_fails_ends_with_the_error_and_not_as_whole_ones_do(self) -> None:
         for path, body in ((CHAT, {"messages": MESSAGES}), ("/v1/completions", {"prompt": "a"}), ("/generate", {"prompt": "a"})):

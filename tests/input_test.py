@@ -56,10 +56,10 @@ class AnyValueTest(ServerTest):
             for field in fields:
                 for value in VALUES:
                     status, answer = self.post(path, {**valid, field: value})
-                    told = f"{path} {field}={value!r}: {status} {answer}"
-                    self.assertTrue(200 <= status < 500 or status == 504, told)
+                    message = f"{path} {field}={value!r}: {status} {answer}"
+                    self.assertTrue(200 <= status < 500 or status == 504, message)
                     if status >= 400:
-                        self.assertEqual({*answer["error"]}, {"message", "type", "param", "code"}, told)
+                        self.assertEqual({*answer["error"]}, {"message", "type", "param", "code"}, message)
         self.assertIsNone(self.server.process.poll())
 
     def test_undeclared_fields_change_nothing(self) -> None:

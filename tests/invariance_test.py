@@ -17,7 +17,7 @@ MODEL = require_model()
 NIGHTLY = bool(os.environ.get("INGOT_NIGHTLY"))
 CLIENTS = 64
 # However the time budget cuts the prompts (in chunks of 16 to 48 tokens on the machines seen), 39 run at once and at least
-# four give way; with answers of less than three blocks the first are done before the last come, and nobody has to.
+# four are preempted; with answers of less than three blocks the first are done before the last come, and none is.
 SLOTS = 48
 FITTING = 40
 BLOCK = 32
@@ -29,8 +29,8 @@ WORDS = ["stone", "river", "light", "seven", "paper", "green", "house", "every",
 
 
 async def prompts(client: Client) -> list[list[int]]:
-    """64 different ones. Eight share a beginning, longer than a block. All end just before a block does, so that whoever
-    answers soon needs another block, and a second one after it."""
+    """64 different ones. Eight share a beginning, longer than a block. All end just before a block does, so that a short
+    answer needs another block soon, and a second one after it."""
     draw = random.Random(7)
 
     async def tokens(text: str) -> list[int]:
@@ -55,7 +55,7 @@ def requests(ids: list[list[int]]) -> list[dict]:
     ]  # fmt: skip
 
 
-def told(answer: dict) -> dict:
+def content_of(answer: dict) -> dict:
     """All that must be the same: not its name, its time, and what was found in the cache."""
     usage = {name: answer["usage"][name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
     return {"choices": answer["choices"], "usage": usage}
@@ -96,9 +96,9 @@ class InvarianceTest(unittest.TestCase):
             "prompt tokens from the cache",
             file=sys.stderr,
         )
-        for i, (together_told, alone_told) in enumerate(zip(answers, alone, strict=True)):
+        for i, (together_answer, alone_answer) in enumerate(zip(answers, alone, strict=True)):
             with self.subTest(request=i):
-                self.assertEqual(told(together_told), told(alone_told))
+                self.assertEqual(content_of(together_answer), content_of(alone_answer))
         self.assertGreaterEqual(metrics["ingot_max_requests_running"], 32)
         self.assertGreater(metrics["ingot_preemptions_total"], 0)
         self.assertGreater(metrics["ingot_prefix_cache_hits_total"], 0)

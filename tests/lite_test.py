@@ -123,10 +123,10 @@ class Lite(unittest.TestCase):
 
     def test_the_report_says_what_eval_says(self) -> None:
         report = self.lite("auto_awq", "reported", "--w-group-size", "32")
-        told = self.measured(self.model, self.root / "reported")
-        self.assertAlmostEqual(told["perplexity_a"], report["perplexity_before"], places=4)
-        self.assertAlmostEqual(told["perplexity_b"], report["perplexity_after"], places=4)
-        self.assertAlmostEqual(told["mean_kl"], report["mean_kl"], places=6)
+        measured = self.measured(self.model, self.root / "reported")
+        self.assertAlmostEqual(measured["perplexity_a"], report["perplexity_before"], places=4)
+        self.assertAlmostEqual(measured["perplexity_b"], report["perplexity_after"], places=4)
+        self.assertAlmostEqual(measured["mean_kl"], report["mean_kl"], places=6)
 
     def test_diff_tells_what_a_smaller_cache_costs(self) -> None:
         costs = []
@@ -233,9 +233,9 @@ class Lite(unittest.TestCase):
         begins = [i * 128 + spare * i // 15 for i in range(16)]
         table = llama.tensors["model.embed_tokens.weight"].astype(np.float32)
         seen = llama.norm("model.layers.0.input_layernorm", table[[t for b in begins for t in ids[b : b + 128]]])
-        told = inputs["model.layers.0.self_attn.q_proj"]
-        np.testing.assert_allclose(told["abs_max"], np.abs(seen).max(0), rtol=1e-4)
-        np.testing.assert_allclose(told["abs_mean"], np.abs(seen).mean(0), rtol=1e-4)
+        found = inputs["model.layers.0.self_attn.q_proj"]
+        np.testing.assert_allclose(found["abs_max"], np.abs(seen).max(0), rtol=1e-4)
+        np.testing.assert_allclose(found["abs_mean"], np.abs(seen).mean(0), rtol=1e-4)
 
     def test_calibrate_leaves_nothing_after_an_error(self) -> None:
         command = self.command("calibrate", "no_stats")
@@ -294,12 +294,12 @@ class Lite(unittest.TestCase):
                 with self.subTest(f"{family} {name}"):
                     output = f"{family}_{name}"
                     report = self.lite(method, output, *arguments, model=model)
-                    told = self.measured(model, self.root / output)
+                    measured = self.measured(model, self.root / output)
                     self.assertTrue(report["mean_kl"] < (0.02 if name == "w8a8" else 0.6), report["mean_kl"])
                     if name == "w8a8":  # measured with activations rounded too
-                        self.assertTrue(told["mean_kl"] < 0.02, told["mean_kl"])
+                        self.assertTrue(measured["mean_kl"] < 0.02, measured["mean_kl"])
                     else:
-                        self.assertAlmostEqual(told["mean_kl"], report["mean_kl"], places=6)
+                        self.assertAlmostEqual(measured["mean_kl"], report["mean_kl"], places=6)
 
     def measured(self, model: pathlib.Path, quantized: pathlib.Path) -> dict:
         done = subprocess.run([BINARY, "eval", "diff", str(model), str(quantized), "--compute", "exact", "--file",
@@ -311,11 +311,11 @@ class Lite(unittest.TestCase):
     def test_gguf(self) -> None:
         for name, arguments in (("q4_1.gguf", ()), ("q4_0.gguf", ("--w-sym",))):
             report = self.lite("auto_awq", name, "--to", "gguf", *arguments)
-            told = subprocess.run([BINARY, "info", str(self.root / name), "--json"], capture_output=True, text=True)
-            stored = {group["stored"]: group["count"] for group in json.loads(told.stdout)["weights"]}
+            info = subprocess.run([BINARY, "info", str(self.root / name), "--json"], capture_output=True, text=True)
+            stored = {group["stored"]: group["count"] for group in json.loads(info.stdout)["weights"]}
             self.assertEqual(stored[name[:4].upper()], 7 * LAYERS)
-            told = self.measured(self.model, self.root / name)
-            self.assertAlmostEqual(told["mean_kl"], report["mean_kl"], places=6)
+            measured = self.measured(self.model, self.root / name)
+            self.assertAlmostEqual(measured["mean_kl"], report["mean_kl"], places=6)
             text = "The ship came in at 7:45, and she asked what it would cost."
             ours = self.our_logits(self.root / name, text)
             theirs = llama_of_gguf(self.root / name, json.loads((self.model / "config.json").read_text()))

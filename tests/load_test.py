@@ -33,15 +33,15 @@ async def stream(client: Client, tokens: int) -> int:
     async with client.send("POST", "/v1/completions", body) as response:
         if response.status != 200:
             raise AssertionError(f"{response.status}: {await response.text()}")
-        told, ends, usage = 0, [], None
+        counted, ends, usage = 0, [], None
         async for event in response.events():
             for choice in event["choices"]:
-                told += len(choice.get("token_ids") or [])
+                counted += len(choice.get("token_ids") or [])
                 ends += [choice["finish_reason"]] if choice["finish_reason"] else []
             usage = event.get("usage") or usage
-    if ends != ["length"] or usage["completion_tokens"] != told:
-        raise AssertionError(f"{told} tokens, ends {ends}, usage {usage}")
-    return told
+    if ends != ["length"] or usage["completion_tokens"] != counted:
+        raise AssertionError(f"{counted} tokens, ends {ends}, usage {usage}")
+    return counted
 
 
 async def settled(client: Client, **wanted: float) -> dict[str, float]:
@@ -49,11 +49,11 @@ async def settled(client: Client, **wanted: float) -> dict[str, float]:
     end = time.monotonic() + SETTLE_SECONDS
     while True:
         metrics = await client.metrics()
-        told = {name: metrics[f"ingot_{name.replace('__', '.')}"] for name in wanted}
-        if told == wanted:
+        found = {name: metrics[f"ingot_{name.replace('__', '.')}"] for name in wanted}
+        if found == wanted:
             return metrics
         if time.monotonic() > end:
-            raise AssertionError(f"{told} instead of {wanted}")
+            raise AssertionError(f"{found} instead of {wanted}")
         await asyncio.sleep(0.05)
 
 
@@ -71,9 +71,9 @@ class CrowdTest(unittest.TestCase):
 
         async def main(url: str) -> list[int]:
             client = Client(url)
-            told = await asyncio.gather(*(stream(client, length) for length in lengths))
+            counts = await asyncio.gather(*(stream(client, length) for length in lengths))
             await settled(client, **IDLE)
-            return told
+            return counts
 
         with Server(MODEL, "--model-name", "m", "--session-len", "512", "--max-batch-size", "32") as server:
             self.assertEqual(asyncio.run(main(server.url)), lengths)

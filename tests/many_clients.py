@@ -50,9 +50,9 @@ class Response:
                     raise AssertionError(f"after the end: {event}")
                 done = event == "data: [DONE]"
                 if event.startswith("data: ") and not done:
-                    told = json.loads(event.removeprefix("data: "))
-                    failed = "error" in told
-                    yield told
+                    chunk = json.loads(event.removeprefix("data: "))
+                    failed = "error" in chunk
+                    yield chunk
         if not (done or failed) or held:
             raise AssertionError(f"the stream ended without [DONE]: {held!r}")
 

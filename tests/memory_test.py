@@ -127,7 +127,7 @@ class QuantizeTest(unittest.TestCase):
             process.send_signal(signal.SIGCONT)
 
         _, peak = self.finish(process, copy_halfway)
-        print(f"{time.monotonic() - begin:.0f} s; peak {peak / 1e6:.0f} MB beside mapped files, limit {self.LIMIT_BYTES / 1e6:.0f} MB", flush=True)
+        print(f"{time.monotonic() - begin:.0f} s; peak {peak / 1e6:.0f} MB besides mapped files, limit {self.LIMIT_BYTES / 1e6:.0f} MB", flush=True)
         self.assertLessEqual(peak, self.LIMIT_BYTES)
         report, peak = self.finish(self.quantize("killed"))
         self.assertLessEqual(peak, self.LIMIT_BYTES)

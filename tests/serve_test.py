@@ -325,9 +325,9 @@ class StopTest(unittest.TestCase):
                 server.process.send_signal(signal.SIGSEGV)
                 self.assertEqual(server.process.wait(timeout=60), -signal.SIGSEGV)
                 thread.join()
-            told = path.read_text()
-        self.assertIn("flight recorder: SIGSEGV", told)
-        self.assertRegex(told, r"step \d+ at \d+\.\d{6} s.*: 1 run, 0 wait")
+            report = path.read_text()
+        self.assertIn("flight recorder: SIGSEGV", report)
+        self.assertRegex(report, r"step \d+ at \d+\.\d{6} s.*: 1 run, 0 wait")
 
 
 if __name__ == "__main__":

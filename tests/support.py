@@ -12,7 +12,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BINARY = os.environ.get("INGOT_BIN", str(ROOT / "build/release/bin/ingot"))
 MODEL = pathlib.Path(os.environ.get("INGOT_MODELS", ROOT / "build/models")) / "smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-START_SECONDS = 300  # generous: sanitizers, and tests that run beside this one
+START_SECONDS = 300  # generous: sanitizers, and tests that run next to this one
 
 
 def require_model() -> str:

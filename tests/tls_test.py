@@ -107,10 +107,10 @@ class TlsTest(unittest.TestCase):
         certificate, key = make_certificate(self.folder, "unknown", "-nodes")
         server = tiny_internlm.serve(self, "--ssl-certfile", certificate, "--ssl-keyfile", key)
         for command in (("chat", server.url), ("bench", "serve", "--base-url", server.url, "--num-prompts", "1")):
-            for flags, told in (((), "--cacert FILE trusts the authority"), (("--cacert", certificate), None)):
+            for flags, expected in (((), "--cacert FILE trusts the authority"), (("--cacert", certificate), None)):
                 done = subprocess.run([BINARY, *command, *flags], capture_output=True, text=True, timeout=60, input="")
-                self.assertEqual(done.returncode, 1 if told else 0, done.stderr)
-                self.assertIn(told or "", done.stderr)
+                self.assertEqual(done.returncode, 1 if expected else 0, done.stderr)
+                self.assertIn(expected or "", done.stderr)
                 self.assertNotIn("--model-name", done.stderr)
         plain = subprocess.run([BINARY, "chat", server.url.replace("https", "http")], capture_output=True, text=True, timeout=60, input="")
         self.assertNotIn("--cacert", plain.stderr)

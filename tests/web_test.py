@@ -296,7 +296,7 @@ class WebTest(unittest.TestCase):
               if (grown.innerHTML !== whole.innerHTML) return [text.slice(0, end), grown.innerHTML, whole.innerHTML];
               if (end === 16) head = grown.firstChild;
             }
-            return head === grown.firstChild ? 'same' : 'the first block was made anew'"""
+            return head === grown.firstChild ? 'same' : 'the first block was made again'"""
         self.assertEqual(self.driver.execute_script(script, text), "same")
 
     def test_events_that_are_cut_anywhere(self) -> None:

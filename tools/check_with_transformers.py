@@ -57,9 +57,9 @@ def check(directory: str, ingot: str, text: str, tokens: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "logits.npy"
         command = [ingot, "eval", "logits", directory, "--compute", "exact", "--tokens", str(tokens), "--output", str(file)]
-        told = json.loads(subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.PIPE).stdout)
+        report = json.loads(subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.PIPE).stdout)
         ours = np.load(file)
-    assert told["positions"] == len(ids) and ours.shape == theirs.shape, (told, ours.shape, theirs.shape)
+    assert report["positions"] == len(ids) and ours.shape == theirs.shape, (report, ours.shape, theirs.shape)
     largest, rms = np.abs(ours - theirs).max(), np.sqrt((theirs**2).mean())
     agree = (ours.argmax(-1) == theirs.argmax(-1)).mean()
     print(f"{directory}: {len(ids)} positions; logits differ by at most {largest:.5f}, {largest / rms:.2e} of their rms {rms:.3f}; "

@@ -75,22 +75,22 @@ async def one_round(client: Client, arguments: argparse.Namespace, seed: int) ->
     read = time.monotonic()
     await asyncio.sleep(arguments.seconds)
     alone = streams.between(before, arrives) + streams.between(read, time.monotonic())
-    beside = streams.between(arrives, read)
+    during = streams.between(arrives, read)
     await streams.stop()
-    told = {"time_to_first_token": read - arrives}
+    row = {"time_to_first_token": read - arrives}
     for share in (0.5, 0.99):
-        told |= {f"p{share * 100:.0f}_alone": quantile(alone, share), f"p{share * 100:.0f}_beside": quantile(beside, share)}
-    return told | {"ratio": told["p99_beside"] / told["p99_alone"], "ratio_of_medians": told["p50_beside"] / told["p50_alone"]}
+        row |= {f"p{share * 100:.0f}_alone": quantile(alone, share), f"p{share * 100:.0f}_beside": quantile(during, share)}
+    return row | {"ratio": row["p99_beside"] / row["p99_alone"], "ratio_of_medians": row["p50_beside"] / row["p50_alone"]}
 
 
 async def measure(url: str, arguments: argparse.Namespace) -> None:
     client = Client(url)
     ratios = []
     for seed in range(arguments.rounds):
-        told = await one_round(client, arguments, seed)
+        row = await one_round(client, arguments, seed)
         if seed > 0:  # the first teaches the scheduler what steps cost
-            ratios.append(told["ratio"])
-        print(json.dumps({name: round(value, 4) for name, value in told.items()}), flush=True)
+            ratios.append(row["ratio"])
+        print(json.dumps({name: round(value, 4) for name, value in row.items()}), flush=True)
     print(json.dumps({"median": statistics.median(ratios), "smallest": min(ratios), "largest": max(ratios)}))
 
 

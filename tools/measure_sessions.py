@@ -32,10 +32,10 @@ def turn(url: str, session: int, number: int, **fields) -> tuple[float, str, int
     begin, first, text, history = time.monotonic(), None, "", 0
     with urllib.request.urlopen(request, timeout=600) as response:
         for line in response:
-            told = json.loads(line)
-            if first is None and told["text"]:
+            piece = json.loads(line)
+            if first is None and piece["text"]:
                 first = time.monotonic()
-            text, history = text + told["text"], told["history_tokens"]
+            text, history = text + piece["text"], piece["history_tokens"]
     return first - begin, text, history
 
 
@@ -60,9 +60,9 @@ def main() -> None:
     ratios = []
     with Server(arguments.model, "--model-name", "m", *flags) as server:
         for number in range(arguments.rounds):
-            told = one_round(server.url, number, arguments.turns)
-            ratios.append(told["ratio"])
-            print(json.dumps(told), flush=True)
+            row = one_round(server.url, number, arguments.turns)
+            ratios.append(row["ratio"])
+            print(json.dumps(row), flush=True)
     print(json.dumps({"median": statistics.median(ratios), "smallest": min(ratios), "largest": max(ratios)}))
 
 

@@ -52,9 +52,9 @@ class Table:
             run(arguments.ingot, "convert", arguments.model, "--to", "hf", "-o", str(self.original))
 
     def speed(self, model: pathlib.Path, *flags: str) -> dict:
-        told = json.loads(run(self.arguments.ingot, "bench", "latency", str(model), "--batch-size", "1", "--input-len", "256",
+        output = json.loads(run(self.arguments.ingot, "bench", "latency", str(model), "--batch-size", "1", "--input-len", "256",
                               "--output-len", "32", "--num-iters", "3", "--json", *flags))  # fmt: skip
-        row = told["runs"][0]
+        row = output["runs"][0]
         return {"prefill": row["median_prefill_throughput"], "decode": row["median_decode_throughput"]}
 
     def quantize(self, flags: list[str], output: pathlib.Path) -> dict:
@@ -67,14 +67,14 @@ class Table:
 
     def with_quantized_kv(self, policy: str) -> dict:
         a = self.arguments
-        told = json.loads(run(a.ingot, "eval", "diff", str(self.original), str(self.original), "--quant-policy-b", policy,
+        output = json.loads(run(a.ingot, "eval", "diff", str(self.original), str(self.original), "--quant-policy-b", policy,
                               "--compute", "exact", "--file", a.eval_text, "--max-windows", a.eval_windows, "--json"))  # fmt: skip
-        return {"kv_bytes_per_token": self.kv_bytes_per_token(policy), "perplexity_after": told["perplexity_b"],
-                "mean_kl": told["mean_kl"], "top1_agreement": told["top1_agreement"]}  # fmt: skip
+        return {"kv_bytes_per_token": self.kv_bytes_per_token(policy), "perplexity_after": output["perplexity_b"],
+                "mean_kl": output["mean_kl"], "top1_agreement": output["top1_agreement"]}  # fmt: skip
 
     def kv_bytes_per_token(self, policy: str) -> int:
-        told = run(self.arguments.ingot, "plan", str(self.original), "--memory", "1TiB", "--quant-policy", policy, "--json")
-        return json.loads(told)["rows"][0]["kv_bytes_per_token"]
+        output = run(self.arguments.ingot, "plan", str(self.original), "--memory", "1TiB", "--quant-policy", policy, "--json")
+        return json.loads(output)["rows"][0]["kv_bytes_per_token"]
 
     def add(self, name: str, measure) -> None:
         if name in self.results:

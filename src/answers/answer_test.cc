@@ -12,7 +12,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // Keeps what it is told.
-class Told : public Listener {
+class Recorder : public Listener {
  public:
   bool wants_whole() const override { return true; }
   void Began() override { all.emplace_back("began"); }
@@ -58,8 +58,8 @@ class AnswerTest : public ::testing::Test {
   size_t refused_ = SIZE_MAX;
   int cancelled_ = 0;
   const llm::FakeLlm fake_ = llm::MakeFakeLlm();
-  const std::shared_ptr<Told> told_ = std::make_shared<Told>();
-  const std::shared_ptr<Answer> answer_ = std::make_shared<Answer>(told_);
+  const std::shared_ptr<Recorder> recorder_ = std::make_shared<Recorder>();
+  const std::shared_ptr<Answer> answer_ = std::make_shared<Answer>(recorder_);
 };
 
 TEST_F(AnswerTest, PromptsAreCountedOnceAndPiecesComeInOrder) {
@@ -68,29 +68,29 @@ TEST_F(AnswerTest, PromptsAreCountedOnceAndPiecesComeInOrder) {
   on_events_[1]({.finish = llm::FinishReason::kStop, .usage = {.prompt_tokens = 3, .completion_tokens = 2}});
   on_events_[0](
       {.text = "a", .finish = llm::FinishReason::kStop, .usage = {.prompt_tokens = 5, .completion_tokens = 1}});
-  EXPECT_THAT(told_->all,
+  EXPECT_THAT(recorder_->all,
               ElementsAre("began", "0:early first", "1:early first", "1:b", "1:", "0:a", "ended earlya 8+3"));
 }
 
 TEST_F(AnswerTest, OnePromptThatIsRefusedRefusesAll) {
   refused_ = 1;
   Begin(3);
-  EXPECT_THAT(told_->all, ElementsAre("failed bad"));
+  EXPECT_THAT(recorder_->all, ElementsAre("failed bad"));
   EXPECT_EQ(cancelled_, 1);
   on_events_[0]({.text = "late"});
-  EXPECT_EQ(told_->all.size(), 1u);
+  EXPECT_EQ(recorder_->all.size(), 1u);
 }
 
 TEST_F(AnswerTest, ACancelMayComeBeforeAndWhileItIsToldSomething) {
-  told_->on_piece = [&] { answer_->Cancel(); };
+  recorder_->on_piece = [&] { answer_->Cancel(); };
   Begin(2);
   on_events_[0]({.text = "a"});
   EXPECT_EQ(cancelled_, 2);
-  const auto told = std::make_shared<Told>();
-  const auto other = std::make_shared<Answer>(told);
+  const auto recorder = std::make_shared<Recorder>();
+  const auto other = std::make_shared<Answer>(recorder);
   other->Cancel();
   other->Begin(*fake_.llm, {.requests = std::vector<llm::Request>(1)});
-  EXPECT_THAT(told->all, ElementsAre("failed cancelled"));
+  EXPECT_THAT(recorder->all, ElementsAre("failed cancelled"));
 }
 
 TEST_F(AnswerTest, ItEndsOnce) {
@@ -98,13 +98,13 @@ TEST_F(AnswerTest, ItEndsOnce) {
   answer_->Fail(Unavailable("stopping").value());
   answer_->Fail(Unavailable("again").value());
   on_events_[0]({.finish = llm::FinishReason::kStop});
-  EXPECT_THAT(told_->all, ElementsAre("began", "failed stopping"));
+  EXPECT_THAT(recorder_->all, ElementsAre("began", "failed stopping"));
 }
 
 TEST_F(AnswerTest, MoreAnswersThanMayEverWaitAreRefusedForGood) {
   Begin(static_cast<size_t>(fake_.llm->options().max_queue) + 1, [](size_t) { ADD_FAILURE(); });
-  ASSERT_EQ(told_->all.size(), 1u);
-  EXPECT_THAT(told_->all[0], HasSubstr("--max-queue"));
+  ASSERT_EQ(recorder_->all.size(), 1u);
+  EXPECT_THAT(recorder_->all[0], HasSubstr("--max-queue"));
 }
 
 }  // namespace

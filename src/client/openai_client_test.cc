@@ -21,36 +21,36 @@ std::string Whole(int status, const std::string& body, const std::string& header
                      body.size(), headers, body);
 }
 
-struct Told {
+struct Received {
   std::string text, reasoning, finish;
   AnswerEnd end;
   int num_ends = 0;
 };
 
 // What comes of one answer of these bytes.
-Told Ask(const std::string& bytes, bool close = false) {
+Received Ask(const std::string& bytes, bool close = false) {
   TestServer server([&](int, const std::string&) { return ScriptedAnswer{bytes, close}; });
   const auto client = Connect({.base_url = server.url() + "/v1", .timeout_seconds = 5}).value();
-  Told told;
+  Received received;
   StartAnswer(*client, "/v1/chat/completions", "{}",
               {.on_piece =
                    [&](const AnswerPiece& piece) {
-                     told.text += piece.text;
-                     told.reasoning += piece.reasoning;
-                     told.finish += piece.finish_reason;
+                     received.text += piece.text;
+                     received.reasoning += piece.reasoning;
+                     received.finish += piece.finish_reason;
                    },
                .on_end =
                    [&](const AnswerEnd& end) {
-                     told.end = end;
-                     ++told.num_ends;
+                     received.end = end;
+                     ++received.num_ends;
                    }});
   client->Run();
-  EXPECT_EQ(told.num_ends, 1);
-  return told;
+  EXPECT_EQ(received.num_ends, 1);
+  return received;
 }
 
 TEST(OpenAiClient, ReadsAStreamOfChat) {
-  const Told told = Ask(Stream(
+  const Received received = Ask(Stream(
       "data: "
       "{\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n"
       ": ping\n\n"
@@ -62,14 +62,14 @@ TEST(OpenAiClient, ReadsAStreamOfChat) {
       "{\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2,\"prompt_tokens_details\":{\"cached_"
       "tokens\":3}}}\n\n"
       "data: [DONE]\n\n"));
-  EXPECT_TRUE(told.end.status.ok()) << told.end.status.message();
-  EXPECT_EQ(told.text, "Paris");
-  EXPECT_EQ(told.reasoning, "Hm.");
-  EXPECT_EQ(told.finish, "stop");
-  ASSERT_TRUE(told.end.usage);
-  EXPECT_EQ(told.end.usage->prompt_tokens, 7);
-  EXPECT_EQ(told.end.usage->completion_tokens, 2);
-  EXPECT_EQ(told.end.usage->cached_tokens, 3);
+  EXPECT_TRUE(received.end.status.ok()) << received.end.status.message();
+  EXPECT_EQ(received.text, "Paris");
+  EXPECT_EQ(received.reasoning, "Hm.");
+  EXPECT_EQ(received.finish, "stop");
+  ASSERT_TRUE(received.end.usage);
+  EXPECT_EQ(received.end.usage->prompt_tokens, 7);
+  EXPECT_EQ(received.end.usage->completion_tokens, 2);
+  EXPECT_EQ(received.end.usage->cached_tokens, 3);
 }
 
 TEST(OpenAiClient, ReadsCompletionsAndServersThatDoNotStream) {
@@ -78,7 +78,7 @@ TEST(OpenAiClient, ReadsCompletionsAndServersThatDoNotStream) {
               "data: {\"choices\":[{\"text\":\"a\"}]}\n\ndata: {\"choices\":[{\"text\":\"b\"}]}\n\ndata: [DONE]\n\n"))
           .text,
       "ab");
-  const Told whole = Ask(Whole(
+  const Received whole = Ask(Whole(
       200,
       R"({"choices":[{"message":{"content":"all","reasoning":"why"},"finish_reason":"length"}],"usage":{"completion_tokens":1}})"));
   EXPECT_TRUE(whole.end.status.ok());
@@ -86,7 +86,8 @@ TEST(OpenAiClient, ReadsCompletionsAndServersThatDoNotStream) {
 }
 
 TEST(OpenAiClient, TellsWhatAServerRefuses) {
-  const Told full = Ask(Whole(429, R"({"error":{"message":"the queue is full","type":"x"}})", "Retry-After: 3\r\n"));
+  const Received full =
+      Ask(Whole(429, R"({"error":{"message":"the queue is full","type":"x"}})", "Retry-After: 3\r\n"));
   EXPECT_EQ(full.end.status, Status(Code::kResourceExhausted, "HTTP 429: the queue is full"));
   EXPECT_EQ(full.end.http_status, 429);
   EXPECT_EQ(full.end.retry_after_seconds, 3);
@@ -100,13 +101,13 @@ TEST(OpenAiClient, TellsWhatAServerRefuses) {
 
 TEST(OpenAiClient, TakesNoBrokenStreamForAWholeAnswer) {
   const std::string piece = "data: {\"choices\":[{\"text\":\"a\"}]}\n\n";
-  const Told undone = Ask(Stream(piece));
+  const Received undone = Ask(Stream(piece));
   EXPECT_EQ(undone.text, "a");
   EXPECT_EQ(undone.end.status.code(), Code::kIo);
   EXPECT_EQ(Ask(Stream(piece + "data: {\"choices\":[\n\n")).end.status.code(), Code::kInvalidArgument);
-  const Told failed = Ask(Stream(piece + "data: {\"error\":{\"message\":\"out of memory\"}}\n\n"));
+  const Received failed = Ask(Stream(piece + "data: {\"error\":{\"message\":\"out of memory\"}}\n\n"));
   EXPECT_EQ(failed.end.status, Status(Code::kInternal, "out of memory"));
-  const Told cut =
+  const Received cut =
       Ask("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ndata:", true);
   EXPECT_EQ(cut.end.status.code(), Code::kIo);
   EXPECT_EQ(cut.end.http_status, 200);

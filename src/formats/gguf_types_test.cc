@@ -1,4 +1,4 @@
-// The block types of GGUF: sizes, refusals, and scales beside tensors. Their values: formats_oracle_test.cc.
+// The block types of GGUF: sizes, refusals, and scales next to tensors. Their values: formats_oracle_test.cc.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -115,7 +115,7 @@ TEST_F(GgufScaleTest, RefusesAScaleThatDoesNotFitItsMatrix) {
   ASSERT_TRUE((*writer)->Write(Bytes(std::string(3 * 36 + 12, 'x'))).ok());
   ASSERT_TRUE((*writer)->Finish().ok());
   EXPECT_THAT(Checkpoint::Open(path_).error().message(),
-              HasSubstr("tensor a.scale is F32 [3], beside a.weight [3, 64]"));
+              HasSubstr("tensor a.scale is F32 [3], next to a.weight [3, 64]"));
 }
 
 }  // namespace

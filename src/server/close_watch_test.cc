@@ -49,12 +49,12 @@ TEST_F(CloseWatchTest, EndsWhenItIsCancelledAsItGoesOn) {
 }
 
 TEST_F(CloseWatchTest, ClosesTheOutboxWhenTheClientLeaves) {
-  bool told = false;
-  outbox_->OnClose([&] { told = true; });
+  bool closed = false;
+  outbox_->OnClose([&] { closed = true; });
   client_.close();
   io_->run_for(std::chrono::seconds(20));
   EXPECT_TRUE(ended_);
-  EXPECT_TRUE(told);
+  EXPECT_TRUE(closed);
 }
 
 }  // namespace

@@ -17,25 +17,25 @@ class FakeExchange : public Exchange {
   HttpRequest& mutable_request() override { return request_; }
   void Respond(HttpResponse response) override { Tell("respond", response); }
   void StartStream(HttpResponse head) override { Tell("start", head); }
-  bool Send(std::string chunk) override { return told.push_back("send " + chunk), true; }
-  void Finish() override { told.emplace_back("finish"); }
+  bool Send(std::string chunk) override { return calls.push_back("send " + chunk), true; }
+  void Finish() override { calls.emplace_back("finish"); }
   void FailStream(HttpResponse instead, std::string last) override {
     Tell("fail", instead);
-    told.push_back("last " + last);
+    calls.push_back("last " + last);
   }
-  void Abort() override { told.emplace_back("abort"); }
+  void Abort() override { calls.emplace_back("abort"); }
   void Note(LogFields) override {}
   void OnClose(std::function<void()>) override {}
   void OnStop(std::function<void()> stop) override { on_stop = std::move(stop); }
   bool closed() override { return false; }
 
-  std::vector<std::string> told;
+  std::vector<std::string> calls;
   std::function<void()> on_stop;
 
  private:
   void Tell(const char* what, const HttpResponse& response) {
-    told.push_back(fmt::format("{} {}", what, response.status));
-    if (response.body.find("\"code\"") != std::string::npos) told.back() += " " + response.body;
+    calls.push_back(fmt::format("{} {}", what, response.status));
+    if (response.body.find("\"code\"") != std::string::npos) calls.back() += " " + response.body;
   }
   HttpRequest request_;
 };
@@ -89,9 +89,9 @@ TEST_F(HttpAnswerTest, EventsThatComeWhilePromptsAreSubmittedAreKept) {
   Ask(true, 2, [&](const llm::EventFn& on_event) {
     on_event({.text = std::string(1, static_cast<char>('a' + prompt++))});
     on_event({.finish = llm::FinishReason::kStop});
-    EXPECT_TRUE(exchange_->told.empty());
+    EXPECT_TRUE(exchange_->calls.empty());
   });
-  EXPECT_THAT(exchange_->told,
+  EXPECT_THAT(exchange_->calls,
               ElementsAre("start 200", "send 0:a", "send 0:", "send 1:b", "send 1:", "send end", "finish"));
 }
 
@@ -99,20 +99,20 @@ TEST_F(HttpAnswerTest, AFailedStreamEndsInOneOfTwoWays) {
   Ask(true, 1, [](const llm::EventFn& on_event) {
     on_event({.finish = llm::FinishReason::kError, .error = DeadlineExceeded("late").value()});
   });
-  ASSERT_EQ(exchange_->told.size(), 3u);
-  EXPECT_THAT(exchange_->told[1], HasSubstr("fail 504"));
-  EXPECT_EQ(exchange_->told[2], "last deadline_exceeded");
+  ASSERT_EQ(exchange_->calls.size(), 3u);
+  EXPECT_THAT(exchange_->calls[1], HasSubstr("fail 504"));
+  EXPECT_EQ(exchange_->calls[2], "last deadline_exceeded");
   exchange_->on_stop();
-  EXPECT_EQ(exchange_->told.size(), 3u);
+  EXPECT_EQ(exchange_->calls.size(), 3u);
 }
 
 TEST_F(HttpAnswerTest, WhatRunsWhenTheServerStopsIsToldSo) {
   Ask(false, 1, [](const llm::EventFn& on_event) { on_event({.text = "a"}); });
-  EXPECT_TRUE(exchange_->told.empty());
+  EXPECT_TRUE(exchange_->calls.empty());
   exchange_->on_stop();
   exchange_->on_stop();
-  ASSERT_EQ(exchange_->told.size(), 1u);
-  EXPECT_THAT(exchange_->told[0], HasSubstr("respond 503"));
+  ASSERT_EQ(exchange_->calls.size(), 1u);
+  EXPECT_THAT(exchange_->calls[0], HasSubstr("respond 503"));
 }
 
 TEST_F(HttpAnswerTest, MoreLogprobsThanMemoryIsMeantToHoldAreRefused) {
@@ -122,15 +122,15 @@ TEST_F(HttpAnswerTest, MoreLogprobsThanMemoryIsMeantToHoldAreRefused) {
   Ask(false, 1, [&](const llm::EventFn& on_event) {
     for (; events < 100; ++events) on_event(event);
   });
-  ASSERT_EQ(exchange_->told.size(), 1u);
-  EXPECT_THAT(exchange_->told[0], HasSubstr("respond 400"));
-  EXPECT_THAT(exchange_->told[0], HasSubstr("logprobs"));
+  ASSERT_EQ(exchange_->calls.size(), 1u);
+  EXPECT_THAT(exchange_->calls[0], HasSubstr("respond 400"));
+  EXPECT_THAT(exchange_->calls[0], HasSubstr("logprobs"));
 }
 
 TEST_F(HttpAnswerTest, MoreAnswersThanMayEverWaitAreRefusedForGood) {
   Ask(false, static_cast<size_t>(fake_.llm->options().max_queue) + 1, [](const llm::EventFn&) { ADD_FAILURE(); });
-  ASSERT_EQ(exchange_->told.size(), 1u);
-  EXPECT_THAT(exchange_->told[0], HasSubstr("respond 400"));
+  ASSERT_EQ(exchange_->calls.size(), 1u);
+  EXPECT_THAT(exchange_->calls[0], HasSubstr("respond 400"));
 }
 
 }  // namespace

@@ -51,10 +51,10 @@ class HttpServerTest : public ::testing::Test {
     options_.on_answered = [this](const AnsweredRequest& answered) {
       if (answered.slow) slow_.Set();
       const MutexLock lock(mutex_);
-      told_.push_back(fmt::format("{} {} {} {} id={}{}", answered.request.method, answered.request.path,
-                                  answered.status, TextOf(answered.note), answered.request.request_id,
-                                  answered.complete ? "" : " left"));
-      is_client_told_ = is_client_told_ && answered.request.client.starts_with("127.0.0.1:");
+      log_lines_.push_back(fmt::format("{} {} {} {} id={}{}", answered.request.method, answered.request.path,
+                                       answered.status, TextOf(answered.note), answered.request.request_id,
+                                       answered.complete ? "" : " left"));
+      has_client_ = has_client_ && answered.request.client.starts_with("127.0.0.1:");
     };
     router_.Add("GET", "/hello", [](auto exchange) { exchange->Respond({.body = "\"hello\""}); });
     router_.Add("POST", "/echo", [](auto exchange) {
@@ -103,15 +103,15 @@ class HttpServerTest : public ::testing::Test {
     }));
     return held;
   }
-  // What was told of the requests since the last call; once there is something.
-  std::vector<std::string> TakeTold() {
-    std::vector<std::string> told;
+  // What was lines of the requests since the last call; once there is something.
+  std::vector<std::string> TakeLogLines() {
+    std::vector<std::string> lines;
     EXPECT_TRUE(Until([&] {
       const MutexLock lock(mutex_);
-      if (told.empty()) told.swap(told_);
-      return !told.empty();
+      if (lines.empty()) lines.swap(log_lines_);
+      return !lines.empty();
     }));
-    return told;
+    return lines;
   }
   void WaitForBodyBytes(size_t bytes) {
     Until([&] { return server_->body_bytes() == bytes; });
@@ -128,8 +128,8 @@ class HttpServerTest : public ::testing::Test {
   std::unique_ptr<HttpServer> server_;
   Mutex mutex_;
   std::shared_ptr<Exchange> held_ INGOT_GUARDED_BY(mutex_);
-  std::vector<std::string> told_ INGOT_GUARDED_BY(mutex_);
-  bool is_client_told_ INGOT_GUARDED_BY(mutex_) = true;
+  std::vector<std::string> log_lines_ INGOT_GUARDED_BY(mutex_);
+  bool has_client_ INGOT_GUARDED_BY(mutex_) = true;
   Flag closed_, slow_;
 };
 

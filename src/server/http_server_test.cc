@@ -101,7 +101,7 @@ TEST_F(HttpServerTest, StreamsToHttp10WithoutChunks) {
   const std::string response = client.ReadAll(5000, &closed);
   EXPECT_TRUE(closed);
   EXPECT_TRUE(response.ends_with("\r\n\r\ndata: 0\n\ndata: 1\n\ndata: 2\n\n")) << response;
-  EXPECT_THAT(TakeTold(), ElementsAre(AllOf(StartsWith("GET /stream 200 "), Not(EndsWith(" left")))));
+  EXPECT_THAT(TakeLogLines(), ElementsAre(AllOf(StartsWith("GET /stream 200 "), Not(EndsWith(" left")))));
   EXPECT_FALSE(closed_.WaitFor(0));
 }
 
@@ -193,29 +193,29 @@ TEST_F(HttpServerTest, GivesBackWhatABodyTook) {
 }
 
 TEST_F(HttpServerTest, TellsOfRequestsThatItCouldNotRead) {
-  const auto told = [this](const std::string& request) {
+  const auto logged = [this](const std::string& request) {
     const std::string answer = Ask(request);
-    const std::vector<std::string> list = TakeTold();
+    const std::vector<std::string> list = TakeLogLines();
     if (list.size() != 1) return answer;
     const size_t id = list[0].find(" id=");
     EXPECT_THAT(answer, HasSubstr("X-Request-Id: " + list[0].substr(id + 4) + "\r\n"));
     EXPECT_THAT(answer, HasSubstr(list[0].substr(list[0].find("code=") + 5, 4)));
     return list[0].substr(0, id);
   };
-  EXPECT_EQ(told("nonsense\r\n\r\n"), "  400 code=bad_http");
-  EXPECT_EQ(told("GET /hello?x=1 HTTP/1.1\r\nHo"), "GET /hello 408 code=request_timeout");
-  EXPECT_EQ(told(Post(5, "abc")), "POST /echo 408 code=request_timeout");
-  EXPECT_EQ(told(Post(1001)), "POST /echo 413 code=body_too_large");
-  EXPECT_EQ(told("GET /hello HTTP/1.1\r\nX: " + std::string(3000, 'x') + "\r\n\r\n"),
+  EXPECT_EQ(logged("nonsense\r\n\r\n"), "  400 code=bad_http");
+  EXPECT_EQ(logged("GET /hello?x=1 HTTP/1.1\r\nHo"), "GET /hello 408 code=request_timeout");
+  EXPECT_EQ(logged(Post(5, "abc")), "POST /echo 408 code=request_timeout");
+  EXPECT_EQ(logged(Post(1001)), "POST /echo 413 code=body_too_large");
+  EXPECT_EQ(logged("GET /hello HTTP/1.1\r\nX: " + std::string(3000, 'x') + "\r\n\r\n"),
             "GET /hello 431 code=headers_too_large");
-  EXPECT_EQ(told("GET /none HTTP/1.1\r\nbad header\r\n\r\n"), "GET /none 400 code=bad_http");
+  EXPECT_EQ(logged("GET /none HTTP/1.1\r\nbad header\r\n\r\n"), "GET /none 400 code=bad_http");
   Ask("POST /echo HTTP/1.1\r\nX-Request-Id: mine\r\nContent-Length: 1001\r\n\r\n");
-  EXPECT_THAT(TakeTold()[0], ::testing::EndsWith("id=mine"));
+  EXPECT_THAT(TakeLogLines()[0], ::testing::EndsWith("id=mine"));
   options_.max_connections = 2;
   Start();
   TestClient one(server_->port()), two(server_->port());
-  EXPECT_EQ(told("GET /hello HTTP/1.1\r\n\r\n"), "  503 code=too_many_connections");
-  EXPECT_TRUE(is_client_told_);
+  EXPECT_EQ(logged("GET /hello HTTP/1.1\r\n\r\n"), "  503 code=too_many_connections");
+  EXPECT_TRUE(has_client_);
 }
 
 TEST_F(HttpServerTest, RefusesHeadWithoutABody) {
@@ -266,7 +266,7 @@ TEST_F(HttpServerTest, TellsWhenTheClientGoesAway) {
   EXPECT_FALSE(closed_.WaitFor(100));
   client.Close();
   EXPECT_TRUE(closed_.WaitFor(5000));
-  EXPECT_THAT(TakeTold(), ElementsAre(AllOf(StartsWith("GET /held 499 "), EndsWith(" left"))));
+  EXPECT_THAT(TakeLogLines(), ElementsAre(AllOf(StartsWith("GET /held 499 "), EndsWith(" left"))));
   EXPECT_FALSE(exchange->Send("late"));
   Flag at_once;
   exchange->OnClose([&] { at_once.Set(); });

@@ -15,9 +15,9 @@ TEST(OutboxTest, IsOverOnlyWhenMoreThanItsBoundWaitedAlready) {
   EXPECT_FALSE(outbox->slow());
   EXPECT_FALSE(outbox->Push(Chunk(1)));  // though nobody asked to be told yet
   EXPECT_TRUE(outbox->slow());
-  bool told = false;
-  outbox->OnClose([&] { told = true; });
-  EXPECT_TRUE(told);
+  bool closed = false;
+  outbox->OnClose([&] { closed = true; });
+  EXPECT_TRUE(closed);
 }
 
 TEST(OutboxTest, AnEndFollowsWhateverWaits) {
