@@ -17,7 +17,7 @@ namespace ingot::convert {
 struct RawBytes {
   std::span<const std::byte> bytes;
   std::shared_ptr<const void> owner;  // of `bytes`
-  std::function<void()> drop;         // called when they were written: lets go of their pages; may be empty
+  std::function<void()> drop;         // called when they were written: drops their pages; may be empty
 };
 
 struct PlannedTensor {

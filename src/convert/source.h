@@ -25,7 +25,7 @@ Result<Source> ReadSource(const formats::Checkpoint& checkpoint);
 // kInvalidArgument where `output` is the checkpoint itself, or one of its files.
 Status RefuseSource(const formats::Checkpoint& checkpoint, const std::string& output);
 
-// Names and contents of what lies beside the weights of a Hugging Face directory: `config` with the ids of special
+// Names and contents of what is stored with the weights of a Hugging Face directory: `config` with the ids of special
 // tokens as config.json, generation_config.json, and the tokenizer's files.   tokenizer: may be null
 Result<std::vector<std::pair<std::string, std::string>>> HuggingFaceTexts(const formats::Checkpoint& checkpoint,
                                                                           const tokenizer::Tokenizer* tokenizer,

@@ -189,7 +189,7 @@ void Core::Launch(int64_t record) {
     Sequence& sequence = *sequences_[static_cast<size_t>(work.slot)];
     sequence.num_computed = work.begin + work.count - work.num_drafts;
     if (work.sample) ++sequence.num_drawing;
-    // Whatever is launched later finds it computed.
+    // What is launched later finds it computed.
     cache_.Commit(&sequence.blocks, sequence.tokens, std::min(sequence.num_computed, sequence.num_tokens()));
   }
 }

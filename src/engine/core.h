@@ -36,7 +36,7 @@ class Core {
   // Ends it with kCancelled; nothing happens where it has ended.
   void Cancel(RequestId id);
   void CancelAll();
-  // Plans, takes blocks, launches that, and collects and tells what may have come of it or of the step before. false:
+  // Plans, takes blocks, launches that, and collects and reports what may have come of it or of the step before. false:
   // there was nothing to do. Without `admit` the queue waits.
   bool Step(bool admit = true);
   // Gives up all slots: what ran waits again. Afterwards no block is in use, and no step is launched.

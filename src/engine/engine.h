@@ -63,7 +63,7 @@ class Engine {
   void Publish(bool progressed);
 
   EngineOptions options_;
-  Core core_;  // the engine thread's, but for Core::Check
+  Core core_;  // the engine thread's, except Core::Check
 
   mutable Mutex mutex_;
   CondVar wake_, task_done_, watchdog_wake_;

@@ -18,9 +18,9 @@ namespace ingot::engine {
 
 struct ExecutorOptions {
   int max_batch_size = 1;          // slots
-  int64_t max_prefill_tokens = 1;  // of a step, beside the decodes
+  int64_t max_prefill_tokens = 1;  // of a step, in addition to the decodes
   int64_t max_context = 1;         // longest sequence
-  int max_drafts = 0;              // tokens of a sequence that a step checks beside the one it draws
+  int max_drafts = 0;              // tokens of a sequence that a step checks besides the one it draws
   int block_len = 64;
   std::vector<int32_t> num_blocks = {1};  // of each group of layers (Model::kv_groups)
   bool prefix_caching = true;             // what is computed for one request serves others
@@ -96,7 +96,7 @@ class Executor {
     int32_t slot = 0;                 // of a draw
     StepResult* result = nullptr;     // of a draw
     int32_t predicted = -1;           // the prompt's token, where one is predicted
-    int num_top = 0;                  // alternatives to tell of it
+    int num_top = 0;                  // alternatives to report of it
     sampling::Sampled* told = nullptr;
   };
   // A launched step. One is filled by the host while the device works on the other.

@@ -91,7 +91,7 @@ class FakeModel : public models::Model {
   struct Text {
     const int32_t* table;
     const ops::KvView& kv;
-    std::byte* tail;  // null but for int4
+    std::byte* tail;  // null except for int4
 
     std::byte* TailCell(int64_t position) const {
       return tail + position % ops::kKvTile * static_cast<int64_t>(sizeof(Cell));

@@ -1,4 +1,4 @@
-// The file that tells what the engine did before it stalled, or before the process died.
+// The file that says what the engine did before it stalled, or before the process died.
 #pragma once
 
 #include <memory>

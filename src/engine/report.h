@@ -1,4 +1,4 @@
-// What the engine tells of its requests and of itself, as plain data without the engine's other headers.
+// What the engine reports of its requests and of itself, as plain data without the engine's other headers.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 namespace ingot::engine {
 
 enum class FinishReason : uint8_t {
-  kStop,       // an end token was drawn; it is the last token told
+  kStop,       // an end token was drawn; it is the last token reported
   kLength,     // max_tokens were drawn
   kCancelled,  // by Cancel, or because the engine stops
   kError       // its logits are no numbers, nothing can be drawn, or its deadline has passed
@@ -22,7 +22,7 @@ constexpr const char* FinishReasonName(FinishReason reason) {
 }
 
 struct Timings {
-  double queue_seconds = 0, prefill_seconds = 0, decode_seconds = 0;  // up to the event that tells them
+  double queue_seconds = 0, prefill_seconds = 0, decode_seconds = 0;  // up to the event that reports them
 };
 
 // How many tokens steps compute, as a histogram.

@@ -1,4 +1,4 @@
-// What the engine is asked for, and what it tells: token ids in, token ids out.
+// What the engine is asked for, and what it reports: token ids in, token ids out.
 #pragma once
 
 #include <chrono>

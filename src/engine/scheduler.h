@@ -23,7 +23,7 @@ struct CostTable {
   int64_t DecodeUs(int64_t decodes) const;
 };
 
-// Tokens of prompts that a step beside `decodes` may have: with them it takes less than twice the time, so that a
+// Tokens of prompts that a step with `decodes` may have: with them it takes less than twice the time, so that a
 // prefill hardly slows the decodes.
 int64_t PrefillBudget(const CostTable& cost, int64_t decodes, int64_t max_prefill_tokens);
 
@@ -37,7 +37,7 @@ inline constexpr int64_t kMaxPromptRows = 32;
 struct SlotState {
   bool live = false;
   int64_t rank = 0, id = 0;     // lower ranks first, then lower ids
-  int64_t num_tokens = 0;       // known or being drawn: prompt and answer, but for a last one that is not computed
+  int64_t num_tokens = 0;       // known or being drawn: prompt and answer, except a last one that is not computed
   int64_t num_computed = 0;     // of them in the cache; all of them only while its last token is being drawn
   int64_t num_drafts = 0;       // guesses at the tokens after these
   bool wants_rows = false;      // the logits of its prompt's tokens are wanted
@@ -89,10 +89,10 @@ struct StepPlan {
 // while a slot is free, none was preempted in this step, and the blocks suffice for all known tokens of the request and
 // of those that run, and a block of tokens more for each of these. Drafts get what is left of their sequence's last
 // block, never a block. The plan has no work only when there is nothing to do, or the head of the queue does not fit
-// beside an empty batch.
+// with an empty batch.
 //
 // So no request starves: the first makes progress in every step, is not preempted, and is first for at most
-// (1 + o) · t steps, where t are its tokens and o those that came after it but rank before it; hence a request ends
+// (1 + o) · t steps, where t are its tokens and o those that came after it but rank before it; so a request ends
 // after at most the sum of that over itself and those that rank before it, and the tokens of those behind it that had
 // slots when it came; and it is preempted only in steps in which one before it is first, at most once for each
 // block that answers begin meanwhile.

@@ -40,7 +40,7 @@ struct Sequence {
   bool wants_prompt_logprobs() const {
     return request.prompt_logprobs >= 0 && static_cast<int64_t>(prompt_logprobs.size()) < prompt_length - 1;
   }
-  // Whether its next draw depends on the last token in a way that only the host can tell: then the token must be
+  // Whether its next draw depends on the last token in a way that only the host can compute: then the token must be
   // collected first.
   bool NeedsLastToken() const {
     return request.sampling.penalizes() || request.token_mask || !request.bad_words.empty() ||

@@ -15,7 +15,7 @@ Status RefuseQuantized(const formats::Checkpoint& checkpoint);
 // kInvalidArgument, naming a matrix: one that the output cannot hold, and the largest group that would do.
 Status CheckMatrices(const convert::Source& source, const QuantizeOptions& options);
 
-// About the bytes that a run has yet to write beside what is there of WorkFolder.
+// About the bytes that a run has yet to write in addition to what WorkFolder has.
 int64_t RoomNeeded(const convert::Source& source, const QuantizeOptions& options);
 
 // kInvalidArgument: an output that is the source, or that is there and not empty; kResourceExhausted: a disk with less

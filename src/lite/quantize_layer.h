@@ -28,7 +28,7 @@ struct Recipe {
   bool needs_statistics() const { return scales != Scales::kNone || rounding != Rounding::kNearest; }
 };
 
-// An input that fewer calibration tokens entered tells too little of what will be asked: its matrices are rounded to
+// An input that fewer calibration tokens entered says too little about what will be asked: its matrices are rounded to
 // nearest. Experts may see so few.
 inline constexpr int64_t kFewestTokens = 64;
 
@@ -51,7 +51,7 @@ struct QuantizedLayer {
   std::vector<ScaleExponent> exponents;
 };
 
-// Merges scales into `layer`, changing `stats` alike, and quantizes its matrices. `stats` has the inputs of
+// Merges scales into `layer`, changing `stats` in the same way, and quantizes its matrices. `stats` has the inputs of
 // layer->groups(); it may be empty when the recipe needs none.
 Result<QuantizedLayer> QuantizeLayer(const ops::Host& host, const Recipe& recipe, Layer* layer, LayerStats* stats);
 

@@ -1,4 +1,4 @@
-// Where a run keeps what it has finished: OUTPUT.partial, beside the output, which appears only when it is complete.
+// Where a run keeps what it has finished: OUTPUT.partial, next to the output, which appears only when it is complete.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -33,7 +33,7 @@ class WorkFolder {
   static std::string PathFor(const std::string& output) { return output + ".partial"; }
 
   // A part's place; parts of Hugging Face's form are folders, of GGUF files.
-  std::string PartPath(int layer, bool is_gguf) const;  // layer: -1 for what lies outside of layers
+  std::string PartPath(int layer, bool is_gguf) const;  // layer: -1 for what is outside of layers
   bool HasPart(int layer, bool is_gguf) const;
   // What is to be remembered of a layer.
   Status WriteNote(int layer, const boost::json::object& note) const;

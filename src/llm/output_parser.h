@@ -1,4 +1,4 @@
-// Sorts an answer's text: the seam between decoded text and events, for what a model writes beside its answer
+// Sorts an answer's text: the seam between decoded text and events, for what a model writes besides its answer
 // (reasoning, later tool calls).
 #pragma once
 

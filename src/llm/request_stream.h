@@ -1,4 +1,4 @@
-// A request that runs: n answers, fed by the engine's thread, told from the text threads.
+// A request that runs: n answers, fed by the engine's thread, reported from the text threads.
 #pragma once
 
 #include <memory>
@@ -59,9 +59,9 @@ class RequestStream : public Handle, public std::enable_shared_from_this<Request
 
   const Parts parts_;
   const int64_t prompt_tokens_;
-  std::vector<AnswerStream> answers_;  // of whoever drains
-  EventFn on_event_;                   // of whoever drains; let go of after the last event
-  std::vector<Item> taken_;            // of whoever drains
+  std::vector<AnswerStream> answers_;  // of the draining thread
+  EventFn on_event_;                   // of the draining thread; freed after the last event
+  std::vector<Item> taken_;            // of the draining thread
 
   Mutex mutex_;
   CondVar over_;

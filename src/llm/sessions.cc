@@ -160,9 +160,9 @@ void Sessions::EndTurn(const SessionKey& key, TurnEnd end) {
       session.stored = session.stored || record.has_value();
     }
   }
-  const auto finish = [this, key, keep = end.keep || end.failed, told = std::move(end.told)] {
+  const auto finish = [this, key, keep = end.keep || end.failed, notify = std::move(end.notify)] {
     Free(key, keep);
-    told();
+    notify();
   };
   if (record) return store_->Write(*std::move(record), finish);
   if (remove) return store_->Remove(key, finish);

@@ -22,7 +22,7 @@ inline constexpr int64_t kFirstChosenId = 1'000'000'000;
 
 struct SessionOptions {
   std::string db;  // a file; "": sessions end with the process
-  // More are refused, but for those that one turn begins and ends. An owner that has less than its share (max_sessions
+  // More are refused, except those that one turn begins and ends. An owner that has less than its share (max_sessions
   // by the number of owners) is not: the longest unused session of the owner that has most is forgotten for it.
   int64_t max_sessions = 10'000;
   int64_t ttl_seconds = 7 * 86400;  // unused for so long, a session is forgotten; 0: never
@@ -112,7 +112,7 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
     int64_t history_tokens;       // that the turn went on from
     std::vector<int32_t> tokens;  // of the session with the answer
     bool keep, failed;
-    std::function<void()> told;  // tells the client
+    std::function<void()> notify;  // the client
   };
   void EndTurn(const SessionKey& key, TurnEnd end);
   void SetRunning(const Begun& begun, const std::shared_ptr<Handle>& handle);

@@ -26,7 +26,7 @@ enum class LinearInput : uint8_t {
 // experts.
 using LinearTap = std::function<void(LinearInput input, int expert, float* x, int64_t rows)>;
 
-// Immutable once made, hence thread-safe; a step is one thread's.
+// Immutable once made, so thread-safe; a step is one thread's.
 class DecoderLayers {
  public:
   // session_len fixes dynamic NTK and LongRoPE frequencies; 0: spec.max_position. `spec` outlives it.

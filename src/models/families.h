@@ -23,7 +23,7 @@ enum class WindowRule : uint8_t {
   kAllLayers,       // Mistral, Mixtral, Phi-3: `sliding_window`, where it is a number, holds for every layer
   kIfEnabled,       // Qwen3-MoE: the same, but only with `use_sliding_window`
   kUpperIfEnabled,  // Qwen2, Qwen3: and only from layer `max_window_layers` up
-  kAllButEveryNth,  // Gemma: `sliding_window` but for every `sliding_window_pattern`-th layer
+  kAllButEveryNth,  // Gemma: `sliding_window` except every `sliding_window_pattern`-th layer
 };
 
 enum class MoeRule : uint8_t {

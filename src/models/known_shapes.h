@@ -12,7 +12,7 @@ namespace ingot::models {
 // "llama-2-7b", …, in the order of the table.
 std::vector<std::string> KnownShapeNames();
 // Upper and lower case, and the signs between words, do not matter: "Llama2-7B" is llama-2-7b. kNotFound names the
-// shapes whose names begin alike, or all.
+// shapes whose names begin in the same way, or all.
 Result<ModelSpec> KnownShape(std::string_view name);
 // Lower-case letters and digits alone: "Llama-2_7B" becomes "llama27b".
 std::string PlainName(std::string_view name);

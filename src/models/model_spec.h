@@ -67,7 +67,7 @@ struct ModelSpec {
   std::vector<RopeSpec> ropes;
   std::vector<LayerSpec> layers;  // [num_layers]
 
-  // The heads of every layer: CheckSpec requires them to be alike.
+  // The heads of every layer: CheckSpec requires them to be equal.
   const LayerSpec& heads() const { return layers.front(); }
 };
 

@@ -55,7 +55,7 @@ struct RoleTensor {
   int64_t stored_bytes = 0;    // of the matrix
 };
 
-// Every tensor of the text model: those outside of layers but for the embedding come after the layers. What is grouped
+// Every tensor of the text model: those outside of layers except the embedding come after the layers. What is grouped
 // (InternLM2's wqkv) or stacked (experts) comes apart; Phi-3's fused Q, K, V and gate, up stay fused, as both of its
 // forms have them. kInvalidArgument: a tensor is missing or of another shape, or one is left over.
 Result<std::vector<RoleTensor>> ReadRoles(const formats::Checkpoint& checkpoint, const ModelSpec& spec);
@@ -67,7 +67,7 @@ Result<std::vector<RoleTensor>> ReadLayerRoles(const formats::Checkpoint& checkp
 // GGUF's Llama writes each head so that neighbours (2j, 2j + 1) rotate together. Here pairs are (j, j + rotary_dim /
 // 2).
 std::vector<int32_t> SplitHalvesRows(int num_heads, int head_dim, int rotary_dim);
-// InternLM2's wqkv holds, per KV head, its query heads, its K and its V. Here Q, K and V lie one below the other.
+// InternLM2's wqkv holds, per KV head, its query heads, its K and its V. Here Q, K and V are one below the other.
 std::vector<int32_t> UngroupedQkvRows(const LayerSpec& layer);
 
 }  // namespace ingot::models

@@ -57,7 +57,7 @@ struct NameTable {
   // Where a role, or roles in one tensor, have several rows, a checkpoint has the tensors of one of them; new
   // checkpoints are written by the first.
   std::vector<TensorName> tensors;
-  // What may lie before all names but lm_head's, and before lm_head's. The first with an embedding holds.
+  // What may come before all names but lm_head's, and before lm_head's. The first with an embedding holds.
   struct Prefix {
     const char* body;
     const char* head;

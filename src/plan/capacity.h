@@ -22,7 +22,7 @@ inline constexpr int64_t kLongestSession = int64_t{1} << 24;
 
 struct Capacity {
   int64_t weights = 0;             // bytes, as packed
-  int64_t free = 0;                // of the memory, beside the weights; negative: they do not fit
+  int64_t free = 0;                // of the memory, without the weights; negative: they do not fit
   int64_t workspace = 0;           // with the tails of an int4 cache
   int64_t kv = 0;                  // bytes of the cache that all sessions at full length fill
   int64_t kv_bytes_per_token = 0;  // while no window has been passed

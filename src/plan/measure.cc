@@ -68,15 +68,15 @@ class Crowd {
       state = state * 6364136223846793005u + 1442695040888963407u;  // Knuth's MMIX
       request.prompt.push_back(static_cast<int32_t>((state >> 33) % static_cast<uint64_t>(params_.spec.vocab_size)));
     }
-    request.on_event = [this, told = false](const engine::Event& event) mutable { Hear(event, &told); };
+    request.on_event = [this, has_begun = false](const engine::Event& event) mutable { Hear(event, &has_begun); };
     return request;
   }
-  void Hear(const engine::Event& event, bool* told) {
+  void Hear(const engine::Event& event, bool* has_begun) {
     const MutexLock lock(mutex_);
     if (event.token) {
       ++generated_;
-      if (!*told) --waiting_;
-      *told = true;
+      if (!*has_begun) --waiting_;
+      *has_begun = true;
     }
     if (event.finish) --running_;
     if (!event.error.ok()) error_ = event.error;

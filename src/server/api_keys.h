@@ -18,7 +18,7 @@ struct ApiKeyOptions {
 };
 
 // Thread safety: all methods from any thread. Keys are kept as SHA-256 hashes and compared in constant time, all of
-// them, so that time tells nothing.
+// them, so that the time says nothing.
 class ApiKeys {
  public:
   static Result<std::unique_ptr<ApiKeys>> Load(const ApiKeyOptions& options);

@@ -27,7 +27,7 @@ class BodyMemory {
   std::atomic<size_t> used_ = 0;
 };
 
-// What one body has of it; returned when this goes.
+// What one body has of it; returned when this is destroyed.
 class BodyShare {
  public:
   BodyShare() = default;  // of nothing

@@ -90,7 +90,7 @@ struct Connection {
   const std::shared_ptr<Core> core;
   SocketStream stream;
   boost::beast::flat_buffer buffer;
-  std::shared_ptr<Outbox> outbox;  // of the request in hand
+  std::shared_ptr<Outbox> outbox;  // of the current request
   std::string client;              // address and port
   bool used = false;               // has had an answer
   bool idle = false;               // has had one, and nothing of the next request has come

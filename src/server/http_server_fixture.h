@@ -1,4 +1,4 @@
-// For tests: an HttpServer with routes, and what it told.
+// For tests: an HttpServer with routes, and what it logged.
 #pragma once
 
 #include <gmock/gmock.h>

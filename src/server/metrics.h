@@ -13,10 +13,10 @@ namespace ingot::server {
 
 struct MetricsOptions {
   std::string model_name, version;
-  bool vllm_names = false, lmdeploy_names = false;  // --metrics-compat: aliases beside our own names
+  bool vllm_names = false, lmdeploy_names = false;  // --metrics-compat: aliases in addition to our own names
 };
 
-// One request on its way to an answer. Thread safety: one thread at a time, but for ClientLeft. Ends once: the first of
+// One request on its way to an answer. Thread safety: one thread at a time, except ClientLeft. Ends once: the first of
 // Reject, Fail, End counts.
 class Observed {
  public:
@@ -47,7 +47,7 @@ class Metrics {
     bool prefix_caching = false;  // its blocks are shared
     size_t unread = 0;            // requests that wait for a thread to read them
     int connections = 0;
-    size_t body_bytes = 0;  // of the requests in hand
+    size_t body_bytes = 0;  // of the current requests
     int64_t sessions = 0;
     int64_t failed_session_writes = 0;  // changes that --session-db did not take at first
     double startup_seconds = 0;
