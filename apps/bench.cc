@@ -12,8 +12,9 @@ constexpr double kMaxPrompts = 1e7, kMaxTokens = 1e8;
 }  // namespace
 
 void AddPromptFlags(Flags& flags, PromptFlags* prompts) {
-  flags.Add("--dataset-path,--dataset", &prompts->dataset,
-            "a file of prompts: ShareGPT's JSON, OpenAI's batch format, or a prompt a line; default: random prompts");
+  flags.Add(
+      "--dataset-path,--dataset", &prompts->dataset,
+      "a file of prompts: ShareGPT's JSON, OpenAI's batch format, or one prompt per line; default: random prompts");
   flags.Add("-n,--num-prompts", &prompts->num_prompts, "requests in all", {1, kMaxPrompts});
   flags.Add("--input-len,--random-input-len", &prompts->input_len, "tokens of a random prompt", {1, kMaxTokens});
   flags.Add("--output-len,--random-output-len,--sharegpt-output-len", &prompts->output_len,
@@ -22,7 +23,7 @@ void AddPromptFlags(Flags& flags, PromptFlags* prompts) {
             "lengths of random prompts and answers vary by this fraction (0…1) up and down", {0, 1});
   flags.Add("--random-prefix-len", &prompts->prefix_len,
             "tokens that all random prompts begin with, in addition to the others", {0, kMaxTokens});
-  flags.Add("--seed", &prompts->seed, "the same seed asks the same at the same times");
+  flags.Add("--seed", &prompts->seed, "the same seed sends the same requests at the same times");
 }
 
 Result<std::vector<bench::DatasetEntry>> ReadPrompts(const PromptFlags& prompts) {
@@ -49,10 +50,9 @@ int64_t OutputLength(const PromptFlags& prompts, const bench::DatasetEntry& entr
 
 void AddReportFlags(Flags& flags, ReportFlags* report) {
   flags.Add("--metric-percentiles,--percentiles", &report->percentiles, "which percentiles are reported");
-  flags.Add("--goodput", &report->goodput,
-            "limits in milliseconds that a good answer keeps to: ttft:200 tpot:50 e2el:5000");
+  flags.Add("--goodput", &report->goodput, "limits in milliseconds of a good answer: ttft:200 tpot:50 e2el:5000");
   flags.Add("--json", &report->json, "one JSON object");
-  flags.Add("--save-detailed,--details", &report->details, "with --json: every request's own figures too");
+  flags.Add("--save-detailed,--details", &report->details, "with --json: also the figures of every request");
 }
 
 Result<bench::ReportOptions> ToReportOptions(const ReportFlags& report) {

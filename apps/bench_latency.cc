@@ -178,11 +178,13 @@ void DeclareBenchLatency(Flags& bench) {
   Flags& command = bench.Command("latency", "Batches of fixed shapes on an engine in this process");
   const auto flags = std::make_shared<LatencyFlags>();
   AddModelFlags(command, &flags->model);
-  command.Add("--batch-size,--concurrency", &flags->batch_sizes, "requests of a batch; several: each is measured [1]");
-  command.Add("--input-len,--prompt-tokens", &flags->input_lens, "tokens of a prompt, as many as wanted [128]");
-  command.Add("--output-len,--completion-tokens", &flags->output_lens, "tokens of an answer, as many as wanted [64]");
+  command.Add("--batch-size,--concurrency", &flags->batch_sizes,
+              "requests per batch; several values are measured one after another [1]");
+  command.Add("--input-len,--prompt-tokens", &flags->input_lens, "tokens of a prompt; one or several values [128]");
+  command.Add("--output-len,--completion-tokens", &flags->output_lens,
+              "tokens of an answer; one or several values [64]");
   command.Add("--num-iters,--test-round", &flags->repeats, "batches of each shape that are measured", {1, 1e6});
-  command.Add("--num-iters-warmup,--warmup-round", &flags->warmup, "batches of each shape before that", {0, 1e6});
+  command.Add("--num-iters-warmup,--warmup-round", &flags->warmup, "warm-up batches of each shape", {0, 1e6});
   command.Add("--seed", &flags->seed, "the same seed draws the same prompts");
   command.Add("--metric-percentiles,--percentiles", &flags->report.percentiles, "with --json: which percentiles");
   command.Add("--json", &flags->report.json, "one JSON object");

@@ -198,9 +198,9 @@ void AddLoadFlags(Flags& command, ServeFlags* flags) {
               "requests a second, arriving at random (Poisson); default, or inf: all at once");
   command.Add("-c,--max-concurrency,--concurrency", &flags->max_concurrency,
               "requests at once at most, the next sent when one ends; 0: no limit", {0, 1 << 20});
-  command.Add("--num-warmups", &flags->num_warmups, "random requests before those that are measured", {0, 1e6});
-  command.Add("--ignore-eos", &flags->ignore_eos, "ask for answers of the full length, where the server knows how");
-  command.Add("--temperature", &flags->temperature, "of every request that says none; below 0: the server's");
+  command.Add("--num-warmups", &flags->num_warmups, "warm-up requests", {0, 1e6});
+  command.Add("--ignore-eos", &flags->ignore_eos, "ask for answers of the full length, if the server supports it");
+  command.Add("--temperature", &flags->temperature, "of requests without one; below 0: the server's default");
   command.Add("--extra-body,--extra-request-body", &flags->extra_body, "a JSON object that is added to every request");
 }
 
@@ -216,7 +216,7 @@ void DeclareBenchServe(Flags& bench) {
               "the model's name; default: the first that the server lists");
   command.Add("--tokenizer", &flags->tokenizer,
               "a model whose tokens random prompts are made of; default: they are English words");
-  command.Add("--send-token-ids", &flags->token_ids, "send random prompts as token ids, where the server takes them");
+  command.Add("--send-token-ids", &flags->token_ids, "send random prompts as token ids, if the server accepts them");
   AddServerFlags(command, &flags->server);
   AddPromptFlags(command, &flags->prompts);
   AddLoadFlags(command, flags.get());

@@ -67,7 +67,7 @@ void DeclareConvert(Flags& root) {
   command.Add("--type", &flags->type, "of the weights: F16, BF16, F32; for gguf also Q8_0, Q4_0, Q4_1");
   command.Add("--tokenizer-pre", &flags->tokenizer_pre, kTokenizerPreHelp);
   command.Add("--threads", &flags->threads, "0: what this machine allows");
-  command.Add("--force", &flags->force, "write over what is there");
+  command.Add("--force", &flags->force, "overwrite an existing output");
   command.Add("--json", &flags->json, "one JSON object");
   command.Example("ingot convert model.gguf --to hf -o model-hf");
   command.Example("ingot convert model-hf --to gguf --type Q8_0 -o model-q8.gguf");

@@ -28,7 +28,7 @@ struct TextFlags {
 
 void AddTextFlags(Flags& flags, TextFlags* text) {
   flags.Add("--file", &text->file, "the text; - or none: standard input");
-  flags.AddBytes("--bytes", &text->bytes, "use the first so many bytes of it; 0: all");
+  flags.AddBytes("--bytes", &text->bytes, "use only its first N bytes; 0: all");
   flags.Add("--parse-special", &text->parse_special,
             "read special tokens that the text spells as these tokens; default: all of it is text");
 }
@@ -242,8 +242,8 @@ void DeclareLogits(Flags& eval) {
   const auto flags = std::make_shared<LogitsFlags>();
   AddModelFlags(command, &flags->model);
   AddTextFlags(command, &flags->text);
-  command.Add("--tokens", &flags->tokens, "use the first so many tokens", {1, 1e9});
-  command.Add("--chunk", &flags->chunk, "prefill in pieces of so many tokens; 0: --max-prefill-token-num");
+  command.Add("--tokens", &flags->tokens, "use only the first N tokens", {1, 1e9});
+  command.Add("--chunk", &flags->chunk, "prefill in chunks of N tokens; 0: --max-prefill-token-num");
   command.Add("--output", &flags->output, "write the logits, a .npy file of float32 [positions, vocabulary]");
   command.Example("ingot eval logits smollm2 --file text.txt --threads 1");
   command.OnRun([flags] { return Logits(*flags); });

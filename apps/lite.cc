@@ -166,7 +166,7 @@ Status RunCalibration(const LiteFlags& flags) {
 void AddCalibrationFlags(Flags& command, LiteFlags* flags) {
   command.Positional("MODEL", &flags->model, "as for generate; a Hugging Face directory or a GGUF file");
   command.Add("--work-dir", &flags->work_dir, "the directory to write; a file with --to gguf");
-  command.Add("--calib-text", &flags->calib_text, "a file with the text to calibrate on; default: one that Ingot has");
+  command.Add("--calib-text", &flags->calib_text, "a file with the text to calibrate on; default: a built-in text");
   command.Add("--calib-dataset", &flags->calib_dataset,
               "or the name of a text: NAME or NAME.txt in $INGOT_DATASETS_DIR; builtin: Ingot's own");
   command.Add("--parse-special", &flags->parse_special,
@@ -175,14 +175,14 @@ void AddCalibrationFlags(Flags& command, LiteFlags* flags) {
   command.Add("--calib-samples", &flags->samples, "pieces of the text to calibrate on");
   command.Add("--calib-seqlen", &flags->seq_len, "tokens of a piece");
   command.Add("--threads", &flags->threads, "0: what this machine allows");
-  command.Add("--force", &flags->force, "write over what is there");
+  command.Add("--force", &flags->force, "overwrite an existing output");
 }
 
 // What all quantizers take.
 void AddLiteFlags(Flags& command, LiteFlags* flags) {
   AddCalibrationFlags(command, flags);
   command.Add("--eval-text", &flags->held_out_text,
-              "a file with the text on which perplexity is measured before and after; default: one that Ingot has");
+              "a file with the text on which perplexity is measured before and after; default: a built-in text");
   command.Add("--eval-windows", &flags->held_out_windows, "pieces of 512 tokens of it; 0: do not measure");
   command.Add("--json", &flags->json, "the report as one JSON object");
 }

@@ -4,11 +4,11 @@
 
 namespace ingot::cli {
 void AddServerFlags(Flags& flags, ServerFlags* server) {
-  flags.Add("--api-key", &server->api_key, "the key that the server asks for; default: OPENAI_API_KEY");
+  flags.Add("--api-key", &server->api_key, "the server's API key; default: OPENAI_API_KEY");
   flags.Add("--header", &server->headers, "'Name: value' to send with every request; may be repeated");
   flags.Add("--cacert", &server->ca_file, "a PEM file of certificates to trust in addition to the system's");
-  flags.Add("--insecure", &server->insecure, "take any certificate of the server's");
-  flags.Add("--timeout", &server->timeout, "seconds without a byte after which a request is given up");
+  flags.Add("--insecure", &server->insecure, "accept any certificate of the server");
+  flags.Add("--timeout", &server->timeout, "seconds without data after which a request fails");
 }
 
 Result<std::unique_ptr<client::HttpClient>> ConnectServer(const std::string& url, const ServerFlags& server) {

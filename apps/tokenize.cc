@@ -80,10 +80,9 @@ void DeclareTokenize(Flags& root) {
   command.Positional("MODEL", &flags->model, "as for generate; only its tokenizer is read");
   command.Add("--text", &flags->text, "the text; default: --file, or standard input");
   command.Add("--file", &flags->file, "a file with the text");
-  command.Add("--decode", &flags->decode, "ids, to be turned back into text");
+  command.Add("--decode", &flags->decode, "token ids to decode into text");
   command.Add("--no-special", &flags->no_special, "add no BOS or EOS");
-  command.Add("--plain", &flags->plain,
-              "take the spelling of special tokens for ordinary text, as for what users write");
+  command.Add("--plain", &flags->plain, "read the spelling of special tokens as ordinary text, as in users' messages");
   command.Add("--tokenizer-pre", &flags->tokenizer_pre, kTokenizerPreHelp);
   command.Add("--json", &flags->json, "one JSON object");
   command.Example("ingot tokenize smollm2 --text 'Hello, world'");
