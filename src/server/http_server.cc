@@ -56,9 +56,7 @@ class BeastServer : public HttpServer {
   }
   ~BeastServer() override { Stop(0); }
 
-  void SetRouter(Router router) override {
-    core_->SetRouter(std::make_shared<const Router>(std::move(router)));
-  }
+  void SetRouter(Router router) override { core_->SetRouter(std::make_shared<const Router>(std::move(router))); }
 
   void Run() override {
     asio::co_spawn(*core_->io, Accept(core_, acceptor_), asio::detached);

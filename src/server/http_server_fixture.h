@@ -78,6 +78,7 @@ class HttpServerTest : public ::testing::Test {
   }
   void TearDown() override {
     server_.reset();
+    const MutexLock lock(mutex_);
     held_.reset();
   }
   void Start() {

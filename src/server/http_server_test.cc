@@ -215,6 +215,7 @@ TEST_F(HttpServerTest, TellsOfRequestsThatItCouldNotRead) {
   Start();
   TestClient one(server_->port()), two(server_->port());
   EXPECT_EQ(logged("GET /hello HTTP/1.1\r\n\r\n"), "  503 code=too_many_connections");
+  const MutexLock lock(mutex_);
   EXPECT_TRUE(has_client_);
 }
 
