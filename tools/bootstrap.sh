@@ -2,7 +2,8 @@
 # Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|test|san|lint
 #   build  compiler and libraries (apt), the assets of the pages in build/assets/ (pip)
 #   serve  build + the default model in build/models/ (pip)
-#   test   serve + test libraries (apt) + the oracles of tools/requirements.txt in build/venv (pip)
+#   test   serve + test libraries (apt) + the oracles of tools/requirements.txt in build/venv (pip), and clients of gRPC
+#          and Triton with a tritonserver (tools/serving_requirements.txt) in build/venv-serving (pip)
 #   san    test + the sanitizers and what makes their reports readable (apt)
 #   lint   the formatter (apt) and python3
 # For Debian 12, as root or with sudo. Elsewhere it names what is missing.
@@ -12,18 +13,20 @@ cd "$(dirname "$0")/.."
 role=${1:-}
 case $role in
   build | serve | test | san | lint) ;;
-  *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 BUILD_PACKAGES="clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev
   libboost-system1.81-dev libcli11-dev libedit-dev libexpected-dev libfmt-dev libpcre2-dev libssl-dev libutf8proc-dev
-  libxxhash-dev libyaml-cpp-dev prometheus-cpp-dev libsqlite3-dev"
+  libxxhash-dev libyaml-cpp-dev prometheus-cpp-dev libsqlite3-dev
+  libgrpc++-dev libprotobuf-dev protobuf-compiler"
 PYTHON_PACKAGES="python3 python3-venv ca-certificates curl"
 TEST_PACKAGES="clang-format-19 libgtest-dev libgmock-dev openssl chromium chromium-driver fonts-noto-cjk"
 SAN_PACKAGES="libclang-rt-19-dev llvm-19"
 LINT_PACKAGES="clang-format-19 python3"
 
 VENV=build/venv
+SERVING_VENV=build/venv-serving
 MODELS=build/models
 ASSETS=build/assets
 DEFAULT_MODEL=smollm2
@@ -31,7 +34,7 @@ DEFAULT_MODEL=smollm2
 say() { echo "bootstrap: $*" >&2; }
 
 # A stamp of this very content says that nothing is to be done.
-digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/models.json tools/assets.json tools/fetch_model.py | sha256sum | cut -c1-16)
+digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/serving_requirements.txt tools/models.json tools/assets.json tools/fetch_model.py | sha256sum | cut -c1-16)
 stamp=build/.bootstrap-$role
 if [[ -f $stamp && $(<"$stamp") == "$digest" ]] &&
   { [[ $role != serve && $role != test && $role != san ]] || [[ -d $MODELS/$DEFAULT_MODEL ]]; } &&
@@ -95,6 +98,13 @@ install_oracles() {
   retry "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tools/requirements.txt >&2
 }
 
+# Beside the oracles: its packages want other versions of theirs. Without it the tests of gRPC and Triton are skipped.
+install_serving() {
+  [[ -x $SERVING_VENV/bin/python ]] || /usr/bin/python3 -m venv "$SERVING_VENV"
+  say "installing with pip into $SERVING_VENV: $(grep -v '^#' tools/serving_requirements.txt | tr '\n' ' ')"
+  retry "$SERVING_VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tools/serving_requirements.txt >&2
+}
+
 fetch_model() {
   [[ -d $MODELS/$DEFAULT_MODEL ]] || say "downloading the model $DEFAULT_MODEL (90 MB) into $MODELS"
   "$VENV/bin/python" tools/fetch_model.py "$DEFAULT_MODEL" "$MODELS" >/dev/null
@@ -123,7 +133,10 @@ if [[ $role != lint ]]; then
   fetch_assets
 fi
 if [[ $role == serve || $role == test || $role == san ]]; then fetch_model; fi
-if [[ $role == test || $role == san ]]; then install_oracles; fi
+if [[ $role == test || $role == san ]]; then
+  install_oracles
+  install_serving
+fi
 
 echo "$digest" >"$stamp"
 say "ready for \"make $role\""

@@ -22,6 +22,10 @@ bool IsEnd(const Llm& llm, int32_t id) {
   return std::ranges::find(eos, id) != eos.end();
 }
 
+SessionInfo InfoOf(const SessionRecord& record, bool running) {
+  return {record.key, std::ssize(record.tokens), std::ssize(record.turns), record.created, record.used, running};
+}
+
 }  // namespace
 
 std::string FingerprintOf(const Llm& llm) {
@@ -171,6 +175,7 @@ void Sessions::EndTurn(const SessionKey& key, TurnEnd end) {
 
 Result<std::vector<int32_t>> Sessions::NewTokens(const std::vector<int32_t>& history, const Request& request) const {
   if (history.empty()) return llm_.Tokenize(request);
+  if (!request.token_ids.empty()) return request.token_ids;
   INGOT_ASSIGN_OR_RETURN(std::vector<int32_t> added, llm_.TokenizeNextTurn(request));
   // An answer that the model ended itself has its end already. Some templates put a space before it.
   const auto is_space = [&](int32_t id) {
@@ -243,6 +248,26 @@ Result<TurnHandle> Sessions::Turn(SessionKey wanted, const TurnRequest& turn, Ev
   return result;
 }
 
+Result<SessionInfo> Sessions::Begin(SessionKey key) {
+  SessionInfo info;
+  {
+    const MutexLock lock(mutex_);
+    ExpireLocked(Now());
+    if (key.id < 0) key.id = FreeIdLocked(key.owner);
+    if (sessions_.contains(key)) return Error(Conflict("session {} is there already", key.id).value().Of("session_id"));
+    if (IsFullLocked() && LentLocked(key.owner) == sessions_.end()) return Error(FullLocked());
+    const SessionRecord record{.key = key, .created = Now(), .used = Now()};
+    info = InfoOf(record, false);
+    sessions_.emplace(key, Session{.record = record});
+  }
+  const Status room = MakeRoom(key.owner);
+  if (room.ok()) return info;
+  const MutexLock lock(mutex_);
+  const auto found = sessions_.find(key);
+  if (found != sessions_.end() && !found->second.busy) sessions_.erase(found);
+  return Error(room);
+}
+
 // From now on Cancel reaches the turn; what was asked before is done now.
 void Sessions::SetRunning(const Begun& begun, const std::shared_ptr<Handle>& handle) {
   bool cancelled = false;
@@ -301,14 +326,6 @@ Result<int64_t> Sessions::Rewind(const SessionKey& key, int64_t step, const std:
   done();
   return length;
 }
-
-namespace {
-
-SessionInfo InfoOf(const SessionRecord& record, bool running) {
-  return {record.key, std::ssize(record.tokens), std::ssize(record.turns), record.created, record.used, running};
-}
-
-}  // namespace
 
 Status Sessions::Remove(const SessionKey& key, const std::function<void(const SessionInfo&)>& done) {
   SessionInfo removed;

@@ -42,7 +42,7 @@ enum class WhenFull : uint8_t {
 };
 
 struct TurnRequest {
-  Request request;  // messages or a prompt: the new turn alone. n is 1: others are refused
+  Request request;  // messages, a prompt or ids: the new turn alone. n is 1: others are refused
   WhenFull when_full = WhenFull::kRefuse;
   bool keep = true;  // false: the session is forgotten after the answer
 };
@@ -61,6 +61,9 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
   static Result<std::shared_ptr<Sessions>> Open(Llm& llm, const SessionOptions& options);
   ~Sessions();
 
+  // An empty session, without a turn; key.id -1: with an id that no session of the owner has. kConflict where there is
+  // one already, kQuotaExceeded where all are kept. It is stored with its first turn.
+  Result<SessionInfo> Begin(SessionKey key);
   // Begins the session where there is none; key.id -1: one with an id that no session of the owner has. kConflict while
   // another turn of it runs. The final event comes after the turn has been written, when the next one may come. A turn
   // that was cancelled is kept as far as it came; one that ends in an error has not happened.

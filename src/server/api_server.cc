@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <thread>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -39,6 +40,9 @@ class ApiServerImpl : public ApiServer {
     http.on_answered = [this](const AnsweredRequest& answered) { Log(answered); };
     INGOT_ASSIGN_OR_RETURN(http_, HttpServer::Listen(http, router_));
     http_->Run();  // what it calls is there
+    if (options_.transport != nullptr) {
+      INGOT_RETURN_IF_ERROR(options_.transport->Listen(MakeTransportRouter(/*loading=*/true), http.on_answered));
+    }
     return {};
   }
   Status Serve(llm::Llm& llm, double startup_seconds) override {
@@ -60,19 +64,28 @@ class ApiServerImpl : public ApiServer {
     router_ = std::move(router);
     llm_ = &llm;
     http_->SetRouter(router_);
+    if (options_.transport != nullptr) options_.transport->SetRouter(MakeTransportRouter(/*loading=*/false));
     return {};
+  }
+  ~ApiServerImpl() override {
+    if (options_.transport != nullptr) options_.transport->Stop(0);  // its handlers use what follows
   }
   uint16_t port() const override { return http_->port(); }
   const Router& router() const override { return router_; }
   Status Reload() override {
     INGOT_RETURN_IF_ERROR(keys_->Reload());
-    return http_->ReloadTls();
+    INGOT_RETURN_IF_ERROR(http_->ReloadTls());
+    return options_.transport != nullptr ? options_.transport->ReloadTls() : Status();
   }
   void Stop(double drain_seconds) override {
     drain_end_ =
         Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(drain_seconds));
     draining_ = true;
+    std::thread transport([&] {
+      if (options_.transport != nullptr) options_.transport->Stop(drain_seconds);
+    });
     http_->Stop(drain_seconds);
+    transport.join();
   }
 
  private:
@@ -81,6 +94,22 @@ class ApiServerImpl : public ApiServer {
     router.set_guards({.admit = [this, loading](const RouteInfo& route,
                                                 HttpRequest& request) { return Admit(route, request, loading); },
                        .headers = [this](const HttpRequest& request) { return CorsHeaders(request); }});
+  }
+  Router MakeTransportRouter(bool loading) {
+    TransportParts parts{.version = options_.version, .is_ready = [this] { return IsReady(); }};
+    if (!loading) {
+      parts.http = &router_;
+      parts.context = &routes_->context();
+      parts.generator = &routes_->generator();
+      parts.sessions = &routes_->sessions();
+    }
+    Router router = options_.transport->MakeRouter(parts);
+    SetGuards(router, loading);
+    return router;
+  }
+  bool IsReady() const {
+    const llm::Llm* llm = llm_;
+    return !draining_ && llm != nullptr && llm->StalledSeconds() < options_.stalled_seconds;
   }
   std::optional<HttpResponse> Admit(const RouteInfo& route, HttpRequest& request, bool loading) const {
     if (auto refusal = keys_->Admit(route, request)) return refusal;
@@ -160,6 +189,9 @@ class ApiServerImpl : public ApiServer {
                 [](auto exchange) { exchange->Respond({.body = R"({"status":"healthy"})"}); }});
     router.Add(
         {"GET", "/health/ready", health("Whether it takes requests"), [this](auto exchange) { Health(*exchange); }});
+    const RouteInfo kserve{.access = Access::kOpen, .hidden = true};
+    router.Add({"GET", "/v2/health/live", kserve, [](auto exchange) { exchange->Respond({}); }});
+    router.Add({"GET", "/v2/health/ready", kserve, [this](auto exchange) { Health(*exchange); }});
   }
   void AddStatusRoutes(Router& router, const ApiSchemas& schemas) {
     router.Add({"GET",

@@ -10,6 +10,7 @@
 #include "server/api_keys.h"
 #include "server/http.h"
 #include "server/server_context.h"
+#include "server/transport.h"
 
 namespace ingot::server {
 
@@ -30,8 +31,9 @@ struct ApiServerOptions {
   bool allow_terminate = false;  // POST /terminate
   bool docs = true;              // /docs, /chat and /openapi.json
   bool vllm_metrics = false, lmdeploy_metrics = false;
-  double stalled_seconds = 90;         // an engine that has work and makes no progress for so long counts as hung
-  std::function<void()> on_terminate;  // POST /terminate
+  double stalled_seconds = 90;           // an engine that has work and makes no progress for so long counts as hung
+  std::function<void()> on_terminate;    // POST /terminate
+  std::shared_ptr<Transport> transport;  // beside HTTP; null: none
 };
 
 // Serves one model. Owns the HTTP server and the threads that render and tokenize; borrows the model.

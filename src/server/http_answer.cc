@@ -83,6 +83,10 @@ class HttpListener : public answers::Listener {
 
 void Answer(const ServerContext& context, const ServedModel& model, const std::shared_ptr<Exchange>& exchange,
             answers::Prepared prepared) {
+  for (const llm::Request& request : prepared.question.requests) {
+    const Status status = CheckPriority(exchange->request(), request.priority);
+    if (!status.ok()) return Refuse(*exchange, status);
+  }
   const auto listener =
       std::make_shared<HttpListener>(context, model.llm, exchange, std::move(prepared.format), prepared.stream);
   const auto answer = std::make_shared<answers::Answer>(listener);

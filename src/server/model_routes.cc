@@ -160,6 +160,7 @@ ModelRoutes::ModelRoutes(llm::Llm& llm, const ApiServerOptions& options, Metrics
 
 Status ModelRoutes::OpenSessions() {
   INGOT_ASSIGN_OR_RETURN(sessions_, llm::Sessions::Open(llm_, options_.sessions));
+  generator_.emplace(*models_.all().front(), sessions_.get());
   return {};
 }
 
@@ -168,6 +169,7 @@ void ModelRoutes::AddTo(Router& router) {
   AddAnswers(router, schemas_, context_);
   AddTokens(router, schemas_, context_);
   AddSessionRoutes(router, schemas_, context_, *sessions_);
+  AddKserveRoutes(router, context_, *generator_, options_.version);
   for (const auto& [path, what] : answers::kUnsupportedRoutes) {
     router.Add("POST", path, [what](auto exchange) { Refuse(*exchange, Unsupported("{}", what).value()); });
   }

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/task_pool.h"
+#include "kserve/generation.h"
 #include "server/api_server.h"
 
 namespace ingot::server {
@@ -19,6 +20,8 @@ class ModelRoutes {
 
   const ApiSchemas& schemas() const { return schemas_; }
   llm::Sessions& sessions() { return *sessions_; }
+  const ServerContext& context() const { return context_; }
+  const kserve::Generator& generator() const { return *generator_; }
   size_t num_unread() const { return text_pool_.num_waiting(); }
 
  private:
@@ -27,11 +30,16 @@ class ModelRoutes {
   ServedModels models_;
   const ApiSchemas schemas_;
   std::shared_ptr<llm::Sessions> sessions_;
-  TaskPool text_pool_;  // after what its tasks use
+  std::optional<kserve::Generator> generator_;  // once there are sessions
+  TaskPool text_pool_;                          // after what its tasks use
   const ServerContext context_;
 };
 
 // /v1/chat/interactive and /v1/sessions… All of these outlive the router.
 void AddSessionRoutes(Router& router, const ApiSchemas& schemas, const ServerContext& context, llm::Sessions& sessions);
+
+// /v2…: KServe's protocol. All but `version` outlive the router.
+void AddKserveRoutes(Router& router, const ServerContext& context, const kserve::Generator& generator,
+                     const std::string& version);
 
 }  // namespace ingot::server

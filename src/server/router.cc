@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "base/json.h"
+#include "server/exchange_wrapper.h"
 #include "server/http.h"
 
 namespace ingot::server {
@@ -95,6 +96,7 @@ Headers Router::HeadersFor(const HttpRequest& request) const {
 
 void Router::Dispatch(std::shared_ptr<Exchange> exchange) const {
   HttpRequest& request = exchange->mutable_request();
+  if (IsKservePath(request.path)) exchange = WithFlatErrors(std::move(exchange));
   const Route* chosen = nullptr;
   size_t longest = 0;
   std::string allowed;

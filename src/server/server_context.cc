@@ -16,14 +16,6 @@ bool IsJson(std::string_view content_type) {
          (type.starts_with(kTree) && type.ends_with(kSuffix) && type.size() > kTree.size() + kSuffix.size());
 }
 
-// A client may rank its requests below those of others; ranking them first is for administrators.
-Status CheckPriority(const HttpRequest& http, const boost::json::value& body) {
-  const int64_t priority = Fields(body).Int("priority").value_or(0);
-  const bool has_plain_key = !http.key_id.empty() && !http.is_admin;
-  if (priority >= 0 || !has_plain_key) return {};
-  return Status(InvalidArgument("priority is {}; below 0 is for admin keys (--admin-keys)", priority)).Of("priority");
-}
-
 // Bodies that are not plain JSON are refused.
 bool AcceptsBody(Exchange& exchange) {
   const HttpRequest& http = exchange.request();
@@ -49,10 +41,6 @@ std::optional<boost::json::value> ReadBody(Exchange& exchange, const Schema& sch
     Refuse(exchange, body.error());
     return std::nullopt;
   }
-  if (const Status status = CheckPriority(exchange.request(), *body); !status.ok()) {
-    Refuse(exchange, status);
-    return std::nullopt;
-  }
   return *std::move(body);
 }
 
@@ -65,10 +53,27 @@ void Refuse(Exchange& exchange, const Status& error) {
   exchange.Respond(ErrorResponse(ToWireError(error, exchange.request().request_id)));
 }
 
+Status CheckPriority(const HttpRequest& http, int64_t priority) {
+  const bool has_plain_key = !http.key_id.empty() && !http.is_admin;
+  if (priority >= 0 || !has_plain_key) return {};
+  return Status(InvalidArgument("priority is {}; below 0 is for admin keys (--admin-keys)", priority)).Of("priority");
+}
+
+void OnTextThread(const ServerContext& context, const std::shared_ptr<Exchange>& exchange, std::function<void()> task) {
+  const auto run = [exchange, task = std::move(task)] {
+    if (!exchange->closed()) task();
+  };
+  if (context.text_pool.TryPost(run, exchange->request().body.size())) return;
+  // Soon: a text thread has a request for milliseconds.
+  WireError error =
+      ToWireError(ResourceExhausted("too many requests wait to be read").value(), exchange->request().request_id);
+  error.limit_requests = static_cast<int64_t>(context.text_pool.limits().tasks);
+  exchange->Respond(ErrorResponse(error));
+}
+
 HttpHandler OnBody(const ServerContext& context, const Schema& schema, BodyHandler handler) {
   return [&context, &schema, handler = std::move(handler)](const std::shared_ptr<Exchange>& exchange) {
-    const auto task = [&context, &schema, handler, exchange] {
-      if (exchange->closed()) return;
+    OnTextThread(context, exchange, [&context, &schema, handler, exchange] {
       const auto body = ReadBody(*exchange, schema);
       if (!body) return;
       const Fields fields(*body);
@@ -76,13 +81,7 @@ HttpHandler OnBody(const ServerContext& context, const Schema& schema, BodyHandl
       const ServedModel* model = context.models.Find(name);
       if (model == nullptr) return exchange->Respond(ErrorResponse(context.models.Unknown(name)));
       handler(*model, fields, exchange);
-    };
-    if (context.text_pool.TryPost(task, exchange->request().body.size())) return;
-    // Soon: a text thread has a request for milliseconds.
-    WireError error =
-        ToWireError(ResourceExhausted("too many requests wait to be read").value(), exchange->request().request_id);
-    error.limit_requests = static_cast<int64_t>(context.text_pool.limits().tasks);
-    exchange->Respond(ErrorResponse(error));
+    });
   };
 }
 

@@ -32,12 +32,18 @@ struct ServerContext {
 void Refuse(Exchange& exchange, const FieldError& error);
 void Refuse(Exchange& exchange, const Status& error);
 
+// Runs `task` on a text thread, unless the client has gone by then. Answers in its place where too many requests, or
+// too many bytes of them, wait for such a thread (429).
+void OnTextThread(const ServerContext& context, const std::shared_ptr<Exchange>& exchange, std::function<void()> task);
+
 using BodyHandler =
     std::function<void(const ServedModel& model, const Fields& fields, const std::shared_ptr<Exchange>& exchange)>;
 // Calls the handler on a text thread, with the body parsed and checked, and the model that it names. Answers in its
-// place where too many requests, or too many bytes of them, wait for such a thread (429), and where the body is no JSON
-// (415) or does not fit (400).
+// place, too, where the body is no JSON (415) or does not fit (400).
 HttpHandler OnBody(const ServerContext& context, const Schema& schema, BodyHandler handler);
+
+// A client may rank its requests below those of others; ranking them first is for administrators.
+Status CheckPriority(const HttpRequest& http, int64_t priority);
 
 // Asks the model and answers the exchange in the format's words, whole or streamed. Renders and tokenizes on the
 // calling thread. A client that goes away cancels.
