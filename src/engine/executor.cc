@@ -58,6 +58,7 @@ Result<std::unique_ptr<Executor>> Executor::Create(const models::Model& model, c
   const Shape logits{MaxRows(options), model.spec().vocab_size};
   INGOT_ASSIGN_OR_RETURN(executor->logits_, ops::AllocateTensor(backend, DType::kF32, logits));
   INGOT_ASSIGN_OR_RETURN(executor->drawn_tokens_, ops::AllocateTensor(backend, DType::kI32, {options.max_batch_size}));
+  executor->drawn_ids_.resize(static_cast<size_t>(options.max_batch_size));
   return executor;
 }
 
@@ -96,11 +97,15 @@ kv::CacheOptions Executor::cache_options() const {
   return cache;
 }
 
-void Executor::CopyBlock(int group, int32_t from, int32_t to) {
-  stream_->Post([this, &view = views_[static_cast<size_t>(group)], from, to] {
+void Executor::CopyBlock(int group, int32_t from, int32_t to) { StepOf(launched_).copies.push_back({group, from, to}); }
+
+void Executor::CopyBlocks(Step& step) {
+  for (const BlockCopy& copy : step.copies) {
+    const ops::KvView& view = views_[static_cast<size_t>(copy.group)];
     const int64_t bytes = view.layout.block_bytes;
-    backend_.Copy(view.data + to * bytes, view.data + from * bytes, bytes);
-  });
+    backend_.Copy(view.data + copy.to * bytes, view.data + copy.from * bytes, bytes);
+  }
+  step.copies.clear();
 }
 
 Executor::Executor(const models::Model& model, const ExecutorOptions& options, ops::Backend& backend,
@@ -110,6 +115,7 @@ Executor::Executor(const models::Model& model, const ExecutorOptions& options, o
 }
 
 Executor::Step::Step(const BatchBuilder::Limits& limits, size_t max_rows) : batch(limits) {
+  copies.reserve(static_cast<size_t>(limits.max_seqs * limits.num_groups));
   rows.reserve(max_rows);
   results.reserve(max_rows);
 }
@@ -175,6 +181,7 @@ void Executor::AddDraws(const Work& work, Sequence& sequence, Step* step) {
 
 // The device's half of a step: what it touches is the step's, the cache's or this device's own.
 void Executor::Execute(Step& step) {
+  CopyBlocks(step);
   const TensorView wanted = logits_.view().Rows(0, std::ssize(step.rows));
   Forward(step.batch, wanted, nullptr);
   const auto vocab_size = static_cast<size_t>(model_.spec().vocab_size);
@@ -183,11 +190,12 @@ void Executor::Execute(Step& step) {
     const auto row = static_cast<size_t>(index);
     UseRow(step.rows[row], std::span(logits + row * vocab_size, vocab_size), workspaces_[static_cast<size_t>(worker)]);
   });
+  if (step.results.empty()) return;
   for (const Row& row : step.rows) {
-    if (row.result == nullptr) continue;
-    const int32_t id = row.result->token.id;
-    backend_.Upload(reinterpret_cast<std::byte*>(drawn_tokens_.Data<int32_t>() + row.slot), &id, sizeof(id));
+    if (row.result != nullptr) drawn_ids_[static_cast<size_t>(row.slot)] = row.result->token.id;
   }
+  backend_.Upload(reinterpret_cast<std::byte*>(drawn_tokens_.Data<int32_t>()), drawn_ids_.data(),
+                  std::ssize(drawn_ids_) * static_cast<int64_t>(sizeof(int32_t)));
 }
 
 void Executor::Forward(BatchBuilder& batch, const TensorView& logits, const models::LayerTap* tap) {
@@ -214,6 +222,7 @@ Status Executor::Score(std::span<const int32_t> token_ids, const ScoreOptions& o
   INGOT_ASSIGN_OR_RETURN(const Tensor logits,
                          ops::AllocateTensor(backend_, DType::kF32, {std::min(chunk, length), vocab_size}));
   kv::Holding holding = cache.MakeHolding(length, nullptr);
+  CopyBlocks(StepOf(launched_));
   BatchBuilder& batch = StepOf(launched_).batch;
   for (int64_t begin = 0; begin < length; begin += chunk) {
     const int64_t end = std::min(length, begin + chunk);

@@ -81,7 +81,8 @@ class Executor {
 
   // What the bookkeeping of the cache has to be like.
   kv::CacheOptions cache_options() const;
-  // Block `to` of a group becomes what block `from` is, after all that was launched.
+  // Block `to` of a group becomes what block `from` is, after all that was launched and before what is launched next.
+  // At most one for each slot and group between two launches.
   void CopyBlock(int group, int32_t from, int32_t to);
 
   const ExecutorOptions& options() const { return options_; }
@@ -99,9 +100,14 @@ class Executor {
     int num_top = 0;                  // alternatives to report of it
     sampling::Sampled* told = nullptr;
   };
+  struct BlockCopy {
+    int group;
+    int32_t from, to;
+  };
   // A launched step. One is filled by the host while the device works on the other.
   struct Step {
     Step(const BatchBuilder::Limits& limits, size_t max_rows);
+    std::vector<BlockCopy> copies;  // before its forward pass
     BatchBuilder batch;
     std::vector<Row> rows;
     std::vector<StepResult> results;
@@ -114,6 +120,7 @@ class Executor {
   void AddDraws(const Work& work, Sequence& sequence, Step* step);
   void AddPromptRows(const Work& work, Sequence& sequence, Step* step);
   void Execute(Step& step);
+  void CopyBlocks(Step& step);
   void Forward(BatchBuilder& batch, const TensorView& logits, const models::LayerTap* tap);
   static void UseRow(const Row& row, std::span<float> logits, sampling::Workspace& workspace);
 
@@ -130,6 +137,7 @@ class Executor {
   std::vector<ops::KvView> views_;               // of groups_
   Tensor logits_;                                // [MaxRows, vocab_size]
   Tensor drawn_tokens_;                          // i32 [max_batch_size] the token last drawn for each slot
+  std::vector<int32_t> drawn_ids_;               // the same on the host, of Execute
   std::vector<sampling::Workspace> workspaces_;  // [num_threads]
   std::vector<Step> steps_;                      // [2] by ticket
   Ticket launched_ = 0;

@@ -40,6 +40,7 @@ TEST_P(NullBackendTest, RunsPrefillAndDecodeWithoutALookIntoDeviceMemory) {
                               .kv_format = c.format},
                              backend);
   backend.calls.clear();
+  backend.uploads = 0;
   const int64_t allocations = backend.allocations;
   Told told;
   Request request;
@@ -52,6 +53,8 @@ TEST_P(NullBackendTest, RunsPrefillAndDecodeWithoutALookIntoDeviceMemory) {
   EXPECT_EQ(told.tokens.size(), 3u);
   EXPECT_EQ(steps, 4);  // two chunks, the second of which draws, and two tokens
   EXPECT_EQ(backend.allocations, allocations);
+  // A step uploads its batch and, where it draws, the drawn tokens of all slots.
+  EXPECT_EQ(backend.uploads, 4 + 3);
 
   std::vector<std::string> want = {"BeginStep"};
   want.insert(want.end(), model->spec().ropes.size(), "RopeAngles");

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/fake_model.h"
+#include "formats/checkpoint_in_memory.h"
 #include "llm/llm_impl.h"
 
 namespace ingot::llm {
@@ -58,27 +59,6 @@ class ByteTokenizer : public tokenizer::Tokenizer {
   std::vector<int32_t> eos_ = {kEos};
 };
 
-class EmptyCheckpoint : public formats::Checkpoint {
- public:
-  formats::CheckpointKind kind() const override { return formats::CheckpointKind::kHuggingFace; }
-  const std::string& path() const override { return path_; }
-  const boost::json::object& config() const override { return config_; }
-  const boost::json::object& generation_config() const override { return config_; }
-  const Vocabulary& vocabulary() const override { return vocabulary_; }
-  const std::string& chat_template() const override { return template_; }
-  const std::vector<std::string>& files() const override { return files_; }
-  int64_t weight_bytes() const override { return 0; }
-  const formats::TensorEntry* Find(const std::string&) const override { return nullptr; }
-  std::vector<const formats::TensorEntry*> tensors() const override { return {}; }
-  void DropPages(const formats::TensorEntry&) const override {}
-
- private:
-  std::string path_ = "fake", template_;
-  boost::json::object config_;
-  Vocabulary vocabulary_;
-  std::vector<std::string> files_;
-};
-
 inline constexpr const char* kFakeTemplate =
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}";
@@ -96,7 +76,7 @@ inline FakeLlm MakeFakeLlm(bool with_template = true, LoadOptions options = {},
   if (options.max_batch_size == 0) options.max_batch_size = 4;
   options.kv_cache_bytes = int64_t{4} << 20;
   LlmParts parts;
-  parts.checkpoint = std::make_shared<EmptyCheckpoint>();
+  parts.checkpoint = std::make_shared<formats::CheckpointInMemory>("fake");
   parts.tokenizer = std::make_unique<ByteTokenizer>();
   if (with_template) parts.chat_template = chat::ChatTemplate::Compile(source, "fake").value();
   auto model = std::make_unique<engine::FakeModel>(ByteTokenizer::kVocab);

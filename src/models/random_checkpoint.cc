@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "formats/checkpoint_in_memory.h"
 #include "models/roles.h"
 
 namespace ingot::models {
@@ -71,10 +72,10 @@ class RandomMatrix : public WeightSource {
   const uint64_t seed_;
 };
 
-class RandomCheckpoint : public formats::Checkpoint {
+class RandomCheckpoint : public formats::CheckpointInMemory {
  public:
   RandomCheckpoint(const ModelSpec& spec, const Format& weights, std::string name)
-      : norm_(spec.norm_plus_one ? 0.0f : 1.0f), path_(std::move(name)) {
+      : CheckpointInMemory(std::move(name)), norm_(spec.norm_plus_one ? 0.0f : 1.0f) {
     const NameTable& table = *FamilyNamed(spec.family).names.front();
     const CheckpointNames names = {&table, table.prefixes.front(), false};
     for (int layer = -1; layer < spec.num_layers; ++layer) {
@@ -88,49 +89,30 @@ class RandomCheckpoint : public formats::Checkpoint {
     }
   }
 
-  formats::CheckpointKind kind() const override { return formats::CheckpointKind::kHuggingFace; }
-  const std::string& path() const override { return path_; }
-  const boost::json::object& config() const override { return config_; }
-  const boost::json::object& generation_config() const override { return config_; }
-  const Vocabulary& vocabulary() const override { return vocabulary_; }
-  const std::string& chat_template() const override { return template_; }
-  const std::vector<std::string>& files() const override { return files_; }
-  int64_t weight_bytes() const override { return 0; }
-  const formats::TensorEntry* Find(const std::string& name) const override {
-    const auto found = tensors_.find(name);
-    return found == tensors_.end() ? nullptr : &found->second.entry;
-  }
-  std::vector<const formats::TensorEntry*> tensors() const override {
-    std::vector<const formats::TensorEntry*> all;
-    for (const auto& [name, tensor] : tensors_) all.push_back(&tensor.entry);
-    return all;
-  }
   Result<WeightSourcePtr> Weight(const std::string& name) const override {
-    const auto found = tensors_.find(name);
-    if (found == tensors_.end()) return NotFound("{}: no tensor {}", path_, name);
-    const std::vector<int64_t>& shape = found->second.entry.shape;
-    return std::make_shared<RandomMatrix>(shape[0], shape[1], found->second.format, found->second.seed);
+    const formats::TensorEntry* entry = Find(name);
+    if (entry == nullptr) return NotFound("{}: no tensor {}", path(), name);
+    const Numbers& numbers = numbers_.at(name);
+    return std::make_shared<RandomMatrix>(entry->shape[0], entry->shape[1], numbers.format, numbers.seed);
   }
   // Norms of one, biases of zero.
   Result<std::vector<float>> Floats(const std::string& name, int64_t expected) const override {
-    const auto found = tensors_.find(name);
-    if (found == tensors_.end()) return NotFound("{}: no tensor {}", path_, name);
-    INGOT_CHECK(expected < 0 || expected == found->second.entry.shape[0]);
-    return std::vector<float>(static_cast<size_t>(found->second.entry.shape[0]), name.ends_with("bias") ? 0.0f : norm_);
+    const formats::TensorEntry* entry = Find(name);
+    if (entry == nullptr) return NotFound("{}: no tensor {}", path(), name);
+    INGOT_CHECK(expected < 0 || expected == entry->shape[0]);
+    return std::vector<float>(static_cast<size_t>(entry->shape[0]), name.ends_with("bias") ? 0.0f : norm_);
   }
-  void DropPages(const formats::TensorEntry&) const override {}
 
  private:
   static constexpr Format kF16 = {.bits = 16, .dense = DType::kF16};
-  struct Tensor {
-    formats::TensorEntry entry;
+  struct Numbers {
     Format format;
     uint64_t seed;
   };
 
   void Add(const std::string& name, std::vector<int64_t> shape, const Format& format) {
-    formats::TensorEntry entry{.name = name, .encoding = Encoding::kF16, .shape = std::move(shape)};
-    tensors_[name] = {std::move(entry), format, MixBits(tensors_.size() + 1)};
+    entries_[name] = {.name = name, .encoding = Encoding::kF16, .shape = std::move(shape)};
+    numbers_[name] = {format, MixBits(numbers_.size() + 1)};
   }
   // sizes: of the layer
   void AddRole(const CheckpointNames& names, const std::vector<RoleSize>& sizes, const RoleSize& size,
@@ -153,12 +135,8 @@ class RandomCheckpoint : public formats::Checkpoint {
     if (size.bias) Add(full + name->bias, {rows}, Format::Dense(DType::kF32));
   }
 
-  const float norm_;  // of one, or what is stored of it
-  const std::string path_, template_;
-  const boost::json::object config_;
-  const Vocabulary vocabulary_;
-  const std::vector<std::string> files_ = {"random"};
-  std::map<std::string, Tensor> tensors_;
+  const float norm_;                        // of one, or what is stored of it
+  std::map<std::string, Numbers> numbers_;  // of the entries
 };
 
 }  // namespace

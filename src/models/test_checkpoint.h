@@ -9,53 +9,30 @@
 #include <vector>
 
 #include "base/json.h"
+#include "formats/checkpoint_in_memory.h"
 #include "models/roles.h"
 
 namespace ingot::models {
 
-class MemoryCheckpoint : public formats::Checkpoint {
+class MemoryCheckpoint : public formats::CheckpointInMemory {
  public:
-  explicit MemoryCheckpoint(formats::CheckpointKind kind = formats::CheckpointKind::kHuggingFace) : kind_(kind) {}
+  explicit MemoryCheckpoint(formats::CheckpointKind kind = formats::CheckpointKind::kHuggingFace)
+      : CheckpointInMemory("memory", kind) {}
 
   void Add(const std::string& name, const std::vector<int64_t>& shape, const std::vector<float>& values) {
-    Tensor& tensor = tensors_[name];
-    tensor.bytes.resize(values.size() * sizeof(float));
-    std::memcpy(tensor.bytes.data(), values.data(), tensor.bytes.size());
-    tensor.entry = {.name = name, .encoding = Encoding::kF32, .shape = shape, .bytes = tensor.bytes};
+    std::vector<std::byte>& bytes = bytes_[name];
+    bytes.resize(values.size() * sizeof(float));
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+    entries_[name] = {.name = name, .encoding = Encoding::kF32, .shape = shape, .bytes = bytes};
   }
   void SetConfig(std::string_view json) { config_ = ParseJson(json, "config.json").value().as_object(); }
-  void Remove(const std::string& name) { tensors_.erase(name); }
-
-  formats::CheckpointKind kind() const override { return kind_; }
-  const std::string& path() const override { return path_; }
-  const boost::json::object& config() const override { return config_; }
-  const boost::json::object& generation_config() const override { return config_; }
-  const Vocabulary& vocabulary() const override { return vocabulary_; }
-  const std::string& chat_template() const override { return path_; }
-  const std::vector<std::string>& files() const override { return files_; }
-  int64_t weight_bytes() const override { return 0; }
-  const formats::TensorEntry* Find(const std::string& name) const override {
-    const auto found = tensors_.find(name);
-    return found == tensors_.end() ? nullptr : &found->second.entry;
+  void Remove(const std::string& name) {
+    entries_.erase(name);
+    bytes_.erase(name);
   }
-  std::vector<const formats::TensorEntry*> tensors() const override {
-    std::vector<const formats::TensorEntry*> all;
-    for (const auto& [name, tensor] : tensors_) all.push_back(&tensor.entry);
-    return all;
-  }
-  void DropPages(const formats::TensorEntry&) const override {}
 
  private:
-  struct Tensor {
-    formats::TensorEntry entry;
-    std::vector<std::byte> bytes;
-  };
-  const formats::CheckpointKind kind_;
-  const std::string path_ = "memory";
-  boost::json::object config_;
-  const Vocabulary vocabulary_;
-  const std::vector<std::string> files_ = {"memory"};
-  std::map<std::string, Tensor> tensors_;
+  std::map<std::string, std::vector<std::byte>> bytes_;  // of the entries
 };
 
 // A small Llama-like model.

@@ -60,6 +60,7 @@ struct GroupPlan {
   const KvGroupBatch* where;
   AttentionItem* items;
   AttentionItem* merges;
+  int64_t partial_floats;  // for the partial results of splits
   int64_t num_items = 0, num_merges = 0;
 };
 
@@ -231,18 +232,20 @@ Step CpuBackend::BeginStep(const Context& context, const StepBatch& batch, std::
            .groups = scratch.Take<GroupPlan>(std::ssize(kv))};
   // Groups are computed one after another, so they share the memory of partial results.
   int64_t budget = 0;
-  for (const KvView& view : kv) {
-    budget = std::max(budget, PartialBudget(view.layout, batch.num_tokens(), batch.max_context));
+  for (size_t g = 0; g < kv.size(); ++g) {
+    plan->groups[g].partial_floats = PartialBudget(kv[g].layout, batch.num_tokens(), batch.max_context);
+    budget = std::max(budget, plan->groups[g].partial_floats);
   }
   float* const partials = scratch.Take<float>(budget);
   for (size_t g = 0; g < kv.size(); ++g) {
     const KvLayout& layout = kv[g].layout;
     const Cutting cut{batch, layout, Tiling(layout.num_heads / layout.num_kv_heads)};
-    const int64_t tiles = CountTiles(cut), left = PartialBudget(layout, batch.num_tokens(), batch.max_context);
     GroupPlan& group = plan->groups[g];
+    const int64_t tiles = CountTiles(cut), left = group.partial_floats;
     group = {.where = &batch.groups[g],
              .items = scratch.Take<AttentionItem>(tiles + left / PartialFloats(layout.head_dim)),
-             .merges = scratch.Take<AttentionItem>(tiles)};
+             .merges = scratch.Take<AttentionItem>(tiles),
+             .partial_floats = left};
     AddTiles(cut, tiles < kItemsPerThread * pool_.num_threads(), {partials, left}, &group);
   }
   const auto view = [](std::span<const int32_t> values) {
