@@ -12,6 +12,21 @@ Status CheckInt(const char* name, int64_t value, int64_t low, int64_t high) {
   return InvalidArgument("{} {} is outside {}…{}", name, value, low, high);
 }
 
+Status CheckTokenMasks(const Request& request) {
+  const auto& masks = request.token_masks;
+  if (masks.empty()) return {};
+  if (std::ssize(masks) != request.n) {
+    return InvalidArgument("token_masks has {} entries, and n is {}: each answer has one, null where all may be drawn",
+                           masks.size(), request.n);
+  }
+  for (size_t i = 0; i < masks.size(); ++i) {
+    const auto first = std::ranges::find(masks, masks[i]) - masks.begin();
+    if (!masks[i] || first == static_cast<std::ptrdiff_t>(i)) continue;
+    return InvalidArgument("token_masks {} and {} are one object: each answer advances a mask of its own", first, i);
+  }
+  return {};
+}
+
 }  // namespace
 
 Status CheckLoadOptions(const LoadOptions& options) {
@@ -49,6 +64,7 @@ Status CheckRequest(const Request& request, int64_t vocab_size) {
                            inputs == 0 ? " (messages must not be empty)" : "");
   }
   for (const Param& param : AllParams()) INGOT_RETURN_IF_ERROR(CheckParam(param, request, {.vocab_size = vocab_size}));
+  INGOT_RETURN_IF_ERROR(CheckTokenMasks(request));
   if (request.max_tokens && request.min_tokens > *request.max_tokens) {
     return Error(InvalidArgument("min_tokens {} is above max_tokens {}", request.min_tokens, *request.max_tokens)
                      .value()

@@ -20,6 +20,9 @@
 #include "llm/output_parser.h"
 #include "sampling/params.h"
 
+namespace ingot::sampling {
+class TokenMask;
+}
 namespace ingot::tokenizer {
 class Tokenizer;
 }
@@ -90,6 +93,9 @@ struct Request {
   bool continue_final_message = false;
   boost::json::array tools;
   boost::json::object template_kwargs;
+  // What may be drawn: for each of the n answers a mask of its own, null for all tokens; empty: all tokens for all. A
+  // mask advances with its answer, so it serves one Submit.
+  std::vector<std::shared_ptr<sampling::TokenMask>> token_masks;
   OutputParserMaker output_parser;  // sorts each answer's text; empty: all of it is `text`
 };
 

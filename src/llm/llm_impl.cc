@@ -87,7 +87,10 @@ std::vector<engine::Request> LlmImpl::EngineRequests(const Request& request, std
   const int64_t given = request.sampling.seed.value_or(kRandomSeed);
   const uint64_t seed = given == kRandomSeed ? FreshSeed() : static_cast<uint64_t>(given);
   std::vector<engine::Request> requests(static_cast<size_t>(request.n), one);
-  for (size_t i = 0; i < requests.size(); ++i) requests[i].sampling.seed = static_cast<int64_t>(seed + i);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].sampling.seed = static_cast<int64_t>(seed + i);
+    if (!request.token_masks.empty()) requests[i].token_mask = request.token_masks[i];
+  }
   return requests;
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/mutex.h"
 #include "llm/test_llm.h"
+#include "sampling/token_mask.h"
 
 namespace ingot::llm {
 namespace {
@@ -341,6 +342,65 @@ TEST(Llm, ACallbackMaySubmitAndCancel) {
   });
   over.wait();
   second->Wait();
+}
+
+// In turn the bytes of a range and those of the next ones.
+class Turns : public sampling::TokenMask {
+ public:
+  Turns(char first, int32_t count) : first_(first), count_(count) {}
+  bool Allows(int32_t id) const {
+    const int32_t begin = first_ + (accepted_ % 2) * count_;
+    return id >= begin && id < begin + count_;
+  }
+  void FillAllowed(std::span<uint32_t> allowed) const override {
+    std::ranges::fill(allowed, 0u);
+    for (int32_t id = 0; id < 256; ++id) allowed[static_cast<size_t>(id) / 32] |= Allows(id) ? 1u << id % 32 : 0u;
+  }
+  bool Accept(int32_t id) override {
+    if (!Allows(id)) return false;
+    ++accepted_;
+    return true;
+  }
+  void Rollback(int count) override { accepted_ -= count; }
+
+ private:
+  const char first_;
+  const int32_t count_;
+  int accepted_ = 0;
+};
+
+TEST(Llm, EachOfSeveralAnswersHasItsOwnTokenMask) {
+  const FakeLlm fake = MakeFakeLlm();
+  const auto mask_of = [](int64_t index) -> std::shared_ptr<sampling::TokenMask> {
+    if (index == 0) return std::make_shared<Turns>('a', 13);
+    if (index == 1) return std::make_shared<Turns>('0', 5);
+    return nullptr;
+  };
+  Request request = Completion("hello", 40, 7);
+  request.n = 3;
+  for (int64_t i = 0; i < request.n; ++i) request.token_masks.push_back(mask_of(i));
+  const auto together = fake.llm->Generate(request);
+  ASSERT_TRUE(together.has_value()) << together.error().ToString();
+  for (int64_t i = 0; i < request.n; ++i) {
+    Request one = Completion("hello", 40, 7 + i);
+    if (mask_of(i)) one.token_masks = {mask_of(i)};
+    const auto alone = fake.llm->Generate(one);
+    ASSERT_TRUE(alone.has_value()) << alone.error().ToString();
+    const Choice& choice = together->choices[static_cast<size_t>(i)];
+    EXPECT_EQ(choice.token_ids, alone->choices[0].token_ids) << i;
+    EXPECT_EQ(choice.token_ids.size(), 40u);
+    for (size_t t = 0; t < choice.token_ids.size() && i < 2; ++t) {
+      const int32_t begin = i == 0 ? (t % 2 == 0 ? 'a' : 'n') : (t % 2 == 0 ? '0' : '5');
+      EXPECT_GE(choice.token_ids[t], begin);
+      EXPECT_LT(choice.token_ids[t], begin + (i == 0 ? 13 : 5));
+    }
+  }
+  request.token_masks.resize(2);
+  EXPECT_EQ(ErrorOf(*fake.llm, request),
+            "token_masks has 2 entries, and n is 3: each answer has one, null where all may be drawn");
+  request.token_masks = {mask_of(0), nullptr, nullptr};
+  request.token_masks[2] = request.token_masks[0];
+  EXPECT_EQ(ErrorOf(*fake.llm, request), "token_masks 0 and 2 are one object: each answer advances a mask of its own");
 }
 
 TEST(Llm, ScoreGivesEveryPosition) {
