@@ -98,6 +98,8 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
                   "numbers of a KV cache of 16 bits; auto: float16, the finer; bfloat16 has the wider range");
   flags.Add("--enable-prefix-caching", &options.enable_prefix_caching,
             "share the cache of common beginnings (on; --enable-prefix-caching=false turns it off)");
+  flags.Add("--speculative-ngram", &options.speculative_ngram,
+            "tokens guessed from what followed the last ones before, and checked in one step; 0: none, at most 4");
   flags.Add("--max-prefill-token-num", &options.max_prefill_token_num, "tokens of one forward pass");
 }
 

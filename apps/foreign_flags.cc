@@ -67,7 +67,7 @@ constexpr Foreign kForeign[] = {
     {"--enable-auto-tool-choice --tool-call-parser", "tools are not supported"},
     {"--reasoning-parser", "an answer's text comes whole, with what the model thinks before it"},
     {"--lora-modules --adapters", "LoRA adapters are not supported"},
-    {"--speculative-config", "there is no speculative decoding"},
+    {"--speculative-config", "speculation is by prompt lookup, without a draft model: --speculative-ngram N"},
     {"--root-path", "let the proxy take the prefix off before it passes a request on"},
     {"--revision", "it is part of the model's name: Org/Name@REVISION"},
     {"--download-dir", "nothing is downloaded; HF_HOME names the cache that models are read from"},

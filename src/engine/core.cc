@@ -41,8 +41,9 @@ Status DeadlineStatus() { return {Code::kDeadlineExceeded, "the request's deadli
 
 }  // namespace
 
-Core::Core(std::unique_ptr<Executor> executor)
+Core::Core(std::unique_ptr<Executor> executor, std::unique_ptr<Drafter> drafter)
     : executor_(std::move(executor)),
+      drafter_(std::move(drafter)),
       cache_(executor_->cache_options()),
       recorder_(executor_->options().max_batch_size),
       plan_(executor_->options().max_batch_size) {
@@ -225,10 +226,12 @@ void Core::CollectAll() {
 void Core::AcceptDraws(const Flight::Draws& draws, std::span<const StepResult> results) {
   Sequence& sequence = *sequences_[draws.slot];
   --sequence.num_drawing;
+  stats_.draft_tokens += draws.num_drafts;
   for (size_t i = 0; i < results.size(); ++i) {
     if (!Accept(draws.slot, results[i])) return;
     if (i + 1 == results.size() || sequence.drafts[i] != sequence.tokens.back()) break;
     ++sequence.num_computed;
+    ++stats_.accepted_draft_tokens;
   }
   if (draws.num_drafts > 0) cache_.Rewind(&sequence.blocks, sequence.num_computed);
   cache_.Commit(&sequence.blocks, sequence.tokens, std::min(sequence.num_computed, sequence.num_tokens()));
@@ -283,6 +286,7 @@ void Core::Admit(size_t slot, const kv::PrefixMatch& match) {
     sequence->blocks =
         cache_.MakeHolding(sequence->most_cached_tokens(), SharesBlocks(request) ? sequence->scope : nullptr);
     sequence->num_cached = match.num_tokens;
+    sequence->drafts.reserve(static_cast<size_t>(executor_->options().max_drafts));
     sequence->masked.reserve(request.end_ids.size() + request.bad_words.size());
     if (request.prompt_logprobs >= 0) sequence->prompt_logprobs.reserve(static_cast<size_t>(sequence->prompt_length));
     if (request.sampling.penalizes()) sequence->history = sampling::History(sequence->tokens, request.max_tokens);

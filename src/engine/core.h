@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "engine/drafter.h"
 #include "engine/executor.h"
 #include "engine/flight_recorder.h"
 #include "engine/request.h"
@@ -20,13 +21,15 @@ namespace ingot::engine {
 // PreemptAll.
 // Where the executor runs behind, a step is planned and launched while the one before it runs: its draws are collected
 // afterwards, and what comes of a sequence that has ended meanwhile is dropped. Not ahead are planned: a step of a
-// sequence whose next draw needs the last token on the host, and one that would preempt a sequence.
+// sequence whose next draw or drafts need the last token on the host, and one that would preempt a sequence.
 // Invariants: 1. Every request that was added ends in exactly one event with `finish`. 2. A slot's blocks are given
 // back before that event is sent. 3. A step that neither admits nor finishes a request allocates nothing. 4. Between
 // calls at most one step is launched and not collected.
 class Core {
  public:
-  explicit Core(std::unique_ptr<Executor> executor);
+  // Where the executor has room for drafts, `drafter` makes them.
+  explicit Core(std::unique_ptr<Executor> executor,
+                std::unique_ptr<Drafter> drafter = std::make_unique<LookupDrafter>());
   ~Core();
 
   // REQUIRES: Check(request).ok().
@@ -48,6 +51,7 @@ class Core {
   int num_running() const { return stats().running; }
   int num_waiting() const { return stats().waiting; }
   Stats stats() const;  // all but stalled_seconds; waits for no step
+  const StepPlan& last_plan() const { return plan_; }
   Executor& executor() { return *executor_; }
   kv::Cache& cache() { return cache_; }
   FlightRecorder& flight_recorder() { return recorder_; }
@@ -70,6 +74,7 @@ class Core {
   };
   Status CheckPrompt(const Request& request) const;
   void EndOverdue();
+  void ProposeDrafts(Sequence* sequence);
   void MakePlan(bool admit, bool use_hits);
   SlotState StateOf(const Sequence& sequence) const;
   bool SharesBlocks(const Request& request) const;
@@ -93,6 +98,7 @@ class Core {
   void Publish();
 
   std::unique_ptr<Executor> executor_;
+  std::unique_ptr<Drafter> drafter_;
   kv::Cache cache_;
   std::vector<SequencePtr> queue_;      // by rank, then id
   std::vector<SequencePtr> sequences_;  // [max_batch_size], null where the slot is free

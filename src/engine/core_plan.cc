@@ -1,6 +1,7 @@
 // The scheduler's input from the core's sequences, and which of its plans is taken.
 #include <algorithm>
 
+#include "base/check.h"
 #include "engine/core.h"
 
 namespace ingot::engine {
@@ -11,7 +12,8 @@ bool Core::MayPlanAhead() const {
     const SequencePtr& sequence = sequences_[draws.slot];
     if (sequence.get() != draws.sequence) return true;
     if (draws.num_drafts > 0) return false;
-    return !sequence->NeedsLastToken() || sequence->num_answered() + 1 == sequence->request.max_tokens;
+    const bool needs_last = executor_->options().max_drafts > 0 || sequence->NeedsLastToken();
+    return !needs_last || sequence->num_answered() + 1 == sequence->request.max_tokens;
   };
   return std::ranges::all_of(flights_[0].draws, can_go_on);
 }
@@ -96,9 +98,21 @@ bool Core::IsJustBeingComputed(size_t index, int64_t num_cached) const {
          std::any_of(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(index), is_computing);
 }
 
+// For a sequence whose next step is a decode. Not where a draw depends on the tokens before it otherwise than through
+// the model: then each draw needs those on the host.
+void Core::ProposeDrafts(Sequence* sequence) {
+  sequence->drafts.clear();
+  const Sequence& s = *sequence;
+  const int64_t limit = std::min<int64_t>(executor_->options().max_drafts, s.request.max_tokens - s.num_answered() - 1);
+  if (limit <= 0 || s.num_drawing > 0 || s.NeedsLastToken() || s.num_tokens() - s.num_computed != 1) return;
+  drafter_->Propose(s.tokens, limit, &sequence->drafts);
+  INGOT_CHECK(std::ssize(sequence->drafts) <= limit);
+}
+
 void Core::MakePlan(bool admit, bool use_hits) {
   int64_t decodes = 0;
   for (size_t i = 0; i < sequences_.size(); ++i) {
+    if (sequences_[i]) ProposeDrafts(sequences_[i].get());
     slot_states_[i] = sequences_[i] ? StateOf(*sequences_[i]) : SlotState{};
     if (slot_states_[i].live && slot_states_[i].num_tokens - slot_states_[i].num_computed == 1) ++decodes;
   }
@@ -115,7 +129,8 @@ void Core::MakePlan(bool admit, bool use_hits) {
   SchedulerState state{.slots = slot_states_,
                        .waiting = waiting_states_,
                        .num_groups = cache_.num_groups(),
-                       .block_len = cache_.block_len()};
+                       .block_len = cache_.block_len(),
+                       .granularity = cache_.granularity()};
   for (int g = 0; g < cache_.num_groups(); ++g) {
     state.available[static_cast<size_t>(g)] = cache_.Available(g);
     state.total[static_cast<size_t>(g)] = cache_.group(g).num_blocks;

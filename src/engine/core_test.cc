@@ -66,7 +66,7 @@ std::vector<Request> RequestsWithCommonBeginnings(std::mt19937_64& random, int c
 TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
   const auto backend = ops::MakeCpuBackend(2);
   std::mt19937_64 random(11);
-  int64_t preemptions = 0, hits = 0;
+  int64_t preemptions = 0, hits = 0, drafts = 0, accepted_drafts = 0;
   const int rounds = GetEnv("INGOT_NIGHTLY") ? 480 : 24;
   for (int round = 0; round < rounds; ++round) {
     SCOPED_TRACE(round);
@@ -76,12 +76,16 @@ TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
         .max_batch_size = static_cast<int>(1 + random() % 14),
         .max_prefill_tokens = static_cast<int64_t>(1 + random() % 200),
         .max_context = 256,
+        .max_drafts = static_cast<int>(random() % 5),
         .block_len = random() % 2 == 0 ? 32 : 64,
         .num_blocks = std::vector<int32_t>(model.kv_groups().size(), static_cast<int32_t>(8 + random() % 5)),
         .prefix_caching = random() % 5 != 0,
         .kv_format = round % 2 == 0 ? ops::KvFormat::kF16 : ops::KvFormat::kI4};
-    auto core = MakeCore(model, options, *backend, kDevices[round / 2 % 3]);
     const std::vector<Request> requests = RequestsWithCommonBeginnings(random, 40);
+    std::vector<Told> alone;
+    for (const Request& request : requests) alone.push_back(Alone(model, request, *backend));
+    auto core = MakeCore(model, options, *backend, kDevices[round / 2 % 3],
+                         std::make_unique<OracleDrafter>(requests, alone, /*wrong_of=*/random() % 5));
     std::deque<Told> told(requests.size());
     size_t added = 0;
     while (added < requests.size() || core->num_running() + core->num_waiting() > 0) {
@@ -100,14 +104,18 @@ TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
     EXPECT_EQ(InUse(*core), 0);
     preemptions += core->stats().preemptions;
     hits += core->stats().prefix_hits;
+    drafts += core->stats().draft_tokens;
+    accepted_drafts += core->stats().accepted_draft_tokens;
     for (size_t i = 0; i < requests.size(); ++i) {
       EXPECT_EQ(told[i].finals, 1);
       EXPECT_EQ(told[i].after_final, 0);
-      EXPECT_TRUE(told[i] == Alone(model, requests[i], *backend)) << "request " << i;
+      EXPECT_TRUE(told[i] == alone[i]) << "request " << i;
     }
   }
   EXPECT_GT(preemptions, 0);
   EXPECT_GT(hits, 1000);
+  EXPECT_GT(accepted_drafts, 1000);
+  EXPECT_GT(drafts - accepted_drafts, 1000);
 }
 
 TEST(Core, ANextTurnComputesOnlyWhatIsNew) {

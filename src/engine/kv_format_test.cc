@@ -58,17 +58,19 @@ TEST_P(KvFormatTest, AnswersInAnyMixAreThoseGivenAlone) {
   const std::vector<Request> requests = Conversations(random, GetEnv("INGOT_NIGHTLY") ? 1200 : 60);
   std::vector<Told> alone;
   for (const Request& request : requests) alone.push_back(Alone(*model, request, *backend, GetParam().format));
-  int64_t preemptions = 0, hits = 0;
+  int64_t preemptions = 0, hits = 0, drafts = 0, accepted_drafts = 0;
   for (const int64_t max_prefill_tokens : {200, 21}) {
     const int block_len = max_prefill_tokens == 21 ? 32 : 64;
     auto core = MakeCore(*model,
                          {.max_batch_size = 8,
                           .max_prefill_tokens = max_prefill_tokens,
                           .max_context = 400,
+                          .max_drafts = max_prefill_tokens == 21 ? 0 : 4,
                           .block_len = block_len,
                           .num_blocks = std::vector<int32_t>(model->kv_groups().size(), 384 / block_len),
                           .kv_format = GetParam().format},
-                         *backend, max_prefill_tokens == 21 ? Device::kLazy : Device::kInline);
+                         *backend, max_prefill_tokens == 21 ? Device::kLazy : Device::kInline,
+                         std::make_unique<OracleDrafter>(requests, alone, /*wrong_of=*/3));
     std::deque<Told> told(requests.size());
     size_t added = 0;
     while (added < requests.size() || core->num_running() + core->num_waiting() > 0) {
@@ -85,6 +87,8 @@ TEST_P(KvFormatTest, AnswersInAnyMixAreThoseGivenAlone) {
     EXPECT_EQ(InUse(*core), 0);
     preemptions += core->stats().preemptions;
     hits += core->stats().prefix_hits;
+    drafts += core->stats().draft_tokens;
+    accepted_drafts += core->stats().accepted_draft_tokens;
     for (size_t i = 0; i < requests.size(); ++i) {
       if (told[i].finish == FinishReason::kCancelled) continue;
       EXPECT_TRUE(told[i] == alone[i]) << "request " << i << ", chunks of " << max_prefill_tokens;
@@ -92,6 +96,8 @@ TEST_P(KvFormatTest, AnswersInAnyMixAreThoseGivenAlone) {
   }
   EXPECT_GT(preemptions, 0);
   EXPECT_GT(hits, 0);
+  EXPECT_GT(accepted_drafts, 100);
+  EXPECT_GT(drafts - accepted_drafts, 100);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, KvFormatTest,

@@ -45,9 +45,10 @@ struct Stats {
   double stalled_seconds = 0;         // since the last progress while there is work; 0 when idle
   int64_t total_blocks = 0, free_blocks = 0, cached_blocks = 0;  // of all groups; in use: total - free - cached
   int64_t steps = 0, preemptions = 0, cancelled = 0;
-  int64_t prompt_tokens = 0, generated_tokens = 0;  // prompt: of admitted requests
-  int64_t prefix_queries = 0, prefix_hits = 0;      // tokens of prompts looked up, and found in the cache
-  int64_t max_running = 0;                          // most requests in one step
+  int64_t prompt_tokens = 0, generated_tokens = 0;      // prompt: of admitted requests
+  int64_t prefix_queries = 0, prefix_hits = 0;          // tokens of prompts looked up, and found in the cache
+  int64_t draft_tokens = 0, accepted_draft_tokens = 0;  // that speculation had checked, and that were drawn
+  int64_t max_running = 0;                              // most requests in one step
   StepTokens step_tokens;
 };
 

@@ -97,11 +97,12 @@ class Planner {
     }
   }
 
-  // Its last token, and as many drafts as fit into its last block.
+  // Its last token, and as many drafts as fit into its last block and complete no tile.
   void AddDecode(size_t i) {
     Add(i, 1, &plan_.work);
-    const int64_t used = Slot(i).num_tokens % state_.block_len;
-    const int64_t drafts = used == 0 ? 0 : std::min(Slot(i).num_drafts, state_.block_len - used);
+    const int64_t used = Slot(i).num_tokens % state_.block_len, tile = state_.granularity;
+    int64_t drafts = used == 0 ? 0 : std::min(Slot(i).num_drafts, state_.block_len - used);
+    if (tile > 1) drafts = std::min(drafts, tile - 1 - used % tile);
     plan_.work.back().count += drafts;
     plan_.work.back().num_drafts = static_cast<int32_t>(drafts);
   }

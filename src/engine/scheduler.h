@@ -60,6 +60,7 @@ struct SchedulerState {
   kv::PerGroup total{};                   // all blocks
   int num_groups = 1;
   int block_len = 64;
+  int granularity = 1;  // kv::CacheOptions: tokens that the cache stores as one
 };
 
 // Tokens [begin, begin + count) of a slot's sequence, the last num_drafts of them guesses; `sample` when the others
@@ -88,8 +89,8 @@ struct StepPlan {
 // the first of all in any case, preempts the sequence that ranks last; other prefills wait. Admission is by rank too:
 // while a slot is free, none was preempted in this step, and the blocks suffice for all known tokens of the request and
 // of those that run, and a block of tokens more for each of these. Drafts get what is left of their sequence's last
-// block, never a block. The plan has no work only when there is nothing to do, or the head of the queue does not fit
-// with an empty batch.
+// block, never a block, and complete nothing that the cache stores as one (an int4 tile). The plan has no work only
+// when there is nothing to do, or the head of the queue does not fit with an empty batch.
 //
 // So no request starves: the first makes progress in every step, is not preempted, and is first for at most
 // (1 + o) · t steps, where t are its tokens and o those that came after it but rank before it; so a request ends

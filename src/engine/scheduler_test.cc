@@ -64,6 +64,35 @@ TEST(Plan, AHitIsNotComputedAgain) {
   EXPECT_TRUE(plan.work[0].sample);
 }
 
+TEST(Plan, DraftsGetTheRestOfABlockAndCompleteNoTile) {
+  StepPlan plan(1);
+  const auto drafts = [&](int64_t num_tokens, int granularity) {
+    SlotState slot = Live(1, num_tokens, num_tokens - 1);
+    slot.num_drafts = 4;
+    const std::vector<SlotState> slots = {slot};
+    SchedulerState state = State(slots, {}, 9);
+    state.block_len = 64;
+    state.granularity = granularity;
+    Plan(state, 64, &plan);
+    EXPECT_EQ(plan.work.at(0).count, 1 + plan.work[0].num_drafts);
+    EXPECT_TRUE(plan.work[0].is_decode());
+    return plan.work[0].num_drafts;
+  };
+  EXPECT_EQ(drafts(20, 1), 4);
+  EXPECT_EQ(drafts(30, 1), 4);
+  EXPECT_EQ(drafts(62, 1), 2);
+  EXPECT_EQ(drafts(63, 1), 1);
+  EXPECT_EQ(drafts(64, 1), 0);
+  EXPECT_EQ(drafts(65, 1), 4);
+  EXPECT_EQ(drafts(27, 32), 4);
+  EXPECT_EQ(drafts(28, 32), 3);
+  EXPECT_EQ(drafts(30, 32), 1);
+  EXPECT_EQ(drafts(31, 32), 0);
+  EXPECT_EQ(drafts(32, 32), 4);
+  EXPECT_EQ(drafts(63, 32), 0);
+  EXPECT_EQ(drafts(64, 32), 0);
+}
+
 TEST(Plan, WhoRanksLastGivesWay) {
   StepPlan plan(3);
   // All three decode at a block's border and nothing is left: the last gives two blocks to the others.

@@ -144,8 +144,9 @@ inline std::unique_ptr<Executor> MakeExecutor(const models::Model& model, const 
   return *std::move(executor);
 }
 inline std::unique_ptr<Core> MakeCore(const models::Model& model, const ExecutorOptions& options, ops::Backend& backend,
-                                      Device device = Device::kInline) {
-  return std::make_unique<Core>(MakeExecutor(model, options, backend, device));
+                                      Device device = Device::kInline,
+                                      std::unique_ptr<Drafter> drafter = std::make_unique<LookupDrafter>()) {
+  return std::make_unique<Core>(MakeExecutor(model, options, backend, device), std::move(drafter));
 }
 
 // Blocks that sequences hold.
@@ -174,5 +175,33 @@ inline Told Alone(const models::Model& model, Request request, ops::Backend& bac
   }
   return told;
 }
+
+// Knows the answers: one in `wrong_of` of its drafts is wrong (1: all are; 0: none).
+class OracleDrafter : public Drafter {
+ public:
+  OracleDrafter(const std::vector<Request>& requests, const std::vector<Told>& answers, uint64_t wrong_of)
+      : wrong_of_(wrong_of) {
+    for (size_t i = 0; i < requests.size(); ++i) {
+      std::vector<int32_t>& text = texts_.emplace_back(requests[i].prompt);
+      text.insert(text.end(), answers[i].tokens.begin(), answers[i].tokens.end());
+    }
+  }
+  void Propose(std::span<const int32_t> tokens, int64_t limit, std::vector<int32_t>* drafts) override {
+    const auto knows = [&](const std::vector<int32_t>& text) {
+      return text.size() > tokens.size() && std::equal(tokens.begin(), tokens.end(), text.begin());
+    };
+    const auto text = std::ranges::find_if(texts_, knows);
+    if (text == texts_.end()) return;
+    for (size_t i = tokens.size(); i < text->size() && std::ssize(*drafts) < limit; ++i) {
+      const bool wrong = wrong_of_ > 0 && random_() % wrong_of_ == 0;
+      drafts->push_back(wrong ? (*text)[i] ^ 1 : (*text)[i]);
+    }
+  }
+
+ private:
+  const uint64_t wrong_of_;
+  std::vector<std::vector<int32_t>> texts_;
+  std::mt19937_64 random_{5};
+};
 
 }  // namespace ingot::engine

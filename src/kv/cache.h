@@ -59,6 +59,7 @@ class Cache {
 
   int num_groups() const { return static_cast<int>(pools_.size()); }
   int block_len() const { return options_.block_len; }
+  int granularity() const { return options_.granularity; }
   const GroupOptions& group(int index) const { return options_.groups[static_cast<size_t>(index)]; }
   const BlockPool& pool(int group) const { return *pools_[static_cast<size_t>(group)]; }
 

@@ -39,6 +39,7 @@ Status CheckLoadOptions(const LoadOptions& options) {
     return InvalidArgument("--cache-max-entry-count {} is outside 0…1 (0 excluded)", options.cache_max_entry_count);
   }
   if (options.kv_cache_bytes < 0) return InvalidArgument("--kv-cache-memory {} is negative", options.kv_cache_bytes);
+  INGOT_RETURN_IF_ERROR(CheckInt("--speculative-ngram", options.speculative_ngram, 0, 4));
   INGOT_RETURN_IF_ERROR(CheckInt("--max-queue", options.max_queue, 1, 1 << 20));
   INGOT_RETURN_IF_ERROR(CheckInt("--text-threads", options.text_threads, 1, 64));
   INGOT_RETURN_IF_ERROR(CheckInt("--cache-block-seq-len", options.cache_block_seq_len, 32, 4096));

@@ -55,6 +55,7 @@ struct LoadOptions {
   int quant_policy = 0;  // bits of the KV cache: 0 (fp16), 8 or 4; 4 is int4 as in LMDeploy today, not int8 as in 0.2
   bool kv_bf16 = false;  // with quant_policy 0: bf16 instead of fp16
   bool enable_prefix_caching = true;  // requests share the blocks of a common beginning
+  int speculative_ngram = 0;          // tokens that prompt lookup guesses and a step checks; 0: none
   int max_queue = 1024;               // requests that wait for a slot; more are refused
   int text_threads = 2;               // that turn ids into text and look for stop strings
   // The file with the engine's last steps, written when it stalls or the process crashes with a fatal signal, whose

@@ -403,6 +403,27 @@ TEST(Llm, EachOfSeveralAnswersHasItsOwnTokenMask) {
   EXPECT_EQ(ErrorOf(*fake.llm, request), "token_masks 0 and 2 are one object: each answer advances a mask of its own");
 }
 
+TEST(Llm, SpeculationChangesNoAnswer) {
+  for (const int quant_policy : {0, 4}) {
+    const FakeLlm plain = MakeFakeLlm(true, {.quant_policy = quant_policy});
+    const FakeLlm fast = MakeFakeLlm(true, {.quant_policy = quant_policy, .speculative_ngram = 3});
+    int64_t drafts = 0;
+    for (int64_t seed = 1; seed <= 4; ++seed) {
+      Request request = Completion("abcabcabcabcabcabcabcabcabc", 200, seed);
+      request.sampling.top_k = 2;  // few tokens: some repeat
+      request.logit_bias = {{'a', 100}, {'b', 100}};
+      const auto want = plain.llm->Generate(request), got = fast.llm->Generate(request);
+      ASSERT_TRUE(want.has_value() && got.has_value());
+      EXPECT_EQ(got->choices[0].token_ids, want->choices[0].token_ids);
+      drafts = fast.llm->stats().accepted_draft_tokens;
+    }
+    EXPECT_GT(drafts, 50);
+    EXPECT_EQ(plain.llm->stats().draft_tokens, 0);
+  }
+  const auto refused = Llm::Load({.model = "x", .speculative_ngram = 5});
+  EXPECT_EQ(refused.error().message(), "--speculative-ngram 5 is outside 0…4");
+}
+
 TEST(Llm, ScoreGivesEveryPosition) {
   const FakeLlm fake = MakeFakeLlm();
   std::vector<int64_t> positions;

@@ -26,6 +26,7 @@ LoadOptions WithDefaults(LoadOptions options) {
 engine::ExecutorOptions ExecutorOptionsOf(const LoadOptions& options) {
   return {.max_batch_size = options.max_batch_size,
           .max_prefill_tokens = options.max_prefill_token_num,
+          .max_drafts = options.speculative_ngram,
           .block_len = options.cache_block_seq_len,
           .prefix_caching = options.enable_prefix_caching,
           .kv_format = KvFormatOf(options),

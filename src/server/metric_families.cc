@@ -27,6 +27,8 @@ constexpr Alias kVllm[] = {
     {"ingot_generation_tokens_total", "vllm:generation_tokens_total"},
     {"ingot_prefix_cache_queries_total", "vllm:prefix_cache_queries_total"},
     {"ingot_prefix_cache_hits_total", "vllm:prefix_cache_hits_total"},
+    {"ingot_draft_tokens_total", "vllm:spec_decode_num_draft_tokens_total"},
+    {"ingot_accepted_draft_tokens_total", "vllm:spec_decode_num_accepted_tokens_total"},
     {"ingot_time_to_first_token_seconds", "vllm:time_to_first_token_seconds"},
     {"ingot_inter_token_latency_seconds", "vllm:inter_token_latency_seconds"},
     {"ingot_time_per_output_token_seconds", "vllm:request_time_per_output_token_seconds"},

@@ -200,7 +200,9 @@ void MetricsImpl::AddEngine(const Server& server, std::vector<MetricFamily>* fam
       {"ingot_generation_tokens_total", "Tokens of answers", kCounter, value(stats.generated_tokens)},
       {"ingot_prefix_cache_queries_total", "Tokens of prompts looked up in the prefix cache", kCounter,
        value(stats.prefix_queries)},
-      {"ingot_prefix_cache_hits_total", "Tokens of prompts found there", kCounter, value(stats.prefix_hits)}};
+      {"ingot_prefix_cache_hits_total", "Tokens of prompts found there", kCounter, value(stats.prefix_hits)},
+      {"ingot_draft_tokens_total", "Tokens that speculation guessed", kCounter, value(stats.draft_tokens)},
+      {"ingot_accepted_draft_tokens_total", "Guesses that came true", kCounter, value(stats.accepted_draft_tokens)}};
   for (const Sample& sample : samples) Append(sample, model, families);
   AppendStepTokens(stats.step_tokens, model, families);
   Append({"ingot_cache_config_info", "Always 1", kGauge, 1},
