@@ -233,7 +233,7 @@ void Core::AcceptDraws(const Flight::Draws& draws, std::span<const StepResult> r
     ++sequence.num_computed;
     ++stats_.accepted_draft_tokens;
   }
-  if (draws.num_drafts > 0) cache_.Rewind(&sequence.blocks, sequence.num_computed);
+  if (draws.num_drafts > 0) sequence.num_computed = cache_.Rewind(&sequence.blocks, sequence.num_computed);
   cache_.Commit(&sequence.blocks, sequence.tokens, std::min(sequence.num_computed, sequence.num_tokens()));
 }
 
@@ -254,8 +254,7 @@ Core::SequencePtr Core::TakeSlot(size_t slot) {
   slots_[slot] = nullptr;
   --num_live_;
   // What follows tokens that are not known yet is taken back.
-  const int64_t kept = std::min(sequence->num_computed, sequence->num_tokens());
-  cache_.Rewind(&sequence->blocks, kept);
+  const int64_t kept = cache_.Rewind(&sequence->blocks, std::min(sequence->num_computed, sequence->num_tokens()));
   cache_.Release(&sequence->blocks, sequence->tokens, kept);
   sequence->num_computed = sequence->num_drawing = 0;
   return sequence;

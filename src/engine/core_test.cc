@@ -67,11 +67,12 @@ TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
   const auto backend = ops::MakeCpuBackend(2);
   std::mt19937_64 random(11);
   int64_t preemptions = 0, hits = 0, drafts = 0, accepted_drafts = 0;
-  const int rounds = GetEnv("INGOT_NIGHTLY") ? 480 : 24;
+  const int rounds = GetEnv("INGOT_NIGHTLY") ? 600 : 30;
   for (int round = 0; round < rounds; ++round) {
     SCOPED_TRACE(round);
     const int window = round % 3 == 0 ? 0 : static_cast<int>(1 + random() % 100);
-    FakeModel model(kVocab, 4096, window);
+    const auto states = static_cast<FakeModel::States>(round % 4 == 0 ? 1 + random() % 2 : 0);
+    FakeModel model(kVocab, 4096, window, states);
     const ExecutorOptions options{
         .max_batch_size = static_cast<int>(1 + random() % 14),
         .max_prefill_tokens = static_cast<int64_t>(1 + random() % 200),
@@ -118,13 +119,19 @@ TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
   EXPECT_GT(drafts - accepted_drafts, 1000);
 }
 
+struct Keeps {
+  int window;  // 0: no layer has one
+  FakeModel::States states;
+};
+
 TEST(Core, ANextTurnComputesOnlyWhatIsNew) {
-  for (const int window : {0, 40}) {
-    SCOPED_TRACE(window);
-    FakeModel model(kVocab, 4096, window);
+  using States = FakeModel::States;
+  for (const Keeps keeps : {Keeps{0, States::kNone}, Keeps{40, States::kNone}, Keeps{0, States::kToo},
+                            Keeps{40, States::kToo}, Keeps{0, States::kOnly}}) {
+    SCOPED_TRACE(fmt::format("window {}, states {}", keeps.window, static_cast<int>(keeps.states)));
+    FakeModel model(kVocab, 4096, keeps.window, keeps.states);
     const auto backend = ops::MakeCpuBackend(1);
     int64_t computed = 0;
-    model.on_forward = [&](const ops::StepBatch& batch) { computed += batch.num_tokens(); };
     auto core = MakeCore(model,
                          {.max_batch_size = 2,
                           .max_prefill_tokens = 64,
@@ -132,24 +139,38 @@ TEST(Core, ANextTurnComputesOnlyWhatIsNew) {
                           .block_len = 32,
                           .num_blocks = std::vector<int32_t>(model.kv_groups().size(), 70)},
                          *backend);
-    std::vector<int32_t> history;
-    for (int turn = 0; turn < 20; ++turn) {
-      Request request{.prompt = history, .max_tokens = 10, .sampling = {.temperature = 0}};
-      for (int i = 0; i < 13; ++i) request.prompt.push_back(20 + turn + i);
-      history = request.prompt;
+    RequestId id = 0;
+    // A turn of 13 tokens after the history, to which it adds them and the answer.
+    const auto take_turn = [&](std::vector<int32_t>* history) {
+      Request request{.prompt = *history, .max_tokens = 10, .sampling = {.temperature = 0}};
+      for (int i = 0; i < 13; ++i) request.prompt.push_back(20 + static_cast<int32_t>(id) + i);
+      *history = request.prompt;
       Told told;
       request.on_event = Record(&told);
       computed = 0;
-      core->Add(static_cast<RequestId>(turn), request, Clock::now());
+      model.on_forward = [&](const ops::StepBatch& batch) { computed += batch.num_tokens(); };
+      core->Add(++id, request, Clock::now());
       while (core->Step()) {
       }
-      history.insert(history.end(), told.tokens.begin(), told.tokens.end());
-      // The turn, the one token never forwarded before, and the answer but for its last token.
-      EXPECT_EQ(computed, 13 + (turn > 0 ? 1 : 0) + 9) << "turn " << turn;
       model.on_forward = nullptr;
       EXPECT_TRUE(told == Alone(model, request, *backend));
-      model.on_forward = [&](const ops::StepBatch& batch) { computed += batch.num_tokens(); };
+      history->insert(history->end(), told.tokens.begin(), told.tokens.end());
+    };
+    std::vector<int32_t> history, earlier;
+    for (int turn = 0; turn < 20; ++turn) {
+      if (turn == 12) earlier = history;
+      take_turn(&history);
+      // The turn, the one token never forwarded before, and the answer but for its last token.
+      EXPECT_EQ(computed, 13 + (turn > 0 ? 1 : 0) + 9) << "turn " << turn;
     }
+    // Back to the end of a turn, and to the middle of an answer: a state has advanced beyond that.
+    std::vector<int32_t> middle(earlier.begin(), earlier.end() - 5);
+    take_turn(&earlier);
+    // The turn after it has forwarded the token, but left no state there.
+    EXPECT_EQ(computed, 13 + (keeps.states == States::kNone ? 0 : 1) + 9);
+    take_turn(&middle);
+    EXPECT_GE(computed, 13 + 9);
+    EXPECT_LT(computed, 13 + 9 + 32);
   }
 }
 

@@ -71,7 +71,8 @@ Status Executor::AllocateCache() {
     const ops::KvLayout layout = model_.KvLayoutFor(backend_, groups[g], options_.block_len, options_.kv_format);
     const int32_t num_blocks = options_.num_blocks[g];
     Group& group = groups_.emplace_back();
-    group.window = groups[g].window;
+    group.is_state = groups[g].state_bytes > 0;
+    group.window = group.is_state ? kv::kStateWindow : groups[g].window;
     INGOT_ASSIGN_OR_RETURN(group.bytes, backend_.Allocate(num_blocks * layout.block_bytes));
     INGOT_ASSIGN_OR_RETURN(group.tails, backend_.Allocate(options_.max_batch_size * layout.tail_bytes));
     views_.push_back({.layout = layout,
@@ -93,7 +94,9 @@ kv::CacheOptions Executor::cache_options() const {
   // In an int4 cache are whole tiles only.
   kv::CacheOptions cache{.block_len = options_.block_len,
                          .granularity = options_.kv_format == ops::KvFormat::kI4 ? ops::kKvTile : 1};
-  for (size_t g = 0; g < groups_.size(); ++g) cache.groups.push_back({groups_[g].window, options_.num_blocks[g]});
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    cache.groups.push_back({groups_[g].window, options_.num_blocks[g], groups_[g].is_state});
+  }
   return cache;
 }
 

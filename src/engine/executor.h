@@ -130,6 +130,7 @@ class Executor {
   ops::Scratch scratch_;
   // One group of layers: its part of the cache.
   struct Group {
+    bool is_state = false;
     int window = 0;
     Buffer bytes, tails;
   };

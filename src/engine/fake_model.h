@@ -1,6 +1,6 @@
 // For tests: a model whose logits are a hash of the sequence's own tokens, read back from the KV cache through the
-// block table, and where it has a window, of what the window sees, read from that group's cache. A wrong position,
-// slot, table or chunk border changes every answer.
+// block table, where it has a window, of what the window sees, read from that group's cache, and where it has a state,
+// of all tokens that went into that. A wrong position, slot, table, state or chunk border changes every answer.
 #pragma once
 
 #include <atomic>
@@ -19,18 +19,26 @@ class FakeModel : public models::Model {
  public:
   static constexpr int32_t kNanToken = 13;  // a sequence with it has logits of NaN
 
-  // window > 0: a second layer, which sees so many positions.
-  explicit FakeModel(int64_t vocab_size, int64_t max_position = 4096, int window = 0) {
+  // What its layers keep: the first K and V of all tokens; window > 0: a second one, which sees so many positions;
+  // then, or alone, one with a state.
+  enum class States : uint8_t { kNone, kToo, kOnly };
+  explicit FakeModel(int64_t vocab_size, int64_t max_position = 4096, int window = 0, States states = States::kNone) {
     spec_.family = "fake";
     spec_.vocab_size = vocab_size;
     spec_.hidden_size = 4;
     spec_.num_layers = 1;
     spec_.max_position = max_position;
-    spec_.layers = {{.num_heads = 1, .num_kv_heads = 1, .head_dim = 8, .value_head_dim = 8}};
-    if (window == 0) return;
-    spec_.num_layers = 2;
-    spec_.layers.push_back(spec_.layers[0]);
-    spec_.layers[1].window = window;
+    const models::LayerSpec layer{.num_heads = 1, .num_kv_heads = 1, .head_dim = 8, .value_head_dim = 8};
+    if (states != States::kOnly) spec_.layers.push_back(layer);
+    if (window > 0 && states != States::kOnly) {
+      spec_.layers.push_back(layer);
+      spec_.layers.back().window = window;
+    }
+    if (states != States::kNone) {
+      spec_.layers.push_back(layer);
+      spec_.layers.back().attention = models::LayerSpec::Attention::kLinear;
+    }
+    spec_.num_layers = static_cast<int>(spec_.layers.size());
   }
 
   const models::ModelSpec& spec() const override { return spec_; }
@@ -44,19 +52,23 @@ class FakeModel : public models::Model {
     if (on_forward) on_forward(batch);
     INGOT_CHECK(kv.size() == spec_.layers.size() && batch.groups.size() == kv.size());
     const bool has_tails = kv[0].layout.format == ops::KvFormat::kI4;
-    for (size_t g = 0; g < kv.size() && !has_tails; ++g) Write(batch, batch.groups[g], kv[g]);
+    for (size_t g = 0; g < kv.size() && !has_tails; ++g) {
+      if (!IsState(g)) Write(batch, batch.groups[g], kv[g]);
+    }
     int64_t row = 0;
     for (int64_t seq = 0; seq < batch.num_seqs(); ++seq) {
       for (int32_t t = At(batch.cu_seqlens, seq); t < At(batch.cu_seqlens, seq + 1); ++t) {
-        for (size_t g = 0; g < kv.size() && has_tails; ++g) {
-          WriteToTail(TextOf(batch, g, seq, kv[g]), {TokenOf(batch, t), At(batch.positions, t)},
-                      At(batch.groups[g].slots, t));
+        const Cell cell{TokenOf(batch, t), At(batch.positions, t)};
+        for (size_t g = 0; g < kv.size(); ++g) {
+          if (IsState(g)) Advance(TextOf(batch, g, seq, kv[g]), cell);
+          if (!IsState(g) && has_tails) WriteToTail(TextOf(batch, g, seq, kv[g]), cell, At(batch.groups[g].slots, t));
         }
         if (row == std::ssize(batch.logits_rows) || At(batch.logits_rows, row) != t) continue;
         uint64_t hash = salt + 1 + static_cast<uint64_t>(At(batch.adapters, seq) - ops::kNoAdapter);
         for (size_t g = 0; g < kv.size() && hash != 0; ++g) {
-          const Query query{At(batch.positions, t), spec_.layers[g].window};
-          hash = HashOfSeen(hash, TextOf(batch, g, seq, kv[g]), query);
+          const Query query{cell.position, spec_.layers[g].window};
+          const Text text = TextOf(batch, g, seq, kv[g]);
+          hash = IsState(g) ? HashOfState(hash, text, cell.position) : HashOfSeen(hash, text, query);
         }
         FillRow(hash, logits.Data<float>() + row++ * spec_.vocab_size);
       }
@@ -100,8 +112,36 @@ class FakeModel : public models::Model {
   static Text TextOf(const ops::StepBatch& batch, size_t group, int64_t seq, const ops::KvView& kv) {
     const ops::KvGroupBatch& where = batch.groups[group];
     const bool has_tail = kv.layout.format == ops::KvFormat::kI4;
-    return {where.block_tables.data() + seq * where.block_table_stride, kv,
-            has_tail ? kv.tails + At(batch.tail_slots, seq) * kv.layout.tail_bytes : nullptr};
+    return {
+        where.block_tables.data() + seq * where.block_table_stride, kv,
+        has_tail && kv.layout.tail_bytes > 0 ? kv.tails + At(batch.tail_slots, seq) * kv.layout.tail_bytes : nullptr};
+  }
+  // Each layer is a group of its own.
+  bool IsState(size_t group) const { return spec_.layers[group].state_bytes() > 0; }
+  // Of all tokens up to a position; [head_dim, value_head_dim] f32 have room for it.
+  struct State {
+    uint64_t hash;
+    int32_t num_tokens, poisoned;
+  };
+  static std::byte* StateAt(const Text& text, int64_t position) {
+    const int32_t block = text.table[position / text.kv.layout.block_len];
+    INGOT_CHECK(block >= 0 && block < text.kv.num_blocks);
+    return text.kv.data + block * text.kv.layout.block_bytes;
+  }
+  static void Advance(const Text& text, Cell cell) {
+    State state{};
+    if (cell.position > 0) std::memcpy(&state, StateAt(text, cell.position - 1), sizeof(state));
+    INGOT_CHECK(state.num_tokens == cell.position);
+    state.hash = MixBits(state.hash + static_cast<uint64_t>(cell.token) + kMixStep);
+    state.poisoned |= cell.token == kNanToken ? 1 : 0;
+    ++state.num_tokens;
+    std::memcpy(StateAt(text, cell.position), &state, sizeof(state));
+  }
+  static uint64_t HashOfState(uint64_t hash, const Text& text, int32_t position) {
+    State state;
+    std::memcpy(&state, StateAt(text, position), sizeof(state));
+    INGOT_CHECK(state.num_tokens == position + 1);
+    return state.poisoned != 0 ? 0 : MixBits(hash ^ state.hash);
   }
   static std::byte* CellAt(const ops::KvView& kv, int64_t slot) {
     INGOT_CHECK(slot >= 0 && slot < int64_t{kv.num_blocks} * kv.layout.block_len);

@@ -49,6 +49,7 @@ struct PlainBlock {
 };
 struct PlainGroup {
   int window = 0;
+  bool is_state = false;
   std::vector<PlainBlock> blocks;
   std::array<std::vector<int>, kFamilies> cached;  // [family][index] → block or kNone
 

@@ -27,6 +27,8 @@ class Simulation {
     groups_.resize(1 + Below(kMaxGroupsHere));
     for (size_t g = 0; g < groups_.size(); ++g) {
       groups_[g].window = g == 0 ? 0 : static_cast<int>(1 + Below(150));
+      groups_[g].is_state = Below(4) == 0;
+      if (groups_[g].is_state) groups_[g].window = kv::kStateWindow;
       groups_[g].blocks.resize(6 + Below(Below(2) == 0 ? 8 : 40));
     }
   }
@@ -159,7 +161,9 @@ class Simulation {
       }
       return true;
     };
-    if (is_there(limit)) return {limit};
+    // A part of a block is none of its state.
+    const bool has_states = std::ranges::any_of(groups_, &PlainGroup::is_state);
+    if (is_there(limit) && !(has_states && limit % kBlockLen != 0)) return {limit};
     int64_t num_tokens = limit / kBlockLen * kBlockLen;
     while (!is_there(num_tokens)) num_tokens -= kBlockLen;
     return {num_tokens};

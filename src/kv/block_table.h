@@ -12,6 +12,12 @@ namespace ingot::kv {
 // Blocks that `num_tokens` tokens fill or begin.
 constexpr int64_t BlocksFor(int64_t num_tokens, int block_len) { return (num_tokens + block_len - 1) / block_len; }
 
+// The first block of which the token after num_tokens sees something, where it sees `window` positions, its own
+// included (0: all).
+constexpr int64_t FirstBlockSeen(int window, int64_t num_tokens, int block_len) {
+  return window == 0 || num_tokens < window ? 0 : (num_tokens - window + 1) / block_len;
+}
+
 // Thread safety: none. Allocates memory only when made.
 // Invariants: ids()[i] is the block of tokens [i · block_len, (i + 1) · block_len), at most max_blocks of them; those
 // before begin() have been given back, and their ids say nothing.

@@ -11,10 +11,13 @@ Cache::Cache(const CacheOptions& options) : options_(options) {
   INGOT_CHECK(!options.groups.empty() && options.groups.size() <= kMaxGroups);
   PrefixIndexOptions index{.block_len = options.block_len, .granularity = options.granularity};
   for (const GroupOptions& group : options.groups) {
+    INGOT_CHECK(!group.is_state || group.window == kStateWindow);
+    has_states_ |= group.is_state;
     pools_.push_back(std::make_unique<BlockPool>(group.num_blocks));
     index.windows.push_back(group.window);
     index.pools.push_back(pools_.back().get());
   }
+  index.whole_parts_only = has_states_;
   index_ = std::make_unique<PrefixIndex>(std::move(index));
 }
 
@@ -63,6 +66,7 @@ void Cache::Take(const PrefixMatch& match, Holding* holding) {
   for (int g = 0; g < num_groups(); ++g) index_->Share(match, g, &holding->tables[static_cast<size_t>(g)]);
   if (whole > 0) holding->node = match.node;
   holding->num_indexed = whole;
+  holding->num_written = match.num_tokens;
 }
 
 void Cache::CopyPart(Holding* holding, const CopyFn& copy) {
@@ -96,6 +100,7 @@ bool Cache::Grow(Holding* holding, int64_t num_tokens) {
       table.Append(*std::move(block));
     }
   }
+  holding->num_written = std::max(holding->num_written, num_tokens);
   return true;
 }
 
@@ -114,32 +119,51 @@ void Cache::Commit(Holding* holding, std::span<const int32_t> tokens, int64_t nu
   for (int g = 0; g < num_groups(); ++g) {
     const int window = group(g).window;
     if (window == 0) continue;
-    int64_t first = std::max<int64_t>(0, num_computed - window + 1) / options_.block_len;
+    int64_t first = FirstBlockSeen(window, num_computed, options_.block_len);
     // The node of the last whole block must not go while more is to come after it.
     if (holding->scope && !holding->detached) first = std::min(first, holding->num_indexed - 1);
+    // The snapshot to which Rewind may have to go back.
+    if (group(g).is_state) first = std::min(first, num_computed / options_.block_len - 1);
     holding->tables[static_cast<size_t>(g)].ReleaseBefore(first);
   }
 }
 
-void Cache::Rewind(Holding* holding, int64_t num_tokens) {
+bool Cache::HasSnapshots(const Holding& holding, int64_t num_blocks) const {
+  for (int g = 0; g < num_groups(); ++g) {
+    if (group(g).is_state && holding.tables[static_cast<size_t>(g)].begin() >= num_blocks) return false;
+  }
+  return true;
+}
+
+int64_t Cache::Rewind(Holding* holding, int64_t num_tokens) {
   INGOT_CHECK(num_tokens >= holding->num_indexed * options_.block_len);
+  if (has_states_ && num_tokens < holding->num_written) {
+    num_tokens -= num_tokens % options_.block_len;
+    // A hit that ended within a block has no snapshot of its beginning.
+    if (!HasSnapshots(*holding, num_tokens / options_.block_len)) num_tokens = 0;
+    holding->num_indexed = std::min(holding->num_indexed, num_tokens / options_.block_len);
+    if (num_tokens == 0) holding->node = kNoNode;
+  }
+  holding->num_written = std::min(holding->num_written, num_tokens);
   for (BlockTable& table : holding->tables) {
     table.Truncate(std::min(table.size(), BlocksFor(num_tokens, options_.block_len)));
   }
+  return num_tokens;
 }
 
 void Cache::Release(Holding* holding, std::span<const int32_t> tokens, int64_t num_computed) {
   Commit(holding, tokens, num_computed);
   num_computed -= num_computed % options_.granularity;
   const int64_t whole = holding->num_indexed * options_.block_len;
-  if (holding->scope && !holding->detached && num_computed > whole) {
+  const bool states_are_there = !has_states_ || holding->num_written == num_computed;
+  if (holding->scope && !holding->detached && num_computed > whole && states_are_there) {
     const NodeId parent = holding->num_indexed == 0 ? index_->Root(holding->scope) : holding->node;
     const auto part = tokens.subspan(static_cast<size_t>(whole), static_cast<size_t>(num_computed - whole));
     if (parent != kNoNode) index_->Insert(parent, part, holding->tables, holding->num_indexed);
   }
   for (BlockTable& table : holding->tables) table.Clear();
   holding->node = kNoNode;
-  holding->num_indexed = 0;
+  holding->num_indexed = holding->num_written = 0;
   holding->detached = false;
 }
 

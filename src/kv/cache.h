@@ -26,9 +26,17 @@ struct SequenceShape {
 };
 int64_t MostBlocksHeld(int window, const SequenceShape& shape);
 
+// Layers keep K and V of every token, or (recurrent ones, linear attention) a state of fixed size after all of them. A
+// state is a block: entry i of the table is the state after block i of the tokens, and the last entry the state after
+// the last token. The next token needs that one alone, as if it saw one position besides its own. States at the ends of
+// blocks are snapshots: the index keeps them, shares and evicts them as it does other blocks; the state of a block that
+// is not full is overwritten by its sequence, which alone holds it.
+inline constexpr int kStateWindow = 2;
+
 struct GroupOptions {
   int window = 0;  // positions that a query sees with its own; 0: all
   int32_t num_blocks = 1;
+  bool is_state = false;  // window is kStateWindow
 };
 
 struct CacheOptions {
@@ -46,6 +54,7 @@ struct Holding {
   std::vector<BlockTable> tables;  // one a group
   NodeId node = kNoNode;           // of its last whole block in the index
   int64_t num_indexed = 0;         // whole blocks in the index
+  int64_t num_written = 0;         // tokens, drafts too: where states are
   PrefixScopePtr scope;            // whose blocks it may share; null: nothing of it enters the index
   bool detached = false;           // the index had no room: nothing more of it is kept
   std::vector<BlockRef> to_copy;   // [groups] between Take and CopyPart: what its last, partial block begins with
@@ -87,8 +96,9 @@ class Cache {
   // sees any more goes back.
   void Commit(Holding* holding, std::span<const int32_t> tokens, int64_t num_computed);
   // Takes back the tokens after the first num_tokens, whose blocks go back. They may have been written: drafts that
-  // were rejected. REQUIRES: num_tokens are at least those committed
-  void Rewind(Holding* holding, int64_t num_tokens);
+  // were rejected. Returns how many are left: num_tokens, or where a state has advanced beyond them, as many as the
+  // last snapshot before that is of.   REQUIRES: num_tokens are at least those committed
+  [[nodiscard]] int64_t Rewind(Holding* holding, int64_t num_tokens);
   // Gives everything back. The blocks of the first num_computed tokens stay for later hits.
   void Release(Holding* holding, std::span<const int32_t> tokens, int64_t num_computed);
 
@@ -98,7 +108,10 @@ class Cache {
  private:
   std::optional<BlockRef> TakeBlock(int group);
 
+  // Whether it holds the states after the first num_blocks blocks, in every group of states.
+  bool HasSnapshots(const Holding& holding, int64_t num_blocks) const;
   CacheOptions options_;
+  bool has_states_ = false;  // a group does
   std::vector<std::unique_ptr<BlockPool>> pools_;
   std::unique_ptr<PrefixIndex> index_;
 };

@@ -156,6 +156,10 @@ class World {
     const int64_t end = std::min<int64_t>(std::ssize(s->tokens), s->computed + count);
     if (!cache_.Grow(&s->holding, end)) return false;
     for (int g = 0; g < cache_.num_groups(); ++g) {
+      if (cache_.group(g).is_state) {
+        Advance(g, *s, end);
+        continue;
+      }
       const BlockTable& table = s->holding.tables[static_cast<size_t>(g)];
       for (int64_t p = s->computed; p < end; ++p) {
         contents_[static_cast<size_t>(g)][static_cast<size_t>(table.SlotOf(p))] = {s->tokens[static_cast<size_t>(p)],
@@ -172,25 +176,57 @@ class World {
     const bool fits = cache_.Grow(&s->holding, s->computed + count);
     for (int g = 0; fits && g < cache_.num_groups(); ++g) {
       for (int64_t p = s->computed; p < s->computed + count; ++p) {
-        const int32_t slot = s->holding.tables[static_cast<size_t>(g)].SlotOf(p);
+        const BlockTable& table = s->holding.tables[static_cast<size_t>(g)];
+        const int32_t slot = cache_.group(g).is_state ? StateSlot(table, p) : table.SlotOf(p);
         contents_[static_cast<size_t>(g)][static_cast<size_t>(slot)] = {-7, static_cast<int>(p)};
       }
     }
-    cache_.Rewind(&s->holding, s->computed);
+    const int64_t left = cache_.Rewind(&s->holding, s->computed);
+    ASSERT_LE(left, s->computed);
+    if (left < s->computed) {
+      ASSERT_TRUE(fits && has_states());
+      ASSERT_EQ(left % options_.block_len, 0);
+      ++rewinds_to_snapshots;
+    }
+    s->computed = left;
     for (const BlockTable& table : s->holding.tables) {
       ASSERT_EQ(table.size(), BlocksFor(s->computed, options_.block_len));
     }
   }
   void Stop(Sequence* s) { cache_.Release(&s->holding, s->tokens, s->computed); }
   Cache& cache() { return cache_; }
-  int64_t hits = 0;
+  bool has_states() const { return std::ranges::any_of(options_.groups, &GroupOptions::is_state); }
+  int64_t hits = 0, rewinds_to_snapshots = 0;
 
  private:
   size_t At(int32_t block, int offset) const {
     return static_cast<size_t>(block) * static_cast<size_t>(options_.block_len) + static_cast<size_t>(offset);
   }
+  // A state is at the first token of its block in contents_: what the tokens so far add up to, and how many they are.
+  int32_t StateSlot(const BlockTable& table, int64_t position) const {
+    return table.SlotOf(position / options_.block_len * options_.block_len);
+  }
+  static std::pair<int32_t, int> Next(std::pair<int32_t, int> state, int32_t token) {
+    return {(state.first * 31 + token + 1) % 1'000'003, state.second + 1};
+  }
+  void Advance(int g, const Sequence& s, int64_t end) {
+    auto& states = contents_[static_cast<size_t>(g)];
+    const BlockTable& table = s.holding.tables[static_cast<size_t>(g)];
+    std::pair<int32_t, int> state{0, 0};
+    for (int64_t p = 0; p < s.computed; ++p) state = Next(state, s.tokens[static_cast<size_t>(p)]);
+    if (s.computed > 0) {
+      const int64_t last = s.computed - 1;
+      ASSERT_GE(last / options_.block_len, table.begin());
+      ASSERT_EQ(states[static_cast<size_t>(StateSlot(table, last))], state) << s.computed;
+    }
+    for (int64_t p = s.computed; p < end; ++p) {
+      state = Next(state, s.tokens[static_cast<size_t>(p)]);
+      states[static_cast<size_t>(StateSlot(table, p))] = state;
+    }
+  }
   void CheckSeen(const Sequence& s, int64_t position) const {
     for (int g = 0; g < cache_.num_groups(); ++g) {
+      if (cache_.group(g).is_state) continue;  // Advance did
       const int window = options_.groups[static_cast<size_t>(g)].window;
       for (int64_t p = window == 0 ? 0 : std::max<int64_t>(0, position - window + 1); p <= position; ++p) {
         const auto slot = static_cast<size_t>(s.holding.tables[static_cast<size_t>(g)].SlotOf(p));
@@ -207,11 +243,14 @@ class World {
 TEST(Cache, RandomSequencesAlwaysSeeTheirOwnTokens) {
   std::mt19937_64 random(3);
   int64_t hits = 0;
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < 20; ++round) {
     SCOPED_TRACE(round);
     CacheOptions options{.block_len = 8, .groups = {{0, 24}}, .granularity = round % 2 == 0 ? 1 : 4};
-    if (round % 3 == 1) options.groups = {{static_cast<int>(1 + random() % 30), 24}};
-    if (round % 3 == 2) options.groups.push_back({static_cast<int>(1 + random() % 30), 20});
+    const GroupOptions window{static_cast<int>(1 + random() % 30), 20}, states{kStateWindow, 20, true};
+    if (round % 5 == 1) options.groups = {window};
+    if (round % 5 == 2) options.groups.push_back(window);
+    if (round % 5 == 3) options.groups.push_back(states);
+    if (round % 5 == 4) options.groups = {states};
     World world(options);
     std::vector<World::Sequence> live;
     for (int step = 0; step < 3000; ++step) {
@@ -241,8 +280,76 @@ TEST(Cache, RandomSequencesAlwaysSeeTheirOwnTokens) {
     const CacheStats stats = world.cache().stats();
     EXPECT_EQ(stats.free + stats.idle, stats.total);
     hits += world.hits;
+    if (world.has_states()) {
+      EXPECT_GT(world.hits, 100);
+      EXPECT_GT(world.rewinds_to_snapshots, 100);
+    }
   }
   EXPECT_GT(hits, 10'000);
+}
+
+TEST(Cache, AHitEndsWhereThereIsAStateAndSnapshotsAreEvictedLikeBlocks) {
+  World world({.block_len = 8, .groups = {{0, 20}, {kStateWindow, 5, true}}});
+  const auto run = [&](std::vector<int32_t> tokens) {
+    World::Sequence s{.tokens = std::move(tokens)};
+    EXPECT_EQ(world.Start(std::span(&s, 1)), 1u);
+    const int64_t cached = s.computed;
+    EXPECT_TRUE(world.Compute(&s, std::ssize(s.tokens)));
+    world.Stop(&s);
+    EXPECT_TRUE(world.cache().CheckIntegrity());
+    return cached;
+  };
+  const auto tokens = [](size_t length) {
+    std::vector<int32_t> ids(length);
+    for (size_t i = 0; i < length; ++i) ids[i] = static_cast<int32_t>(i);
+    return ids;
+  };
+  EXPECT_EQ(run(tokens(28)), 0);
+  EXPECT_EQ(run(tokens(28)), 24);  // K and V of 27 tokens are there, and states after 24 and after all 28
+  EXPECT_EQ(run(tokens(40)), 28);  // as a next turn finds them
+  auto other = tokens(40);
+  other[20] = 99;
+  EXPECT_EQ(run(other), 16);
+  // The states of those took the place of the first ones, whose blocks of K and V are still there.
+  EXPECT_GT(world.cache().pool(0).num_free(), 0);
+  EXPECT_EQ(run(tokens(12)), 0);
+}
+
+TEST(Cache, AStateWithinABlockIsKeptBesideThatOfTheWholeBlock) {
+  World world({.block_len = 8, .groups = {{0, 20}, {kStateWindow, 20, true}}});
+  std::vector<int64_t> cached;
+  for (const size_t length : {40, 28, 31}) {
+    World::Sequence s{.tokens = std::vector<int32_t>(length, 1)};
+    ASSERT_EQ(world.Start(std::span(&s, 1)), 1u);
+    cached.push_back(s.computed);
+    ASSERT_TRUE(world.Compute(&s, std::ssize(s.tokens)));
+    world.Stop(&s);
+  }
+  EXPECT_EQ(cached, (std::vector<int64_t>{0, 24, 28}));
+}
+
+TEST(Cache, ARewindGoesBackToTheLastSnapshot) {
+  Cache cache({.block_len = 8, .groups = {{0, 20}, {kStateWindow, 9, true}}});
+  const std::vector<int32_t> tokens(40, 1);
+  for (const bool shares : {false, true}) {
+    Holding holding = cache.MakeHolding(40, shares ? std::make_shared<PrefixScope>() : nullptr);
+    const auto compute = [&](int64_t num_computed, int64_t num_written) {
+      ASSERT_TRUE(cache.Grow(&holding, num_written));
+      cache.Commit(&holding, tokens, num_computed);
+    };
+    compute(20, 20);
+    EXPECT_EQ(cache.Rewind(&holding, 20), 20);  // nothing was written beyond
+    compute(20, 23);
+    EXPECT_EQ(cache.Rewind(&holding, 21), 16);
+    for (const BlockTable& table : holding.tables) EXPECT_EQ(table.size(), 2);
+    EXPECT_EQ(holding.tables[1].begin(), 1);  // the state after 16 tokens, and no other
+    compute(24, 25);
+    EXPECT_EQ(cache.Rewind(&holding, 24), 24);
+    compute(27, 30);
+    cache.Release(&holding, tokens, 27);  // the state after 27 is gone
+    EXPECT_EQ(cache.Find(PrefixScope{}, tokens, 39).num_tokens, shares ? 24 : 0);
+    EXPECT_TRUE(cache.CheckIntegrity());
+  }
 }
 
 TEST(Cache, EvictsTheEndOfWhatWasUnusedLongest) {

@@ -129,7 +129,8 @@ void PrefixIndex::ExtendPartly(std::span<const int32_t> tokens, int64_t limit, P
   NodeId child = nodes_[static_cast<size_t>(match->node)].first_child;
   for (int tried = 0; child != kNoNode && tried < kMaxPartsTried; ++tried) {
     const int64_t common = CommonLength(TokensOf(child), rest) / options_.granularity * options_.granularity;
-    if (common > longest) {
+    const bool serves = !options_.whole_parts_only || common == std::ssize(TokensOf(child));
+    if (serves && common > longest) {
       longest = common;
       match->partial = child;
     }
@@ -142,10 +143,10 @@ void PrefixIndex::ExtendPartly(std::span<const int32_t> tokens, int64_t limit, P
 bool PrefixIndex::SeesWhatItNeeds(const PrefixMatch& match) const {
   for (int group = 0; group < num_groups(); ++group) {
     const int window = options_.windows[static_cast<size_t>(group)];
-    const int64_t first = window == 0 ? 0 : std::max<int64_t>(0, match.num_tokens - window + 1);
+    const int64_t first = FirstBlockSeen(window, match.num_tokens, options_.block_len);
     if (match.partial != kNoNode && BlockOf(match.partial, group) < 0) return false;
     int64_t index = match.num_tokens / options_.block_len - 1;
-    for (NodeId node = match.node; index >= first / options_.block_len; --index) {
+    for (NodeId node = match.node; index >= first; --index) {
       if (BlockOf(node, group) < 0) return false;
       node = nodes_[static_cast<size_t>(node)].parent;
       // Where all positions are seen, what is before a kept block is kept too.
@@ -158,7 +159,7 @@ bool PrefixIndex::SeesWhatItNeeds(const PrefixMatch& match) const {
 int64_t PrefixIndex::CountIdle(const PrefixMatch& match, int group) const {
   const BlockPool& pool = *options_.pools[static_cast<size_t>(group)];
   const int window = options_.windows[static_cast<size_t>(group)];
-  const int64_t first = window == 0 ? 0 : std::max<int64_t>(0, match.num_tokens - window + 1) / options_.block_len;
+  const int64_t first = FirstBlockSeen(window, match.num_tokens, options_.block_len);
   int64_t count = 0;
   NodeId node = match.node;
   for (int64_t index = match.num_tokens / options_.block_len - 1; index >= first; --index) {
@@ -173,7 +174,7 @@ void PrefixIndex::Share(const PrefixMatch& match, int group, BlockTable* table) 
   BlockPool& pool = *options_.pools[static_cast<size_t>(group)];
   const int window = options_.windows[static_cast<size_t>(group)];
   const int64_t blocks = match.num_tokens / options_.block_len;
-  const int64_t first = window == 0 ? 0 : std::max<int64_t>(0, match.num_tokens - window + 1) / options_.block_len;
+  const int64_t first = FirstBlockSeen(window, match.num_tokens, options_.block_len);
   for (int64_t i = 0; i < std::min(first, blocks); ++i) table->AppendEmpty();
   const auto path = [&](int64_t index) {  // the node of block `index`
     NodeId node = match.node;
@@ -258,8 +259,9 @@ void PrefixIndex::GiveBlocks(NodeId node, std::span<BlockTable> tables, int64_t 
   }
 }
 
-// Whether a child has these tokens and more.
+// Whether a child that has these tokens and more serves in its place.
 bool PrefixIndex::IsPartUseless(NodeId parent, std::span<const int32_t> tokens) const {
+  if (options_.whole_parts_only) return false;
   NodeId child = nodes_[static_cast<size_t>(parent)].first_child;
   for (int tried = 0; child != kNoNode && tried < kMaxPartsTried; ++tried) {
     const auto have = TokensOf(child);
@@ -271,6 +273,7 @@ bool PrefixIndex::IsPartUseless(NodeId parent, std::span<const int32_t> tokens) 
 
 // Parts that `whole` makes useless.
 void PrefixIndex::RemoveParts(NodeId parent, NodeId whole) {
+  if (options_.whole_parts_only) return;
   const auto tokens = TokensOf(whole);
   NodeId child = nodes_[static_cast<size_t>(parent)].first_child;
   for (int tried = 0; child != kNoNode && tried < kMaxPartsTried; ++tried) {

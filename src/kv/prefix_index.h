@@ -29,6 +29,8 @@ struct PrefixIndexOptions {
   std::vector<int> windows;       // one a group of layers; 0: all positions are seen
   std::vector<BlockPool*> pools;  // one a group; outlive the index
   int granularity = 1;            // hits end on multiples of it; divides block_len
+  // A block serves those alone who have all of its tokens: a group's blocks are states (kv::GroupOptions).
+  bool whole_parts_only = false;
 };
 
 // The longest prefix of some tokens that can be used.

@@ -25,7 +25,7 @@ class CacheShape {
   }
 
   int64_t BlocksOf(const CacheGroup& group, int64_t blocks) const {
-    if (group.window == 0 || !sees_all_) return blocks;
+    if (group.window == 0 || !(sees_all_ || group.is_state)) return blocks;
     return std::min(blocks, 2 * options_.max_batch_size * MostHeld(group));
   }
   int64_t Bytes(int64_t blocks) const {
@@ -169,7 +169,9 @@ std::string FormatLedger(const MemoryPlan& plan, const LoadOptions& options, con
                                  FormatBytes(memory.total_bytes), memory.cgroup_limit ? " (cgroup limit)" : "");
   text += fmt::format("weights     {}\n", FormatBytes(plan.weights));
   int64_t token_bytes = 0;
-  for (const CacheGroup& group : plan.groups) token_bytes += group.block_bytes / options.cache_block_seq_len;
+  for (const CacheGroup& group : plan.groups) {
+    if (!group.is_state) token_bytes += group.block_bytes / options.cache_block_seq_len;
+  }
   text += fmt::format("KV cache    {} in {}, {} bytes a token; reserved, touched as it fills\n", FormatBytes(plan.kv),
                       KvFormatName(options), token_bytes);
   // As measured for docs/performance.md.
@@ -180,6 +182,12 @@ std::string FormatLedger(const MemoryPlan& plan, const LoadOptions& options, con
         "here\n";
   for (size_t g = 0; g < plan.groups.size(); ++g) {
     const int64_t blocks = plan.num_blocks[g];
+    if (plan.groups[g].is_state) {
+      text += fmt::format("  states    {} of {}, one after each block of {} tokens, {}\n", blocks,
+                          FormatBytes(plan.groups[g].block_bytes), options.cache_block_seq_len,
+                          FormatBytes(blocks * plan.groups[g].block_bytes));
+      continue;
+    }
     text += fmt::format("  {:<9} {} block{} of {} tokens = {} tokens, {}\n",
                         plan.groups[g].window == 0 ? "whole" : fmt::format("last {}", plan.groups[g].window), blocks,
                         blocks == 1 ? "" : "s", options.cache_block_seq_len, blocks * options.cache_block_seq_len,

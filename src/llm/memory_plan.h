@@ -16,6 +16,7 @@ namespace ingot::llm {
 struct CacheGroup {
   int window = 0;           // 0: every position
   int64_t block_bytes = 1;  // of a block, all layers of the group
+  bool is_state = false;    // a block is a state; window is kv::kStateWindow
 };
 
 struct MemoryNeeds {
@@ -37,11 +38,11 @@ struct MemoryPlan {
 };
 
 // REQUIRES: CheckLoadOptions(options).ok(), max_batch_size set. `available` is what may still be taken besides the
-// weights. Where some layers see a window only, their blocks are as many as the slots can hold, and as many again for
-// later hits; the others get the rest. The cache gets kv_cache_bytes, or the smaller of cache_max_entry_count of what
-// the workspace leaves and of what max_batch_size sessions can use. Without a session_len of the caller's, sessions are
-// as long as the model and the cache allow, and `shortened` says where that is less than the model's.
-// kResourceExhausted names the option and the value that would fit.
+// weights. Where some layers see a window only, or keep a state, their blocks are as many as the slots can hold, and as
+// many again for later hits; the others get the rest. The cache gets kv_cache_bytes, or the smaller of
+// cache_max_entry_count of what the workspace leaves and of what max_batch_size sessions can use. Without a session_len
+// of the caller's, sessions are as long as the model and the cache allow, and `shortened` says where that is less than
+// the model's. kResourceExhausted names the option and the value that would fit.
 Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& needs, int64_t available);
 
 const char* KvFormatName(const LoadOptions& options);  // "fp16", "bf16", "int8", "int4"

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "kv/cache.h"
+
 namespace ingot::llm {
 namespace {
 
@@ -88,6 +90,25 @@ TEST(MemoryPlan, GivesLayersWithAWindowWhatTheWindowNeeds) {
   // Where no layer sees everything, a session needs no more than the window, however long it is.
   needs.groups = {{640, kMiB}};
   EXPECT_EQ(PlanMemory(Options(), needs, 10'000 * kMiB)->num_blocks[0], 4 * 20);
+  EXPECT_EQ(PlanMemory(Options(), needs, 40 * kMiB)->session_len, 6400);
+}
+
+TEST(MemoryPlan, GivesLayersWithStatesWhatTheSlotsCanHold) {
+  MemoryNeeds needs = Needs();
+  needs.groups = {{0, kMiB}, {kv::kStateWindow, 3 * kMiB, true}};
+  const auto plan = PlanMemory(Options(), needs, 10'000 * kMiB);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->num_blocks[0], 400);
+  // A chunk of 512 tokens leaves eight snapshots, and 3 at its borders; for four slots, twice.
+  EXPECT_EQ(plan->num_blocks[1], 88);
+  EXPECT_EQ(plan->kv, (400 + 3 * 88) * kMiB);
+  const std::string ledger = FormatLedger(*plan, Options(), {});
+  EXPECT_NE(ledger.find(" 16384 bytes a token"), std::string::npos) << ledger;
+  EXPECT_NE(ledger.find("states    88 of 3.00 MiB, one after each block of 64 tokens, 264.00 MiB"), std::string::npos)
+      << ledger;
+  // Where there are states only, a session needs no more, however long it is.
+  needs.groups = {{kv::kStateWindow, kMiB, true}};
+  EXPECT_EQ(PlanMemory(Options(), needs, 10'000 * kMiB)->num_blocks[0], 4 * 11);
   EXPECT_EQ(PlanMemory(Options(), needs, 40 * kMiB)->session_len, 6400);
 }
 

@@ -38,7 +38,8 @@ MemoryNeeds NeedsOf(const models::Model& model, const LoadOptions& options, cons
   std::vector<CacheGroup> groups;
   for (const models::KvGroup& group : model.kv_groups()) {
     const ops::KvLayout layout = model.KvLayoutFor(backend, group, executor.block_len, executor.kv_format);
-    groups.push_back({group.window, layout.block_bytes});
+    const bool is_state = group.state_bytes > 0;
+    groups.push_back({is_state ? kv::kStateWindow : group.window, layout.block_bytes, is_state});
   }
   executor.num_blocks.assign(groups.size(), 1);
   return {.weights = model.weight_bytes(),

@@ -110,13 +110,13 @@ std::vector<KvGroup> KvGroupsOf(const ModelSpec& spec) {
   std::vector<KvGroup> groups;
   for (int layer = 0; layer < spec.num_layers; ++layer) {
     const LayerSpec& l = spec.layers[static_cast<size_t>(layer)];
-    const auto shape = [](const auto& of) {
-      return std::tie(of.window, of.num_kv_heads, of.head_dim, of.value_head_dim);
+    KvGroup own{.state_bytes = l.state_bytes()};
+    if (own.state_bytes == 0) own = {l.window, l.num_kv_heads, l.head_dim, l.value_head_dim, {}};
+    const auto shape = [](const KvGroup& of) {
+      return std::tie(of.state_bytes, of.window, of.num_kv_heads, of.head_dim, of.value_head_dim);
     };
-    auto group = std::ranges::find_if(groups, [&](const KvGroup& known) { return shape(known) == shape(l); });
-    if (group == groups.end()) {
-      group = groups.insert(groups.end(), {l.window, l.num_kv_heads, l.head_dim, l.value_head_dim, {}});
-    }
+    auto group = std::ranges::find_if(groups, [&](const KvGroup& known) { return shape(known) == shape(own); });
+    if (group == groups.end()) group = groups.insert(groups.end(), std::move(own));
     group->layers.push_back(layer);
   }
   return groups;
@@ -124,6 +124,11 @@ std::vector<KvGroup> KvGroupsOf(const ModelSpec& spec) {
 
 ops::KvLayout Model::KvLayoutFor(const ops::Backend& backend, const KvGroup& group, int block_len,
                                  ops::KvFormat format) const {
+  if (group.state_bytes > 0) {
+    const auto num_layers = static_cast<int>(group.layers.size());
+    return {{.format = format, .num_layers = num_layers, .block_len = block_len},
+            num_layers * ((group.state_bytes + 63) / 64 * 64)};
+  }
   INGOT_CHECK(group.value_head_dim == group.head_dim);  // CheckSpec
   return backend.LayoutOf({.format = format,
                            .num_layers = static_cast<int>(group.layers.size()),

@@ -26,11 +26,12 @@ struct LoadOptions {
 // embedding; num_layers: the final norm).
 using LayerTap = std::function<void(int layer, const float* hidden, int64_t num_tokens)>;
 
-// Layers whose cache has the same life, all of it (window 0) or what a sliding window sees, and the same shape.
+// Layers whose cache has the same life (all of it, what a sliding window sees, or a state) and the same shape.
 struct KvGroup {
-  int window = 0;
+  int window = 0;  // 0: all positions
   int num_kv_heads = 0, head_dim = 0, value_head_dim = 0;
   std::vector<int> layers;
+  int64_t state_bytes = 0;  // of a layer: it keeps a state in the place of K and V, and the numbers before are 0
   bool operator==(const KvGroup&) const = default;
 };
 // The groups of a model, in the order of their first layers.

@@ -34,6 +34,7 @@ struct LayerSpec {
   int head_dim = 0;        // of Q and K
   int value_head_dim = 0;  // of V, and so of what O multiplies
   bool sinks = false;      // each head's softmax has a term that no token has
+  int conv_kernel = 0;     // kLinear: tokens that a convolution over Q, K and V sees; 0: none
   int window = 0;          // 0: full attention
   int rope = 0;            // index into ModelSpec::ropes; -1: no positions (NoPE)
   bool moe = false;
@@ -44,6 +45,13 @@ struct LayerSpec {
   int64_t v_rows() const { return int64_t{num_kv_heads} * value_head_dim; }
   int64_t qkv_rows() const { return q_rows() + k_rows() + v_rows(); }
   int64_t attended() const { return int64_t{num_heads} * value_head_dim; }  // what O multiplies
+  // Of kLinear, for a sequence: a matrix a head, and the last inputs of the convolution; in f32. 0 where tokens are
+  // cached.
+  int64_t state_bytes() const {
+    if (attention != Attention::kLinear) return 0;
+    const int64_t inputs = conv_kernel > 1 ? (conv_kernel - 1) * (q_rows() + k_rows() + v_rows()) : 0;
+    return (int64_t{num_heads} * head_dim * value_head_dim + inputs) * static_cast<int64_t>(sizeof(float));
+  }
 };
 
 struct ModelSpec {

@@ -242,5 +242,25 @@ TEST(LayerSpec, RolesAndCacheFollowFromEachLayer) {
   EXPECT_EQ(KvGroupsOf(spec), (std::vector<KvGroup>{{0, 2, 8, 8, {0, 2}}, {0, 3, 16, 4, {1}}, {7, 2, 8, 8, {3}}}));
 }
 
+TEST(LayerSpec, LayersWithStatesOfOneSizeShareAGroup) {
+  ModelSpec spec = TwoLayers();
+  LayerSpec linear{.attention = LayerSpec::Attention::kLinear,
+                   .num_heads = 6,
+                   .num_kv_heads = 3,
+                   .head_dim = 16,
+                   .value_head_dim = 8};
+  EXPECT_EQ(linear.state_bytes(), 4 * 6 * 16 * 8);
+  linear.conv_kernel = 4;
+  EXPECT_EQ(linear.state_bytes(), 4 * (6 * 16 * 8 + 3 * (6 * 16 + 3 * 16 + 3 * 8)));
+  EXPECT_EQ(spec.layers[0].state_bytes(), 0);
+  spec.layers = {linear, spec.layers[0], linear};
+  spec.num_layers = 3;
+  const std::vector<KvGroup> groups = KvGroupsOf(spec);
+  ASSERT_EQ(groups.size(), 2u);
+  EXPECT_EQ(groups[0], (KvGroup{.layers = {0, 2}, .state_bytes = linear.state_bytes()}));
+  EXPECT_EQ(groups[1], (KvGroup{0, 2, 8, 8, {1}}));
+  EXPECT_EQ(CheckSpec(spec).message(), "linear attention is not there yet");
+}
+
 }  // namespace
 }  // namespace ingot::models

@@ -25,7 +25,7 @@ struct KvShape {
   bool operator==(const KvShape&) const = default;
 };
 
-// As Backend::LayoutOf gives it.
+// As Backend::LayoutOf gives it. In a group of states a block is [num_layers] states, 64-byte aligned.
 struct KvLayout : KvShape {
   int64_t block_bytes = 0;  // of all layers
   // kI4: a running sequence keeps the tokens of its last, open tile of 32 in 16 bits beside the blocks.

@@ -9,7 +9,9 @@
 
 namespace ingot::ops {
 
-// Where the tokens of a batch lie in the cache of one group of layers (Model::kv_groups).
+// Where the tokens of a batch lie in the cache of one group of layers (Model::kv_groups). In a group of states a token
+// at p begins with the state in entry (p - 1) / block_len of its table (p = 0: with zeros), and leaves one in entry
+// p / block_len; `slots` say nothing more.
 struct KvGroupBatch {
   std::span<const int32_t> block_tables;  // [S, block_table_stride]
   int64_t block_table_stride = 0;

@@ -134,6 +134,7 @@ Capacity PlanCapacity(const models::Model& model, const llm::LoadOptions& option
   capacity.workspace = full.workspace + full.kv_tails;
   capacity.kv = full.kv;
   for (const llm::CacheGroup& group : full.groups) {
+    if (group.is_state) continue;
     capacity.kv_bytes_per_token += group.block_bytes / options.cache_block_seq_len;
   }
   if (capacity.free <= 0) return capacity;

@@ -103,6 +103,10 @@ Products ProductsOf(const models::ModelSpec& spec) {
 int64_t KvBytesRead(const models::ModelSpec& spec, ops::KvFormat format, int64_t context) {
   int64_t bytes = 0;
   for (const models::KvGroup& group : models::KvGroupsOf(spec)) {
+    if (group.state_bytes > 0) {
+      bytes += 2 * group.state_bytes * std::ssize(group.layers);  // read and written, whatever the context
+      continue;
+    }
     const ops::KvLayout layout = ops::CpuKvLayout({.format = format,
                                                    .num_layers = static_cast<int>(group.layers.size()),
                                                    .num_heads = spec.heads().num_heads,
