@@ -14,10 +14,10 @@ SAMPLING ?= --override-generation-config '{"temperature": 0.2, "top_p": 0.9}'
 endif
 FUZZ_SECONDS ?= 20
 TSAN_TESTS ?= base_test engine_test kv_test llm_test server_test
-CXX_FILES = $(shell find src apps tests bench -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
+CXX_FILES = $(shell find src apps tests bench python -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 INGOT := build/release/bin/ingot
 
-.PHONY: help build serve test bench fmt lint san nightly fuzz
+.PHONY: help build serve wheel test bench fmt lint san nightly fuzz
 
 help: ## What there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -33,11 +33,18 @@ serve: ## Serve MODEL (default: SmolLM2-135M-Instruct) on http://127.0.0.1:PORT
 	@ninja -C build/release -j $(JOBS) ingot
 	@exec $(INGOT) serve api_server $(MODEL) --model-name $(MODEL_NAME) --server-port $(PORT) --compute $(COMPUTE) $(SAMPLING)
 
+wheel: ## The Python package: build/wheel/*.whl
+	@tools/bootstrap.sh wheel
+	@cmake --preset release -DINGOT_WHEEL=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
+	@ninja -C build/release -j $(JOBS) ingot ingot_python
+	@tools/make_wheel.sh
+
 test: ## All checks and tests
 	@tools/bootstrap.sh test
 	@$(MAKE) --no-print-directory lint
-	@cmake --preset release -DINGOT_TESTS=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
+	@cmake --preset release -DINGOT_TESTS=ON -DINGOT_WHEEL=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
 	@ninja -C build/release -j $(JOBS)
+	@tools/make_wheel.sh
 	@ctest --preset release -j $(JOBS)
 
 bench: ## Micro-benchmarks of the kernels
@@ -67,8 +74,9 @@ san: ## All tests under ASan and UBSan; those with threads under TSan
 
 nightly: ## The tests at full scale (INGOT_NIGHTLY=1), then each fuzzer for five minutes
 	@tools/bootstrap.sh test
-	@cmake --preset release -DINGOT_TESTS=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
+	@cmake --preset release -DINGOT_TESTS=ON -DINGOT_WHEEL=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
 	@ninja -C build/release -j $(JOBS)
+	@tools/make_wheel.sh
 	@INGOT_NIGHTLY=1 ctest --preset release -C Nightly --timeout 7200
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=300
 

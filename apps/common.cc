@@ -9,12 +9,12 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 
 #include "base/env.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "foreign_flags.h"
+#include "formats/alias.h"
 #include "formats/quantized.h"
 #include "models/model.h"
 #include "ops/isa_info.h"
@@ -23,21 +23,12 @@
 namespace ingot::cli {
 namespace {
 
-namespace fs = std::filesystem;
 std::atomic<int> interrupts = 0;
 
 constexpr const char* kDefaultAlias = "smollm2";  // of tools/models.json
 
 void CountInterrupt(int) {
   if (interrupts.fetch_add(1) >= 1) _exit(130);
-}
-
-std::string AliasFile(const fs::path& folder) {
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    if (it->path().extension() == ".gguf") return it->path().string();
-  }
-  return "";
 }
 
 // As --model-format names it.
@@ -103,26 +94,8 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
   flags.Add("--max-prefill-token-num", &options.max_prefill_token_num, "tokens of one forward pass");
 }
 
-std::string ResolveAlias(const std::string& name) {
-  std::error_code error;
-  if (name.find('/') != std::string::npos || fs::exists(name, error)) return name;
-  std::vector<fs::path> folders;
-  if (const auto models = GetEnv("INGOT_MODELS_DIR")) folders.emplace_back(*models);
-  const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  if (!error) folders.push_back(self.parent_path() / "../../models");  // build/release/bin → build/models
-  if (const auto cache = GetEnv("XDG_CACHE_HOME")) {
-    folders.push_back(fs::path(*cache) / "ingot/models");
-  } else if (const auto home = GetEnv("HOME")) {
-    folders.push_back(fs::path(*home) / ".cache/ingot/models");
-  }
-  for (const fs::path& folder : folders) {
-    if (std::string file = AliasFile(folder / name); !file.empty()) return file;
-  }
-  return name;
-}
-
 Result<std::string> FindModel(const std::string& name) {
-  auto path = formats::ResolveModel(ResolveAlias(name));
+  auto path = formats::ResolveModel(formats::ResolveAlias(name));
   if (path || path.error().code() != Code::kNotFound || name.starts_with('/') || name.starts_with('.')) return path;
   std::string host = name.substr(0, name.find('/'));
   const size_t colon = host.find(':');
@@ -157,7 +130,7 @@ Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   INGOT_RETURN_IF_ERROR(CheckModelFormat(model));
   llm::LoadOptions options = model.options;
   if (const auto path = FindModel(options.model); !path) return Error(path.error());
-  options.model = ResolveAlias(options.model);  // not the path: a name also says which chat template is meant
+  options.model = formats::ResolveAlias(options.model);  // not the path: a name also says which chat template is meant
   options.exact = model.compute == "exact";
   options.kv_bf16 = model.dtype == "bfloat16";
   ProgressBar bar("loading");

@@ -30,10 +30,6 @@ void AddModelFlags(Flags& flags, ModelFlags* model);
 // Resolves aliases, loads with a bar on a terminal when it takes over a second, logs the memory ledger.
 Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model);
 
-// A name of the alias table ("smollm2") → its file, where `tools/bootstrap.sh` or a user put it:
-// $INGOT_MODELS_DIR/NAME, the build folder's models/NAME, or ~/.cache/ingot/models/NAME. Anything else stays as it is.
-std::string ResolveAlias(const std::string& name);
-
 // The path of a MODEL as commands take it: an alias, a path or a name in the Hugging Face cache. The error says what an
 // alias is, and what may have been meant.
 Result<std::string> FindModel(const std::string& name);

@@ -5,6 +5,7 @@
 #include "base/text_file.h"
 #include "base/topology.h"
 #include "common.h"
+#include "formats/alias.h"
 #include "formats/checkpoint.h"
 #include "llm/checks.h"
 #include "models/known_shapes.h"
@@ -45,7 +46,7 @@ Result<Subject> ReadConfigFile(const std::string& path) {
 
 // A path first, then an alias, the table of shapes, and the Hugging Face cache.
 Result<Subject> FindSubject(const std::string& name) {
-  const std::string path = ResolveAlias(name);
+  const std::string path = formats::ResolveAlias(name);
   std::error_code error;
   if (path.ends_with(".json")) return ReadConfigFile(path);
   const bool exists = fs::exists(path, error);

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|test|san|lint
+# Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|wheel|test|san|lint
 #   build  compiler and libraries (apt), the assets of the pages in build/assets/ (pip)
 #   serve  build + the default model in build/models/ (pip)
-#   test   serve + test libraries (apt) + the oracles of tools/requirements.txt in build/venv (pip), and clients of gRPC
+#   wheel  build + Python's headers (apt) + tools/wheel_requirements.txt in build/venv-wheel (pip), and what the wheel
+#          depends on as files in build/wheelhouse
+#   test   serve + wheel + test libraries (apt) + the oracles of tools/requirements.txt in build/venv (pip), and clients of gRPC
 #          and Triton with a tritonserver (tools/serving_requirements.txt) in build/venv-serving (pip)
 #   san    test + the sanitizers and what makes their reports readable (apt)
 #   lint   the formatter (apt) and python3
@@ -12,8 +14,8 @@ cd "$(dirname "$0")/.."
 
 role=${1:-}
 case $role in
-  build | serve | test | san | lint) ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  build | serve | wheel | test | san | lint) ;;
+  *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 BUILD_PACKAGES="clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev
@@ -21,12 +23,15 @@ BUILD_PACKAGES="clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81
   libxxhash-dev libyaml-cpp-dev prometheus-cpp-dev libsqlite3-dev
   libgrpc++-dev libprotobuf-dev protobuf-compiler"
 PYTHON_PACKAGES="python3 python3-venv ca-certificates curl"
+WHEEL_PACKAGES="python3-dev"
 TEST_PACKAGES="clang-format-19 libgtest-dev libgmock-dev openssl chromium chromium-driver fonts-noto-cjk"
 SAN_PACKAGES="libclang-rt-19-dev llvm-19"
 LINT_PACKAGES="clang-format-19 python3"
 
 VENV=build/venv
 SERVING_VENV=build/venv-serving
+WHEEL_VENV=build/venv-wheel
+WHEELHOUSE=build/wheelhouse
 MODELS=build/models
 ASSETS=build/assets
 DEFAULT_MODEL=smollm2
@@ -34,11 +39,12 @@ DEFAULT_MODEL=smollm2
 say() { echo "bootstrap: $*" >&2; }
 
 # A stamp of this very content says that nothing is to be done.
-digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/serving_requirements.txt tools/models.json tools/assets.json tools/fetch_model.py | sha256sum | cut -c1-16)
+digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/serving_requirements.txt tools/wheel_requirements.txt tools/models.json tools/assets.json tools/fetch_model.py | sha256sum | cut -c1-16)
 stamp=build/.bootstrap-$role
 if [[ -f $stamp && $(<"$stamp") == "$digest" ]] &&
   { [[ $role != serve && $role != test && $role != san ]] || [[ -d $MODELS/$DEFAULT_MODEL ]]; } &&
   { [[ $role == lint ]] || [[ -x $VENV/bin/python && -f $ASSETS/swagger-ui/swagger-ui.css ]]; } &&
+  { [[ $role != wheel && $role != test ]] || [[ -x $WHEEL_VENV/bin/auditwheel && -d $WHEELHOUSE ]]; } &&
   { [[ $role == lint ]] || command -v clang++-19 >/dev/null; }; then
   exit 0
 fi
@@ -105,6 +111,14 @@ install_serving() {
   retry "$SERVING_VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tools/serving_requirements.txt >&2
 }
 
+install_wheel_tools() {
+  say "installing with pip into $WHEEL_VENV: $(grep -v '^#' tools/wheel_requirements.txt | tr '\n' ' ')"
+  [[ -x $WHEEL_VENV/bin/python ]] || /usr/bin/python3 -m venv "$WHEEL_VENV"
+  retry "$WHEEL_VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tools/wheel_requirements.txt >&2
+  retry "$WHEEL_VENV/bin/python" -m pip download --quiet --disable-pip-version-check --dest "$WHEELHOUSE" \
+    "nanobind-backend>=1,<2" numpy tqdm >&2
+}
+
 fetch_model() {
   [[ -d $MODELS/$DEFAULT_MODEL ]] || say "downloading the model $DEFAULT_MODEL (90 MB) into $MODELS"
   "$VENV/bin/python" tools/fetch_model.py "$DEFAULT_MODEL" "$MODELS" >/dev/null
@@ -124,7 +138,8 @@ mkdir -p build
 case $role in
   build) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES ;;
   serve) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES ;;
-  test) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $TEST_PACKAGES ;;
+  wheel) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $WHEEL_PACKAGES ;;
+  test) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $WHEEL_PACKAGES $TEST_PACKAGES ;;
   san) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $TEST_PACKAGES $SAN_PACKAGES ;;
   lint) install_packages $LINT_PACKAGES ;;
 esac
@@ -137,6 +152,7 @@ if [[ $role == test || $role == san ]]; then
   install_oracles
   install_serving
 fi
+if [[ $role == wheel || $role == test ]]; then install_wheel_tools; fi
 
 echo "$digest" >"$stamp"
 say "ready for \"make $role\""

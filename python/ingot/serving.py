@@ -1,0 +1,105 @@
+"""A server, started from Python."""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import os
+import re
+import time
+import weakref
+from typing import Any
+
+from ingot import program
+from ingot.clients import APIClient
+from ingot.configs import ChatTemplateConfig, TurbomindEngineConfig
+from ingot.errors import ProgramError
+from ingot.models import find_model
+
+__all__ = ["Server", "serve"]
+
+_open: weakref.WeakSet[Server] = weakref.WeakSet()
+# Of TurbomindEngineConfig: those that the program has under the same names.
+_SAME = ("model_format", "tp", "session_len", "max_batch_size", "cache_max_entry_count", "cache_block_seq_len",
+         "quant_policy", "max_prefill_token_num", "compute", "dtype", "tokenizer_pre")  # fmt: skip
+
+
+@atexit.register
+def _close_all() -> None:
+    for one in list(_open):
+        one.close()
+
+
+class Server(APIClient):
+    """A server of this process's, and a client of it. Use it in a `with` block, or call close().
+
+    It is a process of its own. When this one ends, the server does, too.
+    """
+
+    def __init__(self, process: program.Process, api_key: str | None, seconds: float) -> None:
+        self._process = process
+        _open.add(self)
+        super().__init__(self._wait_for_url(seconds), api_key)
+
+    def _wait_for_url(self, seconds: float) -> str:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if match := re.search(r"^Ingot serves .* on (https?://\S+)$", self._process.stderr, re.MULTILINE):
+                return match.group(1)
+            if self._process.wait(0.02):
+                assert self._process.returncode is not None
+                raise program.error_of(self._process.stderr, self._process.returncode)
+        self.close()
+        raise ProgramError(f"the server did not start within {seconds} s")
+
+    @property
+    def log(self) -> str:
+        """What it has written to its log."""
+        return self._process.stderr
+
+    def close(self) -> None:
+        """Stops it: what runs is finished first."""
+        self._process.stop()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _flags(backend: TurbomindEngineConfig, template: ChatTemplateConfig) -> dict[str, Any]:
+    backend.check()
+    defaults = TurbomindEngineConfig()
+    given: dict[str, Any] = {name: getattr(backend, name) for name in _SAME if getattr(backend, name) != getattr(defaults, name)}
+    if backend.num_threads:
+        given["threads"] = backend.num_threads
+    if backend.kv_cache_bytes:
+        given["kv_cache_memory"] = backend.kv_cache_bytes
+    if not backend.enable_prefix_caching:
+        given["enable_prefix_caching=false"] = True
+    return {**given, "chat_template": template.model_name, "meta_instruction": template.meta_instruction}
+
+
+def serve(
+    model_path: str | os.PathLike[str],
+    model_name: str | None = None,
+    backend_config: TurbomindEngineConfig | None = None,
+    chat_template_config: ChatTemplateConfig | None = None,
+    **options: Any,
+) -> Server:
+    """Starts `ingot serve api_server`, waits until it answers, and returns it.
+
+    model_name: the model's name in requests.
+    options: the server's flags, with underscores: server_name="0.0.0.0", server_port=23333 (0: any free port),
+        api_keys=["..."], session_db="sessions.db", ...; load_seconds: how long loading may take (default 600);
+        verbose: show its log.
+
+    Raises ProgramError with the program's message.
+    """
+    seconds, verbose = options.pop("load_seconds", 600), options.pop("verbose", False)
+    keys = options.get("api_keys")
+    flags = {"model_name": model_name, **options}
+    flags.update(_flags(dataclasses.replace(backend_config or TurbomindEngineConfig()), chat_template_config or ChatTemplateConfig()))
+    process = program.Process(["serve", "api_server", find_model(os.fspath(model_path)), *program.flags_of(flags)], verbose)
+    return Server(process, keys[0] if isinstance(keys, (list, tuple)) and keys else keys, seconds)
