@@ -72,17 +72,19 @@ class Process:
         reader = threading.Thread(target=self._read_stdout, daemon=True)
         reader.start()
         assert self.popen.stderr is not None
-        for line in self.popen.stderr:
-            self.stderr += line
-            if self._show:
-                sys.stderr.write(line)
+        with self.popen.stderr as stderr:
+            for line in stderr:
+                self.stderr += line
+                if self._show:
+                    sys.stderr.write(line)
         reader.join()
         self.returncode = self.popen.wait()
         self._over.set()
 
     def _read_stdout(self) -> None:
         assert self.popen.stdout is not None
-        self.stdout = self.popen.stdout.read()
+        with self.popen.stdout as stdout:
+            self.stdout = stdout.read()
 
     def wait(self, seconds: float | None = None) -> bool:
         """Whether it is over, after at most so long."""

@@ -18,6 +18,8 @@ from ingot.models import find_model
 
 __all__ = ["Server", "serve"]
 
+LOAD_SECONDS = 600
+
 _open: weakref.WeakSet[Server] = weakref.WeakSet()
 # Of TurbomindEngineConfig: those that the program has under the same names.
 _SAME = ("model_format", "tp", "session_len", "max_batch_size", "cache_max_entry_count", "cache_block_seq_len",
@@ -97,9 +99,14 @@ def serve(
 
     Raises ProgramError with the program's message.
     """
-    seconds, verbose = options.pop("load_seconds", 600), options.pop("verbose", False)
+    seconds, verbose = options.pop("load_seconds", LOAD_SECONDS), options.pop("verbose", False)
     keys = options.get("api_keys")
     flags = {"model_name": model_name, **options}
     flags.update(_flags(dataclasses.replace(backend_config or TurbomindEngineConfig()), chat_template_config or ChatTemplateConfig()))
-    process = program.Process(["serve", "api_server", find_model(os.fspath(model_path)), *program.flags_of(flags)], verbose)
-    return Server(process, keys[0] if isinstance(keys, (list, tuple)) and keys else keys, seconds)
+    key = keys[0] if isinstance(keys, (list, tuple)) and keys else keys
+    return serve_with_flags(os.fspath(model_path), program.flags_of(flags), key, seconds, verbose)
+
+
+def serve_with_flags(model: str, flags: list[str], api_key: str | None = None, seconds: float = LOAD_SECONDS, verbose: bool = False) -> Server:
+    """The same, with the words of the command line."""
+    return Server(program.Process(["serve", "api_server", find_model(model), *flags], verbose), api_key, seconds)
