@@ -4,8 +4,8 @@
 #   serve  build + the default model in build/models/ (pip)
 #   wheel  build + Python's headers (apt) + tools/wheel_requirements.txt in build/venv-wheel (pip), and what the wheel
 #          depends on as files in build/wheelhouse
-#   test   serve + wheel + test libraries (apt) + the oracles of tools/requirements.txt in build/venv (pip), and clients of gRPC
-#          and Triton with a tritonserver (tools/serving_requirements.txt) in build/venv-serving (pip)
+#   test   serve + wheel + test libraries (apt) + the oracles of tools/requirements.txt in build/venv (pip), and clients of
+#          gRPC and Triton with a tritonserver (tools/serving_requirements.txt) in build/venv-serving (pip)
 #   san    test + the sanitizers and what makes their reports readable (apt)
 #   lint   the formatter (apt) and python3
 # For Debian 12, as root or with sudo. Elsewhere it names what is missing.
