@@ -4,18 +4,11 @@
 // batch equals the same row alone, bit for bit. Panels lie one after another, each panel_bytes long; the last is filled
 // up with zero weights. K is filled up to a multiple of 32 by zero codes (kF32: not at all).
 //
-// Weights of a panel, in the order that the instruction set multiplies (numbers and codes are the same, and the bytes
-// are as many):
-//            kLanes: channel i of the panel is lane i of a vector of 16
+// Weights of a panel:
 //   kInt8    [padded_k / 32][8][16][4]   quad j, channel c, i: the code of input 4·j + i
 //   kInt4    [padded_k / 32][4][16][4]   low nibbles are the quads 0…3, high nibbles the quads 4…7
 //   kBF16    [padded_k / 2][16][2]
 //   kF16     [padded_k][16],   kF32 [k][16]
-//            kTileRows: 32 inputs of a channel are one row of a tile, 16 channels one tile
-//   kInt8    [padded_k / 32][16][32]     channel c, input i
-//   kInt4    [padded_k / 32][4][32]      u16: word i of vector v holds input i of the channels 4·v … 4·v + 3, a nibble
-//                                        each, the lowest first
-//   kBF16, kF16  [padded_k / 32][16][32]
 // Then, where they are quantized:
 //   scales   kF16, kF32: [groups][16];   kSuper: f16 super [supers][16], then s8 code [groups][16];
 //            kE8M0: u8 code [groups][16]
@@ -32,11 +25,18 @@
 //   kMin       y = fma(scale_x · float(Σa), min, fma(float(acc), scale_x · scale, y))
 // in this order of operations on every instruction set.
 //
-// On tiles, both are rounded to bf16 (to nearest even; 4-bit weights: the middle away from zero). For every 32 inputs
-//   kMidpoint, kInteger  w = bf16(scale · (q - zero))      kMin  w = bf16(fma(q, scale, min))
-//   even = fma(w[30], x[30], … fma(w[2], x[2], w[0] · x[0]))      odd alike, of the inputs 1, 3, … 31
-//   sum  = sum + (even + odd)
-// with denormal operands and results taken as zero; at last y = sum + bias.
+// On tiles, activations are rounded to bf16, to nearest even, and codes are exact in it; weights of f16 are multiplied
+// by 1 + 3/1024 and truncated, which rounds them within 3/4 of an ulp. w = q - midpoint, or q (kInteger, kMin), or a
+// weight of 16 bits. For every 32 inputs (16 where the weights' groups are 16), in pairs of inputs
+// (kernels/gemm_tiles.h):
+//   even = fma(w, x, even) over the first ones of the pairs, odd alike over the second ones, both from 0
+//   acc  = acc + (even + odd)
+// acc begins at 0 in each span: inputs of one group and of one block of 256 inputs; X is the span's Σx. At its end
+//   16 bits    y = y + acc
+//   kMidpoint  y = fma(acc, scale, y)
+//   kInteger   y = fma(fma(-zero, X, acc), scale, y)
+//   kMin       y = fma(min, X, fma(acc, scale, y))
+// with denormal operands and results taken as zero; at last y = y + bias.
 #pragma once
 
 #include <cstddef>
@@ -55,14 +55,12 @@ inline constexpr int kActivationGroup = 32;
 enum class WeightKind : uint8_t { kInt4, kInt8, kF16, kBF16, kF32 };
 enum class ZeroKind : uint8_t { kMidpoint, kInteger, kMin };
 enum class ScaleKind : uint8_t { kF16, kF32, kSuper, kE8M0 };
-enum class PanelOrder : uint8_t { kLanes, kTileRows };
 
 // Where things lie in a panel. The offsets are bytes from the panel's begin.
 struct PanelLayout {
   WeightKind kind;
   ZeroKind zero;
   ScaleKind scale;
-  PanelOrder order;
   int64_t group_size;  // 16, or a multiple of 32; the whole row is padded_k
   int64_t k, padded_k;
   int64_t groups;  // scales per channel: ceil(padded_k / group_size)
@@ -81,7 +79,7 @@ struct PanelLayout {
   [[gnu::always_inline]] bool quantized() const { return kind == WeightKind::kInt4 || kind == WeightKind::kInt8; }
 };
 // REQUIRES: a format that ops::PackedFormat returns.
-PanelLayout LayoutOf(const Format& held, int64_t in_features, PanelOrder order = PanelOrder::kLanes);
+PanelLayout LayoutOf(const Format& held, int64_t in_features);
 
 // Row `channel` of the matrix as numbers, the same as DequantizeRows gives, times `factor`.   out: [k]
 void DequantizeChannel(const PanelLayout& layout, const std::byte* packed, int64_t channel, float factor, float* out);
@@ -127,13 +125,12 @@ struct RoundTilesParams;  // kernels/gemm_tiles.h
 struct TileGemmParams;
 
 struct GemmKernels {
-  PanelOrder order;                                     // of the weights that they multiply fastest
   void (*quantize)(const QuantizeParams& params);       // int4 and int8 weights
   void (*multiply_int8)(const GemmParams& params);      // int4 and int8 weights × quantized activations
-  void (*multiply_f32)(const GemmParams& params);       // any weights, of any order × f32 activations: y = fma(x, w, y)
+  void (*multiply_f32)(const GemmParams& params);       // any weights × f32 activations: y = fma(x, w, y)
   void (*round_bf16)(const QuantizeParams& params);     // these two: null where the ISA has no bf16 products;
   void (*multiply_bf16)(const GemmParams& params);      // call them only if CpuMultipliesBf16()
-  void (*round_tiles)(const RoundTilesParams& params);  // these two: null unless the order is kTileRows
+  void (*round_tiles)(const RoundTilesParams& params);  // these two: null where the ISA has no tiles
   void (*multiply_tiles)(const TileGemmParams& params);
 };
 bool CpuMultipliesBf16();

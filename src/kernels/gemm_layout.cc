@@ -103,11 +103,9 @@ void PlaceTable(const Format& held, PanelLayout* layout) {
 
 }  // namespace
 
-PanelLayout LayoutOf(const Format& held, int64_t in_features, PanelOrder order) {
-  PanelLayout layout{
-      .kind = KindOf(held), .zero = ZeroOf(held), .scale = ScaleOf(held), .order = order, .k = in_features};
-  if (layout.kind == WeightKind::kF32) {  // which no tile holds
-    layout.order = PanelOrder::kLanes;
+PanelLayout LayoutOf(const Format& held, int64_t in_features) {
+  PanelLayout layout{.kind = KindOf(held), .zero = ZeroOf(held), .scale = ScaleOf(held), .k = in_features};
+  if (layout.kind == WeightKind::kF32) {
     layout.padded_k = in_features;
     layout.panel_bytes = in_features * kPanelChannels * 4;
     return layout;
@@ -136,19 +134,13 @@ PanelLayout LayoutOf(const Format& held, int64_t in_features, PanelOrder order) 
 int64_t CodeOffset(const PanelLayout& layout, int64_t k, int64_t c) {
   const int64_t group = k / 32, i = k % 32;
   const bool nibbles = layout.kind == WeightKind::kInt4;
-  if (layout.order == PanelOrder::kTileRows) {
-    return nibbles ? (group * 4 + c / 4) * 64 + i * 2 + c % 4 / 2 : (group * 16 + c) * 32 + i;
-  }
   const int64_t quad = i / 4;
   return (nibbles ? group * 4 + quad % 4 : group * 8 + quad) * 64 + c * 4 + i % 4;
 }
 
-bool HighNibble(const PanelLayout& layout, int64_t k, int64_t c) {
-  return layout.order == PanelOrder::kTileRows ? c % 2 == 1 : k % 32 >= 16;
-}
+bool HighNibble(int64_t k) { return k % 32 >= 16; }
 
 int64_t DenseIndex(const PanelLayout& layout, int64_t k, int64_t c) {
-  if (layout.order == PanelOrder::kTileRows) return (k / 32 * kPanelChannels + c) * 32 + k % 32;
   if (layout.kind == WeightKind::kBF16) return (k / 2 * kPanelChannels + c) * 2 + k % 2;
   return k * kPanelChannels + c;
 }
@@ -156,7 +148,7 @@ int64_t DenseIndex(const PanelLayout& layout, int64_t k, int64_t c) {
 int CodeAt(const PanelLayout& layout, const std::byte* panel, int64_t k, int64_t c) {
   const int byte = std::to_integer<int>(panel[CodeOffset(layout, k, c)]);
   if (layout.kind == WeightKind::kInt8) return byte;
-  const int nibble = HighNibble(layout, k, c) ? byte >> 4 : byte & 15;
+  const int nibble = HighNibble(k) ? byte >> 4 : byte & 15;
   return layout.coded ? layout.table[nibble] : nibble;
 }
 

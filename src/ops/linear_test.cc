@@ -51,13 +51,11 @@ TEST_P(LinearTest, FastMatchesItsDefinition) {
     std::vector<float> w(n * k);
     DequantizeRows(source.all(), w.data());
     const bool tiles = HasTiles(GetParam()) && c.format != Format::Dense(DType::kF32);
-    if (tiles && c.format.zero == Zero::kMin) FuseMinimum(source.all(), w.data());
-    std::vector<float> on_tiles = w;
-    if (c.format.bits <= 4) RoundNibbles(&on_tiles);
+    const std::vector<float> on_tiles = TileWeights(source.all());
     const bool bf16 = c.format.dense == DType::kBF16 && !c.format.quantized() &&
                       runner.context().backend->host().kernels->gemm.multiply_bf16 != nullptr &&
                       kernels::CpuMultipliesBf16();
-    const Rounded rounded = tiles ? Rounded::kBoth : bf16 ? Rounded::kActivations : Rounded::kNothing;
+    const Rounded rounded = tiles || bf16 ? Rounded::kActivations : Rounded::kNothing;
     double error2 = 0, norm2 = 0;
     for (int64_t i = 0; i < m * n; ++i) {
       const int64_t row = i / n, channel = i % n;

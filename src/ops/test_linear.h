@@ -242,32 +242,26 @@ inline Sum QuantizedProduct(const WeightRows& w, int64_t row, const float* x) {
   return sum;
 }
 
-enum class Rounded { kNothing, kActivations, kBoth };  // to bf16
+enum class Rounded { kNothing, kActivations };  // to bf16
 inline float ToBf16(float value) { return BF16ToF32(F32ToBF16(value)); }
 inline Sum ExactProduct(const float* w, const float* x, int64_t k, Rounded rounded) {
   Sum sum;
   for (int64_t i = 0; i < k; ++i) {
-    sum.Add(static_cast<double>(rounded == Rounded::kBoth ? ToBf16(w[i]) : w[i]) *
-            (rounded == Rounded::kNothing ? x[i] : ToBf16(x[i])));
+    sum.Add(static_cast<double>(w[i]) * (rounded == Rounded::kNothing ? x[i] : ToBf16(x[i])));
   }
   return sum;
 }
 
-// Weights of up to 4 bits are rounded with the middle away from zero, on tiles.
-inline void RoundNibbles(std::vector<float>* w) {
-  for (float& value : *w) {
-    value = std::bit_cast<float>((std::bit_cast<uint32_t>(value) + 0x8000) & 0xffff0000U);
+// The definition of products on tiles in kernels/gemm.h, but for the order of additions: activations rounded to bf16,
+// weights of f16 as tiles have them.
+inline std::vector<float> TileWeights(const WeightRows& rows) {
+  std::vector<float> w(rows.rows * rows.cols);
+  DequantizeRows(rows, w.data());
+  if (rows.format.quantized() || rows.format.dense != DType::kF16) return w;
+  for (float& value : w) {
+    value = std::bit_cast<float>(std::bit_cast<uint32_t>(value * (1 + 3.0F / 1024)) & 0xffff0000U);
   }
-}
-
-// Weights with a minimum as tiles have them before they are rounded to bf16: a product and a sum, rounded once.
-inline void FuseMinimum(const WeightRows& rows, float* w) {
-  const int64_t group = rows.format.group_size == 0 ? rows.cols : rows.format.group_size;
-  const int64_t groups = (rows.cols + group - 1) / group;
-  for (int64_t i = 0; i < rows.rows * rows.cols; ++i) {
-    const int64_t g = i / rows.cols * groups + i % rows.cols / group;
-    w[i] = std::fma(static_cast<float>(rows.codes[i]), rows.scale[g], rows.zero[g]);
-  }
+  return w;
 }
 
 inline bool HasTiles(const std::string& isa) { return isa.starts_with("amx"); }

@@ -74,6 +74,12 @@ TEST_F(TilesTest, EmulatedOnesAgreeOnAllNumbers) {
         const std::vector<float> x = numbers(20 * k);
         const std::vector<float> y = real_.Multiply(x, real_.Pack(source));
         const std::vector<float> want = emulated_.Multiply(x, emulated_.Pack(source));
+        const std::vector<float> alone = real_.Multiply(Row(x, 3, k), real_.Pack(source));  // without tiles
+        for (size_t i = 0; i < alone.size(); ++i) {
+          const float in_batch = y[3 * alone.size() + i];
+          if (std::isnan(alone[i]) && std::isnan(in_batch)) continue;
+          ASSERT_EQ(std::bit_cast<uint32_t>(alone[i]), std::bit_cast<uint32_t>(in_batch)) << "K=" << k;
+        }
         for (size_t i = 0; i < y.size(); ++i) {
           if (std::isnan(y[i]) && std::isnan(want[i])) continue;
           ASSERT_EQ(std::bit_cast<uint32_t>(y[i]), std::bit_cast<uint32_t>(want[i]))

@@ -1,5 +1,5 @@
-// Rows of 32 numbers of bf16, as tiles hold them: with AVX-512, or in plain C++ with the same results (for
-// INGOT_EMULATE_TILES). For gemm_tiles.cc only.
+// Weights as pairs of bf16 for 16 channels, which is a row of a tile, and as f32 with the same values: with AVX-512, or
+// in plain C++ with the same results (for INGOT_EMULATE_TILES). For gemm_tiles.cc only.
 #pragma once
 
 #include "kernels/cpu/gemm_vec.h"
@@ -7,90 +7,70 @@
 namespace ingot::kernels::INGOT_ISA_NAMESPACE {
 namespace {
 
+INGOT_INLINE F32x16 UpperHalves(I32x16 x) { return FromBits(And(x, Broadcast(static_cast<int32_t>(0xffff0000U)))); }
+
 #ifndef INGOT_EMULATE_TILES
 
-struct Bf16Row {
+struct Bf16Pairs {
   __m512i v;
 };
 
-// To nearest even; denormals become zero, NaN stays NaN.
-INGOT_INLINE Bf16Row RoundToBf16(F32x16 first, F32x16 second) {
+INGOT_INLINE void Store(void* to, Bf16Pairs pairs) { _mm512_storeu_si512(to, pairs.v); }
+
+// The upper halves of f32, the rest of which is zero.
+INGOT_INLINE Bf16Pairs PairsOf(F32x16 even, F32x16 odd) {
+  return {_mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(even.v), 16), _mm512_castps_si512(odd.v))};
+}
+
+// To nearest even; denormals become zero, NaN stays NaN. In the order of the 32 numbers.
+INGOT_INLINE Bf16Pairs RoundToBf16(F32x16 first, F32x16 second) {
   return {(__m512i)_mm512_cvtne2ps_pbh(second.v, first.v)};
 }
-INGOT_INLINE void Store(void* to, Bf16Row row) { _mm512_storeu_si512(to, row.v); }
+// Of four numbers, the second and the third change places.
+INGOT_INLINE Bf16Pairs SwapMiddles(Bf16Pairs pairs) {
+  const __m128i order = _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
+  return {_mm512_shuffle_epi8(pairs.v, _mm512_broadcast_i32x4(order))};
+}
 
-// Numbers of bf16 for all that a nibble may be, in the upper halves of 16 lanes. To nearest, the middle away from zero:
-// one addition, where a conversion costs five times that.   numbers: NaN with the bits 0x7fc00000 alone
+INGOT_INLINE F32x16 LookUp(F32x16 table, I32x16 nibbles) { return {_mm512_permutexvar_ps(nibbles.v, table.v)}; }
+
+// Numbers of bf16 for all that a nibble may be, in both halves of 16 lanes.
 struct NibbleTable {
   __m512i v;
 };
-INGOT_INLINE NibbleTable RoundTable(F32x16 numbers) {
-  return {_mm512_add_epi32(_mm512_castps_si512(numbers.v), _mm512_set1_epi32(0x8000))};
+INGOT_INLINE NibbleTable TableOf(F32x16 numbers) {
+  const __m512i bits = _mm512_castps_si512(numbers.v);
+  return {_mm512_or_si512(bits, _mm512_srli_epi32(bits, 16))};
 }
-
-// The numbers for the nibbles number kNibble of 32 words: those of the first 16 words from the first table.
+// The numbers for the nibbles number kNibble of 32 words. vpermw reads 5 bits of an index; the lowest one chooses
+// between the equal halves of a lane.
 template <int kNibble>
-INGOT_INLINE __m512i IndexOf(const void* words) {
-  const __m512i x = _mm512_loadu_si512(words);
-  // The upper half of lane i is word 2·i + 1 of a table; vpermw reads 5 bits of an index.
-  const __m512i shifted =
+INGOT_INLINE Bf16Pairs LookUp(NibbleTable table, I32x16 words) {
+  const __m512i x = words.v;
+  const __m512i index =
       kNibble == 0 ? _mm512_add_epi16(x, x) : _mm512_srli_epi16(x, kNibble == 0 ? 0 : 4 * kNibble - 1);
-  return _mm512_or_si512(shifted, _mm512_set1_epi16(1));
+  return {_mm512_permutexvar_epi16(index, table.v)};
 }
-template <int kNibble>
-INGOT_INLINE Bf16Row LookUp(NibbleTable table, const void* words) {
-  return {_mm512_permutexvar_epi16(IndexOf<kNibble>(words), table.v)};
-}
-template <int kNibble>
-INGOT_INLINE Bf16Row LookUp(NibbleTable first, NibbleTable second, const void* words) {
-  const __m512i index = IndexOf<kNibble>(words);
-  return {_mm512_mask_permutexvar_epi16(_mm512_permutexvar_epi16(index, first.v), 0xffff0000U, index, second.v)};
-}
-
-// One bit pattern for all NaN.
-INGOT_INLINE F32x16 PlainNan(F32x16 x) {
-  const __mmask16 nan = _mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q);
-  return {_mm512_mask_mov_ps(x.v, nan, _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)))};
-}
-
-// to[i] = the lanes i of 16 vectors, `stride` bytes apart.
-INGOT_INLINE void Transpose(const void* from, int64_t stride, I32x16* to) {
-  const auto* p = static_cast<const char*>(from);
-  __m512i a[16], b[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) a[i] = _mm512_loadu_si512(p + i * stride);
-#pragma GCC unroll 8
-  for (int i = 0; i < 16; i += 2) {
-    b[i] = _mm512_unpacklo_epi32(a[i], a[i + 1]);
-    b[i + 1] = _mm512_unpackhi_epi32(a[i], a[i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 16; i += 4) {  // a[i + j]: lanes j, 4 + j, 8 + j, 12 + j of the rows i … i + 3
-    a[i] = _mm512_unpacklo_epi64(b[i], b[i + 2]);
-    a[i + 1] = _mm512_unpackhi_epi64(b[i], b[i + 2]);
-    a[i + 2] = _mm512_unpacklo_epi64(b[i + 1], b[i + 3]);
-    a[i + 3] = _mm512_unpackhi_epi64(b[i + 1], b[i + 3]);
-  }
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
-    const __m512i even_low = _mm512_shuffle_i32x4(a[j], a[4 + j], 0x88);        // lanes j, 8 + j of the rows 0 … 7
-    const __m512i odd_low = _mm512_shuffle_i32x4(a[j], a[4 + j], 0xdd);         // lanes 4 + j, 12 + j
-    const __m512i even_high = _mm512_shuffle_i32x4(a[8 + j], a[12 + j], 0x88);  // of the rows 8 … 15
-    const __m512i odd_high = _mm512_shuffle_i32x4(a[8 + j], a[12 + j], 0xdd);
-    to[j].v = _mm512_shuffle_i32x4(even_low, even_high, 0x88);
-    to[4 + j].v = _mm512_shuffle_i32x4(odd_low, odd_high, 0x88);
-    to[8 + j].v = _mm512_shuffle_i32x4(even_low, even_high, 0xdd);
-    to[12 + j].v = _mm512_shuffle_i32x4(odd_low, odd_high, 0xdd);
-  }
-}
-
-INGOT_INLINE void Store(void* to, I32x16 x, int64_t lanes) { _mm512_mask_storeu_epi32(to, FirstLanes(lanes), x.v); }
 
 #else
 
-struct Bf16Row {
+struct Bf16Pairs {
   alignas(64) uint16_t v[32];
 };
+
+INGOT_INLINE void Store(void* to, const Bf16Pairs& pairs) { __builtin_memcpy(to, pairs.v, 64); }
+
+INGOT_INLINE Bf16Pairs PairsOf(F32x16 even, F32x16 odd) {
+  uint32_t even_bits[16], odd_bits[16];
+  __builtin_memcpy(even_bits, &even, 64);
+  __builtin_memcpy(odd_bits, &odd, 64);
+  Bf16Pairs pairs;
+  for (int i = 0; i < 16; ++i) {
+    pairs.v[2 * i] = static_cast<uint16_t>(even_bits[i] >> 16);
+    pairs.v[2 * i + 1] = static_cast<uint16_t>(odd_bits[i] >> 16);
+  }
+  return pairs;
+}
 
 inline uint16_t RoundedToBf16(uint32_t bits) {
   const uint32_t magnitude = bits & 0x7fffffffU;
@@ -98,61 +78,36 @@ inline uint16_t RoundedToBf16(uint32_t bits) {
   if (magnitude < 0x00800000U) return static_cast<uint16_t>(bits >> 16 & 0x8000);
   return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
-
-INGOT_INLINE Bf16Row RoundToBf16(F32x16 first, F32x16 second) {
+INGOT_INLINE Bf16Pairs RoundToBf16(F32x16 first, F32x16 second) {
   uint32_t bits[32];
   __builtin_memcpy(bits, &first, 64);
   __builtin_memcpy(bits + 16, &second, 64);
-  Bf16Row row;
-  for (int i = 0; i < 32; ++i) row.v[i] = RoundedToBf16(bits[i]);
-  return row;
+  Bf16Pairs pairs;
+  for (int i = 0; i < 32; ++i) pairs.v[i] = RoundedToBf16(bits[i]);
+  return pairs;
 }
-INGOT_INLINE void Store(void* to, const Bf16Row& row) { __builtin_memcpy(to, row.v, 64); }
+INGOT_INLINE Bf16Pairs SwapMiddles(const Bf16Pairs& pairs) {
+  Bf16Pairs swapped = pairs;
+  for (int i = 0; i < 32; i += 4) swapped.v[i + 1] = pairs.v[i + 2], swapped.v[i + 2] = pairs.v[i + 1];
+  return swapped;
+}
+
+INGOT_INLINE F32x16 LookUp(F32x16 table, I32x16 nibbles) {
+  const auto half = [&](__m256i index) {
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.lo, index), _mm256_permutevar8x32_ps(table.hi, index),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+  };
+  return {half(nibbles.lo), half(nibbles.hi)};
+}
 
 struct NibbleTable {
-  uint32_t v[16];
+  F32x16 numbers;
 };
-INGOT_INLINE NibbleTable RoundTable(F32x16 numbers) {
-  NibbleTable table;
-  __builtin_memcpy(table.v, &numbers, 64);
-  for (uint32_t& bits : table.v) bits += 0x8000;
-  return table;
-}
+INGOT_INLINE NibbleTable TableOf(F32x16 numbers) { return {numbers}; }
 template <int kNibble>
-INGOT_INLINE Bf16Row LookUp(const NibbleTable& first, const NibbleTable& second, const void* words) {
-  uint16_t word[32];
-  __builtin_memcpy(word, words, 64);
-  Bf16Row row;
-  for (int i = 0; i < 32; ++i) {
-    row.v[i] = static_cast<uint16_t>((i < 16 ? first : second).v[word[i] >> (4 * kNibble) & 15] >> 16);
-  }
-  return row;
-}
-template <int kNibble>
-INGOT_INLINE Bf16Row LookUp(const NibbleTable& table, const void* words) {
-  return LookUp<kNibble>(table, table, words);
-}
-
-INGOT_INLINE F32x16 PlainNan(F32x16 x) {
-  float lanes[16];
-  __builtin_memcpy(lanes, &x, 64);
-  for (float& lane : lanes) lane = lane == lane ? lane : __builtin_nanf("");
-  __builtin_memcpy(&x, lanes, 64);
-  return x;
-}
-
-INGOT_INLINE void Transpose(const void* from, int64_t stride, I32x16* to) {
-  int32_t lanes[16][16];
-  for (int64_t i = 0; i < 16; ++i) {
-    int32_t row[16];
-    __builtin_memcpy(row, static_cast<const char*>(from) + i * stride, 64);
-    for (int64_t j = 0; j < 16; ++j) lanes[j][i] = row[j];
-  }
-  __builtin_memcpy(to, lanes, sizeof lanes);
-}
-
-INGOT_INLINE void Store(void* to, I32x16 x, int64_t lanes) {
-  __builtin_memcpy(to, &x, static_cast<uint64_t>(lanes) * 4);
+INGOT_INLINE Bf16Pairs LookUp(const NibbleTable& table, I32x16 words) {
+  return PairsOf(LookUp(table.numbers, ShiftRight<4 * kNibble>(words)),
+                 LookUp(table.numbers, ShiftRight<4 * kNibble + 16>(words)));
 }
 
 #endif

@@ -67,7 +67,6 @@ void Quantize(const QuantizeParams& p) {
 }  // namespace INGOT_ISA_NAMESPACE
 
 const GemmKernels INGOT_ISA_NAMESPACE::kGemm = {
-    .order = PanelOrder::kLanes,
     .quantize = INGOT_ISA_NAMESPACE::Quantize,
     .multiply_int8 = INGOT_ISA_NAMESPACE::MultiplyInt8,
     .multiply_f32 = INGOT_ISA_NAMESPACE::MultiplyF32,

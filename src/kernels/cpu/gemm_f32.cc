@@ -92,63 +92,6 @@ void DequantizeRun(const PanelLayout& layout, const std::byte* panel, int64_t be
   }
 }
 
-// 8 inputs of 8 channels from the 16 of a group in kTileRows' order: codes, or halves of f32 or bf16.
-INGOT_INLINE __m128i TileRow(const PanelLayout& layout, const std::byte* group, int c, int i) {
-  const WeightKind kind = layout.kind;
-  const auto load = [&](int64_t at) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(group + at)); };
-  if (kind == WeightKind::kInt8) {
-    return _mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(group + c * 32 + i)));
-  }
-  if (kind != WeightKind::kInt4) return load(c * 64 + i * 2);
-  const __m128i words = _mm_srl_epi16(load(c / 4 * 64 + i * 2), _mm_cvtsi32_si128(c % 4 * 4));
-  const __m128i nibbles = _mm_and_si128(words, _mm_set1_epi16(15));
-  if (!layout.coded) return nibbles;
-  const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(layout.table));
-  return _mm_and_si128(_mm_shuffle_epi8(table, nibbles), _mm_set1_epi16(255));
-}
-// to: [8 inputs][16 channels], of which 8 are written
-INGOT_INLINE void TransposeWords(const __m128i* rows, uint16_t* to) {
-  __m128i two[8], four[8];
-  for (int i = 0; i < 4; ++i) {
-    two[i] = _mm_unpacklo_epi16(rows[2 * i], rows[2 * i + 1]);  // inputs 0…3 of two channels
-    two[4 + i] = _mm_unpackhi_epi16(rows[2 * i], rows[2 * i + 1]);
-  }
-  for (int i = 0; i < 8; i += 2) {
-    four[i] = _mm_unpacklo_epi32(two[i], two[i + 1]);  // two inputs of four channels
-    four[i + 1] = _mm_unpackhi_epi32(two[i], two[i + 1]);
-  }
-  for (int i = 0; i < 8; ++i) {
-    const __m128i low = four[i / 4 * 4 + i / 2 % 2], high = four[i / 4 * 4 + 2 + i / 2 % 2];
-    const __m128i eight = i % 2 == 0 ? _mm_unpacklo_epi64(low, high) : _mm_unpackhi_epi64(low, high);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i * 16), eight);
-  }
-}
-
-// Weights in kTileRows' order → f32 [end - begin][16].
-void UnpackTileRows(const PanelLayout& layout, const std::byte* panel, int64_t begin, int64_t end, float* out) {
-  alignas(64) float scales[kRunInputs], zeros[kRunInputs];
-  if (layout.quantized()) UnpackScales(layout, panel, begin, (end + 31) / 32 * 32, {scales, zeros});
-  const int64_t group_bytes = layout.kind == WeightKind::kInt4 ? 256 : layout.kind == WeightKind::kInt8 ? 512 : 1024;
-  const F32x16 midpoint = Broadcast(static_cast<float>(layout.midpoint));
-  const int64_t sub = layout.group_size == 16 ? 16 : 32;
-  alignas(32) uint16_t words[32 * 16];
-  for (int64_t k = begin; k < end; ++k, out += 16) {
-    const std::byte* group = panel + k / 32 * group_bytes;
-    for (int block = 0; k % 32 == 0 && block < 8; ++block) {
-      __m128i rows[8];
-      for (int c = 0; c < 8; ++c) rows[c] = TileRow(layout, group, block % 2 * 8 + c, block / 2 * 8);
-      TransposeWords(rows, words + block / 2 * 128 + block % 2 * 8);
-    }
-    const uint16_t* const w = words + k % 32 * 16;
-    if (layout.kind == WeightKind::kF16) Store(out, LoadF16(w));
-    if (layout.kind == WeightKind::kBF16) Store(out, FromBits(ShiftLeft<16>(LoadU16(w))));
-    if (!layout.quantized()) continue;
-    const int64_t at = (k - begin) / sub * 16;
-    const F32x16 zero = layout.zero == ZeroKind::kMidpoint ? midpoint : Load(zeros + at);
-    Store(out, Dequantize(layout.zero, ToFloat(LoadU16(w)), {Load(scales + at), zero}));
-  }
-}
-
 template <WeightKind kKind>
 void ConvertRun(const std::byte* panel, int64_t begin, int64_t end, float* out) {
   for (int64_t k = begin; k < end; ++k, out += 16) Store(out, Weights<kKind>(panel, k));
@@ -157,10 +100,6 @@ void ConvertRun(const std::byte* panel, int64_t begin, int64_t end, float* out) 
 // f32 [count][16] of inputs [begin, end), in place where they are that already.
 const std::byte* UnpackRun(const PanelLayout& layout, const std::byte* panel, int64_t begin, int64_t end, float* room) {
   if (layout.kind == WeightKind::kF32) return panel + begin * 64;
-  if (layout.order == PanelOrder::kTileRows) {
-    UnpackTileRows(layout, panel, begin, end, room);
-    return reinterpret_cast<const std::byte*>(room);
-  }
   if (layout.kind == WeightKind::kF16) ConvertRun<WeightKind::kF16>(panel, begin, end, room);
   if (layout.kind == WeightKind::kBF16) ConvertRun<WeightKind::kBF16>(panel, begin, end, room);
   if (layout.quantized()) DequantizeRun(layout, panel, begin, end, room);
@@ -205,8 +144,7 @@ void MultiplyInPlace(const GemmParams& p, const PanelStep& step) {
 
 void MultiplyF32(const GemmParams& p) {
   const WeightKind kind = p.layout->kind;
-  const bool in_place =
-      p.tile_end - p.tile_begin == 1 && !p.layout->quantized() && p.layout->order == PanelOrder::kLanes;
+  const bool in_place = p.tile_end - p.tile_begin == 1 && !p.layout->quantized();
   for (int64_t panel = p.panel_begin; panel < p.panel_end; panel += kPanelsTogether) {
     const PanelStep step = StepAt(p, panel);
     StartOutputs(p, step);

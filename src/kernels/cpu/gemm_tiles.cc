@@ -1,387 +1,378 @@
-// Any weights of 4, 8 or 16 bits × activations rounded to bf16, on tiles (kernels/gemm.h).
+// Weights of 4, 8 or 16 bits × activations rounded to bf16, on tiles, and the same for few rows with vectors
+// (kernels/gemm.h).
 #include "kernels/gemm_tiles.h"
 
-#include "kernels/cpu/bf16_rows.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/tile_weights.h"
 #include "kernels/cpu/tiles.h"
 
 namespace ingot::kernels {
 namespace INGOT_ISA_NAMESPACE {
 namespace {
 
-constexpr int64_t kTileBytes = 1024, kExpandedBytes = kPanelsOfBlock * kTileBytes, kSteps = kBlockInputs / kTileInputs;
+constexpr int64_t kSteps = kBlockInputs / kStepInputs, kTileBytes = 1024;
 
-// What codes stand for, from which a midpoint has been taken.
-template <ZeroKind kZero>
-INGOT_INLINE F32x16 Numbers(F32x16 codes, F32x16 scale, F32x16 zero) {
-  return kZero == ZeroKind::kMin       ? Fma(codes, scale, zero)
-         : kZero == ZeroKind::kInteger ? Mul(Sub(codes, zero), scale)
-                                       : Mul(codes, scale);
-}
-
-// Scale and zero (or minimum) of a panel's channels: of one group of inputs, or of the two groups of 16 of a step.
-struct GroupNumbers {
-  alignas(64) float scale[2][16];
-  alignas(64) float zero[2][16];
-};
-template <ZeroKind kZero, int kSubs>
-INGOT_INLINE void ReadNumbers(const PanelLayout& layout, const std::byte* panel, int64_t group, GroupNumbers* numbers) {
-  const NumbersAt scale{panel + layout.scale_offset, panel + layout.scale_code_offset};
-  const NumbersAt zero{panel + layout.zero_offset, panel + layout.zero_code_offset};
-  for (int s = 0; s < kSubs; ++s) {
-    const F32x16 number = PlainNan(NumberOf(layout, scale, group + s));
-    Store(numbers->scale[s], layout.coded ? Mul(number, Broadcast(layout.unit)) : number);
-    if (kZero == ZeroKind::kMin) Store(numbers->zero[s], PlainNan(NumberOf(layout, zero, group + s)));
-    if (kZero == ZeroKind::kInteger) Store(numbers->zero[s], ToFloat(LoadU8(zero.values + (group + s) * 16)));
-  }
-  asm volatile("" : : "r"(numbers) : "memory");  // they are broadcast from memory, which no shuffle costs
-}
-
-template <ZeroKind kZero>
-INGOT_INLINE F32x16 ChannelNumbers(F32x16 codes, const GroupNumbers& n, int sub, int64_t c) {
-  return Numbers<kZero>(codes, Broadcast(n.scale[sub][c]),
-                        kZero == ZeroKind::kMidpoint ? Zeros() : Broadcast(n.zero[sub][c]));
-}
-
-// All codes that a nibble may be.
-template <ZeroKind kZero>
-INGOT_INLINE F32x16 NibbleCodes(const PanelLayout& layout) {
-  alignas(16) static constexpr uint8_t kPlain[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  const F32x16 codes = ToFloat(LoadU8(layout.coded ? layout.table : kPlain));
-  return kZero == ZeroKind::kMidpoint ? Sub(codes, Broadcast(static_cast<float>(layout.midpoint))) : codes;
-}
-
-// 16 copies in each place where a group is expanded: inlined where speed counts, a call where tiles are emulated, whose
-// compilation would take minutes.
-#ifdef INGOT_EMULATE_TILES
-#define INGOT_EXPAND [[gnu::noinline]]
-#else
-#define INGOT_EXPAND INGOT_INLINE
-#endif
-template <ZeroKind kZero, int kSubs, int c>
-INGOT_EXPAND void ExpandChannel(F32x16 all, const GroupNumbers& n, const std::byte* codes, int64_t steps,
-                                std::byte* to) {
-  const NibbleTable first = RoundTable(ChannelNumbers<kZero>(all, n, 0, c));
-  const NibbleTable second = kSubs == 1 ? first : RoundTable(ChannelNumbers<kZero>(all, n, kSubs - 1, c));
-  for (int64_t s = 0; s < steps; ++s) {
-    const std::byte* words = codes + s * 256 + c / 4 * 64;
-    Store(to + s * kExpandedBytes + c * 64,
-          kSubs == 1 ? LookUp<c % 4>(first, words) : LookUp<c % 4>(first, second, words));
+// y of a panel, `rows` of them from row `row` on.   y: [rows][16]
+void Finish(const TileGemmParams& p, int64_t panel, int64_t row, int64_t rows, const float* y) {
+  const int64_t at = panel * kPanelChannels, left = p.out_features - at;
+  const int64_t lanes = left < kPanelChannels ? left : kPanelChannels;
+  float* to = p.y + row * p.y_stride + at;
+  for (int64_t r = 0; r < rows; ++r, to += p.y_stride) {
+    const F32x16 sum = Load(y + r * 16);
+    Store(to, p.bias == nullptr ? sum : Add(sum, Load(p.bias + at, lanes)), lanes);
   }
 }
 
-// `steps` times 32 inputs of one group (kSubs 2: one step) → [steps] tiles, with those of other panels between them.
-template <ZeroKind kZero, int kSubs, int c = 0>
-INGOT_INLINE void ExpandNibbles(F32x16 all, const GroupNumbers& n, const std::byte* codes, int64_t steps,
-                                std::byte* to) {
-  ExpandChannel<kZero, kSubs, c>(all, n, codes, steps, to);
-  if constexpr (c + 1 < kPanelChannels) ExpandNibbles<kZero, kSubs, c + 1>(all, n, codes, steps, to);
-}
-template <ZeroKind kZero, int kSubs>
-INGOT_INLINE void ExpandBytes(const GroupNumbers& n, const std::byte* codes, int64_t steps, std::byte* to) {
-  const F32x16 midpoint = Broadcast(kZero == ZeroKind::kMidpoint ? 128.0F : 0.0F);
-  for (int64_t row = 0; row < steps * 16; ++row, codes += 32) {
-    const int64_t c = row % 16;
-    F32x16 first = ToFloat(LoadU8(codes)), second = ToFloat(LoadU8(codes + 16));
-    if (kZero == ZeroKind::kMidpoint) first = Sub(first, midpoint), second = Sub(second, midpoint);
-    Store(to + row / 16 * kExpandedBytes + c * 64,
-          RoundToBf16(ChannelNumbers<kZero>(first, n, 0, c), ChannelNumbers<kZero>(second, n, kSubs - 1, c)));
-  }
-}
-INGOT_INLINE void ExpandHalves(const std::byte* from, int64_t steps, std::byte* to) {
-  for (int64_t row = 0; row < steps * 16; ++row, from += 64) {
-    Store(to + row / 16 * kExpandedBytes + row % 16 * 64, RoundToBf16(LoadF16(from), LoadF16(from + 32)));
-  }
-}
-
-INGOT_INLINE void PrefetchLines(const std::byte* from, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(from + i), _MM_HINT_T0);
-}
-
-// `steps` from `step` on in a panel, of one group of inputs (of two groups of 16: one step).
-struct PanelPart {
-  const std::byte* panel;
-  int64_t step, steps, group;
-};
-
-// How weights of one kind become tiles.
-template <WeightKind kKind, ZeroKind kZero, int kSubs>
-struct Expander {
-  static constexpr WeightKind kKindOfWeights = kKind;
-  static constexpr int64_t kStepBytes = kKind == WeightKind::kInt4 ? 256 : kKind == WeightKind::kInt8 ? 512 : 1024;
-
-  INGOT_INLINE static void Expand(const PanelLayout& layout, F32x16 all, const PanelPart& part, std::byte* to) {
-    const std::byte* from = part.panel + part.step * kStepBytes;
-    if (kKind == WeightKind::kF16) return ExpandHalves(from, part.steps, to);
-    GroupNumbers numbers;
-    ReadNumbers<kZero, kSubs>(layout, part.panel, part.group, &numbers);
-    if (kKind == WeightKind::kInt8) return ExpandBytes<kZero, kSubs>(numbers, from, part.steps, to);
-    part.steps == 1 ? ExpandNibbles<kZero, kSubs>(all, numbers, from, 1, to)
-                    : ExpandNibbles<kZero, kSubs>(all, numbers, from, part.steps, to);
-  }
-  INGOT_INLINE static F32x16 AllCodes(const PanelLayout& layout) {
-    return kKind == WeightKind::kInt4 ? NibbleCodes<kZero>(layout) : Zeros();
-  }
-  INGOT_INLINE static int64_t GroupOf(const PanelLayout& layout, int64_t step) {
-    return kKind == WeightKind::kF16 || kKind == WeightKind::kBF16 ? 0 : step * kTileInputs / layout.group_size;
-  }
-};
-
-// The part of the product that lies in four panels, [panel, panel + 4) (those that do not exist repeat the last).
-class Block {
+// Fetches panels as far ahead as memory needs, at the pace at which they are read.
+class Fetcher {
  public:
-  Block(const TileGemmParams& p, int64_t panel) : p_(p), panel_(panel) {
-    for (int64_t n = 0; n < kPanelsOfBlock; ++n) {
-      const int64_t at = panel + n < p.panel_end ? panel + n : p.panel_end - 1;
-      panels_[n] = p.packed + at * p.layout->panel_bytes;
-    }
-  }
-
-  const std::byte* panel(int64_t n) const { return panels_[n]; }
-
-  // What comes 256 inputs after `step` in panel n, be it in the next block.
-  INGOT_INLINE const std::byte* FetchAt(int64_t n, int64_t step, int64_t step_bytes) const {
-    const int64_t all = p_.layout->padded_k / kTileInputs;
-    step += kSteps;
-    if (step < all) return panels_[n] + step * step_bytes;
-    step -= all;
-    return panels_[n] + kPanelsOfBlock * p_.layout->panel_bytes + (step < all ? step : 0) * step_bytes;
-  }
-
-  // y of row tile t from its sums: [4][16 channels][16]
-  void Finish(const float* sums, int64_t t) const {
-    const int64_t left = p_.rows - t * kTileWidth, count = left < kTileWidth ? left : kTileWidth;
-    for (int64_t n = 0; n < kPanelsOfBlock && panel_ + n < p_.panel_end; ++n, sums += 256) {
-      const int64_t at = (panel_ + n) * kPanelChannels, outputs = p_.out_features - at;
-      const int64_t lanes = outputs < kPanelChannels ? outputs : kPanelChannels;
-      const F32x16 bias = p_.bias == nullptr ? Zeros() : Load(p_.bias + at, lanes);
-      I32x16 rows[16];
-      Transpose(sums, 64, rows);
-      float* y = p_.y + t * kTileWidth * p_.out_features + at;
-      for (int64_t r = 0; r < count; ++r, y += p_.out_features) {
-        Store(y, p_.bias == nullptr ? FromBits(rows[r]) : Add(FromBits(rows[r]), bias), lanes);
-      }
-    }
+  Fetcher(const TileGemmParams& p, int64_t panel)
+      : next_(p.packed + panel * p.layout->panel_bytes), end_(p.packed + p.panel_end * p.layout->panel_bytes) {}
+  // done: what has been read, as if the scales lay between the codes.
+  INGOT_INLINE void Advance(const std::byte* done) {
+    const std::byte* until = done + kAhead < end_ ? done + kAhead : end_;
+    for (; next_ < until; next_ += 64) _mm_prefetch(reinterpret_cast<const char*>(next_), _MM_HINT_T0);
   }
 
  private:
-  const TileGemmParams& p_;
-  const int64_t panel_;
-  const std::byte* panels_[kPanelsOfBlock];
+  static constexpr int64_t kAhead = 2560;
+  const std::byte* next_;
+  const std::byte* const end_;
 };
 
-INGOT_INLINE void StartSums(Tiles& tiles) { tiles.Zero<0>(), tiles.Zero<1>(), tiles.Zero<2>(), tiles.Zero<3>(); }
-INGOT_INLINE void LoadSums(Tiles& tiles, const float* sums) {
-  tiles.Load<0>(sums, 64), tiles.Load<1>(sums + 256, 64), tiles.Load<2>(sums + 512, 64), tiles.Load<3>(sums + 768, 64);
-}
-INGOT_INLINE void StoreSums(const Tiles& tiles, float* sums) {
-  tiles.Store<0>(sums, 64), tiles.Store<1>(sums + 256, 64), tiles.Store<2>(sums + 512, 64);
-  tiles.Store<3>(sums + 768, 64);
+// The pairs [kPair, kEnd) of a step, each row in two chains.
+template <int R>
+struct Chains {
+  F32x16 even[R], odd[R];
+};
+struct Activations {
+  const float* x;  // [rows, stride], from the step's first input on
+  int64_t stride;
+};
+template <int kPair, int kEnd, WeightKind kKind, int R>
+INGOT_UNROLLED void MultiplyPairs(const Weights<kKind>& weights, const std::byte* step, const Activations& x,
+                                  Chains<R>* chains) {
+  const FloatPair w = weights.template Floats<kPair>(step);
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    const float* row = x.x + r * x.stride;
+    chains->even[r] = Fma(w.even, Broadcast(row[Weights<kKind>::EvenInput(kPair)]), chains->even[r]);
+    chains->odd[r] = Fma(w.odd, Broadcast(row[Weights<kKind>::OddInput(kPair)]), chains->odd[r]);
+  }
+  if constexpr (kPair + 1 < kEnd) MultiplyPairs<kPair + 1, kEnd>(weights, step, x, chains);
 }
 
-// Steps of the block of inputs that begins at k, and the activations of row tile t there.
-INGOT_INLINE int64_t StepsAt(const TileGemmParams& p, int64_t k) {
-  const int64_t left = (p.layout->padded_k - k) / kTileInputs;
-  return left < kSteps ? left : kSteps;
-}
-INGOT_INLINE const uint16_t* ActivationsAt(const TileGemmParams& p, int64_t t, int64_t k) {
-  return p.activations + (k * RowTilesOf(p.rows) + t * StepsAt(p, k) * kTileInputs) * TileWidthOf(p.rows);
-}
-
-// One row tile: sums stay in registers, and the weights of later inputs are expanded while tiles multiply. Stores must
-// have reached L1 before a tile is loaded from there, hence kLag; and a load whose address has the 12 lowest bits of a
-// store under way waits for it, hence the panel that is multiplied is the one whose like was expanded longest ago.
-template <typename Expander>
-class OneTile {
+// Few rows. Two panels at a time, from both halves of those to do: two streams of memory are read faster than one.
+template <WeightKind kKind, int R>
+class VectorProduct {
  public:
-  OneTile(Tiles& tiles, const TileGemmParams& p)
-      : tiles_(tiles), p_(p), all_(Expander::AllCodes(*p.layout)), steps_(p.layout->padded_k / kTileInputs) {}
+  explicit VectorProduct(const TileGemmParams& p)
+      : p_(p), weights_(*p.layout), x_(reinterpret_cast<const float*>(p.activations.rounded)) {}
 
   void Multiply() {
-    const int64_t width = TileWidthOf(p_.rows);
-    alignas(64) float sums[kPanelsOfBlock * 256] = {};
-    for (int64_t panel = p_.panel_begin; panel < p_.panel_end; panel += kPanelsOfBlock) {
-      const Block block(p_, panel);
-      StartSums(tiles_);
-      const uint16_t* x = nullptr;
-      for (int64_t step = -kLag; step < steps_; ++step) {
-        if (step >= 0) {
-          if (step % kSteps == 0) x = ActivationsAt(p_, p_.tile_begin, step * kTileInputs);
-          tiles_.template Load<4>(x, width * 4);
-          x += width * kTileInputs;
-        }
-        const int64_t group = Expander::GroupOf(*p_.layout, step + kLag);
-        Turn<0>(block, step, group), Turn<1>(block, step, group), Turn<2>(block, step, group);
-        Turn<3>(block, step, group);
-      }
-      StoreSums(tiles_, sums);
-      block.Finish(sums, p_.tile_begin);
+    const FlushDenormals flush;
+    const int64_t half = (p_.panel_end - p_.panel_begin + 1) / 2;
+    Fetcher fetchers[kStreams] = {{p_, p_.panel_begin}, {p_, p_.panel_begin + half}};
+    for (int64_t i = 0; i < half; ++i) {
+      const int64_t first = p_.panel_begin + i;
+      const int64_t second = first + half < p_.panel_end ? first + half : first;
+      const std::byte* const from[kStreams] = {PanelAt(first), PanelAt(second)};
+      alignas(64) float y[kStreams][R * 16];
+      p_.layout->quantized() && p_.layout->group_size == 16 ? MultiplyPanels<true>(from, fetchers, y)
+                                                            : MultiplyPanels<false>(from, fetchers, y);
+      Finish(p_, first, 0, p_.rows, y[0]);
+      if (second != first) Finish(p_, second, 0, p_.rows, y[1]);
     }
   }
 
  private:
-  static constexpr int64_t kRing = 4, kLag = 2;  // steps
-  static constexpr bool kInPlace = Expander::kKindOfWeights == WeightKind::kBF16;
+  static constexpr int kStreams = 2;
 
-  // Panel n of a later step is expanded, another one of this step multiplied.
-  template <int n>
-  INGOT_INLINE void Turn(const Block& block, int64_t step, int64_t group) {
-    constexpr int kOther = (n + 1) % kPanelsOfBlock;
-    const int64_t later = step + kLag;
-    if (later < steps_) {
-      PrefetchLines(block.FetchAt(n, later, Expander::kStepBytes), Expander::kStepBytes);
-      if (!kInPlace) {
-        std::byte* to = ring_ + later % kRing * kExpandedBytes + n * kTileBytes;
-        Expander::Expand(*p_.layout, all_, {block.panel(n), later, 1, group}, to);
-      }
-    }
-    if (step < 0) return;
-    tiles_.template Load<5 + n % 3>(kInPlace ? block.panel(kOther) + step * kTileBytes
-                                             : ring_ + step % kRing * kExpandedBytes + kOther * kTileBytes,
-                                    64);
-    tiles_.template MultiplyBf16<kOther, 5 + n % 3, 4>();
-  }
+  const std::byte* PanelAt(int64_t panel) const { return p_.packed + panel * p_.layout->panel_bytes; }
 
-  Tiles& tiles_;
-  const TileGemmParams& p_;
-  const F32x16 all_;
-  const int64_t steps_;
-  alignas(64) std::byte ring_[kRing * kExpandedBytes];
-};
-
-// Many row tiles: 256 inputs of four panels are expanded into L1, and all row tiles are multiplied with them.
-template <typename Expander>
-class ManyTiles {
- public:
-  ManyTiles(Tiles& tiles, const TileGemmParams& p) : tiles_(tiles), p_(p), all_(Expander::AllCodes(*p.layout)) {}
-
-  void Multiply() {
-    const int64_t row_tiles = p_.tile_end - p_.tile_begin;
-    for (int64_t k = 0; k < p_.layout->padded_k; k += kBlockInputs) {
-      const int64_t steps = StepsAt(p_, k);
-      const bool last = k + kBlockInputs >= p_.layout->padded_k;
-      for (int64_t panel = p_.panel_begin; panel < p_.panel_end; panel += kPanelsOfBlock) {
-        const Block block(p_, panel);
-        Prepare(block, k / kTileInputs, steps);
-        for (int64_t t = p_.tile_begin; t < p_.tile_end; ++t) {
-          float* sums = p_.sums + ((panel - p_.panel_begin) * row_tiles + (t - p_.tile_begin) * kPanelsOfBlock) * 256;
-          PrefetchNext(block, k / kTileInputs, steps, t - p_.tile_begin);
-          k == 0 ? StartSums(tiles_) : LoadSums(tiles_, sums);
-          MultiplyTile(ActivationsAt(p_, t, k), steps);
-          StoreSums(tiles_, sums);
-          if (last) block.Finish(sums, t);
+  template <bool kHalfSteps>
+  INGOT_INLINE void MultiplyPanels(const std::byte* const* from, Fetcher* fetchers, float (*out)[R * 16]) {
+    const PanelLayout& layout = *p_.layout;
+    const int64_t step_share = layout.panel_bytes * kStepInputs / layout.padded_k;
+    const float* sums = p_.activations.sums;
+    F32x16 y[kStreams][R];
+    for (int i = 0; i < kStreams * R; ++i) y[i / R][i % R] = Zeros();
+    for (int64_t k = 0, end = 0; k < layout.padded_k; k = end, sums += R) {
+      end = SpanEnd(layout, k);
+      F32x16 products[kStreams][R];
+      for (int i = 0; i < kStreams * R; ++i) products[i / R][i % R] = Zeros();
+      for (int64_t at = k; at < end; at += kStepInputs) {
+        const int64_t index = at / kStepInputs;
+        for (int n = 0; n < kStreams; ++n) {
+          fetchers[n].Advance(from[n] + index * step_share);
+          MultiplyStep<kHalfSteps>(from[n] + index * Weights<kKind>::kStepBytes, at, products[n]);
         }
       }
-    }
-  }
-
- private:
-  static constexpr bool kInPlace = Expander::kKindOfWeights == WeightKind::kBF16;
-
-  // Weights of `steps` from `first` on, which the tiles are then loaded from.
-  void Prepare(const Block& block, int64_t first, int64_t steps) {
-    for (int64_t n = 0; n < kPanelsOfBlock; ++n) {
-      weights_[n] = kInPlace ? block.panel(n) + first * kTileBytes : room_ + n * kTileBytes;
-      if (kInPlace) continue;
-      for (int64_t step = first, run = 0; step < first + steps; step += run) {
-        const int64_t group = Expander::GroupOf(*p_.layout, step);
-        run = Run(step, group, first + steps);
-        Expander::Expand(*p_.layout, all_, {block.panel(n), step, run, group},
-                         room_ + (step - first) * kExpandedBytes + n * kTileBytes);
+      for (int n = 0; n < kStreams; ++n) {
+        alignas(64) float rows[R * 16];
+        for (int r = 0; r < R; ++r) Store(rows + r * 16, products[n][r]);
+        Span(layout, from[n], k).template Close<R>(rows, sums, y[n]);
       }
     }
+    for (int i = 0; i < kStreams * R; ++i) Store(out[i / R] + i % R * 16, y[i / R][i % R]);
   }
-  // The part of the next block's weights that is fetched meanwhile.
-  INGOT_INLINE void PrefetchNext(const Block& block, int64_t first, int64_t steps, int64_t tile) const {
-    const int64_t lines = steps * Expander::kStepBytes / 64, tiles = p_.tile_end - p_.tile_begin;
-    for (int64_t line = lines * tile / tiles; line < lines * (tile + 1) / tiles; ++line) {
-      for (int64_t n = 0; n < kPanelsOfBlock; ++n) {
-        const std::byte* next = block.panel(n) + kPanelsOfBlock * p_.layout->panel_bytes;
-        _mm_prefetch(reinterpret_cast<const char*>(next + first * Expander::kStepBytes + line * 64), _MM_HINT_T0);
-      }
+  // Input `at` is the first or, of half steps, the middle one of a step.
+  template <bool kHalfSteps>
+  INGOT_INLINE void MultiplyStep(const std::byte* step, int64_t at, F32x16* products) {
+    Chains<R> chains;
+    for (int r = 0; r < R; ++r) chains.even[r] = chains.odd[r] = Zeros();
+    const Activations x{x_ + at / kStepInputs * kStepInputs, p_.layout->padded_k};
+    asm volatile("" : : "r"(x.x) : "memory");  // or all activations would be kept for both panels, in memory
+    if constexpr (!kHalfSteps) {
+      MultiplyPairs<0, kPairs>(weights_, step, x, &chains);
+    } else if (at % kStepInputs == 0) {
+      MultiplyPairs<0, kPairs / 2>(weights_, step, x, &chains);
+    } else {
+      MultiplyPairs<kPairs / 2, kPairs>(weights_, step, x, &chains);
     }
-  }
-  // Steps of the group that are left before `end`.
-  INGOT_INLINE int64_t Run(int64_t step, int64_t group, int64_t end) const {
-    if (Expander::kKindOfWeights == WeightKind::kF16) return end - step;
-    if (p_.layout->group_size <= kTileInputs) return 1;
-    const int64_t group_end = (group + 1) * p_.layout->group_size / kTileInputs;
-    return (group_end < end ? group_end : end) - step;
+    for (int r = 0; r < R; ++r) products[r] = Add(products[r], Add(chains.even[r], chains.odd[r]));
   }
 
-  // sums += weights · activations.   x: [steps][16 pairs][16][2]
-  INGOT_INLINE void MultiplyTile(const uint16_t* x, int64_t steps) {
-    constexpr int64_t kStride = kInPlace ? kTileBytes : kExpandedBytes;
-    for (int64_t s = 0; s < steps; ++s, x += kTileWidth * kTileInputs) {
-      tiles_.template Load<4>(x, kTileWidth * 4);
-      tiles_.template Load<5>(weights_[0] + s * kStride, 64);
-      tiles_.template MultiplyBf16<0, 5, 4>();
-      tiles_.template Load<6>(weights_[1] + s * kStride, 64);
-      tiles_.template MultiplyBf16<1, 6, 4>();
-      tiles_.template Load<7>(weights_[2] + s * kStride, 64);
-      tiles_.template MultiplyBf16<2, 7, 4>();
-      tiles_.template Load<5>(weights_[3] + s * kStride, 64);
-      tiles_.template MultiplyBf16<3, 5, 4>();
-    }
-  }
-
-  Tiles& tiles_;
   const TileGemmParams& p_;
-  const F32x16 all_;
-  const std::byte* weights_[kPanelsOfBlock];
-  alignas(64) std::byte room_[kSteps * kExpandedBytes];
+  const Weights<kKind> weights_;
+  const float* const x_;
 };
 
-template <WeightKind kKind, ZeroKind kZero, int kSubs>
-void MultiplyKind(const TileGemmParams& p) {
-  using Kind = Expander<kKind, kZero, kSubs>;
-  Tiles tiles(TileWidthOf(p.rows));
-  p.tile_end - p.tile_begin == 1 ? OneTile<Kind>(tiles, p).Multiply() : ManyTiles<Kind>(tiles, p).Multiply();
-}
-template <WeightKind kKind, ZeroKind kZero>
-void MultiplyGroups(const TileGemmParams& p) {
-  p.layout->group_size == 16 ? MultiplyKind<kKind, kZero, 2>(p) : MultiplyKind<kKind, kZero, 1>(p);
-}
+// Row tiles: 256 inputs of a few panels become tiles in L1, and all row tiles are multiplied with them. The sums of a
+// span leave the tiles, which hold codes without scales, and are scaled while tiles multiply the next ones.
 template <WeightKind kKind>
-void MultiplyZeros(const TileGemmParams& p) {
-  if (p.layout->zero == ZeroKind::kMidpoint) MultiplyGroups<kKind, ZeroKind::kMidpoint>(p);
-  if (p.layout->zero == ZeroKind::kInteger) MultiplyGroups<kKind, ZeroKind::kInteger>(p);
-  if (p.layout->zero == ZeroKind::kMin) MultiplyGroups<kKind, ZeroKind::kMin>(p);
+class TileProduct {
+ public:
+  TileProduct(Tiles& tiles, const TileGemmParams& p)
+      : tiles_(tiles),
+        p_(p),
+        weights_(*p.layout),
+        steps_(p.layout->padded_k / kStepInputs),
+        width_(TileWidthOf(p.rows)),
+        half_steps_(p.layout->quantized() && p.layout->group_size == 16) {}
+
+  void Multiply() {
+    const FlushDenormals flush;
+    p_.tile_end - p_.tile_begin == 1 ? MultiplyOneTile() : MultiplyManyTiles();
+  }
+
+ private:
+  static constexpr bool kInPlace = kKind == WeightKind::kBF16;
+  static constexpr int64_t kBlockBytes = kSteps * kTileBytes;
+
+  const std::byte* PanelAt(int64_t panel) const { return p_.packed + panel * p_.layout->panel_bytes; }
+  int64_t StepsAt(int64_t first) const { return steps_ - first < kSteps ? steps_ - first : kSteps; }
+  INGOT_INLINE void ExpandStep(const std::byte* panel, int64_t step, std::byte* to) const {
+    if constexpr (!kInPlace) Expand(weights_, panel + step * Weights<kKind>::kStepBytes, to);
+  }
+
+  // One row tile: the steps of the next block are expanded while this one is multiplied.
+  void MultiplyOneTile() {
+    alignas(64) float y[256];
+    Fetcher fetcher(p_, p_.panel_begin);
+    const int64_t count = p_.rows - p_.tile_begin * kTileRows;
+    for (int64_t s = 0; s < StepsAt(0); ++s) ExpandStep(PanelAt(p_.panel_begin), s, room_ + s * kTileBytes);
+    int parity = 0;
+    for (int64_t panel = p_.panel_begin; panel < p_.panel_end; ++panel) {
+      for (float& sum : y) sum = 0;
+      for (int64_t first = 0, span = 0; first < steps_; first += kSteps, parity ^= 1) {
+        const bool last = first + kSteps >= steps_;
+        const int64_t next_panel = last ? panel + 1 : panel, next_first = last ? 0 : first + kSteps;
+        const std::byte* const next = PanelAt(next_panel);
+        const int64_t next_steps = next_panel < p_.panel_end ? StepsAt(next_first) : 0;
+        const std::byte* const weights = kInPlace ? PanelAt(panel) + first * kTileBytes : room_ + parity * kBlockBytes;
+        std::byte* const to = room_ + (parity ^ 1) * kBlockBytes;
+        const auto meanwhile = [&](int64_t s) {
+          fetcher.Advance(PanelAt(panel) + (first + s) * p_.layout->panel_bytes / steps_);
+          if (s < next_steps) ExpandStep(next, next_first + s, to + s * kTileBytes);
+        };
+        span += MultiplyBlock({panel, p_.tile_begin, first, span, weights, y}, meanwhile);
+        // A next block that is longer than this one: the first of the next panel, after a short last one.
+        for (int64_t s = StepsAt(first); s < next_steps; ++s) ExpandStep(next, next_first + s, to + s * kTileBytes);
+      }
+      Finish(p_, panel, p_.tile_begin * kTileRows, count < kTileRows ? count : kTileRows, y);
+    }
+  }
+
+  void MultiplyManyTiles() {
+    int64_t span = 0, spans = 0;
+    for (int64_t first = 0; first < steps_; first += kSteps, span += spans) {
+      for (int64_t begin = p_.panel_begin; begin < p_.panel_end; begin += kPanelsOfBlock) {
+        const int64_t end = begin + kPanelsOfBlock < p_.panel_end ? begin + kPanelsOfBlock : p_.panel_end;
+        for (int64_t n = begin; n < end && !kInPlace; ++n) {
+          std::byte* const to = room_ + (n - begin) * kBlockBytes;
+          for (int64_t s = 0; s < StepsAt(first); ++s) ExpandStep(PanelAt(n), first + s, to + s * kTileBytes);
+        }
+        for (int64_t t = p_.tile_begin; t < p_.tile_end; ++t) {
+          FetchNext(begin, first, t - p_.tile_begin);
+          for (int64_t n = begin; n < end; ++n) spans = MultiplyPanelTile(n, n - begin, t, first, span);
+        }
+      }
+    }
+  }
+  int64_t MultiplyPanelTile(int64_t panel, int64_t n, int64_t t, int64_t first, int64_t span) {
+    const int64_t tiles = p_.tile_end - p_.tile_begin;
+    float* const y = p_.sums + ((panel - p_.panel_begin) * tiles + t - p_.tile_begin) * 256;
+    if (first == 0) {
+      for (int64_t i = 0; i < 256; i += 16) Store(y + i, Zeros());
+    }
+    const std::byte* const weights = kInPlace ? PanelAt(panel) + first * kTileBytes : room_ + n * kBlockBytes;
+    const int64_t spans = MultiplyBlock({panel, t, first, span, weights, y}, [](int64_t) {});
+    if (first + kSteps >= steps_) {
+      const int64_t left = p_.rows - t * kTileRows;
+      Finish(p_, panel, t * kTileRows, left < kTileRows ? left : kTileRows, y);
+    }
+    return spans;
+  }
+  // The part of the next panels' weights that is fetched meanwhile.
+  INGOT_INLINE void FetchNext(int64_t panel, int64_t first, int64_t tile) const {
+    const int64_t lines = StepsAt(first) * Weights<kKind>::kStepBytes / 64, tiles = p_.tile_end - p_.tile_begin;
+    for (int64_t line = lines * tile / tiles; line < lines * (tile + 1) / tiles; ++line) {
+      for (int64_t n = kPanelsOfBlock; n < 2 * kPanelsOfBlock; ++n) {
+        const std::byte* next = PanelAt(panel + n) + first * Weights<kKind>::kStepBytes + line * 64;
+        _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T0);
+      }
+    }
+  }
+
+  // A row tile × a panel × the inputs of a block.
+  struct Part {
+    int64_t panel, tile, first, span;  // the block's first step and span
+    const std::byte* weights;          // [steps] tiles
+    float* y;                          // [16][16]
+  };
+  // y += the product. Calls meanwhile(step) for each step. Returns the number of spans.
+  template <typename F>
+  INGOT_INLINE int64_t MultiplyBlock(const Part& part, F meanwhile) {
+    return half_steps_ ? MultiplySpans<true>(part, meanwhile) : MultiplySpans<false>(part, meanwhile);
+  }
+  template <bool kHalfSteps, typename F>
+  INGOT_INLINE int64_t MultiplySpans(const Part& part, F meanwhile) {
+    const PanelLayout& layout = *p_.layout;
+    const std::byte* const panel = PanelAt(part.panel);
+    const int64_t block = part.first * kStepInputs, block_end = block + StepsAt(part.first) * kStepInputs;
+    const std::byte* x = p_.activations.rounded + (part.tile * steps_ + part.first) * width_ * 64;
+    const std::byte* w = part.weights;
+    const float* sums = p_.activations.sums + (part.tile * p_.spans + part.span) * width_;
+    F32x16 y[16];
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; ++r) y[r] = Load(part.y + r * 16);
+    int64_t spans = 0, before = 0;
+    for (int64_t k = block, end = 0; k < block_end; before = k, k = end, ++spans) {
+      end = SpanEnd(layout, k);
+      tiles_.template Zero<0>();
+      for (int64_t at = k; at < end; at += kStepInputs) {
+        if (!kHalfSteps || at % kStepInputs == 0) meanwhile((at - block) / kStepInputs);
+        const int64_t half = kHalfSteps && at % kStepInputs != 0 ? 1 : 0;
+        tiles_.template Load<4>(x + half * 32);
+        tiles_.template Load<6>(w + half * kTileBytes / 2);
+        tiles_.template MultiplyBf16<0, 4, 6>();
+        if (!kHalfSteps || half == 1) x += width_ * 64, w += kTileBytes;
+      }
+      tiles_.template Store<0>(products_[spans % 2]);
+      if (spans > 0) {
+        Span(layout, panel, before).template Close<16>(products_[(spans - 1) % 2], sums + (spans - 1) * width_, y);
+      }
+    }
+    Span(layout, panel, before).template Close<16>(products_[(spans - 1) % 2], sums + (spans - 1) * width_, y);
+#pragma GCC unroll 16
+    for (int r = 0; r < 16; ++r) Store(part.y + r * 16, y[r]);
+    return spans;
+  }
+
+  Tiles& tiles_;
+  const TileGemmParams& p_;
+  const Weights<kKind> weights_;
+  const int64_t steps_, width_;
+  const bool half_steps_;
+  alignas(64) float products_[2][256] = {};
+  alignas(64) std::byte room_[kPanelsOfBlock * kBlockBytes];
+};
+
+template <WeightKind kKind>
+void MultiplyKind(const TileGemmParams& p) {
+  if (p.rows == 1) return VectorProduct<kKind, 1>(p).Multiply();
+  if (p.rows == 2) return VectorProduct<kKind, 2>(p).Multiply();
+  if (p.rows <= kVectorRows) return VectorProduct<kKind, 4>(p).Multiply();
+  const bool half_steps = p.layout->quantized() && p.layout->group_size == 16;
+  Tiles tiles({.rows = TileWidthOf(p.rows), .pairs = half_steps ? kPairs / 2 : kPairs});
+  TileProduct<kKind>(tiles, p).Multiply();
 }
 
 void MultiplyTiles(const TileGemmParams& p) {
-  if (p.layout->kind == WeightKind::kInt4) MultiplyZeros<WeightKind::kInt4>(p);
-  if (p.layout->kind == WeightKind::kInt8) MultiplyZeros<WeightKind::kInt8>(p);
-  if (p.layout->kind == WeightKind::kF16) MultiplyKind<WeightKind::kF16, ZeroKind::kMidpoint, 1>(p);
-  if (p.layout->kind == WeightKind::kBF16) MultiplyKind<WeightKind::kBF16, ZeroKind::kMidpoint, 1>(p);
+  if (p.layout->kind == WeightKind::kInt4) MultiplyKind<WeightKind::kInt4>(p);
+  if (p.layout->kind == WeightKind::kInt8) MultiplyKind<WeightKind::kInt8>(p);
+  if (p.layout->kind == WeightKind::kF16) MultiplyKind<WeightKind::kF16>(p);
+  if (p.layout->kind == WeightKind::kBF16) MultiplyKind<WeightKind::kBF16>(p);
 }
 
-// 32 inputs, from input k on, of the rows of tile t → [16 pairs][width][2].
-void RoundStep(const RoundTilesParams& p, int64_t t, int64_t k, uint16_t* to) {
-  const int64_t width = TileWidthOf(p.rows), rows = p.rows - t * kTileWidth, inputs = p.layout->k - k;
-  const float* x = p.x + t * kTileWidth * p.layout->k + k;
-  alignas(64) uint16_t rounded[kTileWidth][kTileInputs];
-  for (int64_t r = 0; r < width; ++r, x += p.layout->k) {
-    Bf16Row row = RoundToBf16(Zeros(), Zeros());
-    if (r < rows && inputs >= kTileInputs) row = RoundToBf16(Load(x), Load(x + 16));
-    if (r < rows && inputs < kTileInputs) {
-      row = RoundToBf16(Load(x, inputs < 16 ? inputs : 16), inputs > 16 ? Load(x + 16, inputs - 16) : Zeros());
-    }
-    Store(width == 1 ? to : rounded[r], row);
+float SumOf(F32x16 x) {
+  alignas(64) float lanes[16];
+  Store(lanes, x);
+  for (int width = 8; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   }
-  if (width == 1) return;
-  I32x16 pairs[16];
-  Transpose(rounded, 64, pairs);
-  for (int64_t pair = 0; pair < 16; ++pair) Store(to + pair * width * 2, pairs[pair], width);
+  return lanes[0];
 }
+
+// One row of x, `count` of its inputs (none: a row that fills up).
+class RowRounder {
+ public:
+  RowRounder(const RoundTilesParams& p, int64_t row)
+      : layout_(*p.layout), x_(p.x + row * layout_.k), inputs_(row < p.rows ? layout_.k : 0) {}
+
+  // → [padded_k / 32] steps, `stride` bytes apart; sums: one per span, `sums_stride` apart.
+  void Round(std::byte* to, int64_t stride, bool vector, float* sums, int64_t sums_stride) const {
+    for (int64_t k = 0, end = 0; k < layout_.padded_k; k = end, sums += sums_stride) {
+      end = SpanEnd(layout_, k);
+      F32x16 sum = Zeros();
+      for (int64_t at = k; at < end; at += kStepInputs) {
+        const FloatPair x = RoundStep(at / kStepInputs, to + at / kStepInputs * stride, vector);
+        const bool first = layout_.group_size != 16 || at % kStepInputs == 0;
+        const bool second = layout_.group_size != 16 || at % kStepInputs != 0;
+        if (first) sum = Add(sum, x.even);
+        if (second) sum = Add(sum, x.odd);
+      }
+      if (NeedsSums(layout_)) *sums = SumOf(sum);
+    }
+  }
+
+ private:
+  // Inputs [at, at + 16) of the row.
+  INGOT_INLINE F32x16 Inputs(int64_t at) const {
+    const int64_t left = inputs_ - at;
+    return left >= 16 ? Load(x_ + at) : left > 0 ? Load(x_ + at, left) : Zeros();
+  }
+  // Returns the step's first and second 16 inputs.
+  INGOT_INLINE FloatPair RoundStep(int64_t step, std::byte* to, bool vector) const {
+    const Bf16Pairs rounded = RoundToBf16(Inputs(step * kStepInputs), Inputs(step * kStepInputs + 16));
+    alignas(64) uint16_t words[32];
+    Store(words, rounded);
+    const FloatPair x = {FromBits(ShiftLeft<16>(LoadU16(words))), FromBits(ShiftLeft<16>(LoadU16(words + 16)))};
+    if (vector) {
+      Store(reinterpret_cast<float*>(to), x.even);
+      Store(reinterpret_cast<float*>(to) + 16, x.odd);
+    } else {
+      Store(to, layout_.quantized() ? SwapMiddles(rounded) : rounded);
+    }
+    return x;
+  }
+
+  const PanelLayout& layout_;
+  const float* const x_;
+  const int64_t inputs_;
+};
 
 void RoundTiles(const RoundTilesParams& p) {
-  const int64_t padded_k = p.layout->padded_k, width = TileWidthOf(p.rows);
+  const FlushDenormals flush;
+  const bool vector = p.rows <= kVectorRows;
+  const int64_t width = TileWidthOf(p.rows), steps = p.layout->padded_k / kStepInputs;
+  const int64_t step_bytes = vector ? kStepInputs * 4 : width * 64, row_bytes = vector ? p.layout->padded_k * 4 : 64;
   for (int64_t t = p.tile_begin; t < p.tile_end; ++t) {
-    for (int64_t begin = 0; begin < padded_k; begin += kBlockInputs) {
-      const int64_t inputs = padded_k - begin < kBlockInputs ? padded_k - begin : kBlockInputs;
-      uint16_t* to = p.activations + (begin * RowTilesOf(p.rows) + t * inputs) * width;
-      for (int64_t k = begin; k < begin + inputs; k += kTileInputs, to += kTileInputs * width) RoundStep(p, t, k, to);
+    for (int64_t r = 0; r < width; ++r) {
+      RowRounder(p, t * kTileRows + r)
+          .Round(p.activations.rounded + t * steps * width * 64 + r * row_bytes, step_bytes, vector,
+                 p.activations.sums + t * p.spans * width + r, width);
     }
   }
 }
@@ -402,7 +393,6 @@ void MultiplyF32(const GemmParams& params);
 }  // namespace INGOT_OTHERS
 
 const GemmKernels INGOT_ISA_NAMESPACE::kGemm = {
-    .order = PanelOrder::kTileRows,
     .quantize = INGOT_OTHERS::Quantize,
     .multiply_int8 = INGOT_OTHERS::MultiplyInt8,
     .multiply_f32 = INGOT_OTHERS::MultiplyF32,

@@ -131,7 +131,6 @@ void MultiplyF32(const GemmParams& p) {
 }  // namespace
 
 const GemmKernels reference::kGemm = {
-    .order = PanelOrder::kLanes,
     .quantize = Quantize,
     .multiply_int8 = MultiplyInt8,
     .multiply_f32 = MultiplyF32,

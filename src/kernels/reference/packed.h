@@ -7,7 +7,7 @@ namespace ingot::kernels {
 
 // Byte offset of the code of input k, channel c in its panel. kInt4: the byte that holds it, see HighNibble.
 int64_t CodeOffset(const PanelLayout& layout, int64_t k, int64_t c);
-bool HighNibble(const PanelLayout& layout, int64_t k, int64_t c);
+bool HighNibble(int64_t k);
 // Index of a weight of 16 or 32 bits in its panel.
 int64_t DenseIndex(const PanelLayout& layout, int64_t k, int64_t c);
 

@@ -17,6 +17,7 @@ using kernels::kPanelChannels;
 using kernels::PanelLayout;
 using kernels::QuantizeParams;
 using kernels::RowTile;
+using kernels::TileGemmParams;
 using kernels::WeightKind;
 
 // Activations of the rows that are multiplied with a panel while it is in L1; they stay in L2 (1 to 2 MB on the cores
@@ -29,7 +30,7 @@ constexpr int64_t kChunkBytes = 48 * 1024;
 enum class Way { kInt8, kBf16, kF32, kTiles };
 Way WayOf(const kernels::GemmKernels& gemm, Compute compute, const PanelLayout& layout) {
   if (compute == Compute::kExact) return Way::kF32;
-  if (layout.order == kernels::PanelOrder::kTileRows) return Way::kTiles;
+  if (gemm.multiply_tiles != nullptr && layout.kind != WeightKind::kF32) return Way::kTiles;
   if (layout.quantized()) return Way::kInt8;
   const bool bf16 = layout.kind == WeightKind::kBF16 && gemm.multiply_bf16 != nullptr;
   return bf16 && kernels::CpuMultipliesBf16() ? Way::kBf16 : Way::kF32;
@@ -104,6 +105,25 @@ void ReorderInputs(ThreadPool& pool, const float* x, int64_t rows, const InputOr
   });
 }
 
+// All of the product, whose y has rows of `y_stride`.
+TileGemmParams OnTiles(const PackedWeight& weight, int64_t rows, const float* bias, float* y, int64_t y_stride) {
+  const int64_t n = weight.out_features();
+  return {.layout = &PackedLayoutOf(weight).panel,
+          .packed = weight.data(),
+          .panel_begin = 0,
+          .panel_end = (n + kPanelChannels - 1) / kPanelChannels,
+          .rows = rows,
+          .spans = 0,
+          .tile_begin = 0,
+          .tile_end = kernels::RowTilesOf(rows),
+          .activations = {},
+          .bias = bias,
+          .y = y,
+          .out_features = n,
+          .y_stride = y_stride,
+          .sums = nullptr};
+}
+
 }  // namespace
 
 int64_t CpuBackend::LinearBytes(int64_t max_rows, std::span<const PackedWeight> parts) const {
@@ -113,12 +133,14 @@ int64_t CpuBackend::LinearBytes(int64_t max_rows, std::span<const PackedWeight> 
     const int64_t groups = (part.in_features() + kernels::kActivationGroup - 1) / kernels::kActivationGroup;
     const int64_t tiles = (max_rows / kMaxTileRows + 2) * static_cast<int64_t>(sizeof(RowTile));
     const int64_t reordered = PackedLayoutOf(part).input_order.empty() ? 0 : max_rows * part.in_features() * 4 + 64;
-    const int64_t on_tiles = TilesBytes(max_rows, PackedLayoutOf(part).panel, pool_.num_threads());
+    const PanelLayout& layout = PackedLayoutOf(part).panel;
+    const int64_t on_tiles =
+        kernels_.gemm.multiply_tiles == nullptr ? 0 : TilesBytes(max_rows, layout, pool_.num_threads());
     product = std::max(product, std::max(max_rows * groups * 64 + tiles + 2 * 64, on_tiles) + reordered + 64);
     widest = std::max(widest, part.out_features());
   }
   const int64_t aside = parts.size() > 1 ? max_rows * widest * static_cast<int64_t>(sizeof(float)) + 64 : 0;
-  return aside + product;
+  return aside + product + std::ssize(parts) * static_cast<int64_t>(sizeof(TileGemmParams)) + 64;
 }
 
 void CpuBackend::Multiply(const Context& context, const PackedWeight& weight, const Product& product) {
@@ -135,19 +157,8 @@ void CpuBackend::Multiply(const Context& context, const PackedWeight& weight, co
     inputs = reordered;
   }
   if (way == Way::kTiles) {
-    return MultiplyOnTiles(pool_, *context.scratch, gemm, inputs,
-                           {.layout = &layout,
-                            .packed = weight.data(),
-                            .panel_begin = 0,
-                            .panel_end = (n + kPanelChannels - 1) / kPanelChannels,
-                            .rows = m,
-                            .tile_begin = 0,
-                            .tile_end = kernels::RowTilesOf(m),
-                            .activations = nullptr,
-                            .bias = product.bias,
-                            .y = product.y,
-                            .out_features = n,
-                            .sums = nullptr});
+    TileGemmParams whole = OnTiles(weight, m, product.bias, product.y, n);
+    return MultiplyOnTiles(pool_, *context.scratch, gemm, inputs, {&whole, 1});
   }
   const int64_t row_bytes = ActivationRowBytes(way, layout);
   RowTile* tiles = context.scratch->Take<RowTile>(m / kMaxTileRows + 2);
@@ -185,7 +196,21 @@ void CpuBackend::Multiply(const Context& context, const PackedWeight& weight, co
 void CpuBackend::MultiplyParts(const Context& context, std::span<const PackedWeight> parts, const Product& product) {
   if (parts.size() == 1) return Multiply(context, parts[0], product);
   int64_t stride = 0, begin = 0;  // of y; the part's first column
-  for (const PackedWeight& part : parts) stride += part.out_features();
+  bool on_tiles = true;
+  for (const PackedWeight& part : parts) {
+    const CpuPackedLayout& packed = PackedLayoutOf(part);
+    stride += part.out_features();
+    on_tiles &= WayOf(kernels_.gemm, context.compute, packed.panel) == Way::kTiles && packed.input_order.empty();
+  }
+  const Scratch::Mark all(*context.scratch);
+  if (on_tiles) {
+    const std::span whole(context.scratch->Take<TileGemmParams>(std::ssize(parts)), parts.size());
+    for (size_t i = 0; i < parts.size(); begin += parts[i++].out_features()) {
+      const float* bias = product.bias == nullptr ? nullptr : product.bias + begin;
+      whole[i] = OnTiles(parts[i], product.rows, bias, product.y + begin, stride);
+    }
+    return MultiplyOnTiles(pool_, *context.scratch, kernels_.gemm, product.x, whole);
+  }
   for (const PackedWeight& part : parts) {
     const Scratch::Mark mark(*context.scratch);
     const int64_t rows = product.rows, width = part.out_features();

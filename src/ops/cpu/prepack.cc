@@ -49,13 +49,6 @@ void PlaceQuads(const PanelLayout& layout, uint8_t* group, std::byte* out) {
   for (int64_t i = 0; i < 16; ++i) group[i] = static_cast<uint8_t>(group[i] | group[16 + i] << 4);
   for (int64_t quad = 0; quad < 4; ++quad) std::memcpy(out + quad * 64, group + quad * 4, 4);
 }
-void PlaceRow(const PanelLayout& layout, const uint8_t* group, int64_t c, std::byte* out) {
-  if (layout.kind == WeightKind::kInt8) {
-    std::memcpy(out, group, 32);
-    return;
-  }
-  for (int64_t i = 0; i < 32; ++i) out[i * 2] |= static_cast<std::byte>(group[i] << (c % 2 * 4));  // zeroed before
-}
 
 // Codes of one channel, 32 inputs at a time.
 void PackCodes(const PanelRows& p, int64_t c) {
@@ -65,9 +58,7 @@ void PackCodes(const PanelRows& p, int64_t c) {
     uint8_t group[32] = {};
     const int64_t count = std::min<int64_t>(32, p.rows.cols - k);
     for (int64_t i = 0; i < count; ++i) group[i] = static_cast<uint8_t>(codes[k + i] + shift);
-    std::byte* out = p.panel + kernels::CodeOffset(p.layout, k, c);
-    p.layout.order == kernels::PanelOrder::kTileRows ? PlaceRow(p.layout, group, c, out)
-                                                     : PlaceQuads(p.layout, group, out);
+    PlaceQuads(p.layout, group, p.panel + kernels::CodeOffset(p.layout, k, c));
   }
 }
 
@@ -146,10 +137,10 @@ void PackDense(const PanelRows& p) {
   }
 }
 
-PackedWeight::Parts PartsOf(const WeightSource& source, kernels::PanelOrder panel_order) {
+PackedWeight::Parts PartsOf(const WeightSource& source) {
   const Format held = HeldFormatOf(source.format());
   auto layout = std::make_unique<CpuPackedLayout>();
-  layout->panel = kernels::LayoutOf(held, source.cols(), panel_order);
+  layout->panel = kernels::LayoutOf(held, source.cols());
   if (const auto order = source.input_order()) layout->input_order = *order;
   const int64_t order_bytes = std::ssize(layout->input_order) * static_cast<int64_t>(sizeof(int32_t));
   return {.out_features = source.rows(),
@@ -169,13 +160,11 @@ int64_t CpuBackend::PackedBytes(const Format& source, int64_t out_features, int6
   return PanelsOf(out_features) * kernels::LayoutOf(HeldFormatOf(source), in_features).panel_bytes;
 }
 
-PackedWeight CpuBackend::Outline(const WeightSource& source) const {
-  return PackedWeight(PartsOf(source, kernels_.gemm.order));
-}
+PackedWeight CpuBackend::Outline(const WeightSource& source) const { return PackedWeight(PartsOf(source)); }
 
 // K-groups whose size does not divide in_features end in a short group, filled up with zero codes.
 Result<PackedWeight> CpuBackend::Prepack(const WeightSource& source) {
-  PackedWeight::Parts parts = PartsOf(source, kernels_.gemm.order);
+  PackedWeight::Parts parts = PartsOf(source);
   const PanelLayout& layout = static_cast<const CpuPackedLayout&>(*parts.layout).panel;
   const int64_t panels = PanelsOf(source.rows());
   INGOT_ASSIGN_OR_RETURN(parts.data, Buffer::Allocate(panels * layout.panel_bytes));
