@@ -11,7 +11,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// Keeps what it is told.
+// Records the calls.
 class Recorder : public Listener {
  public:
   bool wants_whole() const override { return true; }

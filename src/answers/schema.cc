@@ -183,7 +183,7 @@ MaybeError CheckObject(const Schema& schema, const JsonView& value) {
 
 // Of the alternatives, the error of the first whose type fits says most; better still when all types within fit.
 MaybeError CheckAnyOf(const Schema& schema, const JsonView& value) {
-  MaybeError told;
+  MaybeError closest;
   std::string types;
   for (const Schema& alternative : schema.alternatives) {
     MaybeError error = Check(alternative, value);
@@ -193,11 +193,11 @@ MaybeError CheckAnyOf(const Schema& schema, const JsonView& value) {
                            (alternative.type == Schema::Type::kArray && kind == boost::json::kind::array) ||
                            (alternative.type == Schema::Type::kObject && kind == boost::json::kind::object);
     const bool only_bounds = error->code != kInvalidType;
-    if (type_fits && (!told || (told->code == kInvalidType && only_bounds))) told = std::move(error);
+    if (type_fits && (!closest || (closest->code == kInvalidType && only_bounds))) closest = std::move(error);
     const std::string type = TypeName(alternative.type);
     if (types.find(type) == std::string::npos) types += (types.empty() ? "" : " or ") + type;
   }
-  if (told && schema.unsupported.empty()) return told;
+  if (closest && schema.unsupported.empty()) return closest;
   return WrongType(schema, value, types);
 }
 

@@ -182,7 +182,7 @@ TEST_P(LiteFamily, IsReadAgainAndAnswersAlike) {
   }
 }
 
-// Readers that convert every linear must be told that routers stay as they are.
+// Readers that convert every linear must know that routers stay as they are.
 TEST(LiteConfig, GptqOfAMixtureLeavesTheRouterOut) {
   for (const auto& [name, pattern] :
        {std::pair("mixtral", "-:.*block_sparse_moe.gate$"), {"qwen3_moe", "-:.*mlp.gate$"}}) {

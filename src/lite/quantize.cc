@@ -95,7 +95,7 @@ class Run {
     INGOT_RETURN_IF_ERROR(EmbedAll());
     for (int layer = 0; layer < spec().num_layers; ++layer) INGOT_RETURN_IF_ERROR(DoLayer(layer));
     if (!held_out_->empty()) INGOT_RETURN_IF_ERROR(Evaluate());
-    Tell(spec().num_layers - 1, "writing", 1);
+    ReportProgress(spec().num_layers - 1, "writing", 1);
     INGOT_ASSIGN_OR_RETURN(report_.output_bytes, Assemble(checkpoint_, source_, form_, *work_, *backend_.host().pool));
     INGOT_RETURN_IF_ERROR(work_->Finish(is_gguf()));
     TellOfExperts();
@@ -136,7 +136,7 @@ class Run {
     Layer parts(TensorsOf(source_.tensors, layer), spec());
     LayerStats stats;
     {
-      Tell(layer, is_done ? "checking what is done" : "calibrating", 0);
+      ReportProgress(layer, is_done ? "checking what is done" : "calibrating", 0);
       INGOT_ASSIGN_OR_RETURN(const LayerWeights before, PackLayer(backend_, parts.tensors()));
       INGOT_RETURN_IF_ERROR(held_out_->RunBefore(layer, before));
       const bool advances = !options_.calibrates_on_quantized;
@@ -148,10 +148,10 @@ class Run {
     }
     LayerReport report;
     if (!is_done) {
-      Tell(layer, "quantizing", 0.4);
+      ReportProgress(layer, "quantizing", 0.4);
       INGOT_RETURN_IF_ERROR(QuantizeAndWrite(layer, start, &parts, &stats, &report));
     }
-    Tell(layer, "evaluating", 0.9);
+    ReportProgress(layer, "evaluating", 0.9);
     INGOT_ASSIGN_OR_RETURN(const Part part, ReadPart(form_, work_->PartPath(layer, is_gguf()), layer));
     {
       INGOT_ASSIGN_OR_RETURN(const LayerWeights after, PackLayer(backend_, part.tensors));
@@ -225,7 +225,7 @@ class Run {
   }
 
   Status Evaluate() {
-    Tell(spec().num_layers - 1, "evaluating", 1);
+    ReportProgress(spec().num_layers - 1, "evaluating", 1);
     struct Head {
       Tensor norm;
       ops::PackedWeight weight;
@@ -270,7 +270,7 @@ class Run {
                     kFewestTokens, fmt::join(counts, ", ")));
   }
 
-  void Tell(int layer, const char* phase, double part) const {
+  void ReportProgress(int layer, const char* phase, double part) const {
     if (!options_.progress) return;
     const int new_layers = layer - report_.resumed_layers;
     const double left = new_layers > 0 ? seconds_of_new_layers_ / new_layers * (spec().num_layers - layer - part) : 0;

@@ -10,7 +10,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// Keeps what it is told.
+// Records the calls.
 class FakeExchange : public Exchange {
  public:
   const HttpRequest& request() const override { return request_; }

@@ -161,7 +161,7 @@ TEST_F(HttpServerTest, BodiesHaveABoundTogether) {
 
 TEST_F(HttpServerTest, GivesBackWhatABodyTook) {
   const std::string half = Post(600, std::string(500, 'x'));
-  for (const bool leaves : {true, false}) {  // or is told 408
+  for (const bool leaves : {true, false}) {  // or gets 408
     TestClient client(server_->port());
     client.Send(half);
     if (leaves) {

@@ -13,7 +13,7 @@ TEST(OutboxTest, IsOverOnlyWhenMoreThanItsBoundWaitedAlready) {
   EXPECT_TRUE(outbox->Push(Chunk(8)));
   EXPECT_TRUE(outbox->Push(Chunk(100)));
   EXPECT_FALSE(outbox->slow());
-  EXPECT_FALSE(outbox->Push(Chunk(1)));  // though nobody asked to be told yet
+  EXPECT_FALSE(outbox->Push(Chunk(1)));  // though OnClose has not been called yet
   EXPECT_TRUE(outbox->slow());
   bool closed = false;
   outbox->OnClose([&] { closed = true; });
