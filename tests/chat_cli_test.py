@@ -196,7 +196,7 @@ class OfAServer(unittest.TestCase):
             self.assertNotIn("prompt 0", chat.read_until("cancelled"))
             while self.metric("ingot_num_requests_running") and time.monotonic() < end:
                 time.sleep(0.05)
-            self.assertEqual(self.metric("ingot_num_requests_running"), 0)  # the server has been told
+            self.assertEqual(self.metric("ingot_num_requests_running"), 0)  # the server saw it
             chat.read_prompt()
             chat.send("/exit\n")
             self.assertEqual(chat.wait(), 0)

@@ -28,7 +28,7 @@ def completion(tokens: int, **fields) -> dict:
 
 
 async def stream(client: Client, tokens: int) -> int:
-    """How many tokens a stream told; its own count of them, and its end, must agree."""
+    """How many tokens a stream had; its own count of them, and its end, must agree."""
     body = completion(tokens, stream=True, return_token_ids=True, stream_options={"include_usage": True})
     async with client.send("POST", "/v1/completions", body) as response:
         if response.status != 200:
