@@ -33,7 +33,8 @@ class Server:
             [BINARY, *command, *arguments, "--server-port", "0"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=preexec_fn, env=env
         )
         self.log: list[str] = []
-        threading.Thread(target=self._read_log, daemon=True).start()
+        self._log_reader = threading.Thread(target=self._read_log, daemon=True)
+        self._log_reader.start()
         self.url = self._wait_for_url()
 
     def _read_log(self) -> None:
@@ -47,6 +48,7 @@ class Server:
                 return match.group(1)
             time.sleep(0.02)
         self.process.kill()
+        self._log_reader.join(START_SECONDS)  # the last lines may be unread when the process ends
         raise RuntimeError("the server did not start:\n" + "".join(self.log))
 
     def get(self, path: str) -> str:
