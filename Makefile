@@ -22,9 +22,10 @@ INGOT := build/release/bin/ingot
 help: ## What there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
-build: ## The program: build/release/bin/ingot
+build: ## The program: build/release/bin/ingot (CUDA=1: with NVIDIA's compiler, installed if need be)
 	@tools/bootstrap.sh build
-	@test -f build/release/build.ninja || cmake --preset release -DINGOT_TESTS=OFF
+	@test -z "$(CUDA)" || tools/bootstrap.sh cuda
+	@test -f build/release/build.ninja -a -z "$(CUDA)" || cmake --preset release $(if $(wildcard build/release/build.ninja),,-DINGOT_TESTS=OFF)
 	@ninja -C build/release -j $(JOBS) ingot
 
 serve: ## Serve MODEL (default: SmolLM2-135M-Instruct) on http://127.0.0.1:PORT

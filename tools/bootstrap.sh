@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|wheel|test|san|lint
+# Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|wheel|test|san|lint|cuda
 #   build  compiler and libraries (apt), the assets of the pages in build/assets/ (pip)
 #   serve  build + the default model in build/models/ (pip)
 #   wheel  build + Python's headers (apt) + tools/wheel_requirements.txt in build/venv-wheel (pip), and what the wheel
@@ -8,14 +8,15 @@
 #          gRPC and Triton with a tritonserver (tools/serving_requirements.txt) in build/venv-serving (pip)
 #   san    test + the sanitizers and what makes their reports readable (apt)
 #   lint   the formatter (apt) and python3
+#   cuda   NVIDIA's compiler, where there is none (pip, in build/venv-cuda)
 # For Debian 12, as root or with sudo. Elsewhere it names what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 role=${1:-}
 case $role in
-  build | serve | wheel | test | san | lint) ;;
-  *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  build | serve | wheel | test | san | lint | cuda) ;;
+  *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 BUILD_PACKAGES="clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev
@@ -27,6 +28,10 @@ WHEEL_PACKAGES="python3-dev"
 TEST_PACKAGES="clang-format-19 libgtest-dev libgmock-dev openssl chromium chromium-driver fonts-noto-cjk"
 SAN_PACKAGES="libclang-rt-19-dev llvm-19"
 LINT_PACKAGES="clang-format-19 python3"
+
+# nvcc and what it needs: its own tools and headers, and those of the C++ library.
+CUDA_PACKAGES="nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96
+  nvidia-cuda-cccl==13.0.85"
 
 VENV=build/venv
 SERVING_VENV=build/venv-serving
@@ -43,9 +48,9 @@ digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/serving_requirement
 stamp=build/.bootstrap-$role
 if [[ -f $stamp && $(<"$stamp") == "$digest" ]] &&
   { [[ $role != serve && $role != test && $role != san ]] || [[ -d $MODELS/$DEFAULT_MODEL ]]; } &&
-  { [[ $role == lint ]] || [[ -x $VENV/bin/python && -f $ASSETS/swagger-ui/swagger-ui.css ]]; } &&
+  { [[ $role == lint || $role == cuda ]] || [[ -x $VENV/bin/python && -f $ASSETS/swagger-ui/swagger-ui.css ]]; } &&
   { [[ $role != wheel && $role != test ]] || [[ -x $WHEEL_VENV/bin/auditwheel && -d $WHEELHOUSE ]]; } &&
-  { [[ $role == lint ]] || command -v clang++-19 >/dev/null; }; then
+  { [[ $role == lint || $role == cuda ]] || command -v clang++-19 >/dev/null; }; then
   exit 0
 fi
 
@@ -92,11 +97,20 @@ install_packages() {
 
 # Debian's own interpreter where it is: another python3 on the PATH may lack venv or be too old or new for the wheels.
 make_venv() {
-  [[ -x $VENV/bin/python ]] && return 0
-  local python=/usr/bin/python3
+  local venv=${1:-$VENV} python=/usr/bin/python3
+  [[ -x $venv/bin/python ]] && return 0
   [[ -x $python ]] || python=python3
-  say "creating a private Python environment in $VENV"
-  "$python" -m venv "$VENV"
+  say "creating a private Python environment in $venv"
+  "$python" -m venv "$venv"
+}
+
+install_nvcc() {
+  command -v nvcc >/dev/null && return 0
+  [[ -x ${CUDA_HOME:-/usr/local/cuda}/bin/nvcc ]] && return 0
+  make_venv build/venv-cuda
+  say "installing with pip into build/venv-cuda: $CUDA_PACKAGES"
+  # shellcheck disable=SC2086
+  retry build/venv-cuda/bin/python -m pip install --quiet --disable-pip-version-check $CUDA_PACKAGES >&2
 }
 
 install_oracles() {
@@ -142,8 +156,10 @@ case $role in
   test) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $WHEEL_PACKAGES $TEST_PACKAGES ;;
   san) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $TEST_PACKAGES $SAN_PACKAGES ;;
   lint) install_packages $LINT_PACKAGES ;;
+  cuda) install_packages clang-19 $PYTHON_PACKAGES ;;
 esac
-if [[ $role != lint ]]; then
+if [[ $role == cuda ]]; then install_nvcc; fi
+if [[ $role != lint && $role != cuda ]]; then
   make_venv
   fetch_assets
 fi

@@ -2,51 +2,13 @@
 // not change them.
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
-
-#include "base/json.h"
+#include "models/golden.h"
 #include "models/model.h"
 #include "models/test_runner.h"
 #include "ops/isa_info.h"
 
 namespace ingot::models {
 namespace {
-
-namespace fs = std::filesystem;
-
-const fs::path kGoldens = fs::path(INGOT_SOURCE_DIR) / "tests" / "goldens";
-// The same of checkpoints that AutoAWQ, GPTQModel and compressed-tensors wrote.
-const fs::path kQuantizedGoldens = fs::path(INGOT_SOURCE_DIR) / "tests" / "quantized_goldens";
-
-std::string ReadFile(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-struct Case {
-  int64_t session_len;
-  std::vector<int32_t> prompt;
-  std::vector<float> logits;  // [prompt, vocab_size]
-};
-
-std::vector<Case> ReadCases(const fs::path& folder) {
-  const auto json = ParseJson(ReadFile(folder / "reference.json"), "reference.json").value();
-  std::vector<Case> cases;
-  for (const auto& entry : json.at("cases").as_array()) {
-    Case c{.session_len = entry.at("session_len").as_int64()};
-    for (const auto& id : entry.at("prompt").as_array()) c.prompt.push_back(static_cast<int32_t>(id.as_int64()));
-    const std::string bytes = ReadFile(folder / std::string(entry.at("logits").as_string()));
-    c.logits.resize(bytes.size() / sizeof(float));
-    std::memcpy(c.logits.data(), bytes.data(), bytes.size());
-    cases.push_back(std::move(c));
-  }
-  return cases;
-}
 
 const std::vector<std::string> kIsas = ops::GetIsaInfo().available;
 
@@ -80,32 +42,6 @@ std::vector<float> LogitsOf(const Loaded& loaded, const std::vector<int32_t>& pr
   std::vector<Sequence> sequences = {{.tokens = prompt}};
   TestRunner(*loaded.model, *loaded.backend, options).Run(&sequences);
   return sequences[0].logits;
-}
-
-// max |Δ| / rms(reference); NaN if either holds one.
-double Distance(const std::vector<float>& logits, const std::vector<float>& reference) {
-  double worst = 0.0, squares = 0.0;
-  for (size_t i = 0; i < reference.size(); ++i) {
-    const double difference = std::abs(double{logits[i]} - double{reference[i]});
-    if (!(difference <= worst)) worst = difference;
-    squares += double{reference[i]} * double{reference[i]};
-  }
-  return worst / std::sqrt(squares / static_cast<double>(reference.size()));
-}
-
-// rms(Δ) / rms(reference); NaN if either holds one.
-double MeanDistance(const std::vector<float>& logits, const std::vector<float>& reference) {
-  double differences = 0.0, squares = 0.0;
-  for (size_t i = 0; i < reference.size(); ++i) {
-    const double difference = double{logits[i]} - double{reference[i]};
-    differences += difference * difference;
-    squares += double{reference[i]} * double{reference[i]};
-  }
-  return std::sqrt(differences / squares);
-}
-
-bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 // Whole, in chunks that no tile or block divides, and token by token. Plain loops take too long for all of them.
@@ -209,15 +145,6 @@ TEST_P(Golden, QuantizedCachesAreCloseAndTheirBitsDependOnTheSequenceAlone) {
       EXPECT_TRUE(SameBits(batch[1].logits, alone)) << "in a batch";
     }
   }
-}
-
-std::vector<std::string> NamesIn(const fs::path& goldens) {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(goldens)) {
-    if (fs::exists(entry.path() / "reference.json")) names.push_back(entry.path().filename());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Golden, testing::ValuesIn(NamesIn(kGoldens)),

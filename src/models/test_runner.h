@@ -53,8 +53,8 @@ class TestRunner {
     for (const KvGroup& group : model_.kv_groups()) {
       const ops::KvLayout layout = model_.KvLayoutFor(*context_.backend, group, kBlockLen, options_.kv);
       // What was never written is NaN: reading it shows.
-      kv_.emplace_back(static_cast<size_t>(layout.block_bytes * num_blocks), std::byte{0xFF});
-      tails_.emplace_back(static_cast<size_t>(layout.tail_bytes * num_seqs), std::byte{0xFF});
+      kv_.push_back(Garbage(layout.block_bytes * num_blocks));
+      tails_.push_back(Garbage(layout.tail_bytes * num_seqs));
       views_.push_back({.layout = layout,
                         .data = kv_.back().data(),
                         .num_blocks = num_blocks,
@@ -66,6 +66,13 @@ class TestRunner {
                                .max_logits = most_tokens,
                                .kv_format = options_.kv};
     scratch_ = *ops::Scratch::Allocate(*context_.backend, model_.ScratchBytes(*context_.backend, limits));
+  }
+
+  Buffer Garbage(int64_t bytes) {
+    const std::vector<std::byte> garbage(static_cast<size_t>(bytes), std::byte{0xFF});
+    Buffer buffer = *context_.backend->Allocate(bytes);
+    context_.backend->Upload(buffer.data(), garbage.data(), bytes);
+    return buffer;
   }
 
   bool Step(std::vector<Sequence>* sequences) {
@@ -92,7 +99,8 @@ class TestRunner {
       live.push_back(&sequence);
     }
     if (ids.empty()) return false;
-    std::vector<float> logits(ids.size() * static_cast<size_t>(model_.spec().vocab_size));
+    const auto vocab = static_cast<int64_t>(model_.spec().vocab_size);
+    const Tensor logits = *ops::AllocateTensor(*context_.backend, DType::kF32, {std::ssize(ids), vocab});
     const std::vector<ops::KvGroupBatch> groups(
         views_.size(), {.block_tables = tables, .block_table_stride = stride_, .slots = slots});
     const ops::StepBatch batch{.token_ids = ids,
@@ -102,11 +110,9 @@ class TestRunner {
                                .tail_slots = tail_slots,
                                .logits_rows = rows,
                                .max_context = max_context};
-    const Shape shape{std::ssize(ids), model_.spec().vocab_size};
-    model_.Forward(context_, batch, views_, {.data = logits.data(), .dtype = DType::kF32, .shape = shape});
+    model_.Forward(context_, batch, views_, logits.view());
+    const float* const from = context_.backend->ReadBack(logits.view());
     for (size_t s = 0; s < live.size(); ++s) {
-      const auto vocab = static_cast<int64_t>(model_.spec().vocab_size);
-      const float* from = logits.data();
       live[s]->logits.insert(live[s]->logits.end(), from + cu_seqlens[s] * vocab, from + cu_seqlens[s + 1] * vocab);
     }
     return true;
@@ -116,9 +122,9 @@ class TestRunner {
   const RunOptions options_;
   ops::Scratch scratch_;
   const ops::Context context_;
-  std::vector<std::vector<std::byte>> kv_, tails_;  // one a group
-  std::vector<ops::KvView> views_;                  // one a group
-  std::vector<int32_t> tables_;                     // [sequences, stride_], the same in every group
+  std::vector<Buffer> kv_, tails_;  // one a group
+  std::vector<ops::KvView> views_;  // one a group
+  std::vector<int32_t> tables_;     // [sequences, stride_], the same in every group
   int64_t stride_ = 0;
 };
 

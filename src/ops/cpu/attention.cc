@@ -217,7 +217,8 @@ int64_t CpuBackend::StepBytes(const StepLimits& limits, std::span<const KvLayout
     bytes += items * static_cast<int64_t>(sizeof(AttentionItem)) + 2 * 64;
     partials = std::max(partials, partial);
   }
-  return bytes + partials * static_cast<int64_t>(sizeof(float)) + StepTilesBytes(groups[0], limits);
+  return bytes + partials * static_cast<int64_t>(sizeof(float)) + StepTilesBytes(groups[0], limits) +
+         PassingBytes(groups[0], limits.max_tokens, limits.max_seqs) + 64;
 }
 
 int64_t CpuBackend::AttentionBytes(const StepLimits&, const KvLayout& group) const {
@@ -227,9 +228,11 @@ int64_t CpuBackend::AttentionBytes(const StepLimits&, const KvLayout& group) con
 Step CpuBackend::BeginStep(const Context& context, const StepBatch& batch, std::span<const KvView> kv) {
   Scratch& scratch = *context.scratch;
   auto* const plan = scratch.Take<CpuStep>(1);
+  const auto take = [&](int64_t bytes) { return scratch.Take<std::byte>(bytes); };
   *plan = {.batch = &batch,
-           .tiles = PlanStepTiles(scratch, kv[0].layout, batch),
+           .tiles = PlanStepTiles(take, kv[0].layout, batch),
            .groups = scratch.Take<GroupPlan>(std::ssize(kv))};
+  plan->tiles.passing = take(PassingBytes(kv[0].layout, batch.num_tokens(), batch.num_seqs()));
   // Groups are computed one after another, so they share the memory of partial results.
   int64_t budget = 0;
   for (size_t g = 0; g < kv.size(); ++g) {

@@ -6,7 +6,7 @@
 #include "kernels/gemm.h"
 #include "ops/cpu/backend.h"
 #include "ops/cpu/linear_tiles.h"
-#include "ops/cpu/packed_layout.h"
+#include "ops/panels.h"
 
 namespace ingot::ops {
 namespace {
@@ -144,7 +144,7 @@ int64_t CpuBackend::LinearBytes(int64_t max_rows, std::span<const PackedWeight> 
 }
 
 void CpuBackend::Multiply(const Context& context, const PackedWeight& weight, const Product& product) {
-  const CpuPackedLayout& packed = PackedLayoutOf(weight);
+  const PanelPackedLayout& packed = PackedLayoutOf(weight);
   const PanelLayout& layout = packed.panel;
   const int64_t m = product.rows, n = weight.out_features();
   const kernels::GemmKernels& gemm = kernels_.gemm;

@@ -7,7 +7,7 @@
 #include "kernels/gemm.h"
 #include "kernels/reference/packed.h"
 #include "ops/cpu/backend.h"
-#include "ops/cpu/packed_layout.h"
+#include "ops/panels.h"
 
 namespace ingot::ops {
 namespace {
@@ -17,12 +17,6 @@ using kernels::PanelLayout;
 using kernels::WeightKind;
 
 constexpr int64_t kPanelsPerRead = 4;  // 64 rows at a time: a few hundred KB of scratch per thread
-
-Format HeldFormatOf(const Format& source) {
-  Format held = source;
-  if (source.quantized()) held.bits = source.bits <= 4 ? 4 : 8;
-  return held;
-}
 
 int64_t PanelsOf(int64_t out_features) { return (out_features + kPanelChannels - 1) / kPanelChannels; }
 
@@ -137,9 +131,21 @@ void PackDense(const PanelRows& p) {
   }
 }
 
-PackedWeight::Parts PartsOf(const WeightSource& source) {
-  const Format held = HeldFormatOf(source.format());
-  auto layout = std::make_unique<CpuPackedLayout>();
+}  // namespace
+
+Format PanelFormat(const Format& source) {
+  Format held = source;
+  if (source.quantized()) held.bits = source.bits <= 4 ? 4 : 8;
+  return held;
+}
+
+int64_t PanelBytes(const Format& source, int64_t out_features, int64_t in_features) {
+  return PanelsOf(out_features) * kernels::LayoutOf(PanelFormat(source), in_features).panel_bytes;
+}
+
+PackedWeight::Parts PanelParts(const WeightSource& source) {
+  const Format held = PanelFormat(source.format());
+  auto layout = std::make_unique<PanelPackedLayout>();
   layout->panel = kernels::LayoutOf(held, source.cols());
   if (const auto order = source.input_order()) layout->input_order = *order;
   const int64_t order_bytes = std::ssize(layout->input_order) * static_cast<int64_t>(sizeof(int32_t));
@@ -152,35 +158,36 @@ PackedWeight::Parts PartsOf(const WeightSource& source) {
           .data = {}};
 }
 
-}  // namespace
-
-Format CpuBackend::HeldFormat(const Format& source) const { return HeldFormatOf(source); }
-
-int64_t CpuBackend::PackedBytes(const Format& source, int64_t out_features, int64_t in_features) const {
-  return PanelsOf(out_features) * kernels::LayoutOf(HeldFormatOf(source), in_features).panel_bytes;
-}
-
-PackedWeight CpuBackend::Outline(const WeightSource& source) const { return PackedWeight(PartsOf(source)); }
-
 // K-groups whose size does not divide in_features end in a short group, filled up with zero codes.
-Result<PackedWeight> CpuBackend::Prepack(const WeightSource& source) {
-  PackedWeight::Parts parts = PartsOf(source);
-  const PanelLayout& layout = static_cast<const CpuPackedLayout&>(*parts.layout).panel;
-  const int64_t panels = PanelsOf(source.rows());
-  INGOT_ASSIGN_OR_RETURN(parts.data, Buffer::Allocate(panels * layout.panel_bytes));
-  std::vector<WeightRows> scratch(static_cast<size_t>(pool_.num_threads()));
-  const int64_t reads = (panels + kPanelsPerRead - 1) / kPanelsPerRead;
-  pool_.ParallelForWorker(reads, [&](int64_t index, int worker) {
+void PackPanels(ThreadPool& pool, const WeightSource& source, const PanelLayout& layout, std::byte* panels) {
+  std::vector<WeightRows> scratch(static_cast<size_t>(pool.num_threads()));
+  const int64_t reads = (PanelsOf(source.rows()) + kPanelsPerRead - 1) / kPanelsPerRead;
+  pool.ParallelForWorker(reads, [&](int64_t index, int worker) {
     WeightRows& rows = scratch[static_cast<size_t>(worker)];
     const int64_t first = index * kPanelsPerRead * kPanelChannels;
     source.Read(first, std::min(kPanelsPerRead * kPanelChannels, source.rows() - first), &rows);
     for (int64_t begin = 0; begin < rows.rows; begin += kPanelChannels) {
-      std::byte* panel = parts.data.data() + (first + begin) / kPanelChannels * layout.panel_bytes;
+      std::byte* panel = panels + (first + begin) / kPanelChannels * layout.panel_bytes;
       const PanelRows part{rows, begin, std::min<int64_t>(kPanelChannels, rows.rows - begin), layout, panel};
       layout.quantized() ? PackQuantized(part) : PackDense(part);
     }
   });
   source.Drop();
+}
+
+Format CpuBackend::HeldFormat(const Format& source) const { return PanelFormat(source); }
+
+int64_t CpuBackend::PackedBytes(const Format& source, int64_t out_features, int64_t in_features) const {
+  return PanelBytes(source, out_features, in_features);
+}
+
+PackedWeight CpuBackend::Outline(const WeightSource& source) const { return PackedWeight(PanelParts(source)); }
+
+Result<PackedWeight> CpuBackend::Prepack(const WeightSource& source) {
+  PackedWeight::Parts parts = PanelParts(source);
+  const PanelLayout& layout = static_cast<const PanelPackedLayout&>(*parts.layout).panel;
+  INGOT_ASSIGN_OR_RETURN(parts.data, Buffer::Allocate(PanelsOf(source.rows()) * layout.panel_bytes));
+  PackPanels(pool_, source, layout, parts.data.data());
   return PackedWeight(std::move(parts));
 }
 

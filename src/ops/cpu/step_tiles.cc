@@ -20,15 +20,22 @@ int64_t MaxClosing(int64_t num_tokens, int64_t num_seqs) { return num_tokens / k
 
 }  // namespace
 
-StepTiles PlanStepTiles(Scratch& scratch, const KvLayout& layout, const StepBatch& batch) {
+int64_t PassingBytes(const KvLayout& layout, int64_t num_tokens, int64_t num_seqs) {
+  if (layout.format != KvFormat::kI4) return 0;
+  return MaxPassing(num_tokens, std::min(num_seqs, num_tokens)) * KvTiles(layout).open_bytes;
+}
+
+StepTiles PlanStepTiles(FunctionRef<std::byte*(int64_t bytes)> take, const KvLayout& layout, const StepBatch& batch) {
   if (layout.format != KvFormat::kI4) return {};
+  const auto take_ids = [&](int64_t count) {
+    return reinterpret_cast<int32_t*>(take(count * static_cast<int64_t>(sizeof(int32_t))));
+  };
   const auto num_tokens = std::ssize(batch.positions), num_seqs = std::ssize(batch.tail_slots);
   StepTiles step;
-  auto* const index = scratch.Take<int32_t>(num_tokens);
-  auto* const closing = scratch.Take<int32_t>(MaxClosing(num_tokens, num_seqs));
-  auto* const carried = scratch.Take<StepTiles::Carry>(num_seqs);
+  auto* const index = take_ids(num_tokens);
+  auto* const closing = take_ids(MaxClosing(num_tokens, num_seqs));
+  auto* const carried = reinterpret_cast<StepTiles::Carry*>(take_ids(2 * num_seqs));
   const int64_t max_passing = MaxPassing(num_tokens, num_seqs);
-  step.passing = scratch.Take<std::byte>(max_passing * KvTiles(layout).open_bytes);
   size_t num_closing = 0, num_carried = 0;
   int32_t num_passing = 0;
   for (size_t s = 0; s < batch.tail_slots.size(); ++s) {
@@ -56,8 +63,7 @@ int64_t StepTilesBytes(const KvLayout& layout, const StepLimits& limits) {
   if (layout.format != KvFormat::kI4) return 0;
   const int64_t max_tokens = limits.max_tokens, seqs = std::min(limits.max_seqs, max_tokens);
   const int64_t ids = max_tokens + MaxClosing(max_tokens, seqs);
-  return MaxPassing(max_tokens, seqs) * KvTiles(layout).open_bytes + ids * static_cast<int64_t>(sizeof(int32_t)) +
-         seqs * static_cast<int64_t>(sizeof(StepTiles::Carry)) + 4 * 64;
+  return ids * static_cast<int64_t>(sizeof(int32_t)) + seqs * static_cast<int64_t>(sizeof(StepTiles::Carry)) + 3 * 64;
 }
 
 }  // namespace ingot::ops

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/thread_pool.h"
 #include "ops/context.h"
 #include "ops/step_batch.h"
 
@@ -18,15 +19,17 @@ struct StepTiles {
   struct Carry {
     int32_t slot, tile;
   };
-  std::span<int32_t> index;    // [T]: >= 0: number of a passing tile; else the tail of slot ~index
-  std::span<Carry> carried;    // tail → passing, before the step writes
-  std::span<int32_t> closing;  // tokens at the last position of a tile: it goes into the cache
-  std::byte* passing = nullptr;
+  std::span<int32_t> index;      // [T]: >= 0: number of a passing tile; else the tail of slot ~index
+  std::span<Carry> carried;      // tail → passing, before the step writes
+  std::span<int32_t> closing;    // tokens at the last position of a tile: it goes into the cache
+  std::byte* passing = nullptr;  // [PassingBytes] of the device, which the caller takes
 };
 
 // Empty, and without need of memory, for other formats than kI4. A tail must hold all of its sequence's tokens since
-// the last multiple of 32.
-StepTiles PlanStepTiles(Scratch& scratch, const KvLayout& layout, const StepBatch& batch);
+// the last multiple of 32. take(bytes): memory of the host for the plan, as long as the step lasts.
+StepTiles PlanStepTiles(FunctionRef<std::byte*(int64_t bytes)> take, const KvLayout& layout, const StepBatch& batch);
+int64_t PassingBytes(const KvLayout& layout, int64_t num_tokens, int64_t num_seqs);
+// What `take` is asked for at most.
 int64_t StepTilesBytes(const KvLayout& layout, const StepLimits& limits);
 
 }  // namespace ingot::ops

@@ -1,0 +1,39 @@
+// Every CUDA kernel: X(name, function, Params, threads, shared). `name` is its symbol on the device and its KernelId;
+// threads and bytes of shared memory are a block's.
+#pragma once
+
+#define INGOT_CUDA_KERNELS_OF(X, type, T)                                                                          \
+  X(linear_int4_##type, (Linear<T, WeightKind::kInt4>), LinearParams, kLinearWarps* kWarpSize, kLinearSharedBytes) \
+  X(linear_int8_##type, (Linear<T, WeightKind::kInt8>), LinearParams, kLinearWarps* kWarpSize, kLinearSharedBytes) \
+  X(linear_f16_##type, (Linear<T, WeightKind::kF16>), LinearParams, kLinearWarps* kWarpSize, kLinearSharedBytes)   \
+  X(linear_bf16_##type, (Linear<T, WeightKind::kBF16>), LinearParams, kLinearWarps* kWarpSize, kLinearSharedBytes) \
+  X(linear_f32_##type, (Linear<T, WeightKind::kF32>), LinearParams, kLinearWarps* kWarpSize, kLinearSharedBytes)   \
+  X(attend_f16_##type, (Attend<T, KvFormat::kF16>), AttendParams, kWarpSize, kAttendSharedBytes)                   \
+  X(attend_bf16_##type, (Attend<T, KvFormat::kBF16>), AttendParams, kWarpSize, kAttendSharedBytes)                 \
+  X(attend_f32_##type, (Attend<T, KvFormat::kF32>), AttendParams, kWarpSize, kAttendSharedBytes)                   \
+  X(attend_i8_##type, (Attend<T, KvFormat::kI8>), AttendParams, kWarpSize, kAttendSharedBytes)                     \
+  X(attend_i4_##type, (Attend<T, KvFormat::kI4>), AttendParams, kWarpSize, kAttendSharedBytes)                     \
+  X(merge_splits_##type, (MergeSplits<T>), AttendParams, kWarpSize, 0)                                             \
+  X(write_kv_##type, (WriteKv<T>), WriteKvParams, kWarpSize, kWriteKvSharedBytes)                                  \
+  X(norm_float_##type, (RmsNorm<float, T>), NormParams, kNormThreads, kNormSharedBytes)                            \
+  X(norm_##type, (RmsNorm<T, T>), NormParams, kNormThreads, kNormSharedBytes)                                      \
+  X(add_##type, (Add<T>), AddParams, kRowThreads, 0)                                                               \
+  X(activate_multiply_##type, (ActivateMultiply<T>), ActivateParams, kRowThreads, 0)                               \
+  X(combine_experts_##type, (CombineExperts<T>), CombineExpertsParams, kRowThreads, 0)
+
+#define INGOT_CUDA_KERNELS(X)                                                                       \
+  INGOT_CUDA_KERNELS_OF(X, half, Half)                                                              \
+  INGOT_CUDA_KERNELS_OF(X, bfloat16, BFloat16)                                                      \
+  X(embed, Embed, EmbedParams, kRowThreads, 0)                                                      \
+  X(softcap, Softcap, SoftcapParams, kRowThreads, 0)                                                \
+  X(rope_angles, RopeAngles, RopeAnglesParams, kRowThreads, 0)                                      \
+  X(gather_rows, GatherRows, GatherParams, kRowThreads, 0)                                          \
+  X(carry_tiles, CarryTiles, CarryTilesParams, kRowThreads, 0)                                      \
+  X(close_tiles, CloseTiles, CloseTilesParams, kRowThreads, 0)                                      \
+  X(route, Route, RouteParams, kRowThreads, 0)                                                      \
+  X(sort_experts, SortExperts, SortExpertsParams, kMaxExperts + 1, kSortSharedBytes)                \
+  X(conform_warp, ConformWarp, ConformanceParams, kConformanceThreads, kConformanceSharedBytes)     \
+  X(conform_copies, ConformCopies, ConformanceParams, kConformanceThreads, kConformanceSharedBytes) \
+  X(conform_matrices, ConformMatrices, ConformanceParams, kWarpSize, kConformanceSharedBytes)       \
+  X(conform_mma, ConformMma, ConformanceParams, kWarpSize, kConformanceSharedBytes)                 \
+  X(conform_numbers, ConformNumbers, ConformanceParams, kConformanceThreads, kConformanceSharedBytes)

@@ -1,0 +1,102 @@
+// NVIDIA GPUs: activations of 16 bits with an f32 residual, weights as panels, the cache in the same tiles as the CPU's
+// (kernels/attention.h). Ops are launches of kernels/cuda/ on one stream.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "ops/backend.h"
+#include "ops/cpu/step_tiles.h"
+#include "ops/cuda/driver.h"
+
+namespace ingot::ops {
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(int num_threads, std::unique_ptr<CudaDriver> driver, DType activation_dtype);
+
+  Device device() const override { return {DeviceKind::kCuda, 0}; }
+  DType activation_dtype() const override { return activation_dtype_; }
+  Result<Buffer> Allocate(int64_t bytes) override { return driver_->Allocate(bytes); }
+  void Upload(std::byte* to, const void* from, int64_t bytes) override { driver_->Upload(to, from, bytes); }
+  void Download(void* to, const std::byte* from, int64_t bytes) override { driver_->Download(to, from, bytes); }
+  void Copy(std::byte* to, const std::byte* from, int64_t bytes) override { driver_->Copy(to, from, bytes); }
+  float* ReadBack(const TensorView& x) override;
+  void WriteBack(const TensorView& x) override;
+
+  Format HeldFormat(const Format& source) const override;
+  int64_t PackedBytes(const Format& source, int64_t out_features, int64_t in_features) const override;
+  PackedWeight Outline(const WeightSource& source) const override;
+  Result<PackedWeight> Prepack(const WeightSource& source) override;
+  KvLayout LayoutOf(const KvShape& shape) const override;
+
+  int64_t StepBytes(const StepLimits& limits, std::span<const KvLayout> groups) const override;
+  int64_t AttentionBytes(const StepLimits& limits, const KvLayout& group) const override;
+  int64_t LinearBytes(int64_t, std::span<const PackedWeight>) const override { return 0; }
+
+  Step BeginStep(const Context& context, const StepBatch& batch, std::span<const KvView> kv) override;
+  void Embed(const Context&, const Step& step, const PackedWeight& table, float scale, const TensorView& y) override;
+  void Linear(const Context&, const TensorView& x, std::span<const PackedWeight> parts, const TensorView& bias,
+              const TensorView& y) override;
+  void ExpertLinear(const Context&, const TensorView& x, const Routing& routing, std::span<const FusedLinear> experts,
+                    const TensorView& y) override;
+  void RmsNorm(const Context&, const TensorView& x, const NormWeight& norm, const TensorView& y) override;
+  void AddRmsNorm(const Context&, const TensorView& x, const TensorView& residual, const NormWeight& norm,
+                  const TensorView& y) override;
+  void Add(const Context&, const TensorView& x, const TensorView& y) override;
+  void ActMul(const Context&, const TensorView& gate_up, Activation activation, const TensorView& y) override;
+  void Softcap(const Context&, const TensorView& x, float cap) override;
+  void RopeAngles(const Context&, const TensorView& positions, const RopeTable& table, const TensorView& cos,
+                  const TensorView& sin) override;
+  void RopeKvWrite(const Context&, const Step& step, const RopeKvWriteParams& params) override;
+  void Attention(const Context&, const Step& step, const AttentionParams& params) override;
+  void Route(const Context&, const TensorView& router_logits, RouteRule rule, const Routing& routing) override;
+  void CombineExperts(const Context&, const TensorView& x, const Routing& routing, const TensorView& y) override;
+  void GatherRows(const Context&, const TensorView& x, const TensorView& rows, const TensorView& y) override;
+
+ private:
+  // Where a group's tokens lie, on the device.
+  struct GroupPlan {
+    const int32_t* block_tables = nullptr;  // [S, block_table_stride]
+    int64_t block_table_stride = 0;
+    const int32_t* slots = nullptr;  // [T]
+  };
+  struct StepPlan {
+    const int32_t* seq_of = nullptr;  // [T] whose sequence a token is
+    int64_t max_context = 0;
+    StepTiles tiles;                                                              // of the host
+    const int32_t *tile_index = nullptr, *closing = nullptr, *carried = nullptr;  // of the device
+    std::vector<GroupPlan> groups;
+  };
+  // Numbers that a step needs on the device: gathered in memory of the host, uploaded in one piece.
+  class Staging;
+
+  void PlanTiles(const Context& context, const StepBatch& batch, const KvLayout& layout, Staging* staging);
+  kernels::KvLayer LayerOf(const KvView& kv, int layer) const;
+  kernels::OpenTiles OpenTilesOf(const KvView& kv, int layer) const;
+  // x: the rows of a matrix, or (row_range) of an expert.
+  struct Product {
+    const TensorView& x;
+    const TensorView& y;
+    const int32_t* row_range;  // of the device, or null
+    int64_t max_rows;
+  };
+  void MultiplyParts(std::span<const PackedWeight> parts, const TensorView& bias, const Product& product);
+  void Norm(const TensorView& x, float* residual, const NormWeight& norm, const TensorView& y);
+  // The variant for the activations' type.
+  kernels::cuda::KernelId Pick(kernels::cuda::KernelId half, kernels::cuda::KernelId bfloat16) const {
+    return activation_dtype_ == DType::kF16 ? half : bfloat16;
+  }
+  template <typename Params>
+  void Launch(const CudaLaunch& launch, const Params& params);
+
+  std::unique_ptr<CudaDriver> driver_;
+  const DType activation_dtype_;
+  StepPlan plan_;                   // of the step that was begun last: there is one at a time
+  std::vector<std::byte> staging_;  // grows to the largest step
+  std::vector<float> read_back_;
+  std::vector<uint16_t> read_bits_;
+};
+
+}  // namespace ingot::ops
