@@ -1,12 +1,13 @@
 // The emulator finds what a kernel does wrong: each class of bug, injected into a kernel that is right without it.
 // (That primitives do what PTX says is tested by ops/cuda/conformance_test.cc, on a GPU too.)
+#include "kernels/cuda/emulator/emulator.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <numeric>
 #include <vector>
 
-#include "kernels/cuda/emulator/emulator.h"
 #include "kernels/cuda/emulator_test_kernels.h"
 
 namespace ingot::kernels::emulator_test {
@@ -38,14 +39,15 @@ TEST(Emulator, FindsBugsOfSharedMemory) {
   if (!emulator::SeesAccesses()) GTEST_SKIP() << "built without the hooks";
   EXPECT_EQ(RunOn(Exchange, 0), "");
   for (const auto [number, fault] :
-       {Bug{1, "never written"}, Bug{2, "shared memory out of bounds"}, Bug{3, "a race with"}, Bug{4, "divergence"},
-        Bug{5, "deadlock"}, Bug{6, "outside of every allocation"}, Bug{7, "different sizes"}}) {
+       {Bug{1, "never written"}, Bug{2, "shared memory out of bounds"}, Bug{3, "never written"}, Bug{4, "divergence"},
+        Bug{5, "a race with a write of thread 8"}, Bug{6, "outside of every allocation"}, Bug{7, "different sizes"},
+        Bug{8, "deadlock"}}) {
     EXPECT_THAT(RunOn(Exchange, number), HasSubstr(fault)) << "bug " << number;
   }
 }
 
 TEST(Emulator, SaysWhereAndWho) {
-  const std::string fault = RunOn(Exchange, 5);
+  const std::string fault = RunOn(Exchange, 8);
   EXPECT_THAT(fault, HasSubstr("emulator_test_kernels.cc:"));
   EXPECT_THAT(fault, HasSubstr("deadlock: 1 threads from 40 on have exited; 63 threads from 0 on wait for a barrier"));
 }
@@ -53,7 +55,7 @@ TEST(Emulator, SaysWhereAndWho) {
 TEST(Emulator, FindsBugsOfWarps) {
   if (!emulator::SeesAccesses()) GTEST_SKIP() << "built without the hooks";
   EXPECT_EQ(RunOn(Warps, 0), "");
-  for (const auto [number, fault] : {Bug{1, "never written"}, Bug{2, "divergence"}, Bug{3, "outside of its mask"},
+  for (const auto [number, fault] : {Bug{1, "never written"}, Bug{2, "deadlock"}, Bug{3, "outside of its mask"},
                                      Bug{4, "divergence"}, Bug{5, "never written"}}) {
     EXPECT_THAT(RunOn(Warps, number), HasSubstr(fault)) << "bug " << number;
   }

@@ -19,6 +19,7 @@ void Exchange(const void* params) {
   SharedMemory shared;
   float* const x = shared.Take<float>(p.bug == 7 && ThreadIndex().x == 9 ? kThreads / 2 : kThreads);
   const auto thread = static_cast<int>(ThreadIndex().x);
+  if (p.bug == 8 && thread == 40) return;
   if (p.bug != 1) x[p.bug == 2 && thread == kThreads - 1 ? kThreads : thread] = p.in[thread];
   if (p.bug == 3) {
     SyncWarp();
@@ -69,8 +70,8 @@ void Pipeline(const void* params) {
     if (p.bug != 3) SyncThreads();
   }
   if (p.bug == 4) load(0);
-  if (p.bug == 5) CopyAsync<8>(x + thread, p.in + thread);
-  if (p.bug == 6) CopyAsync<4>(x + thread, p.in + 3 * kThreads + thread + 1);
+  if (p.bug == 5) CopyAsync<8>(x + thread + 1, p.in + thread);
+  if (p.bug == 6) CopyAsync<4>(x + thread, p.in + 4 * kThreads + thread);
   p.out[thread] = sum;
 }
 
@@ -79,7 +80,7 @@ void Matrices(const void* params) {
   SharedMemory shared;
   float* const x = shared.Take<float>(256);
   const auto thread = static_cast<int>(ThreadIndex().x);
-  for (int i = 0; i < 4; ++i) x[thread * 4 + i] = p.in[thread];
+  for (int i = 0; i < 4; ++i) x[(thread ^ 1) * 4 + i] = p.in[thread];
   if (p.bug != 1) SyncThreads();
   uint32_t a[4];
   if (p.bug == 2 && Lane() == 3) return;

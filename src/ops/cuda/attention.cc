@@ -87,7 +87,7 @@ int64_t CudaBackend::StepBytes(const StepLimits& limits, std::span<const KvLayou
     const int64_t blocks = (limits.max_context + layout.block_len - 1) / layout.block_len;
     bytes += IdBytes(tokens) + IdBytes(seqs * blocks);
   }
-  return bytes + StepTilesBytes(groups[0], limits) + RoundUp(PassingBytes(groups[0], tokens, seqs));
+  return bytes + RoundUp(StepTilesBytes(groups[0], limits)) + RoundUp(PassingBytes(groups[0], tokens, seqs));
 }
 
 int64_t CudaBackend::AttentionBytes(const StepLimits& limits, const KvLayout& group) const {
@@ -109,7 +109,7 @@ void CudaBackend::PlanTiles(const Context& context, const StepBatch& batch, cons
 Step CudaBackend::BeginStep(const Context& context, const StepBatch& batch, std::span<const KvView> kv) {
   const int64_t tokens = batch.num_tokens();
   const StepLimits limits{tokens, batch.num_seqs(), batch.max_context};
-  int64_t bytes = 4 * IdBytes(tokens) + StepTilesBytes(kv[0].layout, limits);
+  int64_t bytes = 4 * IdBytes(tokens) + RoundUp(StepTilesBytes(kv[0].layout, limits));
   for (const KvGroupBatch& group : batch.groups) {
     bytes += IdBytes(tokens) + IdBytes(batch.num_seqs() * group.block_table_stride);
   }
