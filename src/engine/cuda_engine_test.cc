@@ -20,6 +20,7 @@ std::vector<Request> Conversations(std::mt19937_64& random, size_t count) {
   while (requests.size() < count) {
     Request request = RandomRequest(random, kVocab, 70);
     request.end_ids.clear();
+    request.max_tokens += 40;  // so that some sequence will be preempted
     if (requests.size() % 2 == 1) {  // the same beginning as the one before
       const std::vector<int32_t>& earlier = requests.back().prompt;
       request.prompt.insert(request.prompt.begin(), earlier.begin(), earlier.end());
@@ -46,7 +47,7 @@ TEST_P(CudaEngine, AnswersInAnyMixAreThoseGivenAlone) {
                         .max_prefill_tokens = 41,
                         .max_context = 256,
                         .block_len = 32,
-                        .num_blocks = {9},
+                        .num_blocks = {8},
                         .kv_format = GetParam()},
                        *backend, Device::kLazy);
   std::deque<Told> told(requests.size());

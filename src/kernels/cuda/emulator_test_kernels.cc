@@ -71,7 +71,7 @@ void Pipeline(const void* params) {
   }
   if (p.bug == 4) load(0);
   if (p.bug == 5) CopyAsync<8>(x + thread + 1, p.in + thread);
-  if (p.bug == 6) CopyAsync<4>(x + thread, p.in + 4 * kThreads + thread);
+  if (p.bug == 6) CopyAsync<4>(x + thread, p.in + 4 * kThreads);
   p.out[thread] = sum;
 }
 
