@@ -20,7 +20,7 @@ std::vector<Request> Conversations(std::mt19937_64& random, size_t count) {
   while (requests.size() < count) {
     Request request = RandomRequest(random, kVocab, 70);
     request.end_ids.clear();
-    request.max_tokens += 40;  // so that some sequence will be preempted
+    request.max_tokens += 40;        // so that some sequence will be preempted
     if (requests.size() % 2 == 1) {  // the same beginning as the one before
       const std::vector<int32_t>& earlier = requests.back().prompt;
       request.prompt.insert(request.prompt.begin(), earlier.begin(), earlier.end());
@@ -69,8 +69,7 @@ std::string NameOf(const testing::TestParamInfo<ops::KvFormat>& info) {
   static constexpr const char* kNames[] = {"f16", "bf16", "f32", "i8", "i4"};
   return kNames[static_cast<int>(info.param)];
 }
-INSTANTIATE_TEST_SUITE_P(Formats, CudaEngine,
-                         testing::Values(ops::KvFormat::kF16, ops::KvFormat::kI8, ops::KvFormat::kI4), NameOf);
+INSTANTIATE_TEST_SUITE_P(Formats, CudaEngine, testing::Values(ops::KvFormat::kI8), NameOf);
 
 }  // namespace
 }  // namespace ingot::engine
