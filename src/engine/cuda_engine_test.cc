@@ -69,7 +69,7 @@ std::string NameOf(const testing::TestParamInfo<ops::KvFormat>& info) {
   static constexpr const char* kNames[] = {"f16", "bf16", "f32", "i8", "i4"};
   return kNames[static_cast<int>(info.param)];
 }
-INSTANTIATE_TEST_SUITE_P(Formats, CudaEngine, testing::Values(ops::KvFormat::kI8), NameOf);
+INSTANTIATE_TEST_SUITE_P(Formats, CudaEngine, testing::Values(ops::KvFormat::kI8, ops::KvFormat::kI4), NameOf);
 
 }  // namespace
 }  // namespace ingot::engine
