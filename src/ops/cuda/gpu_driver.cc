@@ -15,14 +15,13 @@ namespace ingot::ops {
 namespace {
 
 // The driver's functions that are used here.
-#define INGOT_DRIVER_FUNCTIONS(X)                                                                                  \
-  X(cuInit)                                                                                                        \
-  X(cuGetErrorString)                                                                                              \
-  X(cuDeviceGetCount)                                                                                              \
-  X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain) X(cuCtxSetCurrent)         \
-      X(cuMemGetInfo) X(cuMemAlloc) X(cuMemFree) X(cuMemsetD8Async) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync)      \
-          X(cuMemcpyDtoDAsync) X(cuStreamCreate) X(cuStreamSynchronize) X(cuModuleLoadData) X(cuModuleGetFunction) \
-              X(cuFuncSetAttribute) X(cuLaunchKernel)
+// clang-format off
+#define INGOT_DRIVER_FUNCTIONS(X)                                                                              \
+  X(cuInit) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute)  \
+  X(cuDevicePrimaryCtxRetain) X(cuCtxSetCurrent) X(cuMemGetInfo) X(cuMemAlloc) X(cuMemFree) X(cuMemsetD8Async) \
+  X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuStreamCreate) X(cuStreamSynchronize)      \
+  X(cuModuleLoadData) X(cuModuleGetFunction) X(cuFuncSetAttribute) X(cuLaunchKernel)
+// clang-format on
 #define INGOT_STRING_OF(name) #name
 #define INGOT_STRING(name) INGOT_STRING_OF(name)  // cuda.h renames some: cuMemAlloc is cuMemAlloc_v2
 
