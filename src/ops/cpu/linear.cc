@@ -198,7 +198,7 @@ void CpuBackend::MultiplyParts(const Context& context, std::span<const PackedWei
   int64_t stride = 0, begin = 0;  // of y; the part's first column
   bool on_tiles = true;
   for (const PackedWeight& part : parts) {
-    const CpuPackedLayout& packed = PackedLayoutOf(part);
+    const PanelPackedLayout& packed = PackedLayoutOf(part);
     stride += part.out_features();
     on_tiles &= WayOf(kernels_.gemm, context.compute, packed.panel) == Way::kTiles && packed.input_order.empty();
   }
