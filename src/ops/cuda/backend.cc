@@ -49,9 +49,7 @@ int64_t CudaBackend::PackedBytes(const Format& source, int64_t out_features, int
   return PanelBytes(source, out_features, in_features);
 }
 
-PackedWeight CudaBackend::Outline(const WeightSource& source) const {
-  return PackedWeight(PanelParts(source));
-}
+PackedWeight CudaBackend::Outline(const WeightSource& source) const { return PackedWeight(PanelParts(source)); }
 
 // The panels, then the order of the inputs where there is one.
 Result<PackedWeight> CudaBackend::Prepack(const WeightSource& source) {
