@@ -71,7 +71,7 @@ class HelpFormatter : public CLI::Formatter {
           "A flag --some-name may also be set as INGOT_SOME_NAME in the environment, or as `some-name: value` in a "
           "YAML\nfile given with --config FILE.\n";
     } else {
-      footer += fmt::format("'{} COMMAND --help' tells more of each.\n", CommandPath(*app));
+      footer += fmt::format("'{} COMMAND --help' has more about each.\n", CommandPath(*app));
     }
     return footer;
   }

@@ -208,7 +208,7 @@ Status Plan(const PlanFlags& flags) {
 }  // namespace
 
 void DeclarePlan(Flags& root) {
-  Flags& command = root.Command("plan", "Tell what a memory holds of a model: sessions, lengths, precisions, flags");
+  Flags& command = root.Command("plan", "Show what fits into a given memory: sessions, lengths, precisions, flags");
   const auto flags = std::make_shared<PlanFlags>();
   llm::LoadOptions& options = flags->options;
   command.Positional("MODEL", &options.model,

@@ -39,7 +39,7 @@ struct ServeFlags {
 };
 
 Status CheckFlags(const ServeFlags& flags) {
-  // `INGOT_API_KEYS=$KEYS` where KEYS is not set must not let everybody in.
+  // `INGOT_API_KEYS=$KEYS` where KEYS is not set must not let everyone in.
   for (const char* name : {"INGOT_API_KEYS", "INGOT_API_KEYS_FILE", "INGOT_ADMIN_KEYS", "INGOT_ADMIN_KEYS_FILE"}) {
     const char* const value = std::getenv(name);
     if (value != nullptr && *value == '\0') return InvalidArgument("{} is empty: set it to a key, or unset it", name);
@@ -105,7 +105,7 @@ sigset_t BlockSignals() {
 }
 
 // As many descriptors as the connections want, or as many as there may be. Who is one too many has one, too, to be
-// told: up to as many as are served.
+// reported: up to as many as are served.
 void RaiseDescriptorLimit(int connections) {
   rlimit limit{};
   const auto wanted = 2 * static_cast<rlim_t>(connections) + 128;
@@ -127,7 +127,7 @@ void ReadSslVariables(server::TlsOptions* tls) {
   read("SSL_KEYFILE", &tls->key_file);
 }
 
-// Whoever reads it later would not know which flag named it.
+// An error when it is read later would not name the flag.
 Status CheckReadable(const char* flag, const std::string& path) {
   if (path.empty() || access(path.c_str(), R_OK) == 0) return {};
   return NotFound("{} {}: {}", flag, path, std::strerror(errno));
@@ -144,7 +144,7 @@ Status CheckSessionDb(const std::string& path) {
   if (std::filesystem::is_directory(path, error))
     return InvalidArgument("--session-db {}: is a folder, not a file", path);
   const bool is_there = std::filesystem::exists(path, error);
-  // SQLite keeps files of its own beside it.
+  // SQLite keeps files of its own next to it.
   if (access(folder.c_str(), W_OK | X_OK) != 0 || (is_there && access(path.c_str(), R_OK | W_OK) != 0))
     return Io("--session-db {}: {}", path, std::strerror(errno));
   return {};
@@ -313,7 +313,7 @@ void AddAnswerLimits(Flags& api, ServeFlags* flags) {
           "threads for templates and tokenizing, and as many that turn ids into text");
   api.Add("--sse-keep-alive", &options.answers.ping_seconds, "seconds between pings of a silent stream; 0: none",
           {0, 3600});
-  api.Add("--always-include-usage", &options.answers.always_include_usage, "tell the usage in every stream");
+  api.Add("--always-include-usage", &options.answers.always_include_usage, "report the usage in every stream");
   api.Add("--tp", &flags->tp, "devices to split a layer over");
   api.Add("--drain-timeout", &flags->drain_timeout, "seconds that running requests get when the server is stopped",
           {0, 86400});

@@ -48,7 +48,7 @@ std::optional<std::string> NamedFile(const std::vector<std::string>& arguments) 
 Status AppendSetting(const std::string& flag, const YAML::Node& value, std::vector<std::string>* out) {
   const bool is_empty = value.IsNull() || (value.IsSequence() && value.size() == 0);
   if (is_empty && flag.find("-keys") != std::string::npos) {
-    return InvalidArgument("{}: has no key, which would let everybody in; leave the line out if that is meant",
+    return InvalidArgument("{}: has no key, which would let everyone in; leave the line out if that is intended",
                            flag.substr(2));
   }
   if (is_empty) return {};
@@ -130,7 +130,7 @@ std::string Settings::WithSource(const std::string& message) const {
 std::vector<std::string> UnknownVariables(char** environment, std::vector<std::string> known) {
   constexpr std::string_view kPrefix = "INGOT_";
   known.insert(known.end(), std::begin(kOtherVariables), std::end(kOtherVariables));
-  for (std::string& name : known) name.erase(0, kPrefix.size());  // what they share tells nothing of their distance
+  for (std::string& name : known) name.erase(0, kPrefix.size());  // what they share says nothing about their distance
   std::vector<std::string> warnings;
   for (char** entry = environment; *entry != nullptr; ++entry) {
     const std::string_view variable(*entry);

@@ -32,7 +32,7 @@ class GenerationConfig:
     stop_token_ids, bad_token_ids: the same, of single tokens.
     min_new_tokens: no end before so many tokens.
     skip_special_tokens: leave special tokens out of the text.
-    logprobs: alternatives to each token whose log probabilities are returned beside its own (0 to 20); None: none.
+    logprobs: alternatives to each token whose log probabilities are returned in addition to its own (0 to 20); None: none.
     output_logits: "generation": of each token of the answer, the logits that it was drawn from; "all": of the prompt's
         positions, too. The sequence is computed once more for them, so that the cost is that of its prefill.
     output_last_hidden_state: the same of the hidden states after the last norm.

@@ -109,7 +109,7 @@ class Pipeline:
         self._engine = _load(options)
         self._session_ids = itertools.count(1)
         self._loops = aio.Loops(self._engine)
-        # Twice the slots: whoever ends is followed at once, and Python has no more of a large batch in the air.
+        # Twice the slots: the next request follows at once, and Python has no more of a large batch in flight.
         self._most_at_once = 2 * self._engine.stats()["max_batch_size"]
         _open.add(self)
 

@@ -125,7 +125,7 @@ void Append(const llm::Event& event, llm::Event* whole) {
 }  // namespace
 
 llm::EventFn Engine::TellTo(const Destination& destination, int64_t choices, std::function<void()> on_end) {
-  // One event at a time is told of a request.
+  // One event of a request is reported at a time.
   std::vector<llm::Event> whole(destination.stream ? 0 : static_cast<size_t>(choices));
   return [destination, whole = std::move(whole), left = choices,
           on_end = std::move(on_end)](const llm::Event& event) mutable {

@@ -12,7 +12,7 @@ os.environ["INGOT_MODELS_DIR"] = str(MODELS)
 MODEL = "smollm2"
 NIGHTLY = os.environ.get("INGOT_NIGHTLY") == "1"
 QUESTION = "What is the capital of France?"
-# Small, so that many pipelines fit beside the other tests.
+# Small, so that many pipelines fit next to the other tests.
 CONFIG = ingot.TurbomindEngineConfig(session_len=1024, max_batch_size=16, kv_cache_bytes=256 << 20, compute="exact")
 
 

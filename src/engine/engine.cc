@@ -107,7 +107,7 @@ double Engine::StalledSeconds() const {
 void Engine::WatchForStalls() {
   const SignalStack signal_stack;
   const auto limit = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options_.stall_seconds));
-  Clock::time_point reported;  // the progress before the stall that was told of last
+  Clock::time_point reported;  // the progress before the stall that was reported last
   for (;;) {
     {
       const MutexLock lock(mutex_);

@@ -21,7 +21,7 @@ constexpr std::array kFatalSignals = {FatalSignal{SIGABRT, "SIGABRT"}, FatalSign
                                       FatalSignal{SIGBUS, "SIGBUS"}, FatalSignal{SIGFPE, "SIGFPE"},
                                       FatalSignal{SIGILL, "SIGILL"}};
 
-// Reports of the engines that live now; those beyond are not told of signals.
+// Reports of the engines that live now; those beyond are not reported on signals.
 std::array<std::atomic<const FlightReport*>, 16> g_reports{};
 Mutex g_mutex;
 int g_installed INGOT_GUARDED_BY(g_mutex) = 0;  // reports that want the handlers

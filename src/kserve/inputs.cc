@@ -233,7 +233,7 @@ answers::Schema GenerateSchema(const answers::ModelLimits& limits) {
   std::vector<Property> own = {
       {"text_input", String(0, answers::kMaxText).Describe("the prompt; or give input_ids")},
       {"input_ids", Array(Integer(0, max_id), 1, answers::kMaxText).Describe("the prompt's ids")},
-      {"end_id", Integer(-1, max_id).Describe("a token that ends the answer, beside the model's own")},
+      {"end_id", Integer(-1, max_id).Describe("a token that ends the answer, in addition to the model's own")},
       {"pad_id", Integer(-1, kHigh).Describe("taken and ignored")},
       {"length_penalty", Number(0, 1).Describe("taken and ignored: there is no beam search")},
       {"beam_width", Integer(1, 1).OrUnsupported("there is no beam search")},

@@ -75,7 +75,7 @@ Status CheckRequest(const Request& request, int64_t vocab_size) {
 }
 
 Result<int64_t> AnswerLength(const Request& request, int64_t prompt_tokens, int64_t session_len) {
-  // The beginning is OpenAI's: clients tell this error from others by it.
+  // The beginning is OpenAI's: clients recognize this error by it.
   const auto too_long = [&](const std::string& why) {
     return Error(TooLong("This model's maximum context length is {} tokens. However, {}.", session_len, why)
                      .value()

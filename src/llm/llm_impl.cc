@@ -31,7 +31,7 @@ LlmImpl::LlmImpl(LlmParts parts, Plan plan, std::unique_ptr<engine::Engine> engi
 
 LlmImpl::~LlmImpl() {
   gate_->Close();
-  engine_.reset();  // tells the last events, which the text threads then finish
+  engine_.reset();  // reports the last events, which the text threads then finish
 }
 
 namespace {

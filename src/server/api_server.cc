@@ -121,7 +121,7 @@ class ApiServerImpl : public ApiServer {
     return std::nullopt;
   }
 
-  // Until nothing is waited for any more: then it ends, and another server may begin.
+  // Until it waits for nothing: then it ends, and another server may begin.
   int DrainSeconds() const {
     return RetrySeconds(std::chrono::duration<double>(drain_end_.load() - Clock::now()).count());
   }

@@ -188,7 +188,7 @@ class InHand {
   InHand(const InHand&) = delete;
   InHand& operator=(const InHand&) = delete;
 
-  // Until this goes. The signal lives until the watcher has ended, which is after it was told to.
+  // Until this goes. The signal lives until the watcher has ended, which is after it was asked to.
   void WatchForClose() {
     asio::co_spawn(*connection_->core->io, server::WatchForClose(connection_->stream.socket(), connection_->outbox),
                    asio::bind_cancellation_slot(watching_->slot(), [connection = connection_, watching = watching_](
@@ -274,7 +274,7 @@ asio::awaitable<void> TurnAway(ConnectionPtr connection) {
       !co_await connection->stream.Handshake()) {
     Incoming nothing{.begin = std::chrono::steady_clock::now()};
     const WireError error{503, "unavailable_error", "too_many_connections", "",
-                          fmt::format("{} connections are open, and this server takes no more",
+                          fmt::format("{} connections are open, and this server accepts no more",
                                       connection->core->options.max_connections)};
     co_await Refuse(*connection, nothing, error);
   }

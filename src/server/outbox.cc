@@ -89,7 +89,7 @@ bool Outbox::Push(Item item) {
       items_.push_back(std::move(item));
     }
   }
-  // Weak: what an io_context that does not run any more has been posted would keep the two of them for ever.
+  // Weak: what an io_context that does not run any more has been posted would keep the two of them forever.
   asio::post(*io_, [weak = self_] {
     if (const auto self = weak.lock()) self->timer_.cancel();
   });
