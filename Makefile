@@ -25,7 +25,7 @@ help: ## What there is
 build: ## The program: build/release/bin/ingot (CUDA=1: with NVIDIA's compiler, installed if need be)
 	@tools/bootstrap.sh build
 	@test -z "$(CUDA)" || tools/bootstrap.sh cuda
-	@test -f build/release/build.ninja -a -z "$(CUDA)" || cmake --preset release $(if $(wildcard build/release/build.ninja),,-DINGOT_TESTS=OFF)
+	@test -f build/release/build.ninja -a -z "$(CUDA)" || cmake --preset release -DINGOT_CUDA=ON $(if $(wildcard build/release/build.ninja),,-DINGOT_TESTS=OFF)
 	@ninja -C build/release -j $(JOBS) ingot
 
 serve: ## Serve MODEL (default: SmolLM2-135M-Instruct) on http://127.0.0.1:PORT

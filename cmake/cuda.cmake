@@ -1,15 +1,16 @@
 # The CUDA kernels as one fatbin, where nvcc is on this machine:
 #   ingot_cuda_program(kernels.cu program.cc)   program.cc embeds the fatbin; INGOT_CUDA_FATBIN is its path
+# Off unless asked for (`make build` asks): nvcc takes minutes, which only changes of the kernels are worth.
 # sm_80 code runs on compute capability 8.x, sm_90a on 9.0, and the driver compiles the PTX for what is newer.
 
-option(INGOT_CUDA "Build the CUDA kernels, where nvcc is found" ON)
+option(INGOT_CUDA "Build the CUDA kernels, where nvcc is found" OFF)
 set(INGOT_CUDA_ARCHS "80;90a" CACHE STRING "Compute capabilities to compile for")
 set(INGOT_CUDA_PTX "80" CACHE STRING "Compute capability of the PTX")
 if(INGOT_CUDA)
   file(GLOB cuda_of_venv ${CMAKE_SOURCE_DIR}/build/venv-cuda/lib/python3*/site-packages/nvidia/cu13/bin)
   find_program(INGOT_NVCC nvcc HINTS $ENV{CUDA_HOME}/bin PATHS /usr/local/cuda/bin ${cuda_of_venv})
 endif()
-if(NOT INGOT_NVCC)
+if(INGOT_CUDA AND NOT INGOT_NVCC)
   message(STATUS "CUDA is left out: nvcc was not found (\"make build CUDA=1\" installs it)")
 endif()
 
