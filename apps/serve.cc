@@ -22,6 +22,7 @@
 #include "chat/chat_template.h"
 #include "common.h"
 #include "llm/memory_plan.h"
+#include "serve_gradio.h"
 #include "server/api_server.h"
 #include "text/bytes.h"
 
@@ -344,6 +345,7 @@ void DeclareServe(Flags& root) {
   api.Example("ingot serve api_server smollm2");
   api.Example("ingot serve api_server InternLM/internlm-chat-7b --model-name internlm-chat-7b --server-port 8080");
   api.OnRun([flags] { return Serve(*flags); });
+  DeclareServeGradio(serve);
 }
 
 }  // namespace ingot::cli

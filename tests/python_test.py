@@ -5,12 +5,14 @@ import sys
 
 from support import ROOT, require_model
 
-PYTHON = ROOT / "build/venv-python/bin/python"
+ENVIRONMENTS = {"gradio_test": ("venv-gradio", "make test"), "": ("venv-python", "make wheel")}
 
 if __name__ == "__main__":
     require_model()
-    if not PYTHON.exists():
-        print(f"skipped: {PYTHON} is not here; make wheel makes it")
+    folder, target = ENVIRONMENTS.get(sys.argv[1], ENVIRONMENTS[""])
+    python = ROOT / "build" / folder / "bin/python"
+    if not python.exists():
+        print(f"skipped: {python} is not here; {target} makes it")
         sys.exit(77)
     # Away from python/, so that it is the installed package that is imported.
-    os.execv(PYTHON, [str(PYTHON), "-W", "error::ResourceWarning", str(ROOT / "python/tests" / f"{sys.argv[1]}.py")])
+    os.execv(python, [str(python), "-W", "error::ResourceWarning", str(ROOT / "python/tests" / f"{sys.argv[1]}.py"), *sys.argv[2:]])

@@ -5,7 +5,8 @@
 #   wheel  build + Python's headers (apt) + tools/wheel_requirements.txt in build/venv-wheel (pip), and what the wheel
 #          depends on as files in build/wheelhouse
 #   test   serve + wheel + test libraries (apt) + the oracles of tools/requirements.txt in build/venv (pip), and clients of
-#          gRPC and Triton with a tritonserver (tools/serving_requirements.txt) in build/venv-serving (pip)
+#          gRPC and Triton with a tritonserver (tools/serving_requirements.txt) in build/venv-serving (pip);
+#          Gradio in build/venv-gradio (pip)
 #   san    test + the sanitizers and what makes their reports readable (apt)
 #   lint   the formatter (apt) and python3
 #   cuda   NVIDIA's compiler, where there is none (pip, in build/venv-cuda)
@@ -16,7 +17,7 @@ cd "$(dirname "$0")/.."
 role=${1:-}
 case $role in
   build | serve | wheel | test | san | lint | cuda) ;;
-  *) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 BUILD_PACKAGES="clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev
@@ -37,6 +38,7 @@ VENV=build/venv
 SERVING_VENV=build/venv-serving
 WHEEL_VENV=build/venv-wheel
 WHEELHOUSE=build/wheelhouse
+GRADIO_VENV=build/venv-gradio
 MODELS=build/models
 ASSETS=build/assets
 DEFAULT_MODEL=smollm2
@@ -44,7 +46,7 @@ DEFAULT_MODEL=smollm2
 say() { echo "bootstrap: $*" >&2; }
 
 # A stamp of this very content says that nothing is to be done.
-digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/serving_requirements.txt tools/wheel_requirements.txt tools/models.json tools/assets.json tools/fetch_model.py | sha256sum | cut -c1-16)
+digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/serving_requirements.txt tools/wheel_requirements.txt tools/gradio_requirements.txt tools/models.json tools/assets.json tools/fetch_model.py | sha256sum | cut -c1-16)
 stamp=build/.bootstrap-$role
 if [[ -f $stamp && $(<"$stamp") == "$digest" ]] &&
   { [[ $role != serve && $role != test && $role != san ]] || [[ -d $MODELS/$DEFAULT_MODEL ]]; } &&
@@ -133,6 +135,13 @@ install_wheel_tools() {
     "nanobind-backend>=1,<2" numpy tqdm >&2
 }
 
+# In an environment of its own: it has many packages. Without it the test of the demo is skipped.
+install_gradio() {
+  say "installing with pip into $GRADIO_VENV: $(grep -v '^#' tools/gradio_requirements.txt | tr '\n' ' ')"
+  [[ -x $GRADIO_VENV/bin/python ]] || /usr/bin/python3 -m venv "$GRADIO_VENV"
+  retry "$GRADIO_VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tools/gradio_requirements.txt >&2
+}
+
 fetch_model() {
   [[ -d $MODELS/$DEFAULT_MODEL ]] || say "downloading the model $DEFAULT_MODEL (90 MB) into $MODELS"
   "$VENV/bin/python" tools/fetch_model.py "$DEFAULT_MODEL" "$MODELS" >/dev/null
@@ -169,6 +178,7 @@ if [[ $role == test || $role == san ]]; then
   install_serving
 fi
 if [[ $role == wheel || $role == test ]]; then install_wheel_tools; fi
+if [[ $role == test ]]; then install_gradio; fi
 
 echo "$digest" >"$stamp"
 say "ready for \"make $role\""

@@ -1,0 +1,9 @@
+#pragma once
+
+#include "cli.h"
+
+namespace ingot::cli {
+
+void DeclareServeGradio(Flags& serve);
+
+}  // namespace ingot::cli
