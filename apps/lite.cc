@@ -128,6 +128,8 @@ Status RunQuantizer(const LiteFlags& flags, lite::QuantizeOptions options) {
   INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(flags.model, {.tokenizer_pre = flags.tokenizer_pre}));
   options.output = WithoutSlash(flags.work_dir);
   options.force = flags.force;
+  options.fits_group_size =
+      !flags.group_size && (options.kind == lite::OutputKind::kAwq || options.kind == lite::OutputKind::kGptq);
   options.calibration.samples = flags.samples;
   options.calibration.seq_len = flags.seq_len;
   options.calibration.parse_special = flags.parse_special;
@@ -190,7 +192,7 @@ void AddLiteFlags(Flags& command, LiteFlags* flags) {
 void AddFormatFlags(Flags& command, LiteFlags* flags) {
   command.Add("--w-bits", &flags->bits, "bits of a weight: 4");
   command.Add("--w-group-size", &flags->group_size,
-              "inputs that share a scale: 32, 64 or 128; default 128, and 32 with --to gguf");
+              "inputs that share a scale: 32, 64 or 128; default: the largest that divides all, and 32 with --to gguf");
   command.Add("--w-sym", &flags->symmetric, "no zero points");
 }
 

@@ -116,6 +116,13 @@ class Lite(unittest.TestCase):
         self.assertEqual((config["quant_method"], config["version"], config["bits"], config["group_size"],
                           config["zero_point"]), ("awq", "gemm", 4, 64, True))  # fmt: skip
 
+    def test_the_largest_group_that_divides_is_the_default(self) -> None:
+        done = subprocess.run(self.command("auto_awq", "grouped", "--calib-samples", "0", "--eval-windows", "0"), capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("groups of 64, the largest that divides", done.stderr)
+        config = json.loads((self.root / "grouped/config.json").read_text())["quantization_config"]
+        self.assertEqual(config["group_size"], 64)
+
     def test_symmetric_awq(self) -> None:
         self.lite("auto_awq", "awq_sym", "--w-group-size", "32", "--w-sym")
         self.check_every_linear("awq_sym", (".qweight", ".qzeros", ".scales"))

@@ -19,18 +19,6 @@ using models::RoleTensor;
 
 bool IsGguf(const QuantizeOptions& options) { return options.kind == OutputKind::kGguf; }
 
-// The largest of the usual groups that divides every matrix's inputs; 0: none does.
-int64_t LargestGroup(const Source& source) {
-  int64_t common = 0;
-  for (const RoleTensor& tensor : source.tensors) {
-    if (tensor.matrix && models::IsQuantized(tensor.role)) common = std::gcd(common, tensor.matrix->cols());
-  }
-  for (const int64_t group : {128, 64, 32}) {
-    if (common % group == 0) return group;
-  }
-  return 0;
-}
-
 std::string NameOf(const RoleTensor& tensor, const models::Family& family) {
   return convert::HuggingFaceName(tensor, family).value_or("a matrix");
 }
@@ -147,6 +135,17 @@ Status RefuseQuantized(const formats::Checkpoint& checkpoint) {
         checkpoint.path(), formats::StoredAs(*tensor), checkpoint.path());
   }
   return {};
+}
+
+int64_t LargestGroup(const Source& source) {
+  int64_t common = 0;
+  for (const RoleTensor& tensor : source.tensors) {
+    if (tensor.matrix && models::IsQuantized(tensor.role)) common = std::gcd(common, tensor.matrix->cols());
+  }
+  for (const int64_t group : {128, 64, 32}) {
+    if (common % group == 0) return group;
+  }
+  return 0;
 }
 
 int64_t RoomNeeded(const Source& source, const QuantizeOptions& options) {

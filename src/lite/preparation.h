@@ -12,6 +12,9 @@ namespace ingot::lite {
 // block formats are dequantized.)
 Status RefuseQuantized(const formats::Checkpoint& checkpoint);
 
+// The largest of the usual groups, 128, 64 and 32, that divides every matrix's inputs; 0: none does.
+int64_t LargestGroup(const convert::Source& source);
+
 // kInvalidArgument, naming a matrix: one that the output cannot hold, and the largest group that would do.
 Status CheckMatrices(const convert::Source& source, const QuantizeOptions& options);
 

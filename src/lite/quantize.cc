@@ -58,6 +58,11 @@ class Run {
   Status Prepare() {
     INGOT_RETURN_IF_ERROR(RefuseQuantized(checkpoint_));
     INGOT_ASSIGN_OR_RETURN(source_, convert::ReadSource(checkpoint_));
+    if (const int64_t group = LargestGroup(source_); options_.fits_group_size && group > 0) {
+      options_.recipe.format.group_size = static_cast<int>(group);
+      report_.notices.push_back(
+          fmt::format("groups of {}, the largest that divides the inputs of every matrix (--w-group-size)", group));
+    }
     INGOT_RETURN_IF_ERROR(CheckMatrices(source_, options_));
     INGOT_ASSIGN_OR_RETURN(samples_, CalibrationWindows(source_, options_.calibration));
     if (samples_.empty() && options_.recipe.needs_statistics())
@@ -278,7 +283,7 @@ class Run {
   }
 
   const formats::Checkpoint& checkpoint_;
-  const QuantizeOptions& options_;
+  QuantizeOptions options_;
   ops::Backend& backend_;
   convert::Source source_;
   OutputForm form_;

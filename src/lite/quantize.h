@@ -29,6 +29,7 @@ struct QuantizeOptions {
   std::string output;  // a directory; a file for OutputKind::kGguf
   OutputKind kind = OutputKind::kAwq;
   Recipe recipe;
+  bool fits_group_size = false;  // instead of the recipe's group size: the largest that divides every matrix's inputs
   CalibrationOptions calibration;
   // Whether calibration sees what the layers before, once quantized, make of the texts (GPTQ), or what the original
   // ones do (AWQ).
