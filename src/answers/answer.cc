@@ -27,7 +27,9 @@ void Add(const llm::Event& event, llm::Choice* choice) {
   choice->token_ids.insert(choice->token_ids.end(), event.token_ids.begin(), event.token_ids.end());
   choice->logprobs.insert(choice->logprobs.end(), event.logprobs.begin(), event.logprobs.end());
   if (!event.prompt_logprobs.empty()) choice->prompt_logprobs = event.prompt_logprobs;
-  if (event.finish) choice->finish = *event.finish;
+  if (!event.finish) return;
+  choice->finish = *event.finish;
+  choice->stop_reason = event.stop_reason;
 }
 
 }  // namespace
@@ -118,7 +120,11 @@ void Answer::TakeLocked(size_t prompt, const llm::Event& from_model) {
   llm::Event event = from_model;
   event.index += first_choice_[prompt];
   Choice& choice = choices_[static_cast<size_t>(event.index)];
-  if (event.finish) CountLocked(prompt, event);
+  if (event.finish) {
+    CountLocked(prompt, event);
+    choice.usage = event.usage;
+    choice.timings = event.timings;
+  }
   listener_->Piece(choice, event);
   choice.is_first = false;
   if (listener_->wants_whole()) {

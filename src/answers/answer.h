@@ -27,7 +27,9 @@ struct Question {
 struct Choice {
   int index = 0;  // prompt · n + which of n
   llm::Choice choice;
-  bool is_first = true;  // nothing has come
+  bool is_first = true;   // nothing has come
+  llm::Usage usage = {};  // once it has ended
+  llm::Timings timings = {};
 };
 
 // Called with one thing at a time, by any thread. The last is Ended or Failed.

@@ -3,30 +3,20 @@
 #include <algorithm>
 #include <limits>
 
+#include "answers/schema_parts.h"
+
 namespace ingot::answers {
-namespace {
 
-constexpr int64_t kMaxCount = int64_t{1} << 40;  // of tokens, in answers
-const auto kMaxN = static_cast<int64_t>(llm::FindParam("n")->high);
-
-boost::json::array ExampleMessages() { return {{{"role", "user"}, {"content", "What is the capital of France?"}}}; }
-
-// Where several have a name, the first describes it.
-template <typename... Lists>
-std::vector<Property> Join(std::vector<Property> first, Lists... rest) {
-  const auto add = [&](std::vector<Property>& list) {
-    for (Property& property : list) {
-      if (std::ranges::find(first, property.name, &Property::name) == first.end()) first.push_back(std::move(property));
-    }
-  };
-  (add(rest), ...);
-  return first;
-}
-
-// Without a cap of the server's, what is too long for the context is refused with the counts when the prompt is known.
 int64_t MaxTokens(const ModelLimits& limits) {
   return limits.max_output_len > 0 ? limits.max_output_len : std::numeric_limits<int32_t>::max();
 }
+
+boost::json::array ExampleMessages() { return {{{"role", "user"}, {"content", "What is the capital of France?"}}}; }
+
+namespace {
+
+const auto kMaxN = static_cast<int64_t>(llm::FindParam("n")->high);
+
 Schema Tokens(const ModelLimits& limits, const char* description) {
   return Integer(1, MaxTokens(limits)).Describe(description);
 }
@@ -39,6 +29,8 @@ Schema ContentPart() {
 Schema Content() {
   return AnyOf({String(0, kMaxText), Array(ContentPart(), 0, 1024)}).Describe("text, or parts of it");
 }
+
+}  // namespace
 
 Schema ModelName(const ModelLimits& limits) {
   return String(0, 4096)
@@ -62,6 +54,8 @@ Schema Messages() {
                              .Named("Message");
   return Array(message, 1, kMaxMessages).Describe("the conversation so far").Example(ExampleMessages());
 }
+
+namespace {
 
 Schema Logprob() {
   return Object({{"token", String(0, 4096), true},
@@ -102,6 +96,8 @@ std::vector<Property> AnswerHead(const char* object) {
 
 Schema FinishReason() { return OneOf({"stop", "length"}); }
 
+}  // namespace
+
 Property KwargsProperty() {
   return {"chat_template_kwargs", Map(Any(), 64).Describe("variables for the chat template")};
 }
@@ -109,13 +105,16 @@ Property ThinkingProperty() {
   return {"enable_thinking", Boolean().Describe("LMDeploy's short form of that in chat_template_kwargs")};
 }
 
-// How messages become a prompt.
 std::vector<Property> TemplateProperties() {
   return {{"add_generation_prompt", Boolean().Default(true)},
           {"continue_final_message", Boolean().Default(false).Describe("continue the last message")},
           ThinkingProperty(),
           KwargsProperty()};
 }
+
+Property ParamOf(const char* name, const ModelLimits& limits) { return ParamProperty(*llm::FindParam(name), limits); }
+
+namespace {
 
 std::vector<Property> StreamProperties() {
   return {{"stream", Boolean().Default(false).Describe("send the answer as server-sent events, as it grows")},
@@ -125,14 +124,13 @@ std::vector<Property> StreamProperties() {
                .Describe("with stream: a last chunk tells the usage, as a whole answer does of itself")}};
 }
 
-Property ParamOf(const char* name, const ModelLimits& limits) { return ParamProperty(*llm::FindParam(name), limits); }
-
 std::vector<Property> ChoiceProperties(const ModelLimits& limits) {
   return {ParamOf("n", limits),
           {"return_token_ids", Boolean().Default(false).Describe("adds token_ids to every choice")}};
 }
 
-// Of every route that answers.
+}  // namespace
+
 std::vector<Property> AnswerProperties(const ModelLimits& limits) {
   std::vector<Property> properties;
   for (const llm::Param& param : llm::AllParams()) {
@@ -149,6 +147,8 @@ std::vector<Property> AnswerProperties(const ModelLimits& limits) {
   properties.push_back({"spaces_between_special_tokens", Boolean().Describe("taken and ignored")});
   return properties;
 }
+
+namespace {
 
 Schema ChatRequest(const ModelLimits& limits) {
   std::vector<Property> own = {
@@ -376,6 +376,38 @@ Property ParamProperty(const llm::Param& param, const ModelLimits& limits) {
   return {param.name, std::move(schema)};
 }
 
+namespace {
+
+// llama-server's: a piece that is no text is a list of its bytes.
+Schema TokenPiece() {
+  return Object({{"id", Integer(0, kMaxCount), true},
+                 {"piece", AnyOf({String(0, 4096), Array(Integer(0, 255), 0, 4096)}), true}})
+      .Named("TokenPiece");
+}
+
+Schema TokenizeRequest(const ModelLimits& limits) {
+  return Object(
+             Join(TemplateProperties(),
+                  std::vector<Property>{
+                      {"model", ModelName(limits)},
+                      {"prompt", String(0, kMaxText).Describe("text; or give messages")},
+                      {"messages", Messages()},
+                      {"add_special_tokens", Boolean().Default(true)},
+                      {"return_token_strs", Boolean().Default(false)},
+                      {"content", String(0, kMaxText).Describe("llama-server's name of the text")},
+                      {"add_special", Boolean().Default(false).Describe("with content: a BOS")},
+                      {"parse_special", Boolean().Default(true).Describe("with content: read special tokens as such")},
+                      {"with_pieces", Boolean().Default(false).Describe("with content: id and piece")},
+                      {"chat_template", Null().OrUnsupported("not supported")},
+                      {"documents", Null().OrUnsupported("not supported")},
+                      {"tools", Array(Any(), 0, 0).OrUnsupported("tools are not supported")}}))
+      .NeedsOneOf({"prompt", "messages", "content"}, /*only_one=*/true)
+      .Named("TokenizeRequest")
+      .Example(boost::json::object{{"prompt", "Hello"}, {"return_token_strs", true}});
+}
+
+}  // namespace
+
 ApiSchemas::ApiSchemas(const ModelLimits& limits)
     : chat_request(ChatRequest(limits)),
       chat_response(ChatResponse()),
@@ -395,29 +427,19 @@ ApiSchemas::ApiSchemas(const ModelLimits& limits)
                        .Example(boost::json::object{{"input", "Hello"}});
   encode_response = Object({{"input_ids", AnyOf({ids, Array(ids, 0, kMaxPrompts)}), true}, {"length", counts, true}})
                         .Named("Encoding");
-  tokenize_request =
-      Object(Join(TemplateProperties(),
-                  std::vector<Property>{{"model", ModelName(limits)},
-                                        {"prompt", String(0, kMaxText).Describe("text; or give messages")},
-                                        {"messages", Messages()},
-                                        {"add_special_tokens", Boolean().Default(true)},
-                                        {"return_token_strs", Boolean().Default(false)},
-                                        {"chat_template", Null().OrUnsupported("not supported")},
-                                        {"documents", Null().OrUnsupported("not supported")},
-                                        {"tools", Array(Any(), 0, 0).OrUnsupported("tools are not supported")}}))
-          .NeedsOneOf({"prompt", "messages"}, /*only_one=*/true)
-          .Named("TokenizeRequest")
-          .Example(boost::json::object{{"prompt", "Hello"}, {"return_token_strs", true}});
+  tokenize_request = TokenizeRequest(limits);
   tokenize_response = Object({{"count", Integer(0, kMaxCount), true},
                               {"max_model_len", Integer(0, kMaxCount), true},
-                              {"tokens", ids, true},
+                              {"tokens", AnyOf({ids, Array(TokenPiece(), 0, kMaxText)}), true},
                               {"token_strs", Array(String(0, 4096), 0, kMaxText).Nullable(), true}})
                           .Named("Tokens");
   detokenize_request =
       Object({{"model", ModelName(limits)}, {"tokens", Array(Integer(0, limits.vocab_size - 1), 0, kMaxText), true}})
           .Named("DetokenizeRequest")
           .Example(boost::json::object{{"tokens", {1, 2, 3}}});
-  detokenize_response = Object({{"prompt", String(0, 0), true}}).Named("Text");
+  detokenize_response =
+      Object({{"prompt", String(0, 0), true}, {"content", String(0, 0).Describe("the same, as llama-server calls it")}})
+          .Named("Text");
   interactive_request = InteractiveRequest(limits);
   interactive_response = InteractiveResponse();
   session = SessionSchema();
@@ -431,6 +453,8 @@ ApiSchemas::ApiSchemas(const ModelLimits& limits)
                    {"message", String(0, 1024)}})
                .Named("Health");
   version = Object({{"version", String(1, 64), true}}).Named("Version");
+  AddLlamaServerSchemas(limits, this);
+  AddOllamaSchemas(limits, this);
 }
 
 }  // namespace ingot::answers

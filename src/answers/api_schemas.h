@@ -35,7 +35,14 @@ struct ApiSchemas {
   Schema interactive_request, interactive_response;
   Schema session, session_list, rewind_request;
   Schema health, version;
+  // llama-server's
+  Schema llama_request, llama_response, llama_chunk, apply_template_request, apply_template_response, props, slots;
+  // ollama's
+  Schema ollama_chat_request, ollama_chat_response, ollama_generate_request, ollama_generate_response;
+  Schema ollama_tags, ollama_ps, ollama_show_request, ollama_show_response;
 };
+void AddLlamaServerSchemas(const ModelLimits& limits, ApiSchemas* schemas);
+void AddOllamaSchemas(const ModelLimits& limits, ApiSchemas* schemas);
 
 // The longest answer to a request that names none: `wanted` (0: what the context leaves), or what --max-output-len
 // allows. 0: what the context leaves.

@@ -65,7 +65,8 @@ Result<Prepared> ReadChat(const Fields& fields, const ServedModel& model, const 
     return Error(Status(InvalidArgument("top_logprobs needs logprobs: true")).Of("top_logprobs"));
   }
   request.default_max_tokens = DefaultTokens(model.limits, 0);
-  OpenAiHead head{"chatcmpl-" + caller.request_id, model.name, AsksForUsage(fields) || caller.always_include_usage};
+  OpenAiHead head{"chatcmpl-" + caller.request_id, model.name, model.fingerprint,
+                  AsksForUsage(fields) || caller.always_include_usage};
   Prepared prepared{.format = std::make_unique<ChatFormat>(std::move(head), fields.Bool("return_token_ids", false)),
                     .stream = fields.Bool("stream", false)};
   prepared.question = {.requests = {std::move(request)}, .prompt_field = "messages"};

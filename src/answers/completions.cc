@@ -240,7 +240,8 @@ Result<Prepared> ReadCompletion(const Fields& fields, const ServedModel& model, 
                                     ? *request.prompt
                                     : model.llm.tokenizer().Decode(request.token_ids, /*skip_special_tokens=*/false));
   }
-  OpenAiHead head{"cmpl-" + caller.request_id, model.name, AsksForUsage(fields) || caller.always_include_usage};
+  OpenAiHead head{"cmpl-" + caller.request_id, model.name, model.fingerprint,
+                  AsksForUsage(fields) || caller.always_include_usage};
   prepared.format = std::make_unique<CompletionFormat>(std::move(head), model.llm.tokenizer(), std::move(options));
   return prepared;
 }

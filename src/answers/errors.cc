@@ -61,4 +61,22 @@ std::string ErrorBody(const WireError& error) {
       .Text();
 }
 
+const Schema& ErrorSchema() {
+  static const Schema schema = Object({{"error",
+                                        Object({{"message", String(0, 1 << 16), true},
+                                                {"type", String(1, 64), true},
+                                                {"param", String(0, 1 << 10).Nullable(), true},
+                                                {"code", String(0, 64).Nullable(), true}}),
+                                        true}})
+                                   .Named("Error");
+  return schema;
+}
+
+std::string OllamaErrorBody(const WireError& error) { return JsonObject().Add("error", error.message).Text(); }
+
+const Schema& OllamaErrorSchema() {
+  static const Schema schema = Object({{"error", String(0, 1 << 16), true}}).Named("OllamaError");
+  return schema;
+}
+
 }  // namespace ingot::answers

@@ -1,4 +1,4 @@
-// Errors as OpenAI's clients read them: {"error": {message, type, param, code}}.
+// Errors as clients read them.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +29,19 @@ WireError ToWireError(const FieldError& error, const std::string& request_id);
 // A fault of ours, 500: the cause goes to the log, and the client learns under which id.
 WireError InternalError(const std::string& cause, const std::string& request_id);
 
+// {"error": {message, type, param, code}}
 std::string ErrorBody(const WireError& error);
+const Schema& ErrorSchema();
+// {"error": message}: ollama's.
+std::string OllamaErrorBody(const WireError& error);
+const Schema& OllamaErrorSchema();
+
+// How a route writes its errors.
+struct ErrorStyle {
+  std::string (*body)(const WireError&);
+  const Schema& (*schema)();
+};
+inline constexpr ErrorStyle kOpenAiErrors = {ErrorBody, ErrorSchema};
+inline constexpr ErrorStyle kOllamaErrors = {OllamaErrorBody, OllamaErrorSchema};
 
 }  // namespace ingot::answers

@@ -91,6 +91,13 @@ Status ReadParams(const Fields& fields, const llm::Llm& llm, llm::Request* reque
   return {};
 }
 
+Status CheckPenaltyWindow(const Fields& fields, const llm::Request& request) {
+  const int64_t window = fields.Int("repeat_last_n").value_or(-1);
+  if (window == -1 || !request.sampling.penalizes()) return {};
+  return Status(Unsupported("repeat_last_n {}: penalties count the whole prompt and answer; -1 says so", window))
+      .Of("repeat_last_n");
+}
+
 Status ReadMessages(const boost::json::value& messages, const std::string& name, const llm::Llm& llm,
                     llm::Request* request) {
   if (messages.is_string()) {

@@ -35,6 +35,8 @@ std::vector<std::string> ToTexts(const boost::json::value& value);
 
 // The parameters that a body holds, over the model's defaults.
 Status ReadParams(const Fields& fields, const llm::Llm& llm, llm::Request* request);
+// kUnsupported where repeat_last_n narrows a penalty: here it counts all tokens.
+Status CheckPenaltyWindow(const Fields& fields, const llm::Request& request);
 // OpenAI's messages, the value of field `name`, as templates read them; a text is a user's message. Calls of tools that
 // the model's template would leave out are refused.
 Status ReadMessages(const boost::json::value& messages, const std::string& name, const llm::Llm& llm,

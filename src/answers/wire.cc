@@ -4,13 +4,14 @@ namespace ingot::answers {
 namespace {
 
 JsonObject TokenJson(const llm::TokenLogprob& token) {
-  return JsonObject()
-      .Add("token", token.bytes)
-      .Add("logprob", token.logprob)
-      .AddJson("bytes", JsonList(token.bytes, [](char c) { return std::to_string(static_cast<unsigned char>(c)); }));
+  return JsonObject().Add("token", token.bytes).Add("logprob", token.logprob).AddJson("bytes", BytesJson(token));
 }
 
 }  // namespace
+
+std::string BytesJson(const llm::TokenLogprob& token) {
+  return JsonList(token.bytes, [](char c) { return std::to_string(static_cast<unsigned char>(c)); });
+}
 
 JsonObject OpenAiHead::Object(std::string_view object, std::string_view choices) const {
   return JsonObject()
@@ -18,7 +19,7 @@ JsonObject OpenAiHead::Object(std::string_view object, std::string_view choices)
       .Add("object", object)
       .Add("created", created)
       .Add("model", model)
-      .Add("system_fingerprint", "ingot")
+      .Add("system_fingerprint", fingerprint)
       .AddJson("choices", choices);
 }
 

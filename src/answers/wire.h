@@ -13,7 +13,7 @@ namespace ingot::answers {
 
 // What chat and completions begin with, and how their streams end.
 struct OpenAiHead {
-  std::string id, model;
+  std::string id, model, fingerprint;
   bool include_usage;  // in streams
   std::time_t created = std::time(nullptr);
   // {"id":…,"object":…,"created":…,"model":…,"system_fingerprint":…,"choices":…}
@@ -28,6 +28,8 @@ bool AsksForUsage(const Fields& fields);
 std::string UsageJson(const llm::Usage& usage);
 // {"content":[{token, logprob, bytes, top_logprobs}]}; null without tokens
 std::string ChatLogprobs(const std::vector<llm::TokenInfo>& tokens);
+// [1,2]: a token's bytes, which may be half a character.
+std::string BytesJson(const llm::TokenLogprob& token);
 // "stop" or "length": what OpenAI's clients know. An answer that was cut short by a cancel is nothing they could go on
 // from.
 const char* WireFinish(llm::FinishReason reason);

@@ -46,6 +46,7 @@ struct LoadOptions {
   std::string meta_instruction;        // system message where a conversation brings none
   int num_threads = 0;                 // 0: what the cgroup and the affinity allow
   bool exact = false;                  // --compute exact: fp32 activations
+  bool auto_compute = true;            // --compute auto: exact, too, where fast would be noticed (llm/compute.h)
   int64_t session_len = 0;             // 0: the model's, or what memory holds
   int max_batch_size = 0;              // slots; 0: a default by device
   double cache_max_entry_count = 0.8;  // fraction of free memory for the KV cache
@@ -84,7 +85,7 @@ struct Request {
   int64_t n = 1;
   std::optional<int64_t> logprobs;         // alternatives a token beside the chosen one
   std::optional<int64_t> prompt_logprobs;  // the same for the prompt's tokens; such a prompt is always computed
-  std::vector<std::string> bad_words;      // never come out, however they are cut into tokens of the prompt's tokenizer
+  std::vector<std::string> bad_words;      // not as the tokenizer writes them alone or after a space
   int64_t priority = 0;                    // of those that wait, lower ones first (as vLLM counts); waiting ages it
   std::optional<double> deadline_seconds;  // from Submit; past it the answer ends with kDeadlineExceeded
   std::string cache_salt;                  // only requests of the same salt share cached blocks
@@ -176,6 +177,8 @@ class Llm {
   Result<Answer> Generate(const Request& request);
   // The ids that a request's prompt becomes.
   virtual Result<std::vector<int32_t>> Tokenize(const Request& request) const = 0;
+  // The text that a request's messages become in the chat template.
+  virtual Result<std::string> ApplyTemplate(const Request& request) const = 0;
   // The ids that a request's messages (or prompt) add to a conversation whose last token is an answer's: what the
   // template puts at that answer's end is among them. kUnsupported where the template does not append turns.
   virtual Result<std::vector<int32_t>> TokenizeNextTurn(const Request& request) const = 0;

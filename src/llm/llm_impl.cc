@@ -43,6 +43,12 @@ Result<std::vector<int32_t>> LlmImpl::Tokenize(const Request& request) const {
   return prompt_maker_.Ids(request).map_error(OfPrompt);
 }
 
+Result<std::string> LlmImpl::ApplyTemplate(const Request& request) const {
+  INGOT_RETURN_IF_ERROR(CheckRequest(request, parts_.model->spec().vocab_size));
+  INGOT_ASSIGN_OR_RETURN(MarkedText text, prompt_maker_.Rendered(request).map_error(OfPrompt));
+  return std::move(text.text);
+}
+
 Result<std::vector<int32_t>> LlmImpl::TokenizeNextTurn(const Request& request) const {
   INGOT_RETURN_IF_ERROR(CheckRequest(request, parts_.model->spec().vocab_size));
   return prompt_maker_.NextTurnIds(request).map_error(OfPrompt);

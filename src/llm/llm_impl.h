@@ -43,6 +43,7 @@ class LlmImpl : public Llm {
 
   Result<std::shared_ptr<Handle>> Submit(const Request& request, EventFn on_event) override;
   Result<std::vector<int32_t>> Tokenize(const Request& request) const override;
+  Result<std::string> ApplyTemplate(const Request& request) const override;
   Result<std::vector<int32_t>> TokenizeNextTurn(const Request& request) const override;
   Status Score(std::vector<int32_t> token_ids, int chunk,
                std::function<void(int64_t, const float*)> on_logits) override;

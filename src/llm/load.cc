@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "llm/checks.h"
+#include "llm/compute.h"
 #include "llm/llm_impl.h"
 #include "llm/memory_plan.h"
 #include "llm/model_memory.h"
@@ -105,7 +106,7 @@ Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options,
 
 Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {
   INGOT_RETURN_IF_ERROR(CheckLoadOptions(given));
-  const LoadOptions options = WithDefaults(given);
+  LoadOptions options = WithDefaults(given);
   LlmParts parts;
   INGOT_ASSIGN_OR_RETURN(const std::string path, formats::ResolveModel(options.model));
   INGOT_ASSIGN_OR_RETURN(parts.checkpoint, formats::Checkpoint::Open(path, {.tokenizer_pre = options.tokenizer_pre}));
@@ -115,10 +116,13 @@ Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {
   INGOT_ASSIGN_OR_RETURN(parts.chat_template, ChooseTemplate(*parts.checkpoint, options));
   parts.default_sampling = DefaultSampling(*parts.checkpoint);
   INGOT_RETURN_IF_ERROR(OverrideSampling(options.generation_config, &parts.default_sampling));
+  INGOT_ASSIGN_OR_RETURN(models::ModelSpec spec, models::ReadModelSpec(*parts.checkpoint));
+  SetCompute(ChooseCompute(ComputeOf(options), spec).compute, &options);
   const models::LoadOptions model_options{.compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast,
                                           .session_len = options.session_len,
                                           .progress = options.progress};
-  INGOT_ASSIGN_OR_RETURN(parts.model, models::Model::Load(parts.checkpoint, model_options, *parts.backend));
+  INGOT_ASSIGN_OR_RETURN(parts.model,
+                         models::Model::Load(parts.checkpoint, std::move(spec), model_options, *parts.backend));
   return MakeLlm(std::move(parts), options, GetMemoryAllowance());
 }
 

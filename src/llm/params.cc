@@ -47,7 +47,8 @@ constexpr Param kParams[] = {
      "leave special tokens out of the answer", 0, "--keep-special-tokens"},
     {"logit_bias", INGOT_FIELD(logit_bias), -100, 100, kInBody | kAsFlag, "token id → what is added to its logit",
      sampling::kMaxLogitBiases},
-    {"bad_words", INGOT_FIELD(bad_words), 1, kMaxTextLength, kInBody | kAsFlag, "texts that must not come out", 256},
+    {"bad_words", INGOT_FIELD(bad_words), 1, kMaxTextLength, kInBody | kAsFlag,
+     "words that the tokenizer must not write as it would alone or after a space; in other pieces they may come", 256},
     {"n", INGOT_FIELD(n), 1, 128, kAsOneFlag, "answers to the prompt; the i-th draws with seed + i"},
     {"logprobs", INGOT_FIELD(logprobs), 0, sampling::kMaxLogprobs, kAsOneFlag,
      "log probabilities, with so many alternatives a token"},
@@ -96,9 +97,27 @@ Status Set(std::vector<T>* field, const JsonView& value) {
   for (size_t i = 0; i < array->size(); ++i) INGOT_RETURN_IF_ERROR(Set(&field->emplace_back(), value.At(i)));
   return {};
 }
+// llama.cpp's [[id, bias], …]; false in a bias's place: never.
+Status SetPairs(std::vector<sampling::LogitBias>* field, const JsonView& list) {
+  constexpr float kNever = -100;
+  for (size_t i = 0; i < list.value().get_array().size(); ++i) {
+    const JsonView pair = list.At(i);
+    INGOT_ASSIGN_OR_RETURN(const auto* both, pair.AsArray());
+    if (both->size() != 2) return InvalidArgument("{} is no pair of a token id and its bias", pair.path());
+    sampling::LogitBias bias{.id = 0, .value = kNever};
+    INGOT_RETURN_IF_ERROR(Set(&bias.id, pair.At(0)));
+    if (both->at(1) != boost::json::value(false)) {
+      INGOT_ASSIGN_OR_RETURN(const double number, pair.At(1).AsDouble());
+      bias.value = static_cast<float>(number);
+    }
+    field->push_back(bias);
+  }
+  return {};
+}
 // Token ids come as keys, which are strings. A null is no bias.
 Status Set(std::vector<sampling::LogitBias>* field, const JsonView& value) {
   field->clear();
+  if (value.value().is_array()) return SetPairs(field, value);
   INGOT_ASSIGN_OR_RETURN(const auto* object, value.AsObject());
   for (const auto& member : *object) {
     const std::string_view key = member.key();

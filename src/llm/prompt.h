@@ -34,8 +34,7 @@ struct PromptMaker {
   Result<std::vector<int32_t>> Ids(const Request& request) const;
   // What they add to a conversation that ends in an answer (Llm::TokenizeNextTurn).
   Result<std::vector<int32_t>> NextTurnIds(const Request& request) const;
-
- private:
+  // The messages in the chat template.
   Result<MarkedText> Rendered(const Request& request) const;
 };
 

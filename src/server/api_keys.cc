@@ -97,6 +97,10 @@ class ApiKeysImpl : public ApiKeys {
     for (const auto* given : {&keys, &admin_keys}) {
       if (std::ranges::find(*given, "") != given->end())
         return InvalidArgument("an API key is empty; no client can send it");
+      for (const std::string& key : *given) {
+        if (key.size() > kMaxKeyBytes)
+          return InvalidArgument("an API key has {} bytes; at most {} are taken", key.size(), kMaxKeyBytes);
+      }
     }
     const MutexLock lock(mutex_);
     keys_ = HashesOf(keys);
@@ -121,14 +125,16 @@ class ApiKeysImpl : public ApiKeys {
     if (asks && !known) {
       HttpResponse response =
           ErrorResponse({401, "authentication_error", "invalid_api_key", "",
-                         key ? "the API key is not known here" : "no API key; send it as 'Authorization: Bearer KEY'"});
+                         key ? "the API key is not known here" : "no API key; send it as 'Authorization: Bearer KEY'"},
+                        *route.errors);
       response.headers.emplace_back("WWW-Authenticate",
                                     route.hidden ? "Basic realm=\"Ingot: the API key is the password\"" : "Bearer");
       return response;
     }
     if (route.access != Access::kAdmin || request.is_admin) return std::nullopt;
     return ErrorResponse({403, "permission_error", "admin_only", "",
-                          "this route asks for an admin key; the server takes them with --admin-keys"});
+                          "this route asks for an admin key; the server takes them with --admin-keys"},
+                         *route.errors);
   }
 
  private:
@@ -168,7 +174,7 @@ std::vector<std::string> ParseKeys(std::string_view text) {
     const size_t first = line.find_first_not_of(" \t\r"), last = line.find_last_not_of(" \t\r");
     if (first == std::string_view::npos || line[first] == '#') continue;
     line = line.substr(first, last - first + 1);
-    if (line.size() <= kMaxKeyBytes) keys.emplace_back(line);
+    keys.emplace_back(line);
   }
   return keys;
 }

@@ -115,9 +115,10 @@ class ApiServerImpl : public ApiServer {
     if (auto refusal = keys_->Admit(route, request)) return refusal;
     if (route.access == Access::kOpen) return std::nullopt;
     if (draining_ && !route.while_draining)
-      return ErrorResponse({503, "unavailable_error", "draining", "", kDraining, DrainSeconds()});
+      return ErrorResponse({503, "unavailable_error", "draining", "", kDraining, DrainSeconds()}, *route.errors);
     if (loading)
-      return ErrorResponse({503, "unavailable_error", "initializing", "", kInitializing, kUnknownRetrySeconds});
+      return ErrorResponse({503, "unavailable_error", "initializing", "", kInitializing, kUnknownRetrySeconds},
+                           *route.errors);
     return std::nullopt;
   }
 
@@ -185,6 +186,7 @@ class ApiServerImpl : public ApiServer {
     };
     router.Add(
         {"GET", "/health", health("Whether the engine makes progress"), [this](auto exchange) { Health(*exchange); }});
+    router.AddAlias("/v1/health", "/health");  // llama-server's
     router.Add({"GET", "/health/live", health("Whether the process answers"),
                 [](auto exchange) { exchange->Respond({.body = R"({"status":"healthy"})"}); }});
     router.Add(

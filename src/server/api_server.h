@@ -16,9 +16,10 @@ namespace ingot::server {
 
 struct ApiServerOptions {
   HttpOptions http;
-  std::string model_name;  // as /v1/models lists it and as requests name it
-  std::string model_root;  // what it was made of, as /v1/models tells anybody; "": its name
-  std::string version;     // of Ingot
+  std::string model_name;   // as /v1/models lists it and as requests name it
+  std::string model_typed;  // another name that requests may use: the MODEL of the command line
+  std::string model_root;   // what it was made of, as /v1/models tells anybody; "": its name
+  std::string version;      // of Ingot
   ApiKeyOptions keys;
   AnswerOptions answers;
   llm::SessionOptions sessions;

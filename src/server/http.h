@@ -21,6 +21,7 @@
 
 namespace ingot::server {
 
+using answers::ErrorStyle;
 using answers::FieldError;
 using answers::InternalError;
 using answers::Schema;
@@ -39,8 +40,9 @@ struct HttpRequest {
   std::string request_id;  // the client's X-Request-Id where it is sane, else ours
   std::string client;      // address and port
   std::chrono::steady_clock::time_point received = std::chrono::steady_clock::now();
-  std::string key_id;     // which API key it came with: a hash of it; "" without one
-  bool is_admin = false;  // it came with an admin key
+  std::string key_id;                                  // which API key it came with: a hash of it; "" without one
+  bool is_admin = false;                               // it came with an admin key
+  const ErrorStyle* errors = &answers::kOpenAiErrors;  // its route's
 
   // Case-insensitive; "" when absent.
   std::string_view Header(std::string_view name) const;
@@ -93,7 +95,7 @@ class Exchange {
 };
 
 // The error, with the headers that belong to it: Retry-After, whether to try again.
-HttpResponse ErrorResponse(const WireError& error);
+HttpResponse ErrorResponse(const WireError& error, const ErrorStyle& style = answers::kOpenAiErrors);
 
 // A route as data: who may call it, what it takes and what it answers. The router and the OpenAPI document are made of
 // these.
@@ -122,8 +124,9 @@ struct RouteInfo {
   bool while_draining = false;      // answers, too, when the server is about to end
   const Schema* request = nullptr;  // outlives the router; null: no body
   std::vector<Parameter> parameters;
-  std::vector<ResponseInfo> responses;  // of success; the errors are the same everywhere
-  bool hidden = false;                  // pages and their parts: not in the document
+  std::vector<ResponseInfo> responses;  // of success
+  const ErrorStyle* errors = &answers::kOpenAiErrors;
+  bool hidden = false;  // pages and their parts: not in the document
 };
 
 // Called on an I/O thread: must not block. Hand work that takes time to a pool.
@@ -148,6 +151,8 @@ class Router {
   };
   void Add(Route route);
   void Add(std::string method, std::string path, HttpHandler handler);  // a hidden route that needs a key
+  // Another path of the routes of `path`, hidden.
+  void AddAlias(const std::string& alias, const std::string& path);
   void set_guards(Guards guards) { guards_ = std::move(guards); }
   // 404 for an unknown path, 405 with Allow for a known one; HEAD is GET without a body; OPTIONS answers 204.
   void Dispatch(std::shared_ptr<Exchange> exchange) const;

@@ -47,9 +47,9 @@ class HttpListener : public answers::Listener {
     if (!has_begun_) return Reject(std::move(error));
     observed_->Fail(error);
     exchange_->Note({{"code", error.code}});
-    if (!stream_) return exchange_->Respond(ErrorResponse(error));
+    if (!stream_) return Refuse(*exchange_, error);
     // Ended without the format's end: the client must not take what came for a whole answer.
-    exchange_->FailStream(ErrorResponse(error), format_->Failure(error));
+    exchange_->FailStream(ErrorResponse(error, *exchange_->request().errors), format_->Failure(error));
   }
 
   void ClientLeft() { observed_->ClientLeft(); }
@@ -65,7 +65,7 @@ class HttpListener : public answers::Listener {
       error.limit_requests = llm_.options().max_queue;
     }
     observed_->Reject(error);
-    exchange_->Respond(ErrorResponse(error));
+    Refuse(*exchange_, error);
   }
 
   const ServerContext& context_;

@@ -1,7 +1,9 @@
 #include "server/model_routes.h"
 
+#include "answers/wire.h"
 #include "base/json_writer.h"
 #include "models/model.h"
+#include "text/utf8.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ingot::server {
@@ -41,7 +43,7 @@ void ListModels(const ServedModels& served, Exchange& exchange) {
 void GetModel(const ServedModels& served, Exchange& exchange) {
   const std::string id = PathParameter("/v1/models/{model}", exchange.request().path);
   const ServedModel* model = served.Find(id);
-  if (model == nullptr) return exchange.Respond(ErrorResponse(served.Unknown(id)));
+  if (model == nullptr) return Refuse(exchange, served.Unknown(id));
   exchange.Respond({.body = ModelJson(*model)});
 }
 
@@ -72,7 +74,30 @@ void Encode(const ServedModel& model, const Fields& fields, const std::shared_pt
   exchange->Respond({.body = json.Text()});
 }
 
+// llama-server's: the text is `content`.
+std::string TokenizeContent(const ServedModel& model, const Fields& fields) {
+  const std::string content = *fields.Text("content");
+  const MarkedText text =
+      fields.Bool("parse_special", true) ? MarkedText::Trusted(content) : MarkedText::Untrusted(content);
+  const tokenizer::Tokenizer& tokenizer = model.llm.tokenizer();
+  const std::vector<int32_t> ids = tokenizer.Encode(text, {.add_special_tokens = fields.Bool("add_special", false)});
+  const auto piece = [&](int32_t id) {
+    const llm::TokenLogprob token{.id = id, .bytes = tokenizer.TokenBytes(id), .logprob = 0};
+    JsonObject json;
+    json.Add("id", id);
+    return IsValidUtf8(token.bytes) ? json.Add("piece", token.bytes).Text()
+                                    : json.AddJson("piece", answers::BytesJson(token)).Text();
+  };
+  return JsonObject()
+      .Add("count", ids.size())
+      .Add("max_model_len", model.llm.session_len())
+      .AddJson("tokens", fields.Bool("with_pieces", false) ? JsonList(ids, piece) : JsonList(ids))
+      .Add("token_strs", nullptr)
+      .Text();
+}
+
 void Tokenize(const ServedModel& model, const Fields& fields, const std::shared_ptr<Exchange>& exchange) {
+  if (fields.Has("content")) return exchange->Respond({.body = TokenizeContent(model, fields)});
   llm::Request request{.prompt = fields.Text("prompt"), .add_special_tokens = fields.Bool("add_special_tokens", true)};
   Status status = ReadTemplateOptions(fields, &request);
   const auto* messages = fields.Find("messages");
@@ -90,7 +115,7 @@ void Tokenize(const ServedModel& model, const Fields& fields, const std::shared_
 
 void Detokenize(const ServedModel& model, const Fields& fields, const std::shared_ptr<Exchange>& exchange) {
   const std::string text = model.llm.tokenizer().Decode(fields.Ids("tokens"), /*skip_special_tokens=*/false);
-  exchange->Respond({.body = JsonObject().Add("prompt", text).Text()});
+  exchange->Respond({.body = JsonObject().Add("prompt", text).Add("content", text).Text()});
 }
 
 void AddModels(Router& router, const ApiSchemas& schemas, const ServedModels& served) {
@@ -110,6 +135,11 @@ void AddModels(Router& router, const ApiSchemas& schemas, const ServedModels& se
               [&served](auto exchange) { GetModel(served, *exchange); }});
 }
 
+HttpResponse AtOnce(const answers::Prepared& prepared, const char* stream_type) {
+  if (!prepared.stream) return {.body = prepared.at_once};
+  return {.content_type = stream_type, .body = prepared.at_once + "\n"};
+}
+
 void AddAnswers(Router& router, const ApiSchemas& schemas, const ServerContext& context) {
   for (const answers::Route& route : answers::kRoutes) {
     const Schema& request = schemas.*route.request;
@@ -117,12 +147,13 @@ void AddAnswers(Router& router, const ApiSchemas& schemas, const ServerContext& 
                    .tag = route.tag,
                    .request = &request,
                    .responses = {{200, "the answer", "application/json", &(schemas.*route.response)},
-                                 {200, "with stream: server-sent events, then [DONE]",
-                                  "text/event-stream; charset=utf-8", &(schemas.*route.chunk)}}};
-    const auto answer = [&context, read = route.read](const ServedModel& model, const Fields& fields,
-                                                      const std::shared_ptr<Exchange>& exchange) {
+                                 {200, "with stream: pieces of it", route.stream_type, &(schemas.*route.chunk)}},
+                   .errors = route.errors};
+    const auto answer = [&context, read = route.read, stream_type = route.stream_type](
+                            const ServedModel& model, const Fields& fields, const std::shared_ptr<Exchange>& exchange) {
       auto prepared = read(fields, model, {exchange->request().request_id, context.answers.always_include_usage});
       if (!prepared) return Refuse(*exchange, prepared.error());
+      if (!prepared->at_once.empty()) return exchange->Respond(AtOnce(*prepared, stream_type));
       Answer(context, model, exchange, *std::move(prepared));
     };
     router.Add({"POST", route.path, std::move(info), OnBody(context, request, answer)});
@@ -155,7 +186,8 @@ ModelRoutes::ModelRoutes(llm::Llm& llm, const ApiServerOptions& options, Metrics
       text_pool_(options.text_threads, TextLimits(options)),
       context_{models_, metrics, text_pool_, options.answers} {
   models_.Add({llm, options.model_name, std::time(nullptr), LimitsOf(llm, options),
-               options.model_root.empty() ? options.model_name : options.model_root});
+               options.model_root.empty() ? options.model_name : options.model_root,
+               answers::SystemFingerprint(llm, options.version), options.model_typed});
 }
 
 Status ModelRoutes::OpenSessions() {
@@ -170,8 +202,12 @@ void ModelRoutes::AddTo(Router& router) {
   AddTokens(router, schemas_, context_);
   AddSessionRoutes(router, schemas_, context_, *sessions_);
   AddKserveRoutes(router, context_, *generator_, options_.version);
-  for (const auto& [path, what] : answers::kUnsupportedRoutes) {
-    router.Add("POST", path, [what](auto exchange) { Refuse(*exchange, Unsupported("{}", what).value()); });
+  AddCompatRoutes(router, schemas_, context_, options_.version);
+  for (const auto& [path, of] : answers::kAliases) router.AddAlias(path, of);
+  for (const answers::UnsupportedRoute& route : answers::kUnsupportedRoutes) {
+    RouteInfo info{.errors = route.errors, .hidden = true};
+    router.Add({route.method, route.path, std::move(info),
+                [what = route.what](auto exchange) { Refuse(*exchange, Unsupported("{}", what).value()); }});
   }
 }
 

@@ -41,5 +41,8 @@ void AddSessionRoutes(Router& router, const ApiSchemas& schemas, const ServerCon
 // /v2…: KServe's protocol. All but `version` outlive the router.
 void AddKserveRoutes(Router& router, const ServerContext& context, const kserve::Generator& generator,
                      const std::string& version);
+// llama-server's and ollama's, beside answers.
+void AddCompatRoutes(Router& router, const ApiSchemas& schemas, const ServerContext& context,
+                     const std::string& version);
 
 }  // namespace ingot::server

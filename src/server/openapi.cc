@@ -7,9 +7,6 @@
 namespace ingot::server {
 namespace {
 
-using answers::Object;
-using answers::String;
-
 struct ErrorInfo {
   int status;
   const char* description;
@@ -43,7 +40,8 @@ class Document {
 
   std::string Write(const Router& router) {
     const auto tag = [](const char* name) { return JsonObject().Add("name", name).Text(); };
-    const std::vector<const char*> tags = {"OpenAI", "Sessions", "LMDeploy", "Tokens", "Models", "Status"};
+    const std::vector<const char*> tags = {"OpenAI", "Sessions", "LMDeploy", "llama.cpp",
+                                           "ollama", "Tokens",   "Models",   "Status"};
     const auto license = JsonObject().Add("name", "Apache-2.0").Add("identifier", "Apache-2.0");
     const auto info = JsonObject()
                           .Add("title", options_.title)
@@ -115,24 +113,25 @@ class Document {
     for (const auto& [status, responses] : by_status) {
       JsonObject content;
       for (const ResponseInfo* response : responses)
-        content.AddJson(response->content_type, response->schema != nullptr ? WithSchema(Content(*response)) : "{}");
+        content.AddJson(response->content_type,
+                        response->schema != nullptr ? WithSchema(Content(info, *response)) : "{}");
       add(status, responses[0]->description, content);
     }
     for (const auto& [status, description] : kErrors) {
       if (by_status.contains(status)) continue;
-      add(status, description, JsonObject().AddJson("application/json", WithSchema(SchemaOf(ErrorSchema()))));
+      add(status, description, JsonObject().AddJson("application/json", WithSchema(SchemaOf(info.errors->schema()))));
     }
     return json.Text();
   }
 
   // Of a stream OpenAPI 3.1 describes a line, an answer or an error, or an event, whose data is text: a piece as JSON,
   // or how it ends, [DONE] or an error.
-  std::string Content(const ResponseInfo& response) {
+  std::string Content(const RouteInfo& info, const ResponseInfo& response) {
     const bool is_stream = response.content_type.starts_with("text/event-stream");
     const std::string piece = SchemaOf(*response.schema);
     if (!is_stream && !response.content_type.starts_with("application/x-ndjson")) return piece;
     const std::string any =
-        JsonObject().AddJson("anyOf", JsonList(std::vector{piece, SchemaOf(ErrorSchema())}, Verbatim)).Text();
+        JsonObject().AddJson("anyOf", JsonList(std::vector{piece, SchemaOf(info.errors->schema())}, Verbatim)).Text();
     if (!is_stream) return any;
     const std::string json =
         JsonObject().Add("contentMediaType", "application/json").AddJson("contentSchema", any).Text();
@@ -164,17 +163,6 @@ class Document {
 
 std::string OpenApiDocument(const Router& router, const OpenApiOptions& options) {
   return Document(options).Write(router);
-}
-
-const Schema& ErrorSchema() {
-  static const Schema schema = Object({{"error",
-                                        Object({{"message", String(0, 1 << 16), true},
-                                                {"type", String(1, 64), true},
-                                                {"param", String(0, 1 << 10).Nullable(), true},
-                                                {"code", String(0, 64).Nullable(), true}}),
-                                        true}})
-                                   .Named("Error");
-  return schema;
 }
 
 }  // namespace ingot::server

@@ -15,7 +15,4 @@ struct OpenApiOptions {
 // OpenAPI 3.1. Every route that is not hidden is in it, with the errors that it can answer.
 std::string OpenApiDocument(const Router& router, const OpenApiOptions& options);
 
-// {"error": {message, type, param, code}}
-const Schema& ErrorSchema();
-
 }  // namespace ingot::server

@@ -60,8 +60,8 @@ std::string_view RoutedMethod(const std::string& method) { return method == "HEA
 
 }  // namespace
 
-HttpResponse ErrorResponse(const WireError& error) {
-  HttpResponse response{.status = error.status, .body = ErrorBody(error)};
+HttpResponse ErrorResponse(const WireError& error, const ErrorStyle& style) {
+  HttpResponse response{.status = error.status, .body = style.body(error)};
   // What waiting does not help is not to be tried again: clients would, of themselves.
   if (error.status == 504 || error.code == answers::kTooManySessions) {
     response.headers.emplace_back("x-should-retry", "false");
@@ -90,6 +90,16 @@ void Router::Add(std::string method, std::string path, HttpHandler handler) {
   Add({std::move(method), std::move(path), {.hidden = true}, std::move(handler)});
 }
 
+void Router::AddAlias(const std::string& alias, const std::string& path) {
+  for (size_t i = 0, count = routes_.size(); i < count; ++i) {
+    if (routes_[i].path != path) continue;
+    Route route = routes_[i];
+    route.path = alias;
+    route.info.hidden = true;
+    Add(std::move(route));
+  }
+}
+
 Headers Router::HeadersFor(const HttpRequest& request) const {
   return guards_.headers ? guards_.headers(request) : Headers{};
 }
@@ -116,6 +126,7 @@ void Router::Dispatch(std::shared_ptr<Exchange> exchange) const {
   }
   // Whoever has no key learns nothing of what there is.
   static const RouteInfo kUnknown;
+  if (chosen != nullptr) request.errors = chosen->info.errors;
   if (guards_.admit) {
     if (auto refusal = guards_.admit(chosen != nullptr ? chosen->info : kUnknown, request)) {
       return exchange->Respond(*std::move(refusal));
@@ -123,7 +134,7 @@ void Router::Dispatch(std::shared_ptr<Exchange> exchange) const {
   }
   if (chosen != nullptr) {
     if (const auto error = CheckQuery(chosen->info, request.query)) {
-      return exchange->Respond(ErrorResponse(ToWireError(*error, request.request_id)));
+      return exchange->Respond(ErrorResponse(ToWireError(*error, request.request_id), *request.errors));
     }
     return chosen->handler(std::move(exchange));
   }

@@ -6,11 +6,16 @@
 namespace ingot::server {
 namespace {
 
-// "application/json" or a kind of it, "application/…+json"; "" too, as many scripts leave it out.
-bool IsJson(std::string_view content_type) {
-  std::string type(content_type.substr(0, content_type.find(';')));
+// "application/json" or a kind of it, "application/…+json"; "" too, as many scripts leave it out. Also what `curl -d`
+// says of itself, unless a browser sends it: its pages could send that to any server without being asked whether they
+// may.
+bool IsJson(const HttpRequest& http) {
+  std::string_view given = http.Header("Content-Type");
+  std::string type(given.substr(0, given.find(';')));
   type.erase(type.find_last_not_of(" \t") + 1);
   std::ranges::transform(type, type.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (type == "application/x-www-form-urlencoded")
+    return http.Header("Origin").empty() && http.Header("Sec-Fetch-Site").empty();
   constexpr std::string_view kTree = "application/", kSuffix = "+json";
   return type.empty() || type == "application/json" ||
          (type.starts_with(kTree) && type.ends_with(kSuffix) && type.size() > kTree.size() + kSuffix.size());
@@ -20,14 +25,16 @@ bool IsJson(std::string_view content_type) {
 bool AcceptsBody(Exchange& exchange) {
   const HttpRequest& http = exchange.request();
   const std::string_view type = http.Header("Content-Type"), encoding = http.Header("Content-Encoding");
-  if (!IsJson(type)) {
+  if (!IsJson(http)) {
     exchange.Respond(ErrorResponse({415, "invalid_request_error", "unsupported_media_type", "",
-                                    fmt::format("Content-Type is '{}'; send application/json", type)}));
+                                    fmt::format("Content-Type is '{}'; send application/json", type)},
+                                   *http.errors));
     return false;
   }
   if (!encoding.empty() && encoding != "identity") {
     exchange.Respond(ErrorResponse({415, "invalid_request_error", "unsupported_content_encoding", "",
-                                    fmt::format("Content-Encoding is '{}'; send the body as it is", encoding)}));
+                                    fmt::format("Content-Encoding is '{}'; send the body as it is", encoding)},
+                                   *http.errors));
     return false;
   }
   return true;
@@ -46,11 +53,14 @@ std::optional<boost::json::value> ReadBody(Exchange& exchange, const Schema& sch
 
 }  // namespace
 
+void Refuse(Exchange& exchange, const WireError& error) {
+  exchange.Respond(ErrorResponse(error, *exchange.request().errors));
+}
 void Refuse(Exchange& exchange, const FieldError& error) {
-  exchange.Respond(ErrorResponse(ToWireError(error, exchange.request().request_id)));
+  Refuse(exchange, ToWireError(error, exchange.request().request_id));
 }
 void Refuse(Exchange& exchange, const Status& error) {
-  exchange.Respond(ErrorResponse(ToWireError(error, exchange.request().request_id)));
+  Refuse(exchange, ToWireError(error, exchange.request().request_id));
 }
 
 Status CheckPriority(const HttpRequest& http, int64_t priority) {
@@ -68,7 +78,7 @@ void OnTextThread(const ServerContext& context, const std::shared_ptr<Exchange>&
   WireError error =
       ToWireError(ResourceExhausted("too many requests wait to be read").value(), exchange->request().request_id);
   error.limit_requests = static_cast<int64_t>(context.text_pool.limits().tasks);
-  exchange->Respond(ErrorResponse(error));
+  Refuse(*exchange, error);
 }
 
 HttpHandler OnBody(const ServerContext& context, const Schema& schema, BodyHandler handler) {
@@ -79,7 +89,7 @@ HttpHandler OnBody(const ServerContext& context, const Schema& schema, BodyHandl
       const Fields fields(*body);
       const std::string name = fields.Text("model").value_or("");
       const ServedModel* model = context.models.Find(name);
-      if (model == nullptr) return exchange->Respond(ErrorResponse(context.models.Unknown(name)));
+      if (model == nullptr) return Refuse(*exchange, context.models.Unknown(name));
       handler(*model, fields, exchange);
     });
   };

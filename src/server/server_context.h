@@ -29,6 +29,8 @@ struct ServerContext {
   AnswerOptions answers;
 };
 
+// In the words of the exchange's route.
+void Refuse(Exchange& exchange, const WireError& error);
 void Refuse(Exchange& exchange, const FieldError& error);
 void Refuse(Exchange& exchange, const Status& error);
 

@@ -306,10 +306,23 @@ async function openSettings() {
     const models = response.ok ? (await response.json()).data : [];
     $("s-model").replaceChildren(...models.map((m) => element("option", { value: m.id, textContent: m.id })));
   } catch { /* the list stays as it was */ }
+  await showDefaults();
   for (const field of FIELDS) if (store.settings[field] !== undefined) $("s-" + field).value = store.settings[field];
   $("s-key").value = store.key;
   $("s-keep-key").checked = lasting.getItem("key") !== null;
   if (!$("settings").open) $("settings").showModal();
+}
+// What the server takes where a field is empty, in grey.
+const DEFAULTS = { temperature: "temperature", top_p: "top_p", top_k: "top_k", repetition_penalty: "repeat_penalty", presence_penalty: "presence_penalty", frequency_penalty: "frequency_penalty" };
+async function showDefaults() {
+  try {
+    const response = await fetch("/props", { headers: authorization() });
+    if (!response.ok) return;
+    const params = (await response.json()).default_generation_settings.params;
+    for (const [field, name] of Object.entries(DEFAULTS)) $("s-" + field).placeholder = params[name];
+  } catch { /* none are shown */ }
+  $("s-max_tokens").placeholder = word("what_fits");
+  $("s-seed").placeholder = word("random");
 }
 function closeSettings() {
   for (const field of FIELDS) store.settings[field] = $("s-" + field).value;

@@ -4,7 +4,7 @@ const WORDS = {
   en: {
     new: "New conversation", export: "Export", import: "Import", api: "API", conversations: "Conversations", language: "中文 (Chinese)",
     settings: "Settings", placeholder: "Write a message", send: "Send", stop: "Stop", model: "Model", system: "System message",
-    hint: "Enter sends, Shift+Enter begins a new line", temperature: "Temperature", max_tokens: "Max tokens",
+    hint: "Enter sends, Shift+Enter begins a new line", temperature: "Temperature", what_fits: "what the context leaves", random: "random", max_tokens: "Max tokens",
     repetition: "Repetition penalty", seed: "Seed", presence: "Presence penalty", frequency: "Frequency penalty", stop_strings: "Stop strings, separated by |", key: "API key",
     keep_key: "Keep the key in this browser after the tab is closed", reset: "Defaults", done: "Done", you: "You",
     empty: "What would you like to know?", copy: "Copy", copied: "Copied", edit: "Edit", regenerate: "Regenerate", rename: "Rename",
@@ -19,7 +19,7 @@ const WORDS = {
   zh: {
     new: "新对话", export: "导出", import: "导入", api: "接口", conversations: "对话列表", language: "English (英文)", settings: "设置",
     placeholder: "输入消息", send: "发送", stop: "停止", model: "模型", system: "系统消息", hint: "Enter 发送，Shift+Enter 换行",
-    temperature: "温度", max_tokens: "最大 token 数", repetition: "重复惩罚", seed: "随机种子", presence: "存在惩罚", frequency: "频率惩罚", stop_strings: "停止字符串，用 | 分隔",
+    temperature: "温度", what_fits: "上下文剩余", random: "随机", max_tokens: "最大 token 数", repetition: "重复惩罚", seed: "随机种子", presence: "存在惩罚", frequency: "频率惩罚", stop_strings: "停止字符串，用 | 分隔",
     key: "API 密钥", keep_key: "关闭标签页后仍在此浏览器中保留密钥", reset: "恢复默认", done: "完成", you: "你", empty: "想聊点什么？", language_name: "EN",
     retry: "重试", fork: "在新对话中发送", efull: "浏览器存储已满，请导出并删除一些对话。",
     copy: "复制", copied: "已复制", edit: "编辑", regenerate: "重新生成", rename: "重命名", remove: "删除", save: "重新发送", cancel: "取消",
