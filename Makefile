@@ -4,14 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 JOBS ?= $(shell nproc)
 PORT ?= 23333
-MODEL ?= build/models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-MODEL_NAME ?= smollm2
-# A model of 135M is small enough for int8 activations to be heard in its answers, and fast enough without them.
-COMPUTE ?= $(if $(findstring SmolLM2-135M,$(MODEL)),exact,fast)
-# What its makers recommend; the file does not say it.
-ifneq ($(findstring SmolLM2,$(MODEL)),)
-SAMPLING ?= --override-generation-config '{"temperature": 0.2, "top_p": 0.9}'
-endif
+MODEL ?= smollm2
 FUZZ_SECONDS ?= 20
 TSAN_TESTS ?= base_test engine_test kv_test llm_test server_test
 CXX_FILES = $(shell find src apps tests bench python -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
@@ -32,7 +25,7 @@ serve: ## Serve MODEL (default: SmolLM2-135M-Instruct) on http://127.0.0.1:PORT
 	@tools/bootstrap.sh serve
 	@test -f build/release/build.ninja || cmake --preset release -DINGOT_TESTS=OFF
 	@ninja -C build/release -j $(JOBS) ingot
-	@exec $(INGOT) serve api_server $(MODEL) --model-name $(MODEL_NAME) --server-port $(PORT) --compute $(COMPUTE) $(SAMPLING)
+	@exec $(INGOT) serve api_server $(MODEL) --server-port $(PORT) $(if $(MODEL_NAME),--model-name $(MODEL_NAME))
 
 wheel: ## The Python package: build/wheel/*.whl
 	@tools/bootstrap.sh wheel

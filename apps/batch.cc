@@ -9,6 +9,7 @@
 #include "base/mutex.h"
 #include "base/task_pool.h"
 #include "batch_file.h"
+#include "build_info.h"
 #include "common.h"
 #include "models/model.h"
 #include "tokenizer/tokenizer.h"
@@ -130,7 +131,8 @@ class BatchRun {
         random_(std::random_device{}()),
         schemas_(LimitsOf(flags, llm)),
         text_pool_(flags.text_threads) {
-    models_.Add({llm, NameOf(flags), std::time(nullptr), LimitsOf(flags, llm)});
+    models_.Add({llm, NameOf(flags), std::time(nullptr), LimitsOf(flags, llm), "",
+                 answers::SystemFingerprint(llm, INGOT_VERSION), flags.model.options.model});
   }
 
   // `total`: requests that are left, where it is known.
@@ -161,7 +163,7 @@ class BatchRun {
 
  private:
   static std::string NameOf(const BatchFlags& flags) {
-    return flags.model_name.empty() ? flags.model.options.model : flags.model_name;
+    return flags.model_name.empty() ? ModelName(flags.model.options.model) : flags.model_name;
   }
   static answers::ModelLimits LimitsOf(const BatchFlags& flags, const llm::Llm& llm) {
     return {.model_name = NameOf(flags),
@@ -241,8 +243,8 @@ class BatchRun {
   }
 
   static Status NoSuchRoute(const std::string& url) {
-    for (const auto& [path, what] : answers::kUnsupportedRoutes) {
-      if (url == path) return Unsupported("{}", what);
+    for (const answers::UnsupportedRoute& route : answers::kUnsupportedRoutes) {
+      if (url == route.path) return Unsupported("{}", route.what);
     }
     return NotFound("there is no {}; there are {} and {}", url, kChat, kCompletions);
   }

@@ -2,6 +2,7 @@
 #include "bench.h"
 
 #include "base/json.h"
+#include "llm/compute.h"
 #include "ops/isa_info.h"
 
 namespace ingot::cli {
@@ -90,8 +91,8 @@ std::string EngineJson(const ModelFlags& model, const llm::Llm& llm) {
   std::string out = R"("model":)";
   AppendJsonString(out, model.options.model);
   out += fmt::format(R"(,"compute":"{}","isa":"{}","threads":{},"quant_policy":{},"max_batch_size":{},)",
-                     model.compute_name(), ops::GetIsaInfo().chosen, llm.options().num_threads,
-                     llm.options().quant_policy, llm.options().max_batch_size);
+                     llm::ComputeName(llm::ComputeOf(llm.options())), ops::GetIsaInfo().chosen,
+                     llm.options().num_threads, llm.options().quant_policy, llm.options().max_batch_size);
   return out;
 }
 

@@ -1,6 +1,8 @@
 // ingot chat MODEL, ingot chat http://HOST:PORT
 #include <boost/json/serialize.hpp>
+#include <csignal>
 #include <cstdio>
+#include <filesystem>
 
 #include "base/json.h"
 #include "base/mapped_file.h"
@@ -18,7 +20,7 @@ constexpr const char* kHelp = R"(Type a message, or
   /regen               answer the last message again
   /set NAME VALUE      change a parameter of answers, as temperature
   /set                 show what there is, and what is set
-  /save FILE           write the conversation as JSON
+  /save FILE           write the conversation as JSON; asks before it overwrites another file
   /load FILE           continue a saved one
   /exit                leave (also Ctrl-D)
 """ begins and ends a message of several lines. Ctrl-C stops an answer.
@@ -45,8 +47,8 @@ Status CheckNotLocal(const Flags& command, const std::vector<std::string>& local
 class Conversation {
  public:
   // `params`: what every answer is drawn with, which `backend` has taken. `system`: a message that comes first.
-  Conversation(ChatBackend& backend, boost::json::object params, std::string system)
-      : backend_(backend), params_(std::move(params)), system_(std::move(system)) {
+  Conversation(ChatBackend& backend, LineReader& reader, boost::json::object params, std::string system)
+      : backend_(backend), reader_(reader), params_(std::move(params)), system_(std::move(system)) {
     Clear();
   }
 
@@ -152,7 +154,18 @@ class Conversation {
 
   Status Save(const std::string& path) {
     if (path.empty()) return InvalidArgument("/save needs a file");
+    std::error_code error;
+    if (path != saved_ && std::filesystem::exists(path, error)) {
+      if (!reader_.interactive())
+        return InvalidArgument("/save: {} exists, and is not overwritten; name another", path);
+      const auto answer = reader_.ReadLine(path + " exists; overwrite it? [y/N] ");
+      if (!answer || (*answer != "y" && *answer != "Y" && *answer != "yes")) {
+        fmt::print("not saved\n");
+        return {};
+      }
+    }
     INGOT_RETURN_IF_ERROR(WriteFile(path, boost::json::serialize(boost::json::object{{"messages", messages_}}) + "\n"));
+    saved_ = path;
     fmt::print("{} messages written to {}\n", messages_.size(), path);
     return {};
   }
@@ -185,7 +198,9 @@ class Conversation {
 
   // Streams the answer to the messages and keeps it. False: there was none.
   bool Answer() {
-    const InterruptGuard interrupt;
+    // At a terminal the conversation outlives any number of Ctrl-C; Ctrl-D ends it.
+    const InterruptGuard interrupt(reader_.interactive() ? InterruptGuard::OnSecond::kIgnored
+                                                         : InterruptGuard::OnSecond::kEnds);
     const auto answer = backend_.Answer(messages_, interrupt, [this](std::string_view text, bool is_reasoning) {
       Dim(is_reasoning);
       std::fwrite(text.data(), 1, text.size(), stdout);
@@ -227,9 +242,11 @@ class Conversation {
   }
 
   ChatBackend& backend_;
+  LineReader& reader_;
   boost::json::object params_;
   boost::json::array messages_;
   std::string system_;
+  std::string saved_;   // the file that holds an earlier state of this conversation
   bool dim_ = false;    // what is printed now
   bool wrote_ = false;  // something of the present answer
   int num_failures_ = 0;
@@ -242,9 +259,10 @@ Status Chat(const ChatFlags& flags) {
   INGOT_ASSIGN_OR_RETURN(const auto backend,
                          is_remote ? ConnectChatServer(model, flags.server) : LoadChatModel(flags.model));
   INGOT_RETURN_IF_ERROR(OfFlag(backend->Use(params)));
-  // A model that is loaded here puts the meta instruction before conversations itself.
-  Conversation conversation(*backend, params, is_remote ? flags.model.options.meta_instruction : "");
   LineReader reader("> ");
+  if (reader.interactive()) std::signal(SIGINT, SIG_IGN);  // between an answer and the next prompt
+  // A model that is loaded here puts the meta instruction before conversations itself.
+  Conversation conversation(*backend, reader, params, is_remote ? flags.model.options.meta_instruction : "");
   if (reader.interactive()) fmt::print("{} — /help lists the commands\n", backend->name());
   while (const auto message = reader.ReadMessage()) {
     if (!conversation.Handle(*message)) break;

@@ -8,6 +8,7 @@
 #include "base/topology.h"
 #include "build_info.h"
 #include "common.h"
+#include "llm/compute.h"
 #include "ops/isa_info.h"
 #include "text/bytes.h"
 
@@ -57,6 +58,7 @@ void PrintJson(const Environment& env) {
                          .Add("available_bytes", env.memory.available_bytes)
                          .Add("gpu", env.gpu)
                          .Add("compute_fast", env.isa.fast)
+                         .Add("compute_auto", llm::AutoComputeRule())
                          .Add("verdict", env.Verdict())
                          .Text());
 }
@@ -74,6 +76,7 @@ Status CheckEnv(bool json) {
              env.cpu.quota ? fmt::format(", quota {:.2f} CPUs", *env.cpu.quota) : "");
   fmt::print("ISA         {} (of {})\n", env.isa.chosen, fmt::join(env.isa.available, ", "));
   fmt::print("fast        --compute fast has {}\n", env.isa.fast);
+  fmt::print("auto        --compute auto (the default) is {}\n", llm::AutoComputeRule());
   fmt::print("memory      {} free of {}{}\n", FormatBytes(env.memory.available_bytes),
              FormatBytes(env.memory.total_bytes), env.memory.cgroup_limit ? ", limited by the cgroup" : "");
   fmt::print("GPU         {}\n", env.gpu);

@@ -1,14 +1,18 @@
 #include "common.h"
 
+#include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <boost/json/serialize.hpp>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "base/env.h"
 #include "base/json.h"
@@ -16,6 +20,7 @@
 #include "foreign_flags.h"
 #include "formats/alias.h"
 #include "formats/quantized.h"
+#include "llm/compute.h"
 #include "models/model.h"
 #include "ops/isa_info.h"
 #include "progress_bar.h"
@@ -25,9 +30,14 @@ namespace {
 
 std::atomic<int> interrupts = 0;
 
-constexpr const char* kDefaultAlias = "smollm2";  // of tools/models.json
+// Of tools/models.json.
+struct Alias {
+  const char *name, *generation_config;
+};
+constexpr Alias kAliases[] = {{"smollm2", R"({"temperature": 0.2, "top_p": 0.9})"}};
 
-void CountInterrupt(int) {
+void CountInterrupt(int) { interrupts.fetch_add(1); }
+void CountInterruptOrEnd(int) {
   if (interrupts.fetch_add(1) >= 1) _exit(130);
 }
 
@@ -68,8 +78,10 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
                    "a model directory, a GGUF file, Org/Name in the Hugging Face cache, or an alias (smollm2)");
   flags.AddChoice("--model-format", &model->model_format, {"", "hf", "awq", "gptq", "compressed-tensors", "gguf"},
                   "fail unless the checkpoint is of this kind, which is read from it in any case");
-  flags.AddChoice("--compute", &model->compute, {"fast", "exact"},
-                  "fast (the default): activations in int8, or bf16 with AMX; exact: in fp32, for models far below 1B");
+  flags.AddChoice(
+      "--compute", &model->compute, {"auto", "fast", "exact"},
+      "exact: activations in fp32; fast: in int8, or bf16 with AMX; auto: exact for models far below 1B, but "
+      "fast with AMX");
   flags.Add("--threads", &options.num_threads,
             "threads to compute with; 0: what this machine, or its container, allows");
   flags.Add("--chat-template", &options.chat_template,
@@ -103,7 +115,7 @@ Result<std::string> FindModel(const std::string& name) {
                           host.find_first_not_of("0123456789", colon + 1) == std::string::npos;
   if (is_address) return NotFound("{}: no such file or directory; a server's address begins with http://", name);
   if (name.find('/') != std::string::npos) return path;
-  const std::string nearest = NearestOf(name, {kDefaultAlias});
+  const std::string nearest = NearestOf(name, {kAliases[0].name});
   if (nearest.empty()) return path;
   if (nearest != name) return NotFound("{}; did you mean {}?", path.error().message(), nearest);
   return NotFound(
@@ -118,20 +130,51 @@ Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& 
   return formats::Checkpoint::Open(path, options);
 }
 
-// No warning of what was asked for.
-void WarnOfSmallness(const ModelFlags& model, const models::ModelSpec& spec) {
-  constexpr int64_t kSmallHiddenSize = 1024;  // 576 in SmolLM2-135M, 896 in Qwen2.5-0.5B, 2048 in Llama-3.2-1B
-  if (!model.compute.empty() || spec.hidden_size >= kSmallHiddenSize) return;
-  if (ops::GetIsaInfo().fast_is_close) return;
-  Log(LogLevel::kWarning, "a model as small as this one answers better with --compute exact; --compute fast is faster");
+std::string DescribeCompute(const ModelFlags& flags, const llm::Llm& llm) {
+  const ops::IsaInfo isa = ops::GetIsaInfo();
+  const llm::ComputeChoice choice = llm::ChooseCompute(llm::ComputeOf(flags.compute), llm.model().spec());
+  const std::string what = choice.compute == llm::Compute::kExact ? "activations in fp32" : isa.fast;
+  const std::string why =
+      choice.why.empty() ? "" : fmt::format(" is {}, as {}", ComputeName(choice.compute), choice.why);
+  return fmt::format("computes on {} with {} (--compute {}{})", isa.chosen, what, flags.compute, why);
 }
+
+std::string ModelName(const std::string& model) {
+  constexpr std::string_view kGguf = ".gguf";
+  const bool is_org_name = std::ranges::count(model, '/') == 1 && !model.starts_with('/') && !model.starts_with('.');
+  if (model.find('/') == std::string::npos ? !model.ends_with(kGguf) : is_org_name && !model.ends_with(kGguf))
+    return model;
+  const std::filesystem::path path(model);
+  std::string name = (path.has_filename() ? path : path.parent_path()).filename().string();
+  if (name.ends_with(kGguf)) name.resize(name.size() - kGguf.size());
+  return name.empty() ? model : name;
+}
+
+namespace {
+
+// What an alias's makers recommend, where its file does not say it, under what the user says.
+Result<std::string> GenerationConfig(const ModelFlags& model) {
+  const std::string& given = model.options.generation_config;
+  const auto alias =
+      std::ranges::find(kAliases, model.options.model, [](const Alias& one) { return std::string(one.name); });
+  if (alias == std::end(kAliases) || formats::ResolveAlias(model.options.model) == model.options.model) return given;
+  if (given.empty()) return std::string(alias->generation_config);
+  INGOT_ASSIGN_OR_RETURN(const boost::json::value changes, ParseJson(given, "--override-generation-config"));
+  INGOT_ASSIGN_OR_RETURN(boost::json::value config, ParseJson(alias->generation_config, alias->name));
+  if (!changes.is_object()) return given;
+  for (const auto& member : changes.get_object()) config.get_object()[member.key()] = member.value();
+  return boost::json::serialize(config);
+}
+
+}  // namespace
 
 Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   INGOT_RETURN_IF_ERROR(CheckModelFormat(model));
   llm::LoadOptions options = model.options;
   if (const auto path = FindModel(options.model); !path) return Error(path.error());
   options.model = formats::ResolveAlias(options.model);  // not the path: a name also says which chat template is meant
-  options.exact = model.compute == "exact";
+  llm::SetCompute(llm::ComputeOf(model.compute), &options);
+  INGOT_ASSIGN_OR_RETURN(options.generation_config, GenerationConfig(model));
   options.kv_bf16 = model.dtype == "bfloat16";
   ProgressBar bar("loading");
   options.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
@@ -139,10 +182,7 @@ Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   bar.Clear();
   INGOT_ASSIGN_OR_RETURN(auto llm, std::move(loaded));
   Log(LogLevel::kInfo, "{}", llm->MemoryLedger());
-  const ops::IsaInfo isa = ops::GetIsaInfo();
-  Log(LogLevel::kInfo, "computes on {}, --compute {}: {}", isa.chosen, model.compute_name(),
-      options.exact ? "activations in fp32" : isa.fast);
-  WarnOfSmallness(model, llm->model().spec());
+  Log(LogLevel::kInfo, "{}", DescribeCompute(model, *llm));
   if (const int64_t trained = llm->model().spec().max_position; trained > 0 && options.session_len > trained) {
     Log(LogLevel::kWarning, "--session-len {} is beyond the {} positions that this model was made for",
         options.session_len, trained);
@@ -224,11 +264,18 @@ Status OfFlag(const Status& status) {
 
 Result<std::string> ReadStdin() {
   if (isatty(STDIN_FILENO) == 1) Say("reading from the terminal; Ctrl-D ends the text\n");
+  pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+  if (HasPipedStdin() && poll(&input, 1, 1000) == 0) Say("waiting for standard input; `< /dev/null` gives none\n");
   std::string text;
   char buffer[65536];
   for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, stdin)) > 0;) text.append(buffer, n);
   if (std::ferror(stdin) != 0) return Io("cannot read standard input: {}", std::strerror(errno));
   return text;
+}
+
+bool HasPipedStdin() {
+  struct stat status{};
+  return fstat(STDIN_FILENO, &status) == 0 && (S_ISFIFO(status.st_mode) || S_ISREG(status.st_mode));
 }
 
 bool StdoutIsTerminal() { return isatty(STDOUT_FILENO) == 1; }
@@ -243,13 +290,13 @@ std::string ShellQuoted(const std::string& text) {
   return out + "'";
 }
 
-InterruptGuard::InterruptGuard() {
+InterruptGuard::InterruptGuard(OnSecond on_second) {
   interrupts = 0;
   struct sigaction action{};
-  action.sa_handler = CountInterrupt;
-  sigaction(SIGINT, &action, nullptr);
+  action.sa_handler = on_second == OnSecond::kEnds ? CountInterruptOrEnd : CountInterrupt;
+  sigaction(SIGINT, &action, &before_);
 }
-InterruptGuard::~InterruptGuard() { std::signal(SIGINT, SIG_DFL); }
+InterruptGuard::~InterruptGuard() { sigaction(SIGINT, &before_, nullptr); }
 bool InterruptGuard::interrupted() const { return interrupts > 0; }
 
 }  // namespace ingot::cli

@@ -1,6 +1,8 @@
 // What commands share: the model and its flags, sampling flags, a progress bar, Ctrl-C.
 #pragma once
 
+#include <signal.h>
+
 #include <boost/json/object.hpp>
 #include <list>
 #include <memory>
@@ -18,8 +20,7 @@ inline const NamedNumbers kQuantPolicies = {{"none", 0}, {"int8", 8}, {"int4", 4
 
 struct ModelFlags {
   llm::LoadOptions options;
-  std::string compute;  // "fast", "exact"; empty: fast, without having been asked for
-  const char* compute_name() const { return compute.empty() ? "fast" : compute.c_str(); }
+  std::string compute = "auto";
   std::string dtype = "auto";
   std::string model_format;  // what the user takes the checkpoint for; empty: nothing
 };
@@ -29,6 +30,13 @@ inline constexpr const char* kTokenizerPreHelp =
 void AddModelFlags(Flags& flags, ModelFlags* model);
 // Resolves aliases, loads with a bar on a terminal when it takes over a second, logs the memory ledger.
 Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model);
+
+// How the model that these flags loaded computes, and why: "fp32 activations on avx512 (--compute auto: exact, …)".
+std::string DescribeCompute(const ModelFlags& flags, const llm::Llm& llm);
+
+// What a MODEL is called where it is served under no other name: a file or folder by its last part, without ".gguf";
+// an alias and Org/Name as they are.
+std::string ModelName(const std::string& model);
 
 // The path of a MODEL as commands take it: an alias, a path or a name in the Hugging Face cache. The error says what an
 // alias is, and what may have been meant.
@@ -61,8 +69,10 @@ Status ApplyParams(const boost::json::object& given, const llm::Llm& llm, llm::R
 // An error about a field of a request, as one about the flag that sets it: "top_k -2 …" is "--top-k -2 …".
 Status OfFlag(const Status& status);
 
-// All of standard input; at a terminal it says that it reads.
+// All of standard input; at a terminal it says that it reads, and of a pipe when nothing comes for a second.
 Result<std::string> ReadStdin();
+// Whether standard input is a pipe or a file.
+bool HasPipedStdin();
 
 bool StdoutIsTerminal();
 bool StderrIsTerminal();
@@ -72,14 +82,18 @@ bool UseColor();
 // As one word of a shell's command line: 'it'"'"'s'; what needs no quotes stays as it is.
 std::string ShellQuoted(const std::string& text);
 
-// While it lives, Ctrl-C sets a flag instead of ending the program; a second Ctrl-C within the same life ends it.
+// While it lives, Ctrl-C sets a flag instead of ending the program.
 class InterruptGuard {
  public:
-  InterruptGuard();
+  enum class OnSecond : uint8_t { kEnds, kIgnored };  // what one more Ctrl-C within the same life does
+  explicit InterruptGuard(OnSecond on_second = OnSecond::kEnds);
   ~InterruptGuard();
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
   bool interrupted() const;
+
+ private:
+  struct sigaction before_{};
 };
 
 }  // namespace ingot::cli

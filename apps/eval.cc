@@ -7,6 +7,7 @@
 #include "base/json_writer.h"
 #include "base/text_file.h"
 #include "common.h"
+#include "llm/compute.h"
 #include "llm/eval_windows.h"
 #include "models/model.h"
 #include "ops/isa_info.h"
@@ -63,7 +64,8 @@ Status Ppl(const PplFlags& flags) {
   bar.Clear();
   if (!flags.json) {
     fmt::print("perplexity {:.4f} ± {:.4f}  ({} tokens scored of {}, windows of {}, {})\n", result.perplexity,
-               result.standard_error, result.num_scored, result.num_tokens, flags.window, flags.model.compute_name());
+               result.standard_error, result.num_scored, result.num_tokens, flags.window,
+               llm::ComputeName(llm::ComputeOf(llm->options())));
     return {};
   }
   fmt::print("{}\n", JsonObject()
@@ -73,7 +75,7 @@ Status Ppl(const PplFlags& flags) {
                          .Add("num_scored", result.num_scored)
                          .Add("num_tokens", result.num_tokens)
                          .Add("window", flags.window)
-                         .Add("compute", flags.model.compute_name())
+                         .Add("compute", llm::ComputeName(llm::ComputeOf(llm->options())))
                          .Text());
   return {};
 }
@@ -205,7 +207,8 @@ Status Logits(const LogitsFlags& flags) {
   fmt::print(
       "{{\"logits_hash\":\"{:016x}\",\"positions\":{},\"threads\":{},\"chunk\":{},\"isa\":\"{}\",\"compute\":\"{}\"}}"
       "\n",
-      hash, count, llm->options().num_threads, flags.chunk, ops::GetIsaInfo().chosen, flags.model.compute_name());
+      hash, count, llm->options().num_threads, flags.chunk, ops::GetIsaInfo().chosen,
+      llm::ComputeName(llm::ComputeOf(llm->options())));
   return {};
 }
 
@@ -226,7 +229,7 @@ void DeclareDiff(Flags& eval) {
   const auto flags = std::make_shared<DiffFlags>();
   AddModelFlags(command, &flags->a);
   command.Positional("MODEL_B", &flags->b, "the other model");
-  command.AddChoice("--compute-b", &flags->compute_b, {"fast", "exact"}, "how B computes; default: as A");
+  command.AddChoice("--compute-b", &flags->compute_b, {"", "auto", "fast", "exact"}, "how B computes; default: as A");
   command.AddNamed("--quant-policy-b", &flags->quant_policy_b, kQuantPolicies, "bits of B's KV cache; default: as A");
   AddTextFlags(command, &flags->text);
   command.Add("--window", &flags->window, "tokens of a window; its second half is compared");

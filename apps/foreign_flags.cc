@@ -96,6 +96,12 @@ constexpr Instead kInstead[] = {
     {"chat turbomind", "`ingot chat MODEL` takes the checkpoint itself, not a converted workspace"},
     {"chat torch", "`ingot chat MODEL` takes the checkpoint; there is one engine"},
     {"lite kv_qparams", "an int8 KV cache needs no calibration: `ingot serve MODEL --quant-policy 8`"},
+    {"run", "`ingot chat MODEL` talks to a model; `ingot generate MODEL -p TEXT` answers one prompt"},
+    {"pull", "nothing is downloaded: MODEL is a file, a folder, or Org/Name in the Hugging Face cache"},
+    {"show", "`ingot info MODEL` shows a model"},
+    {"ps", "`curl http://HOST:PORT/v1/models` lists what a server serves"},
+    {"quantize", "`ingot lite auto_awq MODEL --work-dir DIR` quantizes; with --to gguf it writes GGUF"},
+    {"perplexity", "`ingot eval ppl MODEL --file TEXT` measures it"},
     {"list", "MODEL is a checkpoint, not a name of a list; `ingot info MODEL` says whether it can be read"},
 };
 
@@ -168,6 +174,9 @@ std::vector<std::string> Translate(const std::vector<std::string>& arguments) {
 }
 
 std::string ExplainForeignCommand(const std::vector<std::string>& arguments) {
+  if (!arguments.empty() && (arguments[0] == "-m" || arguments[0] == "--model"))
+    return "-m: a command comes first: `ingot generate -m MODEL -p TEXT`, `ingot chat -m MODEL`, `ingot serve -m "
+           "MODEL`";
   const std::string one = WordAt(arguments, 0), two = one + " " + WordAt(arguments, 1);
   for (const auto& [command, line] : kInstead) {
     if (one == command || two == command) return fmt::format("{}: {}", command, line);

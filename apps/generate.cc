@@ -90,6 +90,10 @@ Status Generate(const GenerateFlags& flags) {
   std::string prompt = flags.prompt.value_or("-");
   if (prompt == "-") {
     INGOT_ASSIGN_OR_RETURN(prompt, ReadStdin());
+  } else if (HasPipedStdin()) {
+    INGOT_ASSIGN_OR_RETURN(std::string text, ReadStdin());
+    text.erase(text.find_last_not_of("\r\n") + 1);
+    if (!text.empty()) prompt = text + "\n\n" + prompt;
   }
   if (prompt.empty()) return InvalidArgument("the prompt is empty; give one with -p TEXT or on standard input");
   INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(flags.model));
@@ -109,12 +113,13 @@ void DeclareGenerate(Flags& root) {
   Flags& command = root.Command("generate", "Answer one prompt");
   const auto flags = std::make_shared<GenerateFlags>();
   AddModelFlags(command, &flags->model);
-  command.Add("-p,--prompt", &flags->prompt, "the prompt; - or none: standard input");
+  command.Add("-p,--prompt", &flags->prompt, "the prompt; - or none: standard input. What is piped in comes before it");
   command.Add("--raw", &flags->raw, "complete the text as it stands, without the chat template");
   command.Add("--json", &flags->json, "one JSON object: texts, token ids, finish reasons, usage, log probabilities");
   flags->params.Add(command, llm::kAsFlag | llm::kAsOneFlag);
   command.Example("ingot generate smollm2 -p 'What is the capital of France?' --temperature 0");
   command.Example("ingot generate model.gguf --json --n 3 --seed 1 < prompt.txt");
+  command.Example("cat letter.txt | ingot generate smollm2 -p 'Summarize this letter in one sentence.'");
   command.OnRun([flags] { return Generate(*flags); });
 }
 

@@ -39,15 +39,15 @@ class PromptGuard {
  public:
   PromptGuard() {
     interrupted_ = false;
-    Handle(SIGINT, [](int) {
+    Handle(SIGINT, &before_, [](int) {
       interrupted_ = true;
       alarm(1);  // should it come just before the read() that it is to end
     });
-    Handle(SIGALRM, [](int) {});
+    Handle(SIGALRM, nullptr, [](int) {});
   }
   ~PromptGuard() {
     alarm(0);
-    signal(SIGINT, SIG_DFL);
+    sigaction(SIGINT, &before_, nullptr);
     signal(SIGALRM, SIG_DFL);
   }
   PromptGuard(const PromptGuard&) = delete;
@@ -59,11 +59,12 @@ class PromptGuard {
   }
 
  private:
-  static void Handle(int number, void (*handler)(int)) {
+  static void Handle(int number, struct sigaction* before, void (*handler)(int)) {
     struct sigaction action{};  // without SA_RESTART: a read() returns
     action.sa_handler = handler;
-    sigaction(number, &action, nullptr);
+    sigaction(number, &action, before);
   }
+  struct sigaction before_{};
   static inline std::atomic<bool> interrupted_ = false;
 };
 

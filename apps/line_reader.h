@@ -17,10 +17,10 @@ class LineReader {
   bool interactive() const { return interactive_; }
   // One line, or what stands between two """; nullopt at the end of input.
   std::optional<std::string> ReadMessage();
-
- private:
+  // One line, as the answer to `prompt`; it is not remembered.
   std::optional<std::string> ReadLine(const std::string& prompt);
 
+ private:
   std::string prompt_, history_file_;
   bool interactive_;
 };

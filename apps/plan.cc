@@ -8,6 +8,7 @@
 #include "formats/alias.h"
 #include "formats/checkpoint.h"
 #include "llm/checks.h"
+#include "llm/compute.h"
 #include "models/known_shapes.h"
 #include "plan_report.h"
 #include "text/bytes.h"
@@ -20,7 +21,7 @@ namespace fs = std::filesystem;
 struct PlanFlags {
   // Of its options, session_len and max_batch_size are what is asked for; the fraction is the most the cache may get.
   llm::LoadOptions options = {.cache_max_entry_count = 0.95};
-  std::string compute = "fast", device, weights;
+  std::string compute = "auto", device, weights;
   int64_t memory = 0, prompt_tokens = 0, answer_tokens = 32;
   int group_size = 128;
   std::optional<int64_t> quant_policy;
@@ -88,7 +89,7 @@ Status CheckPlanFlags(const PlanFlags& flags) {
 Status FillIn(const PlanFlags& flags, PlanReport* report) {
   llm::LoadOptions& options = report->options;
   options = flags.options;
-  options.exact = flags.compute == "exact";
+  llm::SetCompute(llm::ChooseCompute(llm::ComputeOf(flags.compute), report->spec).compute, &options);
   options.quant_policy = 0;
   if (options.max_batch_size == 0) options.max_batch_size = kDefaultSessions;
   if (options.session_len == 0) options.session_len = std::min(kDefaultSessionLen, report->spec.max_position);
@@ -226,7 +227,7 @@ void DeclarePlan(Flags& root) {
               "the most of free memory that the KV cache may get");
   command.Add("--cache-block-seq-len", &options.cache_block_seq_len, "tokens of a KV block, a multiple of 32");
   command.Add("--max-prefill-token-num", &options.max_prefill_token_num, "tokens of one forward pass");
-  command.AddChoice("--compute", &flags->compute, {"fast", "exact"}, "as the server will be started");
+  command.AddChoice("--compute", &flags->compute, {"auto", "fast", "exact"}, "as the server will be started");
   command.Add("--threads", &options.num_threads, "as the server will be started; 0: what this machine allows");
   command.Add("--measure", &flags->measure, "run random weights of that shape with the memory as a cap");
   command.Add("--prompt-tokens", &flags->prompt_tokens, "with --measure: of each session; 0: 256, or what fits");

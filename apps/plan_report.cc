@@ -7,6 +7,7 @@
 #include "base/json_writer.h"
 #include "build_info.h"
 #include "common.h"
+#include "llm/compute.h"
 #include "llm/memory_plan.h"
 #include "llm/model_memory.h"
 #include "text/bytes.h"
@@ -150,7 +151,8 @@ std::string ServeCommand(const PlanReport& report, const PlanRow& row) {
   if (o.quant_policy != 0) line += fmt::format(" --quant-policy {}", o.quant_policy);
   line += fmt::format(" --cache-max-entry-count {:.2f}", row.capacity.cache_max_entry_count.value_or(1.0));
   const llm::LoadOptions usual = llm::WithDefaults({});
-  if (o.exact) line += " --compute exact";
+  if (llm::ComputeOf(o) != llm::ChooseCompute(llm::Compute::kAuto, report.spec).compute)
+    line += fmt::format(" --compute {}", llm::ComputeName(llm::ComputeOf(o)));
   if (o.num_threads != usual.num_threads) line += fmt::format(" --threads {}", o.num_threads);
   if (o.cache_block_seq_len != usual.cache_block_seq_len)
     line += fmt::format(" --cache-block-seq-len {}", o.cache_block_seq_len);

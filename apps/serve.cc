@@ -180,7 +180,8 @@ server::ApiServerOptions OptionsOf(const ServeFlags& flags) {
   options.http.port = static_cast<uint16_t>(flags.server_port);
   options.http.max_body_bytes = static_cast<size_t>(flags.max_body_bytes);
   options.http.max_body_memory = static_cast<size_t>(flags.max_body_memory);
-  options.model_name = flags.model_name.empty() ? flags.model.options.model : flags.model_name;
+  options.model_name = flags.model_name.empty() ? ModelName(flags.model.options.model) : flags.model_name;
+  options.model_typed = flags.model.options.model;
   options.model_root = RootOf(flags.model.options.model);
   options.version = INGOT_VERSION;
   options.text_threads = flags.model.options.text_threads;
@@ -262,6 +263,7 @@ Status Serve(const ServeFlags& flags) {
   INGOT_RETURN_IF_ERROR(server->Serve(*llm, startup.count()));
   WarnOfStrangers(options);
   WarnOfNoAdmin(options);
+  Tell(DescribeCompute(flags.model, *llm));
   TellHowToTry(url, options, llm->chat_template() != nullptr);
 
   const int number = WaitForStop(signals, *server);
@@ -325,7 +327,7 @@ void DeclareServe(Flags& root) {
   Flags& api = serve.Command("api_server", "An OpenAI-compatible REST server");
   const auto flags = std::make_shared<ServeFlags>();
   AddModelFlags(api, &flags->model);
-  api.Add("--model-name", &flags->model_name, "the model's name in requests; default: MODEL as it was typed");
+  api.Add("--model-name", &flags->model_name, "the model's name in requests; default: MODEL without its folders");
   AddAccessFlags(api, flags.get());
   AddAnswerLimits(api, flags.get());
   server::ApiServerOptions& options = flags->api;

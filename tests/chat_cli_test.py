@@ -114,7 +114,47 @@ class AtATerminal(unittest.TestCase):
             self.assertEqual(chat.wait(), 0)
 
 
+    def test_more_ctrl_c_keep_the_conversation(self) -> None:
+        with Terminal(self.home, "--ignore-eos") as chat:
+            chat.read_prompt()
+            chat.send("Tell me a long story.\n")
+            chat.read_until("story.\r\n")
+            time.sleep(1)
+            for _ in range(3):
+                chat.send("\x03")
+            chat.read_until("cancelled")
+            chat.read_prompt()
+            saved = pathlib.Path(self.home, "saved.json")
+            chat.send(f"/save {saved}\n")
+            chat.read_until("2 messages written")
+            self.assertEqual(json.loads(saved.read_text())["messages"][0]["content"], "Tell me a long story.")
+            chat.read_prompt()
+            chat.send(f"/save {saved}\n")  # its own file
+            chat.read_until("2 messages written")
+            chat.read_prompt()
+            other = pathlib.Path(self.home, "other.json")
+            other.write_text("precious")
+            for answer, told in (("n", "not saved"), ("", "not saved"), ("y", "2 messages written")):
+                self.assertEqual(other.read_text(), "precious")
+                chat.send(f"/save {other}\n")
+                chat.read_until("[y/N] ")
+                chat.send(answer + "\n")
+                chat.read_until(told)
+                chat.read_prompt()
+            self.assertNotEqual(other.read_text(), "precious")
+            chat.send("/exit\n")
+            self.assertEqual(chat.wait(), 0)
+
+
 class Piped(unittest.TestCase):
+    def test_save_overwrites_nothing(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder, "there.json")
+            file.write_text("precious")
+            _, errors = self.chat(f"/save {file}")
+            self.assertIn("exists, and is not overwritten", errors)
+            self.assertEqual(file.read_text(), "precious")
+
     def chat(self, *lines: str) -> tuple[str, str]:
         done = subprocess.run([BINARY, "chat", MODEL, "--compute", "fast", "--temperature", "0", "--max-tokens", "4"], text=True,
                               input="\n".join(lines) + "\n", capture_output=True, timeout=300)  # fmt: skip

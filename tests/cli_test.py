@@ -292,7 +292,8 @@ class Errors(CliTest):
     def test_commands_of_other_programs_are_told_what_to_do(self) -> None:
         for command, expected in (("serve triton", "HTTP"), ("api_client", "ingot chat http://"), ("list", "ingot info"),
                               ("convert turbomind", "ingot serve"), ("lite kv_qparams", "--quant-policy 8"),
-                              ("chat turbomind ./workspace", "ingot chat MODEL")):  # fmt: skip
+                              ("chat turbomind ./workspace", "ingot chat MODEL"), ("run llama3", "ingot chat MODEL"), ("pull llama3", "Hugging Face cache"),
+                              ("quantize a b", "ingot lite auto_awq"), ("-m a.gguf -p x", "ingot generate -m MODEL")):  # fmt: skip
             lines = self.error(*command.split()).splitlines()
             self.assertEqual(len(lines), 1, lines)
             self.assertIn(expected, lines[0])
@@ -384,7 +385,7 @@ class Errors(CliTest):
                                    ("stop: {a: b}", "stop"), ("max-tokens: abc", "--max-tokens: 'abc' is not a whole number (--max-tokens is set in "),
                                    ("enable-prefix-caching: maybe", "--enable-prefix-caching: 'maybe' is neither true nor false"),
                                    ("session-len: -5", "--session-len -5 is outside"), ("kv-cache-memory: lots", "--kv-cache-memory: 'lots'"),
-                                   ("compute: fastt", "--compute: fastt not in {fast,exact}"), ("top-p: 9", "--top-p 9")):  # fmt: skip
+                                   ("compute: fastt", "--compute: fastt not in {auto,fast,exact}"), ("top-p: 9", "--top-p 9")):  # fmt: skip
                 pathlib.Path(config).write_text(text)
                 error = self.error("generate", "smollm2", "-p", "x", "--config", config)
                 self.assertIn(expected, error)

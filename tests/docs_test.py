@@ -67,7 +67,7 @@ class Documentation(unittest.TestCase):
                 if command.startswith("make "):
                     self.run_command(f"make -n -C {ROOT} {command[5:]}", folder)
                     if command == "make serve" and server is None:
-                        server = Server(str(MODEL), "--model-name", "smollm2", "--compute", "exact")  # as make serve
+                        server = Server("smollm2", env=dict(os.environ, INGOT_MODELS_DIR=str(MODEL.parent.parent)))  # as make serve
                         self.addCleanup(server.__exit__)
                     continue
                 if PORT in command:

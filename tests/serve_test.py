@@ -145,6 +145,11 @@ class StartTest(unittest.TestCase):
         self.assertIn("--session-ttl", self.error(MODEL, "--session-ttl", str(2**63 - 1)))
         self.assertIn("/no/such", self.error("/no/such", "--server-port", "0"))
         self.assertIn("vicuna", self.error(MODEL, "--server-port", "0", "--chat-template", "none-such"))
+        self.assertIn("an API key has 4097 bytes; at most 4096", self.error(MODEL, "--server-port", "0", "--api-keys", "k" * 4097))
+        with tempfile.NamedTemporaryFile("w") as keys:
+            keys.write("short\n" + "k" * 4097 + "\n")
+            keys.flush()
+            self.assertIn("an API key has 4097 bytes", self.error(MODEL, "--server-port", "0", "--api-keys-file", keys.name))
 
     def test_the_printed_curl_line_answers(self) -> None:
         name = """it's "the" model"""

@@ -99,6 +99,8 @@ TEST_F(LogTest, Json) {
   const std::string line = Stderr([] { Log(LogLevel::kError, "a \"b\"\n"); });
   EXPECT_THAT(line, HasSubstr(R"("level":"error","message":"a \"b\"\n"})"));
   EXPECT_EQ(std::ranges::count(line, '\n'), 1);
+  const LogFields fields = {{"ms", 1.23456}, {"s", 2.0}, {"n", int64_t{7}}};
+  EXPECT_THAT(Stderr([&] { LogLine(LogLevel::kError, "", fields); }), HasSubstr(R"("ms":1.235,"s":2,"n":7})"));
 }
 
 TEST_F(LogTest, LinesOfThreadsDoNotMix) {

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cctype>
 #include <chrono>
+#include <cmath>
 #include <string>
 
 #include "base/env.h"
@@ -62,7 +63,9 @@ void AppendField(std::string& out, const LogField& field) {
   AppendJsonString(out, field.name);
   out += ':';
   if (const auto* text = std::get_if<std::string>(&field.value)) return AppendJsonString(out, *text);
-  if (const auto* real = std::get_if<double>(&field.value)) return AppendJsonNumber(out, *real);
+  // What is measured has no more to tell than three decimals.
+  if (const auto* real = std::get_if<double>(&field.value))
+    return AppendJsonNumber(out, std::round(*real * 1000) / 1000);
   out += TextOf(field);
 }
 
