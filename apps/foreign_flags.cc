@@ -87,7 +87,6 @@ struct Instead {
   const char *command, *line;
 };
 constexpr Instead kInstead[] = {
-    {"serve triton", "Ingot is no backend of Triton yet; `ingot serve MODEL` answers over HTTP"},
     {"serve triton_client", "`ingot chat http://HOST:PORT` talks to a server"},
     {"serve api_client", "`ingot chat http://HOST:PORT` talks to a server"},
     {"serve proxy", "there is no proxy here; any balancer of HTTP in front of several `ingot serve MODEL` will do"},
@@ -146,7 +145,8 @@ std::vector<std::string> Translate(const std::vector<std::string>& arguments) {
   if (!serves && command != "generate" && command != "chat") return arguments;
   std::vector<std::string> out = {command};
   const bool asks_for_help = arguments.size() < 2 || arguments[1] == "--help" || arguments[1] == "-h";
-  if (serves && !asks_for_help && NearestOf(second, {"api_server", "gradio"}).empty()) out.emplace_back("api_server");
+  if (serves && !asks_for_help && NearestOf(second, {"api_server", "gradio", "triton"}).empty())
+    out.emplace_back("api_server");
   for (size_t i = 1; i < arguments.size(); ++i) {
     const auto [name, own_value] = Split(arguments[i]);
     const bool has_next = !own_value && i + 1 < arguments.size();

@@ -23,7 +23,11 @@
 #include "common.h"
 #include "llm/memory_plan.h"
 #include "serve_gradio.h"
+#include "serve_triton.h"
 #include "server/api_server.h"
+#ifdef INGOT_GRPC
+#include "rpc/rpc_server.h"
+#endif
 #include "text/bytes.h"
 
 namespace ingot::cli {
@@ -32,7 +36,7 @@ namespace {
 struct ServeFlags {
   ModelFlags model;
   std::string model_name, metrics_compat, log_format = "text";
-  int server_port = 23333, tp = 1;
+  int server_port = 23333, grpc_port = -1, tp = 1;
   int64_t max_body_bytes = int64_t{16} << 20, max_body_memory = int64_t{1} << 30;
   double drain_timeout = 30;
   bool disable_docs = false, ssl = false;
@@ -82,6 +86,8 @@ void Tell(const std::string& text) {
 }
 
 void TellHowToTry(const std::string& url, const server::ApiServerOptions& options, bool can_chat) {
+  if (options.transport != nullptr)
+    Tell(fmt::format("gRPC is served at {}:{}", options.http.address, options.transport->port()));
   Tell(fmt::format("Ingot serves {} on {}", options.model_name, url));
   if (options.docs) Tell(fmt::format("  {}/chat to talk to it, {}/docs for the API", url, url));
   if (!can_chat) {
@@ -193,6 +199,19 @@ server::ApiServerOptions OptionsOf(const ServeFlags& flags) {
   return options;
 }
 
+#ifdef INGOT_GRPC
+// The same address, certificate and limits as HTTP's.
+std::shared_ptr<server::Transport> GrpcOf(const server::HttpOptions& http, int port) {
+  return rpc::MakeTransport({.tls = http.tls,
+                             .address = http.address,
+                             .port = port,
+                             .max_message_bytes = http.max_body_bytes,
+                             .max_memory = server::BodyMemoryOf(http),
+                             .max_streams = http.max_connections,
+                             .max_buffered_bytes = http.max_buffered_bytes});
+}
+#endif
+
 void WarnOfStrangers(const server::ApiServerOptions& options) {
   const std::string& address = options.http.address;
   const bool is_local = address == "localhost" || address.starts_with("127.") || address == "::1";
@@ -248,6 +267,14 @@ Status Serve(const ServeFlags& flags) {
   server::ApiServerOptions options = OptionsOf(flags);
   INGOT_RETURN_IF_ERROR(CheckTls(flags, options.http.tls));
   INGOT_RETURN_IF_ERROR(CheckFiles(options));
+  if (flags.grpc_port >= 0) {
+#ifdef INGOT_GRPC
+    options.transport = GrpcOf(options.http, flags.grpc_port);
+#else
+    return Unsupported("--grpc-port {}: this build has no gRPC; build it with libgrpc++-dev and protobuf-compiler",
+                       flags.grpc_port);
+#endif
+  }
   RaiseDescriptorLimit(options.http.max_connections);
   std::unique_ptr<llm::Llm> llm;                                                  // outlives the server
   INGOT_ASSIGN_OR_RETURN(const auto server, server::ApiServer::Listen(options));  // before what takes long
@@ -284,6 +311,7 @@ void AddAccessFlags(Flags& api, ServeFlags* flags) {
   server::ApiServerOptions& options = flags->api;
   api.Add("--server-name", &options.http.address, "address to listen on; 0.0.0.0: every interface");
   api.Add("--server-port", &flags->server_port, "port to listen on; 0: any free one", {0, 65535});
+  api.Add("--grpc-port", &flags->grpc_port, "serve gRPC at this port, too; 0: any free one; -1: not", {-1, 65535});
   api.Add("--api-keys", &options.keys.keys, "keys that clients must send one of; may be repeated");
   api.Add("--api-keys-file", &options.keys.keys_file,
           "a file of keys, one a line; SIGHUP reads it again, and the certificate");
@@ -323,8 +351,9 @@ void AddAnswerLimits(Flags& api, ServeFlags* flags) {
 }
 
 void DeclareServe(Flags& root) {
-  Flags& serve = root.Command("serve", "Serve a model over HTTP");
+  Flags& serve = root.Command("serve", "Serve a model");
   Flags& api = serve.Command("api_server", "An OpenAI-compatible REST server");
+  DeclareServeTriton(serve);
   const auto flags = std::make_shared<ServeFlags>();
   AddModelFlags(api, &flags->model);
   api.Add("--model-name", &flags->model_name, "the model's name in requests; default: MODEL without its folders");

@@ -290,7 +290,7 @@ class Errors(CliTest):
         self.assertEqual((model["id"], model["max_model_len"]), ("short", 256))
 
     def test_commands_of_other_programs_are_told_what_to_do(self) -> None:
-        for command, expected in (("serve triton", "HTTP"), ("api_client", "ingot chat http://"), ("list", "ingot info"),
+        for command, expected in (("serve triton_client", "ingot chat http://"), ("api_client", "ingot chat http://"), ("list", "ingot info"),
                               ("convert turbomind", "ingot serve"), ("lite kv_qparams", "--quant-policy 8"),
                               ("chat turbomind ./workspace", "ingot chat MODEL"), ("run llama3", "ingot chat MODEL"), ("pull llama3", "Hugging Face cache"),
                               ("quantize a b", "ingot lite auto_awq"), ("-m a.gguf -p x", "ingot generate -m MODEL")):  # fmt: skip

@@ -123,7 +123,7 @@ TEST_F(GenerationTest, EachNamedInputDoesWhatItSays) {
 
 TEST_F(GenerationTest, ASessionKeepsItsTurns) {
   const auto turn = [&](const char* text, boost::json::object flags) {
-    flags["sequence_id"] = 5;
+    flags["sequence_id"] = uint64_t{5};  // as gRPC and Triton may give it
     return Ask({.parameters = flags, .inputs = {Text({1}, {text}), three_, greedy_}});
   };
   EXPECT_THAT(turn("a", {}).error().message(), HasSubstr("no session 5; the first turn of one has START"));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "llm/params.h"
 
@@ -186,6 +187,12 @@ Status CutIds(boost::json::object* row) {
   return {};
 }
 
+// As a parser gives numbers: unsigned only where they do not fit.
+boost::json::value Signed(const boost::json::value& value) {
+  if (value.is_uint64() && std::in_range<int64_t>(value.get_uint64())) return static_cast<int64_t>(value.get_uint64());
+  return value;
+}
+
 // Parameters that change nothing in an answer.
 bool IsTransportParameter(std::string_view name) {
   return name == "binary_data_output" || name == "headers" || name.starts_with("triton_") || name == "timeout" ||
@@ -285,7 +292,7 @@ Status MergeParameters(const boost::json::object& parameters, boost::json::objec
       const double microseconds = parameter.value().to_number<double>();
       if (microseconds > 0 && !object->contains("timeout")) (*object)["timeout"] = microseconds * 1e-6;
     } else if (input != nullptr && !object->contains(name)) {
-      (*object)[name] = parameter.value();
+      (*object)[name] = Signed(parameter.value());
     } else if (input == nullptr && !IsTransportParameter(name)) {
       return Status(
                  InvalidArgument("parameter '{}' is not known; it may be the name of an input", parameter.key_c_str()))

@@ -1,0 +1,375 @@
+"""gRPC: KServe's service asked by Triton's client, Ingot's own by stubs made from its .proto, health, reflection, keys,
+TLS, clients that leave or read slowly, and the drain."""
+
+import importlib
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import urllib.request
+
+from kserve_cases import DRAWN, PROMPT, Cases, InferenceServerException, rest_completion, tensors, text_of, tritonclient
+from support import ROOT, Server, require_model
+
+import grpc
+import grpc_tools.protoc
+import tritonclient.grpc.aio
+from google.protobuf import descriptor_pb2
+
+PROTOS = ROOT / "src/rpc/protos"
+SCALE = 1.0 if os.environ.get("INGOT_NIGHTLY") else 0.01  # of the 20,000 cancels
+WAIT = 240
+
+
+def grpc_port(server: Server) -> int:
+    return int(re.search(r"gRPC is served at \S+:(\d+)", "".join(server.log)).group(1))
+
+
+def make_stubs(folder: str):
+    """ingot.v1 and the protocols, compiled as a user would."""
+    names = ["ingot/v1/generation.proto", "reflection.proto"]
+    well_known = pathlib.Path(grpc_tools.__file__).parent / "_proto"
+    code = grpc_tools.protoc.main(["", f"-I{PROTOS}", f"-I{well_known}", f"--python_out={folder}", f"--grpc_python_out={folder}", *names])
+    assert code == 0
+    sys.path.insert(0, folder)
+    return importlib.import_module("ingot.v1.generation_pb2"), importlib.import_module("ingot.v1.generation_pb2_grpc")
+
+
+def wait_for(condition) -> bool:
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+class GrpcTest(Cases, unittest.TestCase):
+    module = tritonclient.grpc
+    model = "m"
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        temporary = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(temporary.cleanup)
+        cls.pb, cls.stubs = make_stubs(temporary.name)
+        cls.server = Server(
+            require_model(), "--model-name", "m", "--session-len", "2048", "--max-queue", "2048", "--grpc-port", "0"
+        )
+        cls.addClassCleanup(cls.server.__exit__)
+        cls.rest_url = cls.server.url
+        cls.address = f"127.0.0.1:{grpc_port(cls.server)}"
+        cls.client = cls.connect()
+        cls.addClassCleanup(cls.client.close)
+        cls.channel = grpc.insecure_channel(cls.address)
+        cls.addClassCleanup(cls.channel.close)
+        cls.generation = cls.stubs.GenerationStub(cls.channel)
+
+    @classmethod
+    def connect(cls):
+        return tritonclient.grpc.InferenceServerClient(cls.address)
+
+    def reference(self, **fields) -> dict:
+        return rest_completion(self.server.url, **fields)
+
+    def metric(self, line: str) -> bool:
+        return line in self.server.get("/metrics")
+
+    def is_idle(self) -> bool:
+        text = self.server.get("/metrics")
+        return all(
+            part in text
+            for part in (
+                'ingot_num_requests_running{model_name="m"} 0',
+                'ingot_num_requests_waiting{model_name="m"} 0',
+                'ingot_kv_blocks{model_name="m",state="active"} 0',
+            )
+        )
+
+    def test_server_and_model_are_described(self) -> None:
+        self.assertTrue(self.client.is_server_live() and self.client.is_server_ready())
+        self.assertTrue(self.client.is_model_ready("m") and self.client.is_model_ready("m", "1"))
+        self.assertFalse(self.client.is_model_ready("other"))
+        self.assertIn("binary_tensor_data", self.client.get_server_metadata().extensions)
+        metadata = self.client.get_model_metadata("m", as_json=True)
+        self.assertIn({"name": "text_input", "datatype": "BYTES", "shape": ["-1", "1"]}, metadata["inputs"])
+        with self.assertRaisesRegex(InferenceServerException, "NOT_FOUND.*'other' is not served here"):
+            self.client.get_model_metadata("other")
+        with self.assertRaisesRegex(InferenceServerException, "UNIMPLEMENTED"):
+            self.client.get_trace_settings()
+
+    def test_the_protocol_is_the_one_of_tritons_client(self) -> None:
+        ours = descriptor_pb2.FileDescriptorSet()
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run(
+                [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"--descriptor_set_out={folder}/set", "inference.proto"], check=True
+            )
+            ours.ParseFromString(pathlib.Path(folder, "set").read_bytes())
+        theirs = descriptor_pb2.FileDescriptorProto()
+        from tritonclient.grpc import service_pb2
+
+        service_pb2.DESCRIPTOR.CopyToProto(theirs)
+        file = ours.file[0]
+        self.assertEqual(file.package, theirs.package)
+
+        def compare(mine, other, path: str) -> None:
+            fields = {field.name: field for field in other.field}
+            self.assertEqual({field.name for field in mine.field}, set(fields), path)
+            for field in mine.field:
+                same = fields[field.name]
+                for part in ("number", "type", "label", "type_name"):
+                    self.assertEqual(getattr(field, part), getattr(same, part), f"{path}.{field.name}")
+            nested = {message.name: message for message in other.nested_type}
+            for message in mine.nested_type:
+                compare(message, nested[message.name], f"{path}.{message.name}")
+
+        messages = {message.name: message for message in theirs.message_type}
+        for message in file.message_type:
+            compare(message, messages[message.name], message.name)
+        methods = {method.name: method for method in theirs.service[0].method}
+        self.assertEqual(len(file.service[0].method), 7)
+        for method in file.service[0].method:
+            same = methods[method.name]
+            self.assertEqual(
+                (method.input_type, method.output_type, method.client_streaming, method.server_streaming),
+                (same.input_type, same.output_type, same.client_streaming, same.server_streaming),
+            )
+
+    def stream(self, requests: list[dict], empty_final: bool = False) -> list:
+        """Responses, and errors, of ModelStreamInfer until each request has ended."""
+        results, last = [], threading.Semaphore(0)
+
+        def on_result(result, error) -> None:
+            results.append(error if error is not None else result)
+            if error is not None or self.is_last(result):
+                last.release()
+
+        client = self.connect()
+        client.start_stream(on_result)
+        for values in requests:
+            client.async_stream_infer("m", tensors(tritonclient.grpc, **values), enable_empty_final_response=empty_final)
+        for _ in requests:
+            self.assertTrue(last.acquire(timeout=WAIT))
+        client.stop_stream()
+        client.close()
+        return results
+
+    @staticmethod
+    def is_last(result) -> bool:
+        if "triton_final_response" in (parameters := result.get_response().parameters):
+            return parameters["triton_final_response"].bool_param
+        return result.as_numpy("finish_reason").flatten()[0] != b""
+
+    def test_a_stream_has_the_pieces_of_the_answer(self) -> None:
+        expected = self.reference(prompt=PROMPT, **DRAWN)["choices"][0]["text"]
+        values = {"text_input": PROMPT, **DRAWN, "exclude_input_in_output": True}
+        pieces = self.stream([{**values, "stream": True}])
+        self.assertEqual("".join(text_of(piece) for piece in pieces), expected)
+        self.assertGreater(len(pieces), 3)
+        self.assertEqual([text_of(whole) for whole in self.stream([values])], [expected])
+        with_final = self.stream([{**values, "stream": True}], empty_final=True)
+        self.assertEqual(len(with_final[-1].get_response().outputs), 0)
+        many = self.stream([values] * 20 + [{**values, "temperature": 9.0}])
+        self.assertEqual(len(many), 21)
+        errors = [one for one in many if isinstance(one, InferenceServerException)]
+        self.assertEqual(len(errors), 1)
+        self.assertIn("temperature", str(errors[0]))
+        self.assertEqual({text_of(one) for one in many if not isinstance(one, InferenceServerException)}, {expected})
+
+    def test_typed_api_answers_as_rest(self) -> None:
+        pb = self.pb
+        rest = self.reference(prompt=PROMPT, logprobs=2, **DRAWN)
+        expected = rest["choices"][0]
+        answer = self.generation.Complete(pb.CompleteRequest(prompt=[PROMPT], logprobs=2, **DRAWN))
+        self.assertEqual(answer.choices[0].text, expected["text"])
+        self.assertEqual(list(answer.choices[0].logprobs.token_logprobs), expected["logprobs"]["token_logprobs"])
+        self.assertEqual(answer.usage.completion_tokens, rest["usage"]["completion_tokens"])
+        pieces = list(self.generation.CompleteStream(pb.CompleteRequest(prompt=[PROMPT], **DRAWN)))
+        self.assertEqual("".join(piece.choices[0].text for piece in pieces if piece.choices), expected["text"])
+        messages = [pb.Message(role="user", content="What is the capital of France?")]
+        whole = self.generation.Chat(pb.ChatRequest(messages=messages, temperature=0, max_tokens=20))
+        self.assertIn("Paris", whole.choices[0].message.content)
+        options = pb.StreamOptions(include_usage=True)
+        chunks = list(self.generation.ChatStream(pb.ChatRequest(messages=messages, temperature=0, max_tokens=20, stream_options=options)))
+        self.assertEqual("".join(chunk.choices[0].delta.content for chunk in chunks if chunk.choices), whole.choices[0].message.content)
+        self.assertEqual(chunks[-1].usage.completion_tokens, whole.usage.completion_tokens)
+        tokens = self.generation.Tokenize(pb.TokenizeRequest(prompt=PROMPT))
+        self.assertEqual(list(tokens.tokens), self.prompt_ids())
+        self.assertIn(PROMPT, self.generation.Detokenize(pb.DetokenizeRequest(tokens=tokens.tokens)).prompt)
+        self.assertEqual(
+            self.generation.Complete(pb.CompleteRequest(prompt_token_ids=tokens.tokens, **DRAWN)).choices[0].text, expected["text"]
+        )
+
+    def test_typed_sessions(self) -> None:
+        pb = self.pb
+        session = self.generation.OpenSession(pb.OpenSessionRequest())
+        self.assertGreaterEqual(session.session_id, 10**9)
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.generation.OpenSession(pb.OpenSessionRequest(session_id=session.session_id))
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.ABORTED)
+        first = self.generation.Turn(pb.TurnRequest(session_id=session.session_id, prompt="My name is Zebulon. Remember it.", temperature=0, max_tokens=24))
+        pieces = list(self.generation.TurnStream(pb.TurnRequest(session_id=session.session_id, prompt="What is my name?", temperature=0, max_tokens=24)))
+        self.assertIn("Zebulon", "".join(piece.text for piece in pieces))
+        self.assertEqual(pieces[0].history_tokens, first.input_tokens + first.tokens)
+        cut = self.generation.RewindSession(pb.RewindSessionRequest(session_id=session.session_id, step=first.input_tokens + first.tokens))
+        self.assertEqual((cut.tokens, cut.turns), (first.input_tokens + first.tokens, 1))
+        self.assertEqual(self.generation.CloseSession(pb.CloseSessionRequest(session_id=session.session_id)).session_id, session.session_id)
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.generation.CloseSession(pb.CloseSessionRequest(session_id=session.session_id))
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.NOT_FOUND)
+
+    def test_errors_have_codes_and_the_words_of_rest(self) -> None:
+        pb = self.pb
+        cases = [
+            (pb.CompleteRequest(prompt=["a"], temperature=9), "INVALID_ARGUMENT", "temperature is 9"),
+            (pb.CompleteRequest(), "INVALID_ARGUMENT", "prompt"),
+            (pb.CompleteRequest(prompt=["word " * 5000], max_tokens=1), "INVALID_ARGUMENT", "tokens"),
+            (pb.CompleteRequest(prompt=["a"], model="other"), "NOT_FOUND", "'other' is not served here"),
+            (pb.CompleteRequest(prompt=["a"], timeout=1e-5), "DEADLINE_EXCEEDED", ""),
+        ]
+        for request, code, words in cases:
+            with self.subTest(code=code, words=words), self.assertRaises(grpc.RpcError) as caught:
+                self.generation.Complete(request)
+            self.assertEqual(caught.exception.code().name, code)
+            self.assertIn(words, caught.exception.details())
+        raw = self.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        with self.assertRaises(grpc.RpcError) as caught:
+            raw(b"\xff\xff\xff")
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+
+    def test_health_and_reflection(self) -> None:
+        check = self.channel.unary_unary("/grpc.health.v1.Health/Check")
+        for service in (b"", b"\x0a\x13ingot.v1.Generation"):
+            self.assertEqual(check(service), b"\x08\x01")  # SERVING
+        for version in ("v1alpha", "v1"):
+            info = self.channel.stream_stream(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo")
+            by_symbol = b"\x22\x13ingot.v1.Generation"  # file_containing_symbol
+            listed, file = list(info(iter([b"\x3a\x00", by_symbol])))
+            self.assertIn(b"inference.GRPCInferenceService", listed)
+            self.assertIn(b"ingot/v1/generation.proto", file)
+
+    def test_clients_that_cancel_or_are_killed_leave_nothing(self) -> None:
+        pb = self.pb
+        count = max(100, int(20000 * SCALE))
+        request = pb.CompleteRequest(prompt=[PROMPT], max_tokens=1000, ignore_eos=True)
+        descriptors = len(os.listdir(f"/proc/{self.server.process.pid}/fd"))
+        gate = threading.Semaphore(64)
+
+        def one(i: int) -> None:
+            with gate:
+                call = self.generation.CompleteStream(request)
+                if i % 3:
+                    next(call, None)
+                call.cancel()
+
+        threads = [threading.Thread(target=one, args=(i,)) for i in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertTrue(wait_for(self.is_idle))
+        script = (
+            "import grpc,sys,time;c=grpc.insecure_channel(sys.argv[1]);"
+            "s=c.unary_stream('/ingot.v1.Generation/CompleteStream')(bytes.fromhex(sys.argv[2]));next(s);print('x',flush=True);time.sleep(60)"
+        )
+        killed = subprocess.Popen([sys.executable, "-c", script, self.address, request.SerializeToString().hex()], stdout=subprocess.PIPE)
+        killed.stdout.readline()
+        killed.kill()
+        killed.wait()
+        killed.stdout.close()
+        self.assertTrue(wait_for(self.is_idle))
+        self.assertLess(len(os.listdir(f"/proc/{self.server.process.pid}/fd")), descriptors + 20)
+
+    def test_many_streams_at_once(self) -> None:
+        pb = self.pb
+        count = 1000 if os.environ.get("INGOT_NIGHTLY") else 200
+        calls = [self.generation.CompleteStream(pb.CompleteRequest(prompt=[PROMPT], max_tokens=4, ignore_eos=True, temperature=0)) for _ in range(count)]
+        texts = {"".join(piece.choices[0].text for piece in call if piece.choices) for call in calls}
+        self.assertEqual(len(texts), 1)
+
+    def test_a_slow_reader_is_ended(self) -> None:
+        pb = self.pb
+        # 2,400 pieces with logprobs are more than the buffers on the way hold: 64 KiB of the stream, 256 KiB of the server.
+        request = pb.CompleteRequest(prompt=[PROMPT], n=8, max_tokens=300, ignore_eos=True, logprobs=20)
+        channel = grpc.insecure_channel(self.address, [("grpc.http2.lookahead_bytes", 65536), ("grpc.http2.bdp_probe", 0)])
+        call = self.stubs.GenerationStub(channel).CompleteStream(request, timeout=300)
+        next(call)
+        self.assertTrue(wait_for(lambda: self.metric("ingot_sse_slow_consumer_total 1")))
+        self.assertTrue(wait_for(self.is_idle))
+        with self.assertRaises(grpc.RpcError):
+            list(call)
+        channel.close()
+
+
+class AccessTest(unittest.TestCase):
+    def test_keys_tls_reload_and_drain(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            keys = pathlib.Path(folder, "keys")
+            keys.write_text("secret\n")
+            certificate, key = f"{folder}/c.pem", f"{folder}/k.pem"
+
+            def renew() -> bytes:
+                subprocess.run(
+                    ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "2", "-subj", "/CN=x",
+                     "-addext", "subjectAltName=IP:127.0.0.1", "-nodes", "-keyout", key, "-out", certificate],
+                    check=True, capture_output=True,
+                )  # fmt: skip
+                return pathlib.Path(certificate).read_bytes()
+
+            trusted = renew()
+            with Server(
+                require_model(), "--model-name", "m", "--grpc-port", "0", "--api-keys-file", str(keys), "--ssl-certfile", certificate,
+                "--ssl-keyfile", key, "--session-len", "2048", "--drain-timeout", "90",
+            ) as server:  # fmt: skip
+                address = f"127.0.0.1:{grpc_port(server)}"
+
+                def ask(trust: bytes, secret: str):
+                    channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(trust))
+                    try:
+                        call = channel.unary_unary("/inference.GRPCInferenceService/ServerMetadata")
+                        return call(b"", metadata=(("authorization", f"Bearer {secret}"),), timeout=20)
+                    finally:
+                        channel.close()
+
+                self.assertIn(b"ingot", ask(trusted, "secret"))
+                with self.assertRaises(grpc.RpcError) as caught:
+                    ask(trusted, "wrong")
+                self.assertEqual(caught.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
+                self.assertIn("not known here", caught.exception.details())
+                keys.write_text("other\n")
+                renewed = renew()
+                server.process.send_signal(signal.SIGHUP)
+                self.assertTrue(wait_for(lambda: "were read again" in "".join(server.log)))
+                self.assertIn(b"ingot", ask(renewed, "other"))
+                with self.assertRaises(grpc.RpcError):
+                    ask(renewed, "secret")
+                with self.assertRaises(grpc.RpcError):
+                    ask(trusted, "other")
+                self.drain(server, address, renewed)
+
+    def drain(self, server: Server, address: str, trust: bytes) -> None:
+        """What runs is finished, and what comes meanwhile refused."""
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(trust))
+        metadata = (("authorization", "Bearer other"),)
+        # prompt: "a"; max_tokens: 60; ignore_eos
+        body = b"\x12\x01a" + b"\x18\x3c" + b"\x80\x01\x01"
+        call = channel.unary_stream("/ingot.v1.Generation/CompleteStream")(body, metadata=metadata)
+        next(call)
+        server.process.terminate()
+        self.assertTrue(wait_for(lambda: "finishing what runs" in "".join(server.log)))
+        with self.assertRaises(grpc.RpcError) as caught:
+            channel.unary_unary("/ingot.v1.Generation/Complete")(body, metadata=metadata, timeout=20)
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.UNAVAILABLE)
+        self.assertGreater(sum(1 for _ in call), 20)
+        channel.close()
+        self.assertEqual(server.process.wait(timeout=120), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
