@@ -2,4 +2,4 @@
 #pragma once
 
 // The devices that it computes on, as a clause.
-#define INGOT_COMPUTES_ON "this build computes on the CPU"
+#define INGOT_COMPUTES_ON "this build computes on the CPU, or with --device cuda on an NVIDIA GPU"

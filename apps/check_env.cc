@@ -1,6 +1,4 @@
 // ingot check_env
-#include <unistd.h>
-
 #include <cstdio>
 #include <fstream>
 
@@ -9,6 +7,7 @@
 #include "build_info.h"
 #include "common.h"
 #include "llm/compute.h"
+#include "ops/devices.h"
 #include "ops/isa_info.h"
 #include "text/bytes.h"
 
@@ -23,10 +22,13 @@ std::string CpuModel() {
   return "unknown";
 }
 
-// What can be said of GPUs without linking against their driver.
+// With --device cuda.
 std::string GpuLine() {
-  const bool has_driver = access("/proc/driver/nvidia/version", R_OK) == 0;
-  return fmt::format("not used: {}{}", INGOT_COMPUTES_ON, has_driver ? " (an NVIDIA driver is here)" : "");
+  const auto chosen = ops::ChooseDevice({.device = "cuda"});
+  if (!chosen) return fmt::format("none: {}", chosen.error().message());
+  const MemoryAllowance memory = chosen->memory();
+  return fmt::format("{}, {} free of {}", chosen->description, FormatBytes(memory.available_bytes),
+                     FormatBytes(memory.total_bytes));
 }
 
 struct Environment {

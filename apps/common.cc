@@ -82,6 +82,8 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
       "--compute", &model->compute, {"auto", "fast", "exact"},
       "exact: activations in fp32; fast: in int8, or bf16 with AMX; auto: exact for models far below 1B, but "
       "fast with AMX");
+  flags.AddChoice("--device", &options.device, {"cpu", "cuda", "auto"},
+                  "cuda: the first NVIDIA GPU (not yet tested on one: docs/cuda.md); auto: that, where there is one");
   flags.Add("--threads", &options.num_threads,
             "threads to compute with; 0: what this machine, or its container, allows");
   flags.Add("--chat-template", &options.chat_template,
@@ -97,8 +99,10 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
   flags.Add("--cache-block-seq-len", &options.cache_block_seq_len, "tokens of a KV block, a multiple of 32");
   flags.AddNamed("--quant-policy", &options.quant_policy, kQuantPolicies,
                  "KV cache in fp16 (0), int8 (8) or int4 (4, as in LMDeploy today; in 0.2 that was int8)");
-  flags.AddChoice("--dtype", &model->dtype, {"auto", "float16", "bfloat16"},
-                  "numbers of a KV cache of 16 bits; auto: float16, the finer; bfloat16 has the wider range");
+  flags.AddChoice(
+      "--dtype", &model->dtype, {"auto", "float16", "bfloat16"},
+      "numbers of a KV cache of 16 bits, and with CUDA of activations; auto: float16, the finer; bfloat16 has the "
+      "wider range");
   flags.Add("--enable-prefix-caching", &options.enable_prefix_caching,
             "share the cache of common beginnings (on; --enable-prefix-caching=false turns it off)");
   flags.Add("--speculative-ngram", &options.speculative_ngram,
@@ -182,7 +186,7 @@ Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   bar.Clear();
   INGOT_ASSIGN_OR_RETURN(auto llm, std::move(loaded));
   Log(LogLevel::kInfo, "{}", llm->MemoryLedger());
-  Log(LogLevel::kInfo, "{}", DescribeCompute(model, *llm));
+  if (options.device == "cpu") Log(LogLevel::kInfo, "{}", DescribeCompute(model, *llm));
   if (const int64_t trained = llm->model().spec().max_position; trained > 0 && options.session_len > trained) {
     Log(LogLevel::kWarning, "--session-len {} is beyond the {} positions that this model was made for",
         options.session_len, trained);

@@ -46,7 +46,7 @@ struct Foreign {
 };
 constexpr Foreign kForeign[] = {
     {"--backend", "there is one engine, Ingot's own", "turbomind"},
-    {"--device", kOneDevice, "cpu"},
+    {"--device", "this command computes on the CPU"},
     {"--dp", kOneDevice, "1"},
     {"--n-gpu-layers --gpu-layers -ngl", kOneDevice, "0"},
     {"--nnodes", "one process computes, on one machine", "1"},

@@ -171,7 +171,7 @@ void PrintPlan(const PlanReport& report) {
       fmt::print("MODEL: the model with its weights in {}.\n", PrecisionName(report, report.chosen->weights));
     }
     if (report.device != nullptr) {
-      fmt::print("That is planned for {}; {}, and cannot use one.\n", report.device->title, INGOT_COMPUTES_ON);
+      fmt::print("That is planned for {}; {}.\n", report.device->title, INGOT_COMPUTES_ON);
     }
   }
   PrintDevices(report);

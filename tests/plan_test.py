@@ -58,7 +58,7 @@ class SeedTable(PlanTest):
         self.assertRegex(done.stdout, r"\nw4 g128 +3\.65 GiB +int8 .* 0\.81 +0\.8[123]\n")
         self.assertRegex(done.stdout, r"\na100-80g +154 \(154\)")
         self.assertNotRegex(done.stdout, r"\nh100")
-        self.assertIn("cannot use one", done.stdout)
+        self.assertIn("or with --device cuda on an NVIDIA GPU", done.stdout)
         self.assertIn("ingot serve api_server MODEL --session-len 8192 --max-batch-size 8", done.stdout)
         plain = ("llama-2-7b", "--memory", "24GiB", "--session-len", "8192")
         self.assertNotIn("a100", run(*plain).stdout)

@@ -50,6 +50,12 @@ Status CheckLoadOptions(const LoadOptions& options) {
     return InvalidArgument("--quant-policy {}: a KV cache is kept in fp16 (0), int8 (8) or int4 (4)",
                            options.quant_policy);
   }
+  if (options.device != "cpu" && options.device != "cuda" && options.device != "auto") {
+    return InvalidArgument("--device {} is not one of cpu, cuda, auto", options.device);
+  }
+  if (options.device == "cuda" && options.exact) {
+    return InvalidArgument("--compute exact is for --device cpu; on CUDA activations have 16 bits");
+  }
   if (options.kv_bf16 && options.quant_policy != 0) {
     return InvalidArgument("--dtype bfloat16 is a KV cache of 16 bits, --quant-policy {} one of {}: choose one of them",
                            options.quant_policy, options.quant_policy);

@@ -21,6 +21,7 @@ namespace ingot::llm {
 // What an Llm is put together from; tests bring their own.
 struct LlmParts {
   std::unique_ptr<ops::Backend> backend;  // outlives the model, whose weights are in its memory
+  std::string device = {};                // a GPU's description; "" for the CPU
   std::shared_ptr<const formats::Checkpoint> checkpoint;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   std::optional<chat::ChatTemplate> chat_template;

@@ -12,7 +12,7 @@
 #include "llm/memory_plan.h"
 #include "llm/model_memory.h"
 #include "llm/params.h"
-#include "ops/backend.h"
+#include "ops/devices.h"
 #include "text/bytes.h"
 
 namespace ingot::llm {
@@ -100,6 +100,7 @@ Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options,
   executor.max_context = plan.options.session_len = plan.memory.session_len;
   executor.num_blocks = plan.memory.num_blocks;
   plan.ledger = FormatLedger(plan.memory, plan.options, memory);
+  if (!parts.device.empty()) plan.ledger = fmt::format("device      {}\n{}", parts.device, plan.ledger);
   INGOT_ASSIGN_OR_RETURN(auto engine, engine::Engine::Create(model, engine_options, *parts.backend));
   return std::make_unique<LlmImpl>(std::move(parts), std::move(plan), std::move(engine));
 }
@@ -110,20 +111,26 @@ Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {
   LlmParts parts;
   INGOT_ASSIGN_OR_RETURN(const std::string path, formats::ResolveModel(options.model));
   INGOT_ASSIGN_OR_RETURN(parts.checkpoint, formats::Checkpoint::Open(path, {.tokenizer_pre = options.tokenizer_pre}));
-  parts.backend = ops::MakeCpuBackend(options.num_threads);
-  INGOT_RETURN_IF_ERROR(CheckFits(*parts.checkpoint, *parts.backend, GetMemoryAllowance().available_bytes));
+  INGOT_ASSIGN_OR_RETURN(ops::ChosenDevice device,
+                         ops::ChooseDevice({.device = options.device,
+                                            .num_threads = options.num_threads,
+                                            .activation_dtype = options.kv_bf16 ? DType::kBF16 : DType::kF16}));
+  parts.backend = std::move(device.backend);
+  parts.device = device.description;
+  INGOT_RETURN_IF_ERROR(CheckFits(*parts.checkpoint, *parts.backend, device.memory().available_bytes));
   INGOT_ASSIGN_OR_RETURN(parts.tokenizer, tokenizer::Tokenizer::Create(parts.checkpoint->vocabulary()));
   INGOT_ASSIGN_OR_RETURN(parts.chat_template, ChooseTemplate(*parts.checkpoint, options));
   parts.default_sampling = DefaultSampling(*parts.checkpoint);
   INGOT_RETURN_IF_ERROR(OverrideSampling(options.generation_config, &parts.default_sampling));
   INGOT_ASSIGN_OR_RETURN(models::ModelSpec spec, models::ReadModelSpec(*parts.checkpoint));
-  SetCompute(ChooseCompute(ComputeOf(options), spec).compute, &options);
+  // A GPU has one way to compute.
+  SetCompute(parts.device.empty() ? ChooseCompute(ComputeOf(options), spec).compute : Compute::kFast, &options);
   const models::LoadOptions model_options{.compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast,
                                           .session_len = options.session_len,
                                           .progress = options.progress};
   INGOT_ASSIGN_OR_RETURN(parts.model,
                          models::Model::Load(parts.checkpoint, std::move(spec), model_options, *parts.backend));
-  return MakeLlm(std::move(parts), options, GetMemoryAllowance());
+  return MakeLlm(std::move(parts), options, device.memory());
 }
 
 }  // namespace ingot::llm

@@ -8,6 +8,8 @@ namespace {
 // Slots of the persistent batch on a CPU: beyond, a step's products are bound by arithmetic and more sequences at once
 // only wait for each other.
 constexpr int kDefaultBatchSize = 32;
+// On a GPU they are bound by the weights' bytes to some hundred rows.
+constexpr int kDefaultBatchSizeOnGpu = 128;
 
 ops::KvFormat KvFormatOf(const LoadOptions& options) {
   if (options.quant_policy == 8) return ops::KvFormat::kI8;
@@ -19,7 +21,8 @@ ops::KvFormat KvFormatOf(const LoadOptions& options) {
 
 LoadOptions WithDefaults(LoadOptions options) {
   if (options.num_threads == 0) options.num_threads = GetCpuAllowance().usable_threads;
-  if (options.max_batch_size == 0) options.max_batch_size = kDefaultBatchSize;
+  if (options.max_batch_size == 0)
+    options.max_batch_size = options.device == "cuda" ? kDefaultBatchSizeOnGpu : kDefaultBatchSize;
   return options;
 }
 

@@ -1,14 +1,28 @@
 // The devices that a program may choose from.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 
+#include "base/topology.h"
 #include "ops/backend.h"
 
 namespace ingot::ops {
 
-// The first CUDA device, or the emulator where INGOT_CUDA_EMULATE says so. activation_dtype: kF16 or kBF16.
-// kUnavailable says what is missing.
-Result<std::unique_ptr<Backend>> MakeCudaBackend(int num_threads, DType activation_dtype);
+struct DeviceOptions {
+  std::string device = "cpu";  // cpu; cuda: the first GPU, or the emulator (INGOT_CUDA_EMULATE); auto: cuda, else cpu
+  int num_threads = 1;
+  DType activation_dtype = DType::kF16;  // on cuda: kF16 or kBF16
+};
+
+struct ChosenDevice {
+  std::unique_ptr<Backend> backend;
+  std::string description;                  // of a GPU; "" for the CPU
+  std::function<MemoryAllowance()> memory;  // as it is when this is called; while the backend lives
+};
+
+// kUnavailable says what is missing for cuda.
+Result<ChosenDevice> ChooseDevice(const DeviceOptions& options);
 
 }  // namespace ingot::ops

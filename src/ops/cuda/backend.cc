@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "ops/cuda/launch.h"
 #include "ops/devices.h"
 #include "ops/panels.h"
@@ -17,9 +18,38 @@ CudaBackend::CudaBackend(int num_threads, std::unique_ptr<CudaDriver> driver, DT
   INGOT_CHECK(activation_dtype == DType::kF16 || activation_dtype == DType::kBF16);
 }
 
-Result<std::unique_ptr<Backend>> MakeCudaBackend(int num_threads, DType activation_dtype) {
+namespace {
+
+Result<ChosenDevice> OpenCuda(const DeviceOptions& options) {
   INGOT_ASSIGN_OR_RETURN(auto driver, OpenCudaDriver(0));
-  return std::make_unique<CudaBackend>(num_threads, std::move(driver), activation_dtype);
+  auto backend = std::make_unique<CudaBackend>(options.num_threads, std::move(driver), options.activation_dtype);
+  const CudaBackend& cuda = *backend;
+  return ChosenDevice{std::move(backend), cuda.description(), [&cuda] { return cuda.memory(); }};
+}
+
+}  // namespace
+
+Result<ChosenDevice> ChooseDevice(const DeviceOptions& options) {
+  const auto cpu = [&] { return ChosenDevice{MakeCpuBackend(options.num_threads), "", GetMemoryAllowance}; };
+  if (options.device == "cpu") return cpu();
+  if (options.device != "cuda" && options.device != "auto") {
+    return InvalidArgument("--device {} is not one of cpu, cuda, auto", options.device);
+  }
+  Result<ChosenDevice> cuda = OpenCuda(options);
+  if (cuda || options.device == "cuda") return cuda;
+  Log(LogLevel::kInfo, "computes on the CPU: {}", cuda.error().message());
+  return cpu();
+}
+
+std::string CudaBackend::description() const {
+  const CudaDeviceInfo info = driver_->Info();
+  return fmt::format("{}, compute capability {}.{}, {} multiprocessors", info.name, info.compute_capability / 10,
+                     info.compute_capability % 10, info.num_sms);
+}
+
+MemoryAllowance CudaBackend::memory() const {
+  const CudaDeviceInfo info = driver_->Info();
+  return {.total_bytes = info.total_bytes, .available_bytes = info.free_bytes, .cgroup_limit = {}};
 }
 
 float* CudaBackend::ReadBack(const TensorView& x) {

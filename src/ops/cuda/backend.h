@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "base/topology.h"
 #include "ops/backend.h"
 #include "ops/cpu/step_tiles.h"
 #include "ops/cuda/driver.h"
@@ -17,6 +18,8 @@ class CudaBackend final : public Backend {
   CudaBackend(int num_threads, std::unique_ptr<CudaDriver> driver, DType activation_dtype);
 
   Device device() const override { return {DeviceKind::kCuda, 0}; }
+  std::string description() const;
+  MemoryAllowance memory() const;
   DType activation_dtype() const override { return activation_dtype_; }
   Result<Buffer> Allocate(int64_t bytes) override { return driver_->Allocate(bytes); }
   void Upload(std::byte* to, const void* from, int64_t bytes) override { driver_->Upload(to, from, bytes); }
