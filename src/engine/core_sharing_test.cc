@@ -88,7 +88,8 @@ TEST(CoreSharing, CopiesOfFewRequestsInTinyCachesAnswerAsAlone) {
   int64_t preemptions = 0, hits = 0;
   for (int round = 0; round < rounds; ++round) {
     SCOPED_TRACE(round);
-    FakeModel model(kVocab, 4096, round % 2 == 0 ? 0 : static_cast<int>(1 + random() % 80));
+    FakeModel model(kVocab, 4096, round % 2 == 0 ? 0 : static_cast<int>(1 + random() % 80),
+                    round % 4 < 3 ? FakeModel::States::kNone : FakeModel::States::kToo);
     std::vector<Request> kinds;
     for (int i = 0; i < 3; ++i) {
       Request& kind = kinds.emplace_back(RandomRequest(random, kVocab, 150));

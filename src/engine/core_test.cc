@@ -71,7 +71,7 @@ TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
   for (int round = 0; round < rounds; ++round) {
     SCOPED_TRACE(round);
     const int window = round % 3 == 0 ? 0 : static_cast<int>(1 + random() % 100);
-    const auto states = static_cast<FakeModel::States>(round % 4 == 0 ? 1 + random() % 2 : 0);
+    const auto states = static_cast<FakeModel::States>(round % 5 == 0 ? 1 + random() % 2 : 0);
     FakeModel model(kVocab, 4096, window, states);
     const ExecutorOptions options{
         .max_batch_size = static_cast<int>(1 + random() % 14),
@@ -310,11 +310,12 @@ class CoreOnDevice : public testing::TestWithParam<Device> {};
 INSTANTIATE_TEST_SUITE_P(Devices, CoreOnDevice, testing::ValuesIn(kDevices));
 
 TEST_P(CoreOnDevice, RandomCancelsLeakNothingAndTellEveryoneOnce) {
-  FakeModel model(kVocab);
+  FakeModel model(kVocab, 4096, 0, FakeModel::States::kToo);
   const auto backend = ops::MakeCpuBackend(1);
   std::mt19937_64 random(5);
   auto core = MakeCore(
-      model, {.max_batch_size = 6, .max_prefill_tokens = 50, .max_context = 256, .block_len = 32, .num_blocks = {20}},
+      model,
+      {.max_batch_size = 6, .max_prefill_tokens = 50, .max_context = 256, .block_len = 32, .num_blocks = {20, 20}},
       *backend, GetParam());
   std::deque<Told> told;
   const int steps = GetEnv("INGOT_NIGHTLY") ? 400'000 : 20'000;
@@ -418,11 +419,16 @@ TEST(Core, ChecksRequestsBeforeTheyEnter) {
 
 #ifndef INGOT_SANITIZED
 TEST(Core, AStepThatNeitherAdmitsNorFinishesAllocatesNothing) {
-  FakeModel model(20'000);
+  FakeModel model(20'000, 4096, 0, FakeModel::States::kToo);
   const auto backend = ops::MakeCpuBackend(2);
-  auto core = MakeCore(
-      model, {.max_batch_size = 4, .max_prefill_tokens = 40, .max_context = 700, .block_len = 32, .num_blocks = {80}},
-      *backend);
+  auto core = MakeCore(model,
+                       {.max_batch_size = 4,
+                        .max_prefill_tokens = 40,
+                        .max_context = 700,
+                        .max_drafts = 2,
+                        .block_len = 32,
+                        .num_blocks = {80, 80}},
+                       *backend);
   int64_t tokens = 0;
   std::mt19937_64 random(1);
   for (RequestId id = 0; id < 4; ++id) {
