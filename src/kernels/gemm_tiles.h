@@ -8,20 +8,18 @@ namespace ingot::kernels {
 inline constexpr int64_t kTileRows = 16, kStepInputs = 32, kBlockInputs = 256;
 // Up to this many rows are multiplied by vector instructions, which give the same results: reading weights takes
 // longer.
-inline constexpr int64_t kVectorRows = 4;
+inline constexpr int64_t kVectorRows = 2;
 
 // Activations: the M rows in tiles of 16 (of M, where M < 16), rounded to bf16:
-//   M > 4   bf16 [row tiles][padded_k / 32][width][32]; for weights with codes, 32 inputs are in the order 0, 2, 1, 3,
+//   M > 2   bf16 [row tiles][padded_k / 32][width][32]; for weights with codes, 32 inputs are in the order 0, 2, 1, 3,
 //           4, 6, 5, 7, …, which is that of the pairs that such weights unpack to
-//   M <= 4  f32 [width][padded_k]
-// Rows that fill up a tile (of 4, where M is 3) are zero.
+//   M <= 2  f32 [width][padded_k]
+// Rows that fill up a tile are zero.
 struct TileActivations {
   std::byte* rounded;  // 64-byte aligned
   float* sums;         // of the inputs of each span: [row tiles][spans][width]; written where NeedsSums
 };
-[[gnu::always_inline]] inline int64_t TileWidthOf(int64_t rows) {
-  return rows == 3 ? 4 : rows < kTileRows ? rows : kTileRows;
-}
+[[gnu::always_inline]] inline int64_t TileWidthOf(int64_t rows) { return rows < kTileRows ? rows : kTileRows; }
 [[gnu::always_inline]] inline int64_t RowTilesOf(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
 [[gnu::always_inline]] inline bool NeedsSums(const PanelLayout& layout) {
   return layout.quantized() && layout.zero != ZeroKind::kMidpoint;

@@ -53,7 +53,7 @@ template <int kPair, int kEnd, WeightKind kKind, int R>
 INGOT_UNROLLED void MultiplyPairs(const Weights<kKind>& weights, const std::byte* step, const Activations& x,
                                   Chains<R>* chains) {
   const FloatPair w = weights.template Floats<kPair>(step);
-#pragma GCC unroll 4
+#pragma GCC unroll 2
   for (int r = 0; r < R; ++r) {
     const float* row = x.x + r * x.stride;
     chains->even[r] = Fma(w.even, Broadcast(row[Weights<kKind>::EvenInput(kPair)]), chains->even[r]);
@@ -292,8 +292,7 @@ class TileProduct {
 template <WeightKind kKind>
 void MultiplyKind(const TileGemmParams& p) {
   if (p.rows == 1) return VectorProduct<kKind, 1>(p).Multiply();
-  if (p.rows == 2) return VectorProduct<kKind, 2>(p).Multiply();
-  if (p.rows <= kVectorRows) return VectorProduct<kKind, 4>(p).Multiply();
+  if (p.rows <= kVectorRows) return VectorProduct<kKind, kVectorRows>(p).Multiply();
   const bool half_steps = p.layout->quantized() && p.layout->group_size == 16;
   Tiles tiles({.rows = TileWidthOf(p.rows), .pairs = half_steps ? kPairs / 2 : kPairs});
   TileProduct<kKind>(tiles, p).Multiply();
