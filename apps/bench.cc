@@ -97,10 +97,11 @@ std::string EngineJson(const ModelFlags& model, const llm::Llm& llm) {
 }
 
 void DeclareBench(Flags& root) {
-  Flags& bench = root.Command("bench", "Measure speed: latency, throughput, serve");
+  Flags& bench = root.Command("bench", "Measure speed: latency, throughput, serve; and the machine: roofline");
   DeclareBenchLatency(bench);
   DeclareBenchThroughput(bench);
   DeclareBenchServe(bench);
+  DeclareBenchRoofline(bench);
 }
 
 }  // namespace ingot::cli

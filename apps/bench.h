@@ -56,5 +56,6 @@ std::string EngineJson(const ModelFlags& model, const llm::Llm& llm);
 void DeclareBenchLatency(Flags& bench);
 void DeclareBenchThroughput(Flags& bench);
 void DeclareBenchServe(Flags& bench);
+void DeclareBenchRoofline(Flags& bench);
 
 }  // namespace ingot::cli

@@ -29,6 +29,33 @@ def generated_tokens(server: Server) -> float:
     return float(re.search(r"^ingot_generation_tokens_total(?:{.*})? (\S+)", server.get("/metrics"), re.MULTILINE)[1])
 
 
+class RooflineTest(unittest.TestCase):
+    def test_figures_are_of_this_machine(self) -> None:
+        done = run("roofline", "--json", "--threads", "2", "--num-iters", "3", "--seconds", "0.001",
+                   "--max-bytes", "1MiB")  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        report = json.loads(done.stdout)
+        self.assertEqual((report["benchmark"], report["threads"]), ("roofline", 2))
+        multiply, read = report["gmac_per_s"], report["read_gbyte_per_s"]
+        for row in multiply + read:
+            self.assertLessEqual(row["min"], row["median"])
+            self.assertLessEqual(row["median"], row["max"])
+            self.assertTrue(0 < row["min"] and row["max"] < 1e6, row)
+        environment = json.loads(subprocess.run([BINARY, "check_env", "--json"], capture_output=True, text=True,
+                                                timeout=SECONDS, check=True).stdout)  # fmt: skip
+        for isa in environment["isas"]:
+            names = {row["name"] for row in multiply if row["name"].endswith(f"_{isa}")}
+            self.assertTrue(names or isa == "reference", isa)
+        self.assertEqual({row["threads"] for row in multiply}, {1, 2} if multiply else set())
+        sizes = {threads: [row["bytes"] for row in read if row["threads"] == threads] for threads in (1, 2)}
+        self.assertEqual(sizes, {1: [1 << 14, 1 << 17, 1 << 20], 2: [1 << 15, 1 << 18, 1 << 20]})
+
+    def test_too_little_memory_is_refused(self) -> None:
+        done = run("roofline", "--threads", "4", "--max-bytes", "32KiB")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--max-bytes", done.stderr)
+
+
 class BenchTest(unittest.TestCase):
     def report(self, *arguments: str, code: int = 0) -> dict:
         done = run(*arguments, "--json")
