@@ -51,7 +51,7 @@ TEST(MessagesTest, AnswersOfRestBecomeMessages) {
 // Whatever REST takes, and does not refuse or ignore, has a field here.
 TEST(MessagesTest, RequestsHaveTheFieldsOfRest) {
   const answers::ApiSchemas schemas({"m", 100, 100, 0});
-  // Other names of fields, what a method says (stream), and what is taken and ignored.
+  // Other names of fields, what a method says (stream), what is taken and ignored, and llama-server's way to tokenize.
   const std::set<std::string> other = {"max_completion_tokens",
                                        "min_new_tokens",
                                        "repeat_penalty",
@@ -59,7 +59,11 @@ TEST(MessagesTest, RequestsHaveTheFieldsOfRest) {
                                        "stream",
                                        "do_preprocess",
                                        "request_output_len",
-                                       "spaces_between_special_tokens"};
+                                       "content",
+                                       "spaces_between_special_tokens",
+                                       "add_special",
+                                       "parse_special",
+                                       "with_pieces"};
   const auto check = [&](const answers::Schema& schema, const google::protobuf::Descriptor& message) {
     const auto refused = answers::RefuseOthers({});
     const auto ignored = answers::IgnoredProperties();
