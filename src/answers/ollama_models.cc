@@ -79,8 +79,8 @@ std::string ModelInfoJson(const llm::Llm& llm) {
       .Add(family + ".context_length", llm.session_len())
       .Add(family + ".embedding_length", spec.hidden_size)
       .Add(family + ".feed_forward_length", spec.intermediate_size)
-      .Add(family + ".attention.head_count", spec.num_heads)
-      .Add(family + ".attention.head_count_kv", spec.num_kv_heads)
+      .Add(family + ".attention.head_count", spec.layers.front().num_heads)
+      .Add(family + ".attention.head_count_kv", spec.layers.front().num_kv_heads)
       .Add(family + ".vocab_size", spec.vocab_size)
       .Text();
 }
