@@ -4,6 +4,7 @@
 #include "kernels/cuda/kernel_list.h"
 #include "kernels/cuda/kv_write.h"
 #include "kernels/cuda/linear.h"
+#include "kernels/cuda/linear_mma.h"
 #include "kernels/cuda/mixture.h"
 #include "kernels/cuda/rows.h"
 

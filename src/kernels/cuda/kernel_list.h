@@ -3,11 +3,11 @@
 #pragma once
 
 #define INGOT_CUDA_KERNELS_OF(X, type, T)                                                                          \
-  X(linear_int4_##type, (Linear<T, WeightKind::kInt4>), LinearParams, kLinearWarps* kWarpSize, kLinearSharedBytes) \
-  X(linear_int8_##type, (Linear<T, WeightKind::kInt8>), LinearParams, kLinearWarps* kWarpSize, kLinearSharedBytes) \
-  X(linear_f16_##type, (Linear<T, WeightKind::kF16>), LinearParams, kLinearWarps* kWarpSize, kLinearSharedBytes)   \
-  X(linear_bf16_##type, (Linear<T, WeightKind::kBF16>), LinearParams, kLinearWarps* kWarpSize, kLinearSharedBytes) \
-  X(linear_f32_##type, (Linear<T, WeightKind::kF32>), LinearParams, kLinearWarps* kWarpSize, kLinearSharedBytes)   \
+  X(linear_int4_##type, (LinearMma<T, WeightKind::kInt4>), LinearParams, kLinearWarps* kWarpSize, kMmaSharedBytes) \
+  X(linear_int8_##type, (LinearMma<T, WeightKind::kInt8>), LinearParams, kLinearWarps* kWarpSize, kMmaSharedBytes) \
+  X(linear_f16_##type, (LinearMma<T, WeightKind::kF16>), LinearParams, kLinearWarps* kWarpSize, kMmaSharedBytes)   \
+  X(linear_bf16_##type, (LinearMma<T, WeightKind::kBF16>), LinearParams, kLinearWarps* kWarpSize, kMmaSharedBytes) \
+  X(linear_f32_##type, (LinearF32<T>), LinearParams, kLinearWarps* kWarpSize, kLinearSharedBytes)                  \
   X(attend_f16_##type, (Attend<T, KvFormat::kF16>), AttendParams, kWarpSize, kAttendSharedBytes)                   \
   X(attend_bf16_##type, (Attend<T, KvFormat::kBF16>), AttendParams, kWarpSize, kAttendSharedBytes)                 \
   X(attend_f32_##type, (Attend<T, KvFormat::kF32>), AttendParams, kWarpSize, kAttendSharedBytes)                   \

@@ -36,6 +36,8 @@ struct LinearParams {
 };
 inline constexpr int kLinearWarps = 4;  // that share the inputs of a panel among them
 inline constexpr int kLinearRows = 8;   // of x in a block
+inline constexpr int kMmaRows = 16;     // of x in a block, with tensor cores
+inline constexpr int kMmaSharedBytes = kLinearWarps * kMmaRows * kPanelChannels * 4;
 inline constexpr int kLinearSharedBytes = kLinearWarps * kLinearRows * kPanelChannels * 4;
 
 struct EmbedParams {

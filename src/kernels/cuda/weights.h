@@ -77,41 +77,4 @@ INGOT_DEVICE float WeightAt(const PanelLayout& layout, const std::byte* panel, i
   return Fma(static_cast<float>(code), group.scale, group.offset);
 }
 
-// The part of a lane in a block of 32 inputs: 8 of the first 16 inputs, and the same 8 of the others. Lanes 0 … 15 have
-// the channels' inputs 0 … 7 and 16 … 23, lanes 16 … 31 the rest.
-inline constexpr int kLaneInputs = 16;
-INGOT_DEVICE int64_t LaneInput(int half, int i) { return (i < 8 ? 0 : 8) + half * 8 + i; }
-
-template <WeightKind kKind>
-INGOT_DEVICE void LoadLaneWeights(const PanelLayout& layout, const std::byte* panel, int64_t block,
-                                  float (&w)[kLaneInputs]) {
-  const int c = Lane() % kPanelChannels, half = Lane() / kPanelChannels;
-  if constexpr (kKind == WeightKind::kInt4 || kKind == WeightKind::kInt8) {
-    INGOT_UNROLL
-    for (int part = 0; part < 2; ++part) {
-      const int64_t k = block * 32 + part * 16 + half * 8;
-      const GroupScale group = GroupScaleAt(layout, panel, k / layout.group_size, c);
-      INGOT_UNROLL
-      for (int quad = 0; quad < 2; ++quad) {
-        const int64_t at =
-            kKind == WeightKind::kInt4 ? block * 4 + half * 2 + quad : block * 8 + part * 4 + half * 2 + quad;
-        uint32_t word = LoadAt<uint32_t>(panel, at * kPanelChannels + c);
-        if (kKind == WeightKind::kInt4) word = word >> (part * 4) & 0x0f0f0f0f;
-        INGOT_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          uint32_t code = word >> (8 * i) & 255;
-          if (kKind == WeightKind::kInt4 && layout.coded) code = layout.table[code];
-          w[part * 8 + quad * 4 + i] = Fma(static_cast<float>(code), group.scale, group.offset);
-        }
-      }
-    }
-  } else {
-    INGOT_UNROLL
-    for (int i = 0; i < kLaneInputs; ++i) {
-      const int64_t k = block * 32 + LaneInput(half, i);
-      w[i] = kKind == WeightKind::kF32 && k >= layout.k ? 0 : DenseWeightAt<kKind>(panel, k, c);
-    }
-  }
-}
-
 }  // namespace ingot::kernels::cuda

@@ -136,9 +136,11 @@ void CudaBackend::MultiplyParts(std::span<const PackedWeight> parts, const Tenso
     const PanelPackedLayout& layout = PackedLayoutOf(part);
     const int64_t n = part.out_features(), order_bytes = std::ssize(layout.input_order) * int64_t{4};
     const LinearKernels kernels = KernelsOf(layout.panel.kind);
+    const bool is_float = layout.panel.kind == kernels::WeightKind::kF32;
+    const int rows = is_float ? kernels::cuda::kLinearRows : kernels::cuda::kMmaRows;  // of a block
     const auto* const order = reinterpret_cast<const int32_t*>(part.data() + part.bytes() - order_bytes);
     Launch({.kernel = Pick(kernels.half, kernels.bfloat16),
-            .grid = {Blocks(n, kernels::kPanelChannels), Blocks(product.max_rows, kernels::cuda::kLinearRows)}},
+            .grid = {Blocks(n, kernels::kPanelChannels), Blocks(product.max_rows, rows)}},
            kernels::cuda::LinearParams{
                .layout = layout.panel,
                .packed = part.data(),

@@ -46,8 +46,10 @@ TEST_P(CudaLinear, MultipliesEveryFormat) {
       for (int64_t col = 0; col < n; ++col) {
         Sum sum = ExactProduct(w.data() + col * k, x.data() + row * k, k, Rounded::kNothing);
         sum.Add(bias[static_cast<size_t>(col)]);
-        // A lane adds k / 8 products in a row, then 4 warps; a weight is rounded twice.
-        const double tolerance = (static_cast<double>(k) / 8 + 8 + 4) * 2 * kEps * sum.magnitude;
+        // Weights are rounded to the activations' type; a warp's sums and then those of 4 warps are rounded k / 4 + 4
+        // times at most.
+        const double weight_eps = c.format.dense == DType::kF32 && !c.format.quantized() ? 0 : EpsOf(dtype);
+        const double tolerance = (weight_eps + (static_cast<double>(k) / 4 + 8) * 2 * kEps) * sum.magnitude;
         const double error = std::abs(y[static_cast<size_t>(row * n + col)] - sum.value);
         ASSERT_TRUE(error <= tolerance) << "row " << row << " column " << col << ": " << error << " of " << tolerance;
       }
