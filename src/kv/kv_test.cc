@@ -1,12 +1,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <random>
 #include <set>
 
 #include "kv/block_pool.h"
 #include "kv/block_table.h"
 #include "kv/cache.h"
+#include "kv/prefix_hash.h"
+#include "kv/prefix_index.h"
 
 namespace ingot::kv {
 namespace {
@@ -385,6 +388,54 @@ TEST(Cache, OnlyTheSameModelAdapterAndSaltShareBlocks) {
   for (const PrefixScope& scope : std::span(scopes).first(3)) EXPECT_EQ(cached(scope), 19);
   for (const PrefixScope& scope : std::span(scopes).last(4)) EXPECT_EQ(cached(scope), 0);
   EXPECT_TRUE(world.cache().CheckIntegrity());
+}
+
+// Two beginnings of two tokens each that have one hash as children of `parent`.
+std::pair<std::vector<int32_t>, std::vector<int32_t>> TokensOfOneHash(NodeId parent) {
+  std::map<uint64_t, int32_t> seen;  // the upper half of the hash of one token, which the next one does not change
+  for (int32_t token = 1;; ++token) {
+    const uint64_t hash = HashOf(parent, std::vector{token});
+    const auto [other, is_new] = seen.try_emplace(hash >> 32, token);
+    if (is_new) continue;
+    const auto last = static_cast<int32_t>((hash ^ HashOf(parent, std::vector{other->second})) & 0xFFFFFFFFu);
+    return {{other->second, 0}, {token, last}};
+  }
+}
+
+TEST(PrefixIndex, TokensOfTheSameHashAreNotTakenForEachOther) {
+  BlockPool pool(4);
+  PrefixIndex index({.block_len = 2, .windows = {0}, .pools = {&pool}});
+  const auto scope = std::make_shared<PrefixScope>();
+  const NodeId root = index.Root(scope);
+  const auto [one, other] = TokensOfOneHash(root);
+  ASSERT_EQ(HashOf(root, one), HashOf(root, other));
+  ASSERT_NE(one, other);
+  BlockTable table(2, 1);
+  table.Append(*pool.Allocate());
+  ASSERT_NE(index.Insert(root, one, std::span(&table, 1), 0), kNoNode);
+  EXPECT_EQ(index.Find(*scope, one, 2).num_tokens, 2);
+  EXPECT_EQ(index.Find(*scope, other, 2).num_tokens, 0);
+}
+
+// Found by a search: HashOf has 64 bits.
+TEST(Cache, ASaltOfTheSameHashSharesNothing) {
+  const PrefixScope one{"m", "a", std::string("\x68\x59\xd2\x05\x11\x00", 6)},
+      other{"m", "a", "\x68\x4a\xa7\xb6\x57\x1b"};
+  ASSERT_EQ(HashOf(one), HashOf(other));
+  ASSERT_NE(one, other);
+  World world({.block_len = 8, .groups = {{0, 20}}});
+  const auto cached = [&](const PrefixScope& scope) {
+    World::Sequence s{.scope = std::make_shared<PrefixScope>(scope), .tokens = std::vector<int32_t>(20, 1)};
+    EXPECT_EQ(world.Start(std::span(&s, 1)), 1u);
+    const int64_t found = s.computed;
+    EXPECT_TRUE(world.Compute(&s, 20));
+    world.Stop(&s);
+    return found;
+  };
+  EXPECT_EQ(cached(one), 0);
+  EXPECT_EQ(cached(other), 0);
+  EXPECT_EQ(cached(one), 19);
+  EXPECT_EQ(cached(other), 19);
 }
 
 TEST(Cache, WhatOneIsToCopyDoesNotTakeWhatAnotherFoundInTheSameStep) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/json/serialize.hpp>
 #include <cmath>
 #include <fstream>
@@ -48,6 +49,25 @@ TEST(Rope, DynamicNtkIsPlainWithinTheTrainedLength) {
   const auto stretched = MakeRopeFrequencies(dynamic, 64, 2048, 4096);
   const double slowest = MakeRopeFrequencies(plain, 64, 2048, 0).inv_freq.back();
   EXPECT_NEAR(stretched.inv_freq.back(), slowest / 3.0, 1e-9);
+}
+
+// Where the ramp begins and ends, from the paper's formula: pair = d ln(original / (2π turns)) / (2 ln θ).
+TEST(Rope, YarnsRampIsBetweenThePairsThatTurnBetaFastAndBetaSlowTimes) {
+  struct Case {
+    int64_t original;
+    double low, high;  // pairs
+  };
+  // 32 turns and 1 over 4096 tokens: pairs 10.47 and 22.51. Over 2^20 the slowest of 32 pairs turns more than once: the
+  // ramp ends at 42, behind it.
+  for (const auto& [original, low, high] : {Case{4096, 10, 23}, Case{int64_t{1} << 20, 29, 42}}) {
+    const RopeSpec yarn{.kind = RopeSpec::Kind::kYarn, .factor = 8.0, .original_max_position = original};
+    const auto plain = MakeRopeFrequencies({}, 64, original, 0).inv_freq;
+    const auto scaled = MakeRopeFrequencies(yarn, 64, 8 * original, 0).inv_freq;
+    for (size_t i = 0; i < plain.size(); ++i) {
+      const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
+      EXPECT_NEAR(scaled[i] / plain[i], ramp / 8.0 + (1.0 - ramp), 1e-12) << original << ", pair " << i;
+    }
+  }
 }
 
 TEST(Rope, TwoRotaryDimensionsAreOnePairWhateverTheKind) {

@@ -111,6 +111,19 @@ TEST(Sampler, LargeRowsStayInsideWhatTheFiltersKeep) {
   }
 }
 
+// Of weights 1 1 1 1 the first two are half of all, exactly: no third is needed.
+TEST(Sampler, TopPEndsWithTheTokenThatReachesIt) {
+  const std::vector<float> row(4, 1.5f);
+  for (const int64_t top_k : {0, 3, 4}) {
+    const double top_p = top_k == 3 ? 2.0 / 3.0 : 0.5;
+    std::map<int32_t, int> counts;
+    for (uint64_t i = 0; i < 200; ++i) ++counts[Token(row, {.top_k = top_k, .top_p = top_p}, {.position = i})];
+    EXPECT_EQ(counts.size(), 2u) << top_k;
+    EXPECT_GT(counts[0], 0);
+    EXPECT_GT(counts[1], 0);
+  }
+}
+
 TEST(Sampler, TinyTemperatureAndTinyTopPAreGreedy) {
   const std::vector<float> row = RandomRow(5000, 2);
   const int32_t greedy = Token(row, {.temperature = 0});
