@@ -34,8 +34,10 @@ class Writer {
  public:
   explicit Writer(std::vector<const Schema*>* components) : components_(components) {}
 
-  // `nullable`: null is allowed too, where the schema itself does not say so.
+  // `nullable`: null is allowed too, where the schema itself does not say so. A component is what it is without null,
+  // which stands beside the references to it: programs that generate clients read it only so.
   std::string Value(const Schema& schema, bool nullable) {
+    nullable = nullable || schema.nullable;
     if (schema.name.empty()) return Inline(schema, nullable);
     if (std::ranges::find(*components_, schema.name, [](const Schema* s) { return s->name; }) == components_->end()) {
       components_->push_back(&schema);
@@ -46,8 +48,12 @@ class Writer {
 
   std::string Inline(const Schema& schema, bool nullable) {
     JsonObject json;
-    nullable = nullable || schema.nullable;
-    if (schema.type == Schema::Type::kAnyOf) {
+    if (schema.only_boolean) {
+      // An enum of booleans is nothing that those programs know.
+      const std::string only = JsonObject().Add("type", "boolean").Add("const", *schema.only_boolean).Text();
+      nullable ? json.AddJson("anyOf", fmt::format("[{},{}]", only, kNull))
+               : json.Add("type", "boolean").Add("const", *schema.only_boolean);
+    } else if (schema.type == Schema::Type::kAnyOf) {
       std::vector<std::string> alternatives;
       for (const Schema& alternative : schema.alternatives) alternatives.push_back(Value(alternative, false));
       if (nullable) alternatives.emplace_back(kNull);
@@ -79,10 +85,6 @@ class Writer {
         break;
       case Schema::Type::kNumber:
         json.Add("minimum", schema.minimum).Add("maximum", schema.maximum);
-        break;
-      case Schema::Type::kBoolean:
-        if (schema.only_boolean)
-          json.AddJson("enum", fmt::format("[{}{}]", *schema.only_boolean, nullable ? ",null" : ""));
         break;
       case Schema::Type::kString:
         AddStringBounds(schema, nullable, json);
