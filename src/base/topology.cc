@@ -1,6 +1,7 @@
 #include "base/topology.h"
 
 #include <sched.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "base/cgroup.h"
+#include "base/memory_limit.h"
 
 namespace ingot {
 namespace {
@@ -47,6 +49,22 @@ int64_t StatusBytes(const char* key) {
   return bytes;
 }
 
+// What a limit of this process leaves beside what counts against it now, for more than threads and small things;
+// nullopt: it has none.
+std::optional<int64_t> LeftOf(int resource, const char* used_key) {
+  constexpr int64_t kSmallThings = int64_t{128} << 20;
+  constexpr int64_t kOtherThreads = 16;  // I/O, text, the engine, its watchdog
+  constexpr int64_t kDefaultStack = int64_t{8} << 20;
+  rlimit limit{}, stack{};
+  if (getrlimit(static_cast<__rlimit_resource_t>(resource), &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+    return std::nullopt;
+  const bool is_known = getrlimit(RLIMIT_STACK, &stack) == 0 && stack.rlim_cur != RLIM_INFINITY;
+  const int64_t of_thread = is_known ? static_cast<int64_t>(stack.rlim_cur) : kDefaultStack;
+  const int64_t threads = std::ssize(AllowedCpus()) + kOtherThreads;
+  return std::max<int64_t>(
+      0, static_cast<int64_t>(limit.rlim_cur) - StatusBytes(used_key) - threads * of_thread - kSmallThings);
+}
+
 }  // namespace
 
 CpuAllowance GetCpuAllowance() {
@@ -67,7 +85,13 @@ MemoryAllowance GetMemoryAllowance() {
     allowance.total_bytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
     allowance.available_bytes = static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
   }
+  if (const auto left = MemoryLeftByLimits()) allowance.available_bytes = std::min(allowance.available_bytes, *left);
   return allowance;
+}
+
+std::optional<int64_t> MemoryLeftByLimits() {
+  const auto addresses = LeftOf(RLIMIT_AS, "VmSize:"), data = LeftOf(RLIMIT_DATA, "VmData:");
+  return addresses && data ? std::min(*addresses, *data) : addresses ? addresses : data;
 }
 
 int64_t PeakResidentBytes() { return StatusBytes("VmHWM:"); }

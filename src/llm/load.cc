@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "base/memory_limit.h"
 #include "llm/checks.h"
 #include "llm/compute.h"
 #include "llm/llm_impl.h"
@@ -79,6 +80,12 @@ Status OverrideSampling(const std::string& json, sampling::Params* defaults) {
 Status CheckFits(const formats::Checkpoint& checkpoint, const ops::Backend& backend, int64_t available) {
   const int64_t weights = EstimateWeights(checkpoint, backend);
   if (weights <= available) return {};
+  if (MemoryLeftByLimits()) {
+    return ResourceExhausted(
+        "{}: the weights take {}, and {} are available under the limit of this process's memory (ulimit -v, or -d); "
+        "raise it, or take a smaller model",
+        checkpoint.path(), FormatBytes(weights), FormatBytes(available));
+  }
   return ResourceExhausted(
       "{}: the weights take {} and {} of memory are available; a smaller model, or this one quantized to fewer bits, "
       "fits",

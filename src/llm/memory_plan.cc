@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "base/memory_limit.h"
 #include "kv/cache.h"
 #include "text/bytes.h"
 
@@ -166,7 +167,10 @@ const char* KvFormatName(const LoadOptions& options) {
 
 std::string FormatLedger(const MemoryPlan& plan, const LoadOptions& options, const MemoryAllowance& memory) {
   std::string text = fmt::format("memory      {} available of {}{}\n", FormatBytes(memory.available_bytes),
-                                 FormatBytes(memory.total_bytes), memory.cgroup_limit ? " (cgroup limit)" : "");
+                                 FormatBytes(memory.total_bytes),
+                                 MemoryLeftByLimits()  ? " (with a limit by ulimit)"
+                                 : memory.cgroup_limit ? " (cgroup limit)"
+                                                       : "");
   text += fmt::format("weights     {}\n", FormatBytes(plan.weights));
   int64_t token_bytes = 0;
   for (const CacheGroup& group : plan.groups) {
