@@ -1,6 +1,8 @@
 #include "cli.h"
 
 #include <fcntl.h>
+#include <malloc.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -25,6 +27,8 @@ namespace ingot::cli {
 namespace {
 
 constexpr const char* kVersion = "ingot " INGOT_VERSION;
+// The positional that a variable or a file may also name.
+constexpr const char *kModel = "MODEL", *kModelVariable = "INGOT_MODEL";
 
 // "-p,--prompt" → "prompt": the first long name; "" where there is none.
 std::string LongName(const std::string& name) {
@@ -128,7 +132,8 @@ class FlagsImpl : public Flags {
     });
   }
   void Positional(const std::string& name, std::string* target, const std::string& help, bool required) override {
-    app_->add_option(name, *target, help)->required(required);
+    CLI::Option* option = app_->add_option(name, *target, help)->required(required);
+    if (name == kModel) option->envname(kModelVariable);
   }
   Flags& Command(const std::string& name, const std::string& help) override {
     CLI::App* app = app_->add_subcommand(name, help);
@@ -291,7 +296,15 @@ void KeepStandardStreams() {
   for (const int number : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (fcntl(number, F_GETFD) < 0) open("/dev/null", O_RDONLY);
   }
-  std::signal(SIGPIPE, SIG_IGN);  // writing says so, too
+  // Writing says so, too.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+}
+
+// Every thread reserves 64 MiB of addresses for what it allocates; where they are limited, they share.
+void ShareArenas() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) mallopt(M_ARENA_MAX, 1);
 }
 
 }  // namespace
@@ -321,6 +334,7 @@ void DeclareCommands(Flags& root) {
 
 int Main(int argc, char** argv) {
   KeepStandardStreams();
+  ShareArenas();
   CLI::App app{"Ingot quantizes, runs and serves large language models; " INGOT_COMPUTES_ON ".", "ingot"};
   app.set_version_flag("-v,--version", kVersion);
   app.formatter(std::make_shared<HelpFormatter>());  // commands inherit it
@@ -345,6 +359,7 @@ int Main(int argc, char** argv) {
     return 2;
   }
   program.typed = settings->typed();
+  if (!settings->model().empty()) setenv(kModelVariable, settings->model().c_str(), /*overwrite=*/0);
   try {
     auto arguments = Translate(settings->Arguments());
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them

@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <sstream>
 
 #include "base/env.h"
 #include "base/json.h"
@@ -185,7 +186,8 @@ Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   auto loaded = llm::Llm::Load(options);
   bar.Clear();
   INGOT_ASSIGN_OR_RETURN(auto llm, std::move(loaded));
-  Log(LogLevel::kInfo, "{}", llm->MemoryLedger());
+  std::istringstream ledger(llm->MemoryLedger());
+  for (std::string line; std::getline(ledger, line);) Log(LogLevel::kInfo, "{}", line);
   if (options.device == "cpu") Log(LogLevel::kInfo, "{}", DescribeCompute(model, *llm));
   if (const int64_t trained = llm->model().spec().max_position; trained > 0 && options.session_len > trained) {
     Log(LogLevel::kWarning, "--session-len {} is beyond the {} positions that this model was made for",
@@ -196,10 +198,16 @@ Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
 
 namespace {
 
-// "ID=VALUE" each.
+// "ID=VALUE" each, or a JSON object of them.
 Result<boost::json::value> ParseLogitBias(const std::vector<std::string>& texts) {
   boost::json::object biases;
   for (const std::string& text : texts) {
+    if (text.starts_with('{')) {
+      INGOT_ASSIGN_OR_RETURN(const auto json, ParseJson(text, "--logit-bias"));
+      INGOT_ASSIGN_OR_RETURN(const auto* object, JsonView(json, "--logit-bias").AsObject());
+      for (const auto& [token, bias] : *object) biases.insert_or_assign(token, bias);
+      continue;
+    }
     const size_t sign = std::min(text.find('='), text.size());
     const auto value = ParseJson(std::string_view(text).substr(std::min(sign + 1, text.size())), "");
     if (sign == 0 || !value || !value->is_number())

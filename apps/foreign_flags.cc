@@ -28,6 +28,8 @@ constexpr Alias kAliases[] = {
     {"--enable-prefix-caching=false", "--no-enable-prefix-caching"},
     {"--tp", "--tensor-parallel-size -tp"},
     {"--threads", "-t"},
+    {"--idle-timeout", "--timeout-keep-alive"},
+    {"--root-path", "--api-prefix"},
     {"--chat-template", "--chat-template-file"},
     {"--meta-instruction", "--system-prompt -sys"},
     {"--max-tokens", "--max-new-tokens --n-predict --predict -n"},
@@ -68,7 +70,6 @@ constexpr Foreign kForeign[] = {
     {"--reasoning-parser", "an answer's text comes whole, with what the model thinks before it"},
     {"--lora-modules --adapters", "LoRA adapters are not supported"},
     {"--speculative-config", "speculation is by prompt lookup, without a draft model: --speculative-ngram N"},
-    {"--root-path", "let the proxy take the prefix off before it passes a request on"},
     {"--revision", "it is part of the model's name: Org/Name@REVISION"},
     {"--download-dir", "nothing is downloaded; HF_HOME names the cache that models are read from"},
 };

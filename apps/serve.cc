@@ -17,6 +17,7 @@
 #include "base/env.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/log_file.h"
 #include "base/signal_stack.h"
 #include "build_info.h"
 #include "chat/chat_template.h"
@@ -25,6 +26,7 @@
 #include "serve_gradio.h"
 #include "serve_triton.h"
 #include "server/api_server.h"
+#include "server_signals.h"
 #ifdef INGOT_GRPC
 #include "rpc/rpc_server.h"
 #endif
@@ -35,7 +37,7 @@ namespace {
 
 struct ServeFlags {
   ModelFlags model;
-  std::string model_name, metrics_compat, log_format = "text";
+  std::string model_name, metrics_compat, log_file, log_format = "text";
   int server_port = 23333, grpc_port = -1, tp = 1;
   int64_t max_body_bytes = int64_t{16} << 20, max_body_memory = int64_t{1} << 30;
   double drain_timeout = 30;
@@ -100,15 +102,6 @@ void TellHowToTry(const std::string& url, const server::ApiServerOptions& option
   Tell(fmt::format("Try it:\n\n  curl {}{}/v1/chat/completions -H 'Content-Type: application/json' \\\n{}    -d {}\n",
                    options.http.tls.enabled() ? "-k " : "", url,
                    AsksForKey(options.keys) ? "    -H 'Authorization: Bearer KEY' \\\n" : "", ShellQuoted(body)));
-}
-
-// Blocked before any thread starts, so that sigwait is the one place where they arrive.
-sigset_t BlockSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, number);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  return signals;
 }
 
 // As many descriptors as the connections want, or as many as there may be. Who is one too many has one, too, to be
@@ -226,36 +219,45 @@ void WarnOfNoAdmin(const server::ApiServerOptions& options) {
       "it");
 }
 
-// Until a signal stops it: SIGHUP reloads keys, anything else ends it.
-int WaitForStop(const sigset_t& signals, server::ApiServer& server) {
-  for (;;) {
-    int number = 0;
-    sigwait(&signals, &number);
-    if (number != SIGHUP) return number;
-    const Status status = server.Reload();
-    if (status.ok()) {
-      Log(LogLevel::kInfo, "keys and certificate were read again");
-    } else {
-      Log(LogLevel::kWarning, "not read again: {}", status.message());
-    }
+void Reload(server::ApiServer& server) {
+  const Status status = server.Reload();
+  if (status.ok()) {
+    Log(LogLevel::kInfo, "keys and certificate were read again");
+  } else {
+    Log(LogLevel::kWarning, "not read again: {}", status.message());
   }
 }
 
-// While nothing is served yet, SIGINT and SIGTERM end the process at once. The model's threads keep all of `signals`
-// blocked, as the thread that loads has them.
-Result<std::unique_ptr<llm::Llm>> LoadUnlessStopped(const ModelFlags& model, const sigset_t& signals) {
+void ReopenLog() {
+  if (const Status status = ReopenLogFile(); !status.ok())
+    Log(LogLevel::kWarning, "--log-file not opened again: {}", status.message());
+}
+
+// "/ingot", as a proxy shows the server: without a slash at its end.
+Status CheckRootPath(std::string* path) {
+  constexpr const char* kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
+  const std::string given = *path;
+  while (path->ends_with('/')) path->pop_back();
+  if (path->empty() || (path->starts_with('/') && path->find("//") == std::string::npos &&
+                        path->find_first_not_of(kLetters) == std::string::npos))
+    return {};
+  return InvalidArgument("--root-path '{}' is no path such as /ingot, of letters, digits and -._~/", given);
+}
+
+// While nothing is served yet, what stops ends the process at once. The model's threads keep all of the server's
+// signals blocked, as the thread that loads has them.
+Result<std::unique_ptr<llm::Llm>> LoadUnlessStopped(const ModelFlags& model) {
   std::optional<Result<std::unique_ptr<llm::Llm>>> loaded;
   std::thread loader([&] {
     const SignalStack signal_stack;
     loaded = LoadModel(model);
   });
-  for (const int number : {SIGINT, SIGTERM}) signal(number, [](int caught) { _exit(128 + caught); });
-  sigset_t ending = signals;
-  sigdelset(&ending, SIGHUP);
-  pthread_sigmask(SIG_UNBLOCK, &ending, nullptr);
+  for (const int number : {SIGINT, SIGTERM, SIGQUIT}) signal(number, [](int caught) { _exit(128 + caught); });
+  const sigset_t stopping = StoppingSignals();
+  pthread_sigmask(SIG_UNBLOCK, &stopping, nullptr);
   loader.join();
-  pthread_sigmask(SIG_BLOCK, &ending, nullptr);
-  for (const int number : {SIGINT, SIGTERM}) signal(number, SIG_DFL);
+  pthread_sigmask(SIG_BLOCK, &stopping, nullptr);
+  for (const int number : {SIGINT, SIGTERM, SIGQUIT}) signal(number, SIG_DFL);
   return *std::move(loaded);
 }
 
@@ -264,7 +266,11 @@ Status Serve(const ServeFlags& flags) {
   INGOT_RETURN_IF_ERROR(CheckFlags(flags));
   const sigset_t signals = BlockSignals();
   SetLogJson(flags.log_format == "json");
+  if (!flags.log_file.empty()) {
+    if (const Status status = SetLogFile(flags.log_file); !status.ok()) return status.Annotate("--log-file");
+  }
   server::ApiServerOptions options = OptionsOf(flags);
+  INGOT_RETURN_IF_ERROR(CheckRootPath(&options.root_path));
   INGOT_RETURN_IF_ERROR(CheckTls(flags, options.http.tls));
   INGOT_RETURN_IF_ERROR(CheckFiles(options));
   if (flags.grpc_port >= 0) {
@@ -282,10 +288,11 @@ Status Serve(const ServeFlags& flags) {
   Log(LogLevel::kInfo, "listening at {}; /health tells when the model is loaded", url);
   ModelFlags model = flags.model;
   if (model.options.flight_recorder.empty()) model.options.flight_recorder = DefaultFlightRecorder();
-  INGOT_ASSIGN_OR_RETURN(llm, LoadUnlessStopped(model, signals));
+  const bool logs_ledger = GetLogLevel() <= LogLevel::kInfo;
+  INGOT_ASSIGN_OR_RETURN(llm, LoadUnlessStopped(model));
   SetDefaultLogLevel(LogLevel::kInfo);  // a line a request
   Log(LogLevel::kInfo, "a stall or a crash will be reported in {}", model.options.flight_recorder);
-  Tell(llm->MemoryLedger());
+  if (!logs_ledger) Tell(llm->MemoryLedger());
   const std::chrono::duration<double> startup = std::chrono::steady_clock::now() - begin;
   INGOT_RETURN_IF_ERROR(server->Serve(*llm, startup.count()));
   WarnOfStrangers(options);
@@ -293,12 +300,11 @@ Status Serve(const ServeFlags& flags) {
   Tell(DescribeCompute(flags.model, *llm));
   TellHowToTry(url, options, llm->chat_template() != nullptr);
 
-  const int number = WaitForStop(signals, *server);
+  const int number = WaitForStop(signals, [&] { Reload(*server); }, ReopenLog);
   Log(LogLevel::kInfo, "{}: finishing what runs, at most {} s; once more stops at once",
       number == SIGINT ? "interrupted" : "terminated", flags.drain_timeout);
-  signal(SIGINT, SIG_DFL);
-  signal(SIGTERM, SIG_DFL);
-  signal(SIGHUP, SIG_IGN);  // no more requests: what it would read again is not needed
+  for (const int stops : {SIGINT, SIGTERM, SIGQUIT}) signal(stops, SIG_DFL);
+  for (const int not_needed : {SIGHUP, SIGUSR1}) signal(not_needed, SIG_IGN);
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   server->Stop(flags.drain_timeout);
   return {};
@@ -328,6 +334,10 @@ void AddAccessFlags(Flags& api, ServeFlags* flags) {
   api.Add("--allow-headers", &options.allow_headers, "headers that such pages may send");
   api.Add("--allow-credentials", &options.allow_credentials, "let such pages send cookies and credentials");
   api.Add("--max-connections", &options.http.max_connections, "connections at once; more get 503", {1, 1 << 20});
+  api.Add("--idle-timeout", &options.http.idle_timeout_seconds,
+          "seconds after which a connection without a request is closed", {1, 86400});
+  api.Add("--root-path", &options.root_path,
+          "path under which a proxy shows the server, /ingot, whether it passes it on or takes it off");
   api.AddBytes("--max-body-size", &flags->max_body_bytes, "largest request [16MiB]");
   api.AddBytes("--max-body-memory", &flags->max_body_memory,
                "all requests that are being read; more get 503. At least --max-body-size [1GiB]");
@@ -368,6 +378,7 @@ void DeclareServe(Flags& root) {
                 "names of others beside our own at /metrics");
   api.AddChoice("--log-format", &flags->log_format, {"text", "json"},
                 "how log lines are written; there is one a request, unless --log-level is above info");
+  api.Add("--log-file", &flags->log_file, "a file for log lines instead of stderr; SIGUSR1 opens it again");
   api.Add(
       "--flight-recorder", &flags->model.options.flight_recorder,
       "file for what the engine did last, written at a stall or a crash [ingot-flight-PID.txt with temporary files]");

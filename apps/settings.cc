@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "base/env.h"
+#include "base/json.h"
 #include "base/text_file.h"
 #include "foreign_flags.h"
 
@@ -18,6 +20,10 @@ constexpr size_t kMaxConfigBytes = 1 << 20;
 constexpr const char* kOtherVariables[] = {
     "INGOT_MODELS_DIR",   "INGOT_ISA",     "INGOT_NO_HISTORY", "INGOT_DATASETS_DIR", "INGOT_BIN",      "INGOT_MODELS",
     "INGOT_SOAK_SECONDS", "INGOT_NIGHTLY", "INGOT_PYTHON",     "INGOT_BENCH",        "INGOT_BASE_TEST"};
+
+// Their value is a JSON object.
+constexpr std::string_view kJsonFlags[] = {"--override-generation-config", "--logit-bias", "--extra-body",
+                                           "--extra-request-body"};
 
 // Kubernetes sets these for a service that is called ingot.
 bool IsOfService(std::string_view name) {
@@ -45,6 +51,34 @@ std::optional<std::string> NamedFile(const std::vector<std::string>& arguments) 
   return GetEnv("INGOT_CONFIG");
 }
 
+// A map as the JSON object that flags like --override-generation-config take. What is quoted is text.
+Status AppendJson(const YAML::Node& node, int depth, std::string* out) {
+  constexpr int kMaxDepth = 16;
+  if (depth > kMaxDepth || out->size() > kMaxConfigBytes)  // aliases repeat what they name
+    return InvalidArgument("is nested more than {} deep, or longer than {} bytes", kMaxDepth, kMaxConfigBytes);
+  if (node.IsNull()) {
+    *out += "null";
+  } else if (node.IsScalar()) {
+    const std::string& text = node.Scalar();
+    const auto plain = ParseJson(text, "");
+    const bool is_text = node.Tag() == "!" || !plain || plain->is_structured();
+    is_text ? AppendJsonString(*out, text) : void(*out += text);
+  } else {
+    const char* separator = "";
+    *out += node.IsMap() ? '{' : '[';
+    for (const auto& item : node) {
+      *out += std::exchange(separator, ",");
+      if (node.IsMap()) {
+        AppendJsonString(*out, item.first.as<std::string>());
+        *out += ':';
+      }
+      INGOT_RETURN_IF_ERROR(AppendJson(node.IsMap() ? item.second : item, depth + 1, out));
+    }
+    *out += node.IsMap() ? '}' : ']';
+  }
+  return {};
+}
+
 Status AppendSetting(const std::string& flag, const YAML::Node& value, std::vector<std::string>* out) {
   const bool is_empty = value.IsNull() || (value.IsSequence() && value.size() == 0);
   if (is_empty && flag.find("-keys") != std::string::npos) {
@@ -57,6 +91,12 @@ Status AppendSetting(const std::string& flag, const YAML::Node& value, std::vect
       if (!item.IsScalar()) return InvalidArgument("{}: a list holds plain values only", flag.substr(2));
       out->push_back(flag + "=" + item.Scalar());
     }
+    return {};
+  }
+  if (value.IsMap() && std::ranges::find(kJsonFlags, flag) != std::end(kJsonFlags)) {
+    std::string json;
+    if (Status status = AppendJson(value, 0, &json); !status.ok()) return status.Annotate(flag.substr(2));
+    out->push_back(flag + "=" + json);
     return {};
   }
   if (!value.IsScalar()) return InvalidArgument("{}: must be a plain value or a list", flag.substr(2));
@@ -96,6 +136,11 @@ Status Settings::Load(const std::string& path) {
     for (const auto& entry : root) {
       std::string name = entry.first.as<std::string>();
       std::ranges::replace(name, '_', '-');
+      if (name == "model") {
+        if (!entry.second.IsScalar()) return InvalidArgument("{}: model: is one name or path", path);
+        model_ = entry.second.Scalar();
+        continue;
+      }
       if (IsTyped(typed_, "--" + name) || GetEnv(EnvNameOfFlag(name).c_str())) continue;
       if (Status status = AppendSetting("--" + name, entry.second, &of_file_); !status.ok())
         return status.Annotate(path);

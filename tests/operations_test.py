@@ -1,5 +1,6 @@
 """What operators of a server set: keys that change, logs, metrics under other names, pages of other origins, limits, the end."""
 
+import hashlib
 import http.client
 import json
 import os
@@ -78,6 +79,64 @@ class Operations(unittest.TestCase):
         server = tiny_internlm.serve(self)
         call(server, "/v1/completions", QUESTION, X_Request_Id="seen-once")
         self.until(lambda: any("POST /v1/completions 200" in line and "id=seen-once" in line for line in server.log))
+
+    def test_the_log_names_the_key_by_its_hash(self) -> None:
+        shown = lambda key: "key=" + hashlib.sha256(key.encode()).hexdigest()[:8]  # noqa: E731
+        server = tiny_internlm.serve(self, "--api-keys", "first", "--admin-keys", "chief")
+        for key in ("first", "chief", "unknown", ""):
+            call(server, "/v1/completions", QUESTION, key=key, X_Request_Id="of-" + (key or "nobody"))
+        line = lambda name: next((line for line in list(server.log) if f"id=of-{name}" in line), "")  # noqa: E731
+        self.until(lambda: all(line(name) for name in ("first", "chief", "unknown", "nobody")))
+        self.assertIn(shown("first"), line("first"))
+        self.assertIn(shown("chief"), line("chief"))
+        self.assertNotIn("key=", line("unknown") + line("nobody"))
+        self.assertEqual(server.stop(), 0)
+        server = tiny_internlm.serve(self, "--api-keys", "first", "--log-format", "json")
+        call(server, "/v1/models", key="first")
+        self.until(lambda: any("/v1/models" in line for line in server.log))
+        told = next(json.loads(line) for line in server.log if "/v1/models" in line)
+        self.assertEqual("key=" + told["key"], shown("first"))
+
+    def test_the_ledger_is_there_once(self) -> None:
+        for level in ("debug", "info", "warning"):
+            server = tiny_internlm.serve(self, "--log-level", level)
+            self.assertEqual(server.stop(), 0)
+            self.assertEqual("".join(server.log).count("KV cache  "), 1, level)
+
+    def test_a_connection_without_a_request_is_closed(self) -> None:
+        server = tiny_internlm.serve(self, "--idle-timeout", "1")
+        address = urllib.parse.urlsplit(server.url)
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=PATIENCE_SECONDS)
+        for _ in range(2):
+            connection.request("GET", "/health")
+            self.assertEqual(connection.getresponse().read(), b'{"status":"healthy"}')
+        self.assertEqual(connection.sock.recv(1), b"")  # the end, long before the default of a minute
+        connection.close()
+
+    def test_settings_of_a_file(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            home = pathlib.Path(folder)
+            tiny_internlm.write_cache(home)
+            config, log = home / "ingot.yaml", home / "server.log"
+            environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_CACHE"} | {"HF_HOME": folder}
+            config.write_text(
+                f"model: {tiny_internlm.NAME}\nmodel_name: tiny\nlog-file: {log}\n"
+                'override-generation-config:\n  temperature: 0\n  top_k: 5\n  # a comment\n'
+            )
+            with Server("--config", str(config), command=("serve",), env=environment) as server:
+                texts = {json.loads(call(server, "/v1/completions", QUESTION | {"seed": seed})[2])["choices"][0]["text"] for seed in range(3)}
+                self.assertEqual(len(texts), 1)  # it is greedy
+                self.until(lambda: "POST /v1/completions 200" in log.read_text())
+            config.write_text("model: not/there\nmodel-name: tiny\n")
+            with Server(tiny_internlm.NAME, "--config", str(config), env=environment):
+                pass  # what is typed wins
+            with self.assertRaisesRegex(RuntimeError, "not/there"), Server("--config", str(config), env=environment):
+                pass
+            for text, told in (("session-len: {a: 1}", "session-len: must be a plain value or a list"), ("model: [a]", "model: is one name"),
+                               ("override-generation-config: {temperature: hot}", "temperature")):  # fmt: skip
+                config.write_text(text)
+                with self.assertRaisesRegex(RuntimeError, told):
+                    Server(tiny_internlm.NAME, "--config", str(config), env=environment)
 
     def test_requests_that_cannot_be_read_are_told_of(self) -> None:
         server = tiny_internlm.serve(self, "--max-body-size", "2KiB")

@@ -26,7 +26,8 @@ BUILD_PACKAGES="clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81
   libgrpc++-dev libprotobuf-dev protobuf-compiler"
 PYTHON_PACKAGES="python3 python3-venv ca-certificates curl"
 WHEEL_PACKAGES="python3-dev"
-TEST_PACKAGES="clang-format-19 libgtest-dev libgmock-dev openssl chromium chromium-driver fonts-noto-cjk"
+TEST_PACKAGES="clang-format-19 libgtest-dev libgmock-dev openssl chromium chromium-driver faketime
+  fonts-noto-cjk"
 SAN_PACKAGES="libclang-rt-19-dev llvm-19"
 LINT_PACKAGES="clang-format-19 python3"
 
@@ -142,6 +143,14 @@ install_gradio() {
   retry "$GRADIO_VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tools/gradio_requirements.txt >&2
 }
 
+# Not installed, which would start a server: unpacked, for tests/proxy_test.py.
+unpack_nginx() {
+  [[ ! -x build/nginx/usr/sbin/nginx ]] && command -v apt-get >/dev/null || return 0
+  say "unpacking Debian's nginx into build/nginx"
+  (cd build && retry apt-get -qq download nginx >apt.log 2>&1 && dpkg -x nginx_*.deb nginx && rm -f nginx_*.deb) ||
+    say "that failed (build/apt.log): tests/proxy_test.py will skip what needs it"
+}
+
 fetch_model() {
   [[ -d $MODELS/$DEFAULT_MODEL ]] || say "downloading the model $DEFAULT_MODEL (90 MB) into $MODELS"
   "$VENV/bin/python" tools/fetch_model.py "$DEFAULT_MODEL" "$MODELS" >/dev/null
@@ -176,6 +185,7 @@ if [[ $role == serve || $role == test || $role == san ]]; then fetch_model; fi
 if [[ $role == test || $role == san ]]; then
   install_oracles
   install_serving
+  unpack_nginx
 fi
 if [[ $role == wheel || $role == test ]]; then install_wheel_tools; fi
 if [[ $role == test ]]; then install_gradio; fi

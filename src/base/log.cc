@@ -1,17 +1,24 @@
 #include "base/log.h"
 
+#include <fcntl.h>
 #include <fmt/chrono.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cctype>
+#include <cerrno>
 #include <chrono>
+#include <climits>
 #include <cmath>
+#include <cstring>
 #include <string>
 
 #include "base/env.h"
 #include "base/json.h"
+#include "base/log_file.h"
+#include "base/mutex.h"
 
 namespace ingot {
 namespace {
@@ -82,6 +89,80 @@ void AppendOneLine(std::string& out, std::string_view message) {
   }
 }
 
+// How long a line waits for the reader of a pipe; after one that was lost, no line waits until the reader is back.
+constexpr int kPatienceMs = 100;
+
+// Where lines go.
+class Sink {
+ public:
+  Status Open(const std::string& path) {
+    const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    if (fd < 0) return Io("{}: {}", path, std::strerror(errno));
+    const MutexLock lock(mutex_);
+    if (fd_ != STDERR_FILENO) close(fd_);
+    fd_ = fd;
+    path_ = path;
+    torn_ = false;
+    return {};
+  }
+  std::string path() {
+    const MutexLock lock(mutex_);
+    return path_;
+  }
+
+  void Write(std::string line) {
+    const MutexLock lock(mutex_);
+    if (lost_ > 0) line = (torn_ ? "\n" : "") + LostLine() + line;
+    for (std::string_view rest = line; !rest.empty();) {
+      // A pipe whose reader does not read would block the thread that serves everybody; so much fits where it is
+      // ready. A shorter line is one write, so that lines of several processes do not mix.
+      pollfd state{.fd = fd_, .events = POLLOUT, .revents = 0};
+      const bool is_ready = poll(&state, 1, lost_ > 0 ? 0 : kPatienceMs) != 0;
+      const ssize_t written = is_ready ? write(fd_, rest.data(), std::min<size_t>(rest.size(), PIPE_BUF)) : 0;
+      if (written <= 0) {
+        ++lost_;
+        torn_ |= rest.size() < line.size();  // a full disk took a part of it
+        return;
+      }
+      rest.remove_prefix(static_cast<size_t>(written));
+    }
+    lost_ = 0;
+    torn_ = false;
+  }
+
+ private:
+  std::string LostLine() const INGOT_REQUIRES(mutex_);
+
+  Mutex mutex_;
+  int fd_ INGOT_GUARDED_BY(mutex_) = STDERR_FILENO;
+  std::string path_ INGOT_GUARDED_BY(mutex_);   // "": stderr
+  int64_t lost_ INGOT_GUARDED_BY(mutex_) = 0;   // lines, since the last that was written
+  bool torn_ INGOT_GUARDED_BY(mutex_) = false;  // the last line is not whole
+};
+
+Sink& GetSink() {
+  static auto* const sink = new Sink;  // never destroyed: threads may log until the end
+  return *sink;
+}
+
+std::string FormatLine(LogLevel level, std::string_view message, const LogFields& fields) {
+  std::string line;
+  if (LogsJson()) {
+    line = fmt::format(R"({{"time":"{}","level":"{}","message":)", Now(), LevelName(level));
+    AppendJsonString(line, message);
+    for (const LogField& field : fields) AppendField(line, field);
+    return line + "}\n";
+  }
+  line = fmt::format("{} {} ", Now(), LevelName(level));
+  AppendOneLine(line, message);
+  return line + '\n';
+}
+
+std::string Sink::LostLine() const {
+  const std::string message = fmt::format("{} line{} of the log could not be written", lost_, lost_ == 1 ? "" : "s");
+  return FormatLine(LogLevel::kWarning, message, {});
+}
+
 }  // namespace
 
 Result<LogLevel> ParseLogLevel(std::string_view name) {
@@ -113,20 +194,14 @@ std::string TextOf(const LogFields& fields) {
   return text;
 }
 
+Status SetLogFile(const std::string& path) { return GetSink().Open(path); }
+Status ReopenLogFile() {
+  const std::string path = GetSink().path();
+  return path.empty() ? Status() : GetSink().Open(path);
+}
+
 void LogLine(LogLevel level, std::string_view message, const LogFields& fields) {
-  std::string line;
-  if (LogsJson()) {
-    line = fmt::format(R"({{"time":"{}","level":"{}","message":)", Now(), LevelName(level));
-    AppendJsonString(line, message);
-    for (const LogField& field : fields) AppendField(line, field);
-    line += "}\n";
-  } else {
-    line = fmt::format("{} {} ", Now(), LevelName(level));
-    AppendOneLine(line, message);
-    line += '\n';
-  }
-  // One write call: lines of several threads (or processes) do not mix. A full or closed stderr is ignored.
-  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
+  GetSink().Write(FormatLine(level, message, fields));
 }
 
 }  // namespace ingot

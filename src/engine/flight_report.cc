@@ -18,8 +18,9 @@ struct FatalSignal {
   const char* name;
 };
 constexpr std::array kFatalSignals = {FatalSignal{SIGABRT, "SIGABRT"}, FatalSignal{SIGSEGV, "SIGSEGV"},
-                                      FatalSignal{SIGBUS, "SIGBUS"}, FatalSignal{SIGFPE, "SIGFPE"},
-                                      FatalSignal{SIGILL, "SIGILL"}};
+                                      FatalSignal{SIGBUS, "SIGBUS"},   FatalSignal{SIGFPE, "SIGFPE"},
+                                      FatalSignal{SIGILL, "SIGILL"},   FatalSignal{SIGTRAP, "SIGTRAP"},
+                                      FatalSignal{SIGSYS, "SIGSYS"}};
 
 // Reports of the engines that live now; those beyond are not reported on signals.
 std::array<std::atomic<const FlightReport*>, 16> g_reports{};

@@ -393,10 +393,12 @@ TEST(Cache, OnlyTheSameModelAdapterAndSaltShareBlocks) {
 // Two beginnings of two tokens each that have one hash as children of `parent`.
 std::pair<std::vector<int32_t>, std::vector<int32_t>> TokensOfOneHash(NodeId parent) {
   std::map<uint64_t, int32_t> seen;  // the upper half of the hash of one token, which the next one does not change
-  for (int32_t token = 1;; ++token) {
+  std::mt19937 random(1);            // of numbers in a row, the hashes are too even
+  for (;;) {
+    const auto token = static_cast<int32_t>(random());
     const uint64_t hash = HashOf(parent, std::vector{token});
     const auto [other, is_new] = seen.try_emplace(hash >> 32, token);
-    if (is_new) continue;
+    if (is_new || other->second == token) continue;
     const auto last = static_cast<int32_t>((hash ^ HashOf(parent, std::vector{other->second})) & 0xFFFFFFFFu);
     return {{other->second, 0}, {token, last}};
   }

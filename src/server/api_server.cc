@@ -19,6 +19,8 @@ constexpr const char* kDraining = "the server is about to stop";
 constexpr const char* kInitializing = "the model is being loaded";
 // Of what has no known end: loading, a stalled engine.
 constexpr int kUnknownRetrySeconds = 5;
+// Of a key's hash, in the log: enough to tell keys apart.
+constexpr size_t kShownKeyDigits = 8;
 
 std::string Joined(const std::vector<std::string>& list) { return fmt::format("{}", fmt::join(list, ", ")); }
 
@@ -38,7 +40,7 @@ class ApiServerImpl : public ApiServer {
     SetGuards(router_, /*loading=*/true);
     HttpOptions http = options_.http;
     http.on_answered = [this](const AnsweredRequest& answered) { Log(answered); };
-    INGOT_ASSIGN_OR_RETURN(http_, HttpServer::Listen(http, router_));
+    INGOT_ASSIGN_OR_RETURN(http_, HttpServer::Listen(http, UnderRootToo(router_)));
     http_->Run();  // what it calls is there
     if (options_.transport != nullptr) {
       INGOT_RETURN_IF_ERROR(options_.transport->Listen(MakeTransportRouter(/*loading=*/true), http.on_answered));
@@ -63,7 +65,7 @@ class ApiServerImpl : public ApiServer {
     routes_ = std::move(routes);
     router_ = std::move(router);
     llm_ = &llm;
-    http_->SetRouter(router_);
+    http_->SetRouter(UnderRootToo(router_));
     if (options_.transport != nullptr) options_.transport->SetRouter(MakeTransportRouter(/*loading=*/false));
     return {};
   }
@@ -149,7 +151,7 @@ class ApiServerImpl : public ApiServer {
   }
 
   void Log(const AnsweredRequest& answered) {
-    metrics_->Answered(PatternOf(answered.router, answered.request.path), answered.status);
+    metrics_->Answered(PatternOf(answered.router, options_.root_path, answered.request.path), answered.status);
     if (answered.slow) metrics_->SlowConsumer();
     if (GetLogLevel() > LogLevel::kInfo) return;
     const HttpRequest& request = answered.request;
@@ -159,21 +161,45 @@ class ApiServerImpl : public ApiServer {
                         {"status", int64_t{answered.status}}, {"ms", answered.seconds * 1e3},
                         {"client", request.client},           {"id", request.request_id},
                         {"complete", answered.complete}};
+    const std::string key = request.key_id.substr(0, kShownKeyDigits);
+    if (!key.empty()) fields.push_back({"key", key});
     fields.insert(fields.end(), answered.note.begin(), answered.note.end());
     LogLine(LogLevel::kInfo,
-            fmt::format("{} {} {}{}{} {:.1f} ms{} client={} id={}", known(request.method), known(request.path),
+            fmt::format("{} {} {}{}{} {:.1f} ms{} client={} id={}{}{}", known(request.method), known(request.path),
                         answered.status, note.empty() ? "" : " ", note, answered.seconds * 1e3,
-                        answered.complete ? "" : " client left", request.client, request.request_id),
+                        answered.complete ? "" : " client left", request.client, request.request_id,
+                        key.empty() ? "" : " key=", key),
             fields);
   }
   // The route's path, so that metrics have as many labels as there are routes.
-  static std::string PatternOf(const Router& router, const std::string& path) {
+  static std::string PatternOf(const Router& router, const std::string& root, std::string_view sent) {
+    const std::string_view path = sent.substr(sent.starts_with(root + "/") ? root.size() : 0);
     for (const Router::Route& route : router.routes()) {
       const size_t open = route.path.find('{');
       if (route.path == path || (open != std::string::npos && path.starts_with(route.path.substr(0, open))))
         return route.path;
     }
     return "other";
+  }
+
+  // Every route once more below --root-path, where a proxy passes paths on as they are. The root itself leads to its
+  // page, which names what it loads as it is from "/ingot/".
+  Router UnderRootToo(Router router) const {
+    const std::string& root = options_.root_path;
+    if (root.empty()) return router;
+    const std::vector<Router::Route> routes = router.routes();
+    for (Router::Route route : routes) {
+      route.path = root + route.path;
+      route.handler = [root, handler = std::move(route.handler)](std::shared_ptr<Exchange> exchange) {
+        exchange->mutable_request().path.erase(0, root.size());
+        handler(std::move(exchange));
+      };
+      router.Add(std::move(route));
+    }
+    router.Add("GET", root, [root](const std::shared_ptr<Exchange>& exchange) {
+      exchange->Respond({308, "", "", {{"Location", root + "/"}}});
+    });
+    return router;
   }
 
   void AddHealthRoutes(Router& router, const Schema* schema) {
@@ -262,7 +288,8 @@ class ApiServerImpl : public ApiServer {
                       {.body = OpenApiDocument(router_, {.title = "Ingot",
                                                          .version = options_.version,
                                                          .description = "Large language models over HTTP.",
-                                                         .asks_for_keys = keys_->asks_for_keys()})});
+                                                         .asks_for_keys = keys_->asks_for_keys(),
+                                                         .root_path = options_.root_path})});
                 }});
   }
 

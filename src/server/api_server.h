@@ -31,6 +31,7 @@ struct ApiServerOptions {
   bool allow_credentials = false;
   bool allow_terminate = false;  // POST /terminate
   bool docs = true;              // /docs, /chat and /openapi.json
+  std::string root_path;         // under which a proxy shows the server: "/ingot"; "": at the root
   bool vllm_metrics = false, lmdeploy_metrics = false;
   double stalled_seconds = 90;           // an engine that has work and makes no progress for so long counts as hung
   std::function<void()> on_terminate;    // POST /terminate

@@ -1,11 +1,14 @@
 // One coroutine serves a connection; a second one, while a request is answered, watches for the client going away.
 #include "server/connection.h"
 
+#include <fmt/chrono.h>
+
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
+#include <ctime>
 #include <optional>
 
 #include "base/log.h"
@@ -22,6 +25,7 @@ using std::chrono::seconds;
 
 // A request whose client left before there was anything to send, as nginx logs it.
 constexpr int kClientLeft = 499;
+constexpr int kTooManyRequests = 429;
 
 struct ResponseStyle {
   unsigned version = 11;
@@ -41,9 +45,20 @@ double SecondsSince(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+// "Mon, 30 Nov 2026 12:00:00 GMT". I/O thread only.
+const std::string& DateNow() {
+  static std::time_t second = 0;
+  static std::string text;
+  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  if (now != second || text.empty()) text = fmt::format("{:%a, %d %b %Y %H:%M:%S} GMT", fmt::gmtime(now));
+  second = now;
+  return text;
+}
+
 template <typename Body>
 void FillHead(http::response<Body>& message, const HttpResponse& response, const ResponseStyle& style) {
   message.set(http::field::server, "ingot");
+  message.set(http::field::date, DateNow());
   if (!response.content_type.empty()) message.set(http::field::content_type, response.content_type);
   if (!style.request_id.empty()) message.set("X-Request-Id", style.request_id);
   for (const auto& [name, value] : style.headers) message.set(name, value);
@@ -210,6 +225,14 @@ void Dispatch(const Router& router, std::shared_ptr<Exchange> exchange) {
   }
 }
 
+// 429 is for overload: it waits for its turn, unless the server stops.
+asio::awaitable<void> WaitToRefuse(Core& core) {
+  const auto wait = core.refusal_pace.Next(std::chrono::steady_clock::now());
+  if (core.draining || wait.count() == 0) co_return;
+  asio::steady_timer timer(*core.io, wait);
+  co_await timer.async_wait(kAwait);
+}
+
 // Hands the request to its route and writes the answer. False: close the connection.
 asio::awaitable<bool> Answer(ConnectionPtr connection, Incoming& incoming) {
   Core& core = *connection->core;
@@ -223,13 +246,17 @@ asio::awaitable<bool> Answer(ConnectionPtr connection, Incoming& incoming) {
   InHand in_hand(connection);
   Outbox& outbox = *connection->outbox;
   const auto begin = std::chrono::steady_clock::now();
-  Dispatch(*router, MakeExchange(std::move(request), connection->outbox));
+  std::shared_ptr<Exchange> exchange = MakeExchange(std::move(request), connection->outbox);
+  Dispatch(*router, exchange);
+  for_log.key_id = exchange->request().key_id;
+  exchange.reset();  // one that its handler has dropped is answered by that
   in_hand.WatchForClose();
   connection->stream.expires_never();
   Outbox::Item first = co_await outbox.Next(seconds(0));
   bool complete = false;
   int status = first.response.status;
   if (first.kind == Outbox::Item::Kind::kWhole) {
+    if (status == kTooManyRequests) co_await WaitToRefuse(core);
     complete = co_await WriteWhole(*connection, std::move(first.response), style);
   } else if (first.kind == Outbox::Item::Kind::kHead) {
     if (style.version < 11) style.keep_alive = false;  // there the end of the connection is the stream's

@@ -15,6 +15,7 @@
 #include "server/body_memory.h"
 #include "server/http.h"
 #include "server/outbox.h"
+#include "server/refusal_pace.h"
 #include "server/socket_stream.h"
 
 namespace ingot::server {
@@ -28,6 +29,7 @@ struct Core {
   std::shared_ptr<asio::ssl::context> tls;  // of new connections; null: plain
   std::shared_ptr<BodyMemory> body_memory;
   std::set<Connection*> connections;
+  RefusalPace refusal_pace;
   bool draining = false;
 
   Mutex mutex;

@@ -4,6 +4,12 @@
 namespace ingot::server {
 namespace {
 
+// What belongs to a refusal by the engine's full queue.
+void TellWhenToRetry(const ServerContext& context, const llm::Llm& llm, WireError* error) {
+  error->retry_after_seconds = context.metrics.RetryAfterSeconds(llm.stats());
+  error->limit_requests = llm.options().max_queue;
+}
+
 // Reports to the exchange, the log and the metrics what comes of a request.
 class HttpListener : public answers::Listener {
  public:
@@ -60,10 +66,7 @@ class HttpListener : public answers::Listener {
 
  private:
   void Reject(WireError error) {
-    if (error.code == "queue_full") {
-      error.retry_after_seconds = context_.metrics.RetryAfterSeconds(llm_.stats());
-      error.limit_requests = llm_.options().max_queue;
-    }
+    if (error.code == "queue_full") TellWhenToRetry(context_, llm_, &error);
     observed_->Reject(error);
     Refuse(*exchange_, error);
   }
@@ -80,6 +83,18 @@ class HttpListener : public answers::Listener {
 };
 
 }  // namespace
+
+bool RefuseWhenFull(const ServerContext& context, const llm::Llm& llm, Exchange& exchange) {
+  const int waiting = llm.stats().waiting, max_queue = llm.options().max_queue;
+  if (waiting < max_queue) return false;
+  WireError error =
+      ToWireError(ResourceExhausted("{} requests are waiting; the queue holds {}", waiting, max_queue).value(),
+                  exchange.request().request_id);
+  TellWhenToRetry(context, llm, &error);
+  context.metrics.Begin()->Reject(error);
+  exchange.Respond(ErrorResponse(error));
+  return true;
+}
 
 void Answer(const ServerContext& context, const ServedModel& model, const std::shared_ptr<Exchange>& exchange,
             answers::Prepared prepared) {

@@ -5,6 +5,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -28,6 +29,8 @@ void Begin(const std::shared_ptr<Core>& core, tcp::socket socket) {
 }
 
 asio::awaitable<void> Accept(std::shared_ptr<Core> core, tcp::acceptor& acceptor) {
+  constexpr std::chrono::seconds kBetweenWarnings{60};
+  std::optional<std::chrono::steady_clock::time_point> last_warning;
   for (;;) {
     std::string problem;
     try {
@@ -41,8 +44,15 @@ asio::awaitable<void> Accept(std::shared_ptr<Core> core, tcp::acceptor& acceptor
     } catch (const std::exception& error) {
       problem = error.what();
     }
-    // Out of descriptors, of memory or the like: let some connections end first.
-    Log(LogLevel::kWarning, "cannot accept a connection: {}", problem);
+    // Out of descriptors, of memory or the like: let some connections end first. Clients wait until then.
+    const auto now = std::chrono::steady_clock::now();
+    if (!last_warning || now - *last_warning >= kBetweenWarnings) {
+      Log(LogLevel::kWarning,
+          "cannot accept connections: {}; new ones wait until others end (ulimit -n, "
+          "--max-connections)",
+          problem);
+      last_warning = now;
+    }
     asio::steady_timer pause(*core->io, std::chrono::milliseconds(100));
     co_await pause.async_wait(kAwait);
   }

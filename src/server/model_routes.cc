@@ -140,7 +140,7 @@ HttpResponse AtOnce(const answers::Prepared& prepared, const char* stream_type) 
   return {.content_type = stream_type, .body = prepared.at_once + "\n"};
 }
 
-void AddAnswers(Router& router, const ApiSchemas& schemas, const ServerContext& context) {
+void AddAnswers(Router& router, const ApiSchemas& schemas, const ServerContext& context, const llm::Llm& llm) {
   for (const answers::Route& route : answers::kRoutes) {
     const Schema& request = schemas.*route.request;
     RouteInfo info{.summary = route.summary,
@@ -156,7 +156,10 @@ void AddAnswers(Router& router, const ApiSchemas& schemas, const ServerContext& 
       if (!prepared->at_once.empty()) return exchange->Respond(AtOnce(*prepared, stream_type));
       Answer(context, model, exchange, *std::move(prepared));
     };
-    router.Add({"POST", route.path, std::move(info), OnBody(context, request, answer)});
+    const auto take = [&context, &llm, on_body = OnBody(context, request, answer)](std::shared_ptr<Exchange> exchange) {
+      if (!RefuseWhenFull(context, llm, *exchange)) on_body(std::move(exchange));
+    };
+    router.Add({"POST", route.path, std::move(info), take});
   }
 }
 
@@ -198,7 +201,7 @@ Status ModelRoutes::OpenSessions() {
 
 void ModelRoutes::AddTo(Router& router) {
   AddModels(router, schemas_, models_);
-  AddAnswers(router, schemas_, context_);
+  AddAnswers(router, schemas_, context_, llm_);
   AddTokens(router, schemas_, context_);
   AddSessionRoutes(router, schemas_, context_, *sessions_);
   AddKserveRoutes(router, context_, *generator_, options_.version);

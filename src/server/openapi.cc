@@ -51,10 +51,11 @@ class Document {
     const std::string paths = Paths(router);  // which name components
     const auto key =
         JsonObject().Add("type", "http").Add("scheme", "bearer").Add("description", "an API key of the server");
-    return JsonObject()
-        .Add("openapi", "3.1.0")
-        .AddJson("info", info.Text())
-        .AddJson("tags", JsonList(tags, tag))
+    JsonObject json;
+    json.Add("openapi", "3.1.0").AddJson("info", info.Text());
+    if (!options_.root_path.empty())
+      json.AddJson("servers", fmt::format("[{}]", JsonObject().Add("url", options_.root_path).Text()));
+    return json.AddJson("tags", JsonList(tags, tag))
         .AddJson("paths", paths)
         .AddJson("components", JsonObject()
                                    .AddJson("schemas", Components())
@@ -79,8 +80,13 @@ class Document {
 
   std::string Operation(const Router::Route& route) {
     const RouteInfo& info = route.info;
-    std::string id = route.method + route.path;
-    for (char& c : id) c = std::isalnum(static_cast<unsigned char>(c)) != 0 ? static_cast<char>(std::tolower(c)) : '_';
+    std::string id;  // "get_v1_models_model"
+    for (const char c : route.method + route.path + "/") {
+      const bool is_letter = std::isalnum(static_cast<unsigned char>(c)) != 0;
+      if (is_letter) id += static_cast<char>(std::tolower(c));
+      if (!is_letter && !id.ends_with('_')) id += '_';
+    }
+    id.pop_back();
     JsonObject json;
     json.Add("operationId", id).Add("summary", info.summary).AddJson("tags", JsonList(std::vector{info.tag}));
     if (!info.parameters.empty()) {

@@ -10,6 +10,7 @@ namespace ingot::server {
 struct OpenApiOptions {
   std::string title, version, description;
   bool asks_for_keys = false;
+  std::string root_path = {};  // of the server's address; "": the root
 };
 
 // OpenAPI 3.1. Every route that is not hidden is in it, with the errors that it can answer.

@@ -47,6 +47,10 @@ HttpHandler OnBody(const ServerContext& context, const Schema& schema, BodyHandl
 // A client may rank its requests below those of others; ranking them first is for administrators.
 Status CheckPriority(const HttpRequest& http, int64_t priority);
 
+// Answers 429 where the engine's queue is full. Before a body is read: to parse, render and tokenize what is then
+// refused would take time from those who are served.
+bool RefuseWhenFull(const ServerContext& context, const llm::Llm& llm, Exchange& exchange);
+
 // Asks the model and answers the exchange in the format's words, whole or streamed. Renders and tokenizes on the
 // calling thread. A client that goes away cancels.
 void Answer(const ServerContext& context, const ServedModel& model, const std::shared_ptr<Exchange>& exchange,

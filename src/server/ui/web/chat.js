@@ -214,7 +214,7 @@ async function explain(response) {
 
 async function stream(c, run) {
   const message = run.message, began = performance.now();
-  const response = await fetch("/v1/chat/completions", {
+  const response = await fetch("v1/chat/completions", {
     method: "POST", headers: { "Content-Type": "application/json", ...authorization() }, body: JSON.stringify(requestBody(c)), signal: run.abort.signal,
   });
   if (!response.ok) throw Object.assign(new Error(await explain(response)), { status: response.status });
@@ -302,7 +302,7 @@ function send(text) {
 const FIELDS = ["model", "system", ...NUMBERS, "stop"];
 async function openSettings() {
   try {
-    const response = await fetch("/v1/models", { headers: authorization() });
+    const response = await fetch("v1/models", { headers: authorization() });
     const models = response.ok ? (await response.json()).data : [];
     $("s-model").replaceChildren(...models.map((m) => element("option", { value: m.id, textContent: m.id })));
   } catch { /* the list stays as it was */ }
