@@ -259,7 +259,7 @@ TEST(LayerSpec, LayersWithStatesOfOneSizeShareAGroup) {
   ASSERT_EQ(groups.size(), 2u);
   EXPECT_EQ(groups[0], (KvGroup{.layers = {0, 2}, .state_bytes = linear.state_bytes()}));
   EXPECT_EQ(groups[1], (KvGroup{0, 2, 8, 8, {1}}));
-  EXPECT_EQ(CheckSpec(spec).message(), "linear attention is not there yet");
+  EXPECT_EQ(CheckSpec(spec).message(), "linear attention is not supported");
 }
 
 }  // namespace
