@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import tempfile
 import unittest
+import urllib.parse
 
 from support import BINARY, MODEL, ROOT, Server, require_model
 
@@ -75,7 +76,7 @@ class Names(unittest.TestCase):
                 for route in ("/v1/models", "/props", "/api/tags", "/openapi.json", "/metrics"):
                     self.assertNotIn(folder, server.get(route), route)
                 self.assertEqual(json.loads(server.get("/v1/models"))["data"][0]["id"], "some-model")
-                self.assertEqual(json.loads(server.get("/v1/models" + str(path)))["id"], "some-model")
+                self.assertEqual(json.loads(server.get("/v1/models/" + urllib.parse.quote(str(path), safe="")))["id"], "some-model")
 
     def test_make_serve_names_what_it_serves(self) -> None:
         for arguments, command in (
