@@ -82,7 +82,7 @@ class Run {
       windows.resize(std::min(windows.size(), static_cast<size_t>(options_.held_out_windows)));
     }
     INGOT_RETURN_IF_ERROR(CheckOutput(checkpoint_, source_, options_));
-    report_.notices = convert::NoticesOf(checkpoint_, source_);
+    for (std::string& notice : convert::NoticesOf(checkpoint_, source_)) report_.notices.push_back(std::move(notice));
     TellOfSecondRounding();
     if (is_gguf() && !source_.tokenizer)
       return InvalidArgument("{} has no tokenizer, and a GGUF file needs its vocabulary", checkpoint_.path());

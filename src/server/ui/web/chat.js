@@ -316,7 +316,7 @@ async function openSettings() {
 const DEFAULTS = { temperature: "temperature", top_p: "top_p", top_k: "top_k", repetition_penalty: "repeat_penalty", presence_penalty: "presence_penalty", frequency_penalty: "frequency_penalty" };
 async function showDefaults() {
   try {
-    const response = await fetch("/props", { headers: authorization() });
+    const response = await fetch("props", { headers: authorization() });
     if (!response.ok) return;
     const params = (await response.json()).default_generation_settings.params;
     for (const [field, name] of Object.entries(DEFAULTS)) $("s-" + field).placeholder = params[name];
