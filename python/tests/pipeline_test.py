@@ -91,7 +91,7 @@ class Parameters(WithPipeline):
         config = GenerationConfig(max_new_tokens=20, min_new_tokens=15)
         self.assertGreaterEqual(self.pipe(QUESTION, gen_config=config).generate_token_len, 15)
         self.assertEqual(self.pipe(QUESTION, gen_config=GenerationConfig(max_new_tokens=20, ignore_eos=True)).generate_token_len, 20)
-        whole = self.pipe("Hi", gen_config=GenerationConfig(max_new_tokens=None, stop_words=[" "]), do_preprocess=False)
+        whole = self.pipe(QUESTION, gen_config=GenerationConfig(max_new_tokens=None, stop_words=[" "]))
         self.assertEqual(whole.finish_reason, "stop")
 
     def test_logprobs(self) -> None:
@@ -350,14 +350,14 @@ class SameAnswers(unittest.TestCase):
             config = GenerationConfig(max_new_tokens=24, do_sample=True, temperature=0.9, top_k=0, random_seed=7, logprobs=0)
             mine = pipe(QUESTION, gen_config=config)
         words = [str(PROGRAM), "generate", MODEL, "-p", QUESTION, "--json", "--compute", "exact", "--session-len", "1024"]
-        words += ["--temperature", "0.9", "--seed", "7", "--max-tokens", "24", "--logprobs", "0"]
+        words += ["--temperature", "0.9", "--top-p", "1", "--seed", "7", "--max-tokens", "24", "--logprobs", "0"]
         done = subprocess.run(words, stdout=subprocess.PIPE, check=True, timeout=300)
         (choice,) = json.loads(done.stdout)["choices"]
         self.assertEqual((choice["token_ids"], choice["text"]), (mine.token_ids, mine.text))
         said = [numpy.float32(token["logprob"]) for token in choice["logprobs"]]
         self.assertEqual(said, [numpy.float32(logprobs[token]) for token, logprobs in zip(mine.token_ids, mine.logprobs)])
         with ingot.serve(MODEL, "m", backend_config=CONFIG, server_name="127.0.0.1", server_port=0) as server:
-            fields = {"temperature": 0.9, "seed": 7, "max_tokens": 24}
+            fields = {"temperature": 0.9, "top_p": 1, "seed": 7, "max_tokens": 24}
             (answer,) = server.chat_completions_v1("m", QUESTION, **fields)
             self.assertEqual(answer["choices"][0]["message"]["content"], mine.text)
             pieces = server.chat_completions_v1("m", QUESTION, stream=True, **fields)
