@@ -169,14 +169,21 @@ llm::Request WithPrompt(const boost::json::value& prompt, const tokenizer::Token
 }
 
 // A list is one prompt where a number is among its items.
-std::vector<llm::Request> ForPrompts(const boost::json::value& prompt, const tokenizer::Tokenizer& tokenizer,
-                                     const llm::Request& common) {
-  const bool is_one = prompt.is_string() || std::ranges::any_of(prompt.get_array(), [](const boost::json::value& item) {
-                        return item.is_number();
-                      });
-  if (is_one) return {WithPrompt(prompt, tokenizer, common)};
+Result<std::vector<llm::Request>> ForPrompts(const boost::json::value& prompt, const tokenizer::Tokenizer& tokenizer,
+                                             const llm::Request& common) {
+  const auto is_number = [](const boost::json::value& item) { return item.is_number(); };
+  const auto is_list = [](const boost::json::value& item) { return item.is_array(); };
+  if (prompt.is_string()) return std::vector{WithPrompt(prompt, tokenizer, common)};
+  const boost::json::array& items = prompt.get_array();
+  if (std::ranges::any_of(items, is_number)) {
+    if (std::ranges::any_of(items, is_list))
+      return Error(Status(InvalidArgument("prompt has token ids, so it is one prompt, and has a list too; give token "
+                                          "ids and texts, or a list of prompts"))
+                       .Of("prompt"));
+    return std::vector{WithPrompt(prompt, tokenizer, common)};
+  }
   std::vector<llm::Request> requests;
-  for (const boost::json::value& one : prompt.get_array()) requests.push_back(WithPrompt(one, tokenizer, common));
+  for (const boost::json::value& one : items) requests.push_back(WithPrompt(one, tokenizer, common));
   return requests;
 }
 
@@ -202,7 +209,7 @@ Result<Prepared> ReadLlamaCompletion(const Fields& fields, const ServedModel& mo
   if (options.prompt_only) common.max_tokens = 1;
   Prepared prepared{.stream = fields.Bool("stream", false)};
   std::vector<llm::Request>& requests = prepared.question.requests;
-  requests = ForPrompts(*fields.Find("prompt"), tokenizer, common);
+  INGOT_ASSIGN_OR_RETURN(requests, ForPrompts(*fields.Find("prompt"), tokenizer, common));
   if (std::ssize(requests) > kMaxPrompts) {
     return Error(Status(InvalidArgument("prompt has {} prompts; at most {} are taken", requests.size(), kMaxPrompts))
                      .Of("prompt"));

@@ -151,6 +151,7 @@ TEST_F(RoutesTest, LlamaServersPromptMayBeMixed) {
   EXPECT_EQ(both.at(0).at("tokens_evaluated"), 3);
   EXPECT_EQ(both.at(1).at("tokens_evaluated"), 3);
   EXPECT_EQ(both.at(1).at("index"), 1);
+  EXPECT_THAT(Ask("/completion", R"({"prompt":[97,[98]]})"), HasSubstr("prompt has token ids, so it is one prompt"));
 }
 
 TEST_F(RoutesTest, LlamaServersBiasesAreListsToo) {
