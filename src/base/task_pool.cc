@@ -1,10 +1,24 @@
 #include "base/task_pool.h"
 
+#include <exception>
 #include <utility>
 
+#include "base/log.h"
 #include "base/signal_stack.h"
 
 namespace ingot {
+namespace {
+
+// A task that throws, which is a bug, costs its own request an answer, not the process.
+void RunOne(const std::function<void()>& task) {
+  try {
+    task();
+  } catch (const std::exception& error) {
+    Log(LogLevel::kError, "a task ended with an exception: {}", error.what());
+  }
+}
+
+}  // namespace
 
 TaskPool::TaskPool(int num_threads, Limits limits) : limits_(limits) {
   for (int i = 0; i < num_threads; ++i) threads_.emplace_back([this] { Work(); });
@@ -56,7 +70,7 @@ void TaskPool::Work() {
       tasks_.pop_front();
       waiting_bytes_ -= task.bytes;
     }
-    task.run();
+    RunOne(task.run);
   }
 }
 

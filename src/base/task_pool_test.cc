@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <future>
+#include <memory>
+#include <stdexcept>
 #include <utility>
 
 namespace ingot {
@@ -40,6 +42,16 @@ TEST(TaskPool, RefusesMoreTasksThanMayWaitButRunsThoseItTook) {
     pool.Release();
   }
   EXPECT_EQ(ran, 13);
+}
+
+TEST(TaskPool, AnExceptionEndsOnlyItsTask) {
+  TaskPool pool(1, {});
+  const auto held = std::make_shared<int>(0);
+  pool.Post([held] { throw std::runtime_error("a bug"); });
+  std::promise<void> ran;
+  pool.Post([&] { ran.set_value(); });
+  ran.get_future().wait();
+  EXPECT_EQ(held.use_count(), 1);  // what the task had is gone, so that its request is answered
 }
 
 TEST(TaskPool, CountsTheBytesThatWait) {
