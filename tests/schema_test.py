@@ -15,7 +15,7 @@ import tiny_internlm
 
 NIGHTLY = bool(os.environ.get("INGOT_NIGHTLY"))
 # Of each route and phase; fewer where a route takes little. Together at least CASES.
-MAX_EXAMPLES = 4800 if NIGHTLY else 300
+MAX_EXAMPLES = 4800 if NIGHTLY else 200
 CASES = 50_000 if NIGHTLY else 5_000
 HANG_SECONDS = 60  # no answer takes as long
 # What a valid request may be refused for is described in words where JSON Schema cannot say it (one of two fields, a session
