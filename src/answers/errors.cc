@@ -72,9 +72,9 @@ const Schema& ErrorSchema() {
   return schema;
 }
 
-std::string OllamaErrorBody(const WireError& error) { return JsonObject().Add("error", error.message).Text(); }
+std::string FlatErrorBody(const WireError& error) { return JsonObject().Add("error", error.message).Text(); }
 
-const Schema& OllamaErrorSchema() {
+const Schema& FlatErrorSchema() {
   static const Schema schema = Object({{"error", String(0, 1 << 16), true}}).Named("OllamaError");
   return schema;
 }

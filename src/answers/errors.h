@@ -32,9 +32,9 @@ WireError InternalError(const std::string& cause, const std::string& request_id)
 // {"error": {message, type, param, code}}
 std::string ErrorBody(const WireError& error);
 const Schema& ErrorSchema();
-// {"error": message}: ollama's.
-std::string OllamaErrorBody(const WireError& error);
-const Schema& OllamaErrorSchema();
+// {"error": message}: ollama's and KServe's.
+std::string FlatErrorBody(const WireError& error);
+const Schema& FlatErrorSchema();
 
 // How a route writes its errors.
 struct ErrorStyle {
@@ -42,6 +42,6 @@ struct ErrorStyle {
   const Schema& (*schema)();
 };
 inline constexpr ErrorStyle kOpenAiErrors = {ErrorBody, ErrorSchema};
-inline constexpr ErrorStyle kOllamaErrors = {OllamaErrorBody, OllamaErrorSchema};
+inline constexpr ErrorStyle kFlatErrors = {FlatErrorBody, FlatErrorSchema};
 
 }  // namespace ingot::answers

@@ -52,7 +52,7 @@ class OllamaFormat : public Format {
     return out;
   }
   std::string End(const llm::Usage&) override { return ""; }
-  std::string Failure(const WireError& error) override { return OllamaErrorBody(error) + "\n"; }
+  std::string Failure(const WireError& error) override { return FlatErrorBody(error) + "\n"; }
   std::string Whole(const std::vector<Choice>& choices, const llm::Usage&) override {
     const llm::Choice& answer = choices[0].choice;
     JsonObject json = Ended(head_.Object(answer.text), choices[0], answer.finish);

@@ -57,10 +57,10 @@ inline constexpr Route kRoutes[] = {
     {"/completion", "Complete text", "llama.cpp", &ApiSchemas::llama_request, &ApiSchemas::llama_response,
      &ApiSchemas::llama_chunk, ReadLlamaCompletion},
     {"/api/chat", "Answer a conversation", "ollama", &ApiSchemas::ollama_chat_request,
-     &ApiSchemas::ollama_chat_response, &ApiSchemas::ollama_chat_response, ReadOllamaChat, kJsonLines, &kOllamaErrors},
+     &ApiSchemas::ollama_chat_response, &ApiSchemas::ollama_chat_response, ReadOllamaChat, kJsonLines, &kFlatErrors},
     {"/api/generate", "Answer a prompt", "ollama", &ApiSchemas::ollama_generate_request,
      &ApiSchemas::ollama_generate_response, &ApiSchemas::ollama_generate_response, ReadOllamaGenerate, kJsonLines,
-     &kOllamaErrors},
+     &kFlatErrors},
 };
 
 // Other paths of these and other routes, as llama-server has them.
@@ -98,13 +98,13 @@ inline constexpr UnsupportedRoute kUnsupportedRoutes[] = {
     {"/infill", "filling in is not supported"},
     {"/slots/{id}", "caches of slots are not saved; /v1/chat/interactive keeps conversations"},
     {"/lora-adapters", "adapters are not supported"},
-    {"/api/embed", kNoEmbeddings, "POST", &kOllamaErrors},
-    {"/api/embeddings", kNoEmbeddings, "POST", &kOllamaErrors},
-    {"/api/pull", kNoModelStore, "POST", &kOllamaErrors},
-    {"/api/push", kNoModelStore, "POST", &kOllamaErrors},
-    {"/api/create", kNoModelStore, "POST", &kOllamaErrors},
-    {"/api/copy", kNoModelStore, "POST", &kOllamaErrors},
-    {"/api/delete", kNoModelStore, "DELETE", &kOllamaErrors}};
+    {"/api/embed", kNoEmbeddings, "POST", &kFlatErrors},
+    {"/api/embeddings", kNoEmbeddings, "POST", &kFlatErrors},
+    {"/api/pull", kNoModelStore, "POST", &kFlatErrors},
+    {"/api/push", kNoModelStore, "POST", &kFlatErrors},
+    {"/api/create", kNoModelStore, "POST", &kFlatErrors},
+    {"/api/copy", kNoModelStore, "POST", &kFlatErrors},
+    {"/api/delete", kNoModelStore, "DELETE", &kFlatErrors}};
 
 // What llama-server tells of itself and its slots.
 std::string LlamaProps(const ServedModel& model, std::string_view version);

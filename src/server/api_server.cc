@@ -217,7 +217,7 @@ class ApiServerImpl : public ApiServer {
                 [](auto exchange) { exchange->Respond({.body = R"({"status":"healthy"})"}); }});
     router.Add(
         {"GET", "/health/ready", health("Whether it takes requests"), [this](auto exchange) { Health(*exchange); }});
-    const RouteInfo kserve{.access = Access::kOpen, .hidden = true};
+    const RouteInfo kserve{.access = Access::kOpen, .errors = &answers::kFlatErrors, .hidden = true};
     router.Add({"GET", "/v2/health/live", kserve, [](auto exchange) { exchange->Respond({}); }});
     router.Add({"GET", "/v2/health/ready", kserve, [this](auto exchange) { Health(*exchange); }});
   }

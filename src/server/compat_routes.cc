@@ -57,7 +57,7 @@ void AddOllamaRoutes(Router& router, const ApiSchemas& schemas, const ServerCont
                 {.summary = summary,
                  .tag = kOllama,
                  .responses = {{200, "the answer", "application/json", &schema}},
-                 .errors = &answers::kOllamaErrors},
+                 .errors = &answers::kFlatErrors},
                 [body](auto exchange) { exchange->Respond({.body = body()}); }});
   };
   const ServedModels& models = context.models;
@@ -79,7 +79,7 @@ void AddOllamaRoutes(Router& router, const ApiSchemas& schemas, const ServerCont
                .tag = kOllama,
                .request = &schemas.ollama_show_request,
                .responses = {{200, "the model", "application/json", &schemas.ollama_show_response}},
-               .errors = &answers::kOllamaErrors},
+               .errors = &answers::kFlatErrors},
               OnBody(context, schemas.ollama_show_request, show)});
 }
 

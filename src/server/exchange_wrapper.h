@@ -36,8 +36,6 @@ class ExchangeWrapper : public Exchange {
 
 // The message of an error's body, {"error": {"message": …}}; "" where it is none.
 std::string ErrorMessage(const HttpResponse& response);
-// Errors become {"error": "message"}, as KServe's clients read them.
-std::shared_ptr<Exchange> WithFlatErrors(std::shared_ptr<Exchange> exchange);
 // Whether a path is one of KServe's v2 protocol.
 bool IsKservePath(std::string_view path);
 

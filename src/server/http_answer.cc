@@ -92,7 +92,7 @@ bool RefuseWhenFull(const ServerContext& context, const llm::Llm& llm, Exchange&
                   exchange.request().request_id);
   TellWhenToRetry(context, llm, &error);
   context.metrics.Begin()->Reject(error);
-  exchange.Respond(ErrorResponse(error));
+  exchange.Respond(ErrorResponse(error, *exchange.request().errors));
   return true;
 }
 

@@ -98,9 +98,10 @@ std::vector<std::string> Paths(const std::string& verb) {
 bool NamesModel(const Generator& generator, Exchange& exchange, const std::string& pattern) {
   const std::string name = PathParameter(pattern, exchange.request().path);
   if (name == generator.model().name) return true;
-  exchange.Respond(ErrorResponse(
-      {404, "not_found_error", "model_not_found", "",
-       fmt::format("model '{}' is not served here; this server has '{}'", name, generator.model().name)}));
+  exchange.Respond(
+      ErrorResponse({404, "not_found_error", "model_not_found", "",
+                     fmt::format("model '{}' is not served here; this server has '{}'", name, generator.model().name)},
+                    *exchange.request().errors));
   return false;
 }
 
@@ -140,19 +141,21 @@ void Generate(const ServerContext& context, const Generator& generator, const st
 
 void AddKserveRoutes(Router& router, const ServerContext& context, const Generator& generator,
                      const std::string& version) {
+  const RouteInfo info{.errors = &answers::kFlatErrors, .hidden = true};
   const auto get = [&](const std::string& path, std::function<std::string()> body) {
-    router.Add("GET", path, [&generator, path, body = std::move(body)](const std::shared_ptr<Exchange>& exchange) {
-      if (path.find('{') == std::string::npos || NamesModel(generator, *exchange, path))
-        exchange->Respond({.body = body()});
-    });
+    router.Add(
+        {"GET", path, info, [&generator, path, body = std::move(body)](const std::shared_ptr<Exchange>& exchange) {
+           if (path.find('{') == std::string::npos || NamesModel(generator, *exchange, path))
+             exchange->Respond({.body = body()});
+         }});
   };
   using Ask = std::function<void(const std::shared_ptr<Exchange>&)>;
   const auto post = [&](const char* verb, const Ask& ask) {
     for (const std::string& path : Paths(verb)) {
-      router.Add("POST", path, [&, path, ask](const std::shared_ptr<Exchange>& exchange) {
-        if (!NamesModel(generator, *exchange, path)) return;
-        OnTextThread(context, exchange, [ask, exchange] { ask(exchange); });
-      });
+      router.Add({"POST", path, info, [&, path, ask](const std::shared_ptr<Exchange>& exchange) {
+                    if (!NamesModel(generator, *exchange, path)) return;
+                    OnTextThread(context, exchange, [ask, exchange] { ask(exchange); });
+                  }});
     }
   };
   get("/v2", [version] { return kserve::ServerMetadataJson(version); });

@@ -17,7 +17,8 @@ class ExchangeImpl : public Exchange {
       : request_(std::move(request)), outbox_(std::move(outbox)) {}
   ~ExchangeImpl() override {
     if (stage_ == Stage::kNew && !outbox_->closed()) {
-      Respond(ErrorResponse(InternalError("it was dropped without an answer", request_.request_id)));
+      const WireError error = InternalError("it was dropped without an answer", request_.request_id);
+      Respond(ErrorResponse(error, *request_.errors));
     } else if (stage_ == Stage::kStreaming) {
       Abort();
     }

@@ -106,7 +106,6 @@ Headers Router::HeadersFor(const HttpRequest& request) const {
 
 void Router::Dispatch(std::shared_ptr<Exchange> exchange) const {
   HttpRequest& request = exchange->mutable_request();
-  if (IsKservePath(request.path)) exchange = WithFlatErrors(std::move(exchange));
   const Route* chosen = nullptr;
   size_t longest = 0;
   std::string allowed;
@@ -125,26 +124,30 @@ void Router::Dispatch(std::shared_ptr<Exchange> exchange) const {
     return exchange->Respond({204, "", "", {{"Allow", allowed + ", OPTIONS"}}});
   }
   // Whoever has no key learns nothing of what there is.
-  static const RouteInfo kUnknown;
-  if (chosen != nullptr) request.errors = chosen->info.errors;
+  static const RouteInfo kUnknown, kUnknownOfKserve{.errors = &answers::kFlatErrors};
+  const RouteInfo& unknown = IsKservePath(request.path) ? kUnknownOfKserve : kUnknown;
+  const RouteInfo& info = chosen != nullptr ? chosen->info : unknown;
+  request.errors = info.errors;
   if (guards_.admit) {
-    if (auto refusal = guards_.admit(chosen != nullptr ? chosen->info : kUnknown, request)) {
+    if (auto refusal = guards_.admit(info, request)) {
       return exchange->Respond(*std::move(refusal));
     }
   }
   if (chosen != nullptr) {
-    if (const auto error = CheckQuery(chosen->info, request.query)) {
+    if (const auto error = CheckQuery(info, request.query)) {
       return exchange->Respond(ErrorResponse(ToWireError(*error, request.request_id), *request.errors));
     }
     return chosen->handler(std::move(exchange));
   }
   if (allowed.empty()) {
     return exchange->Respond(ErrorResponse(
-        {404, "not_found_error", "route_not_found", "", fmt::format("no route {} {}", request.method, request.path)}));
+        {404, "not_found_error", "route_not_found", "", fmt::format("no route {} {}", request.method, request.path)},
+        *request.errors));
   }
   HttpResponse response =
       ErrorResponse({405, "invalid_request_error", "method_not_allowed", "",
-                     fmt::format("{} is not for {}; use {}", request.method, request.path, allowed)});
+                     fmt::format("{} is not for {}; use {}", request.method, request.path, allowed)},
+                    *request.errors);
   response.headers.emplace_back("Allow", allowed);
   exchange->Respond(std::move(response));
 }
