@@ -144,6 +144,13 @@ std::string DescribeCompute(const ModelFlags& flags, const llm::Llm& llm) {
   return fmt::format("computes on {} with {} (--compute {}{})", isa.chosen, what, flags.compute, why);
 }
 
+std::vector<char*> ArgvOf(std::vector<std::string>& words) {
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  return argv;
+}
+
 std::string ModelName(const std::string& model) {
   constexpr std::string_view kGguf = ".gguf";
   const bool is_org_name = std::ranges::count(model, '/') == 1 && !model.starts_with('/') && !model.starts_with('.');

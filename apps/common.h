@@ -37,6 +37,8 @@ std::string DescribeCompute(const ModelFlags& flags, const llm::Llm& llm);
 // What a MODEL is called where it is served under no other name: a file or folder by its last part, without ".gguf";
 // an alias and Org/Name as they are.
 std::string ModelName(const std::string& model);
+// The words as exec takes them; they must outlive it.
+std::vector<char*> ArgvOf(std::vector<std::string>& words);
 
 // The path of a MODEL as commands take it: an alias, a path or a name in the Hugging Face cache. The error says what an
 // alias is, and what may have been meant.

@@ -24,13 +24,6 @@ struct GradioFlags {
   int server_port = 6006;
 };
 
-std::vector<char*> Pointers(std::vector<std::string>& words) {
-  std::vector<char*> pointers;
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
 // Whether this interpreter is there and has the packages.
 bool HasPackages(const std::string& python) {
   std::vector<std::string> words = {
@@ -40,7 +33,7 @@ bool HasPackages(const std::string& python) {
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
   pid_t child = 0;
-  const int error = posix_spawnp(&child, python.c_str(), &actions, nullptr, Pointers(words).data(), environ);
+  const int error = posix_spawnp(&child, python.c_str(), &actions, nullptr, ArgvOf(words).data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   int status = 0;
   while (error == 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
@@ -55,10 +48,8 @@ Result<std::string> FindPython() {
   }
   return NotFound(
       "serve gradio is a part of the Python package, and neither INGOT_PYTHON nor python3 names an interpreter that "
-      "has "
-      "it with gradio. `make wheel`, then: pip install build/wheel/*.whl 'gradio>=6,<7'. A page that needs no Python "
-      "is a "
-      "part of every server: `ingot serve MODEL`, then /chat in a browser");
+      "has it with gradio. `make wheel`, then: pip install build/wheel/*.whl 'gradio>=6,<7'. A page that needs no "
+      "Python is a part of every server: `ingot serve MODEL`, then /chat in a browser");
 }
 
 // What was typed after "gradio", but for MODEL: the flags of the server.
@@ -93,7 +84,7 @@ Status ServeGradio(const GradioFlags& flags) {
   if (!flags.api_key.empty()) words.insert(words.end(), {"--api-key", flags.api_key});
   INGOT_ASSIGN_OR_RETURN(const std::vector<std::string> typed, TypedFlags(model));
   words.insert(words.end(), typed.begin(), typed.end());
-  execvp(python.c_str(), Pointers(words).data());
+  execvp(python.c_str(), ArgvOf(words).data());
   return Io("cannot run {}: {}", python, std::strerror(errno));
 }
 

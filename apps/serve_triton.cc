@@ -128,20 +128,17 @@ Result<std::string> FindTritonserver(const std::string& named) {
 }
 
 Status StartServer(const TritonFlags& flags, const std::string& server, const std::string& backends) {
-  const std::string arguments[] = {server,
-                                   "--model-repository=" + flags.repository,
-                                   "--backend-directory=" + backends,
-                                   "--http-address=" + flags.address,
-                                   "--grpc-address=" + flags.address,
-                                   "--metrics-address=" + flags.address,
-                                   fmt::format("--http-port={}", flags.http_port),
-                                   fmt::format("--grpc-port={}", flags.grpc_port),
-                                   fmt::format("--metrics-port={}", flags.metrics_port)};
-  std::vector<char*> argv;
-  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
+  std::vector<std::string> words = {server,
+                                    "--model-repository=" + flags.repository,
+                                    "--backend-directory=" + backends,
+                                    "--http-address=" + flags.address,
+                                    "--grpc-address=" + flags.address,
+                                    "--metrics-address=" + flags.address,
+                                    fmt::format("--http-port={}", flags.http_port),
+                                    fmt::format("--grpc-port={}", flags.grpc_port),
+                                    fmt::format("--metrics-port={}", flags.metrics_port)};
   Say("starting {}\n", server);
-  execv(server.c_str(), argv.data());
+  execv(server.c_str(), ArgvOf(words).data());
   return Io("cannot start {}: {}", server, std::strerror(errno));
 }
 

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/mapped_file.h"
 #include "base/test_folder.h"
+#include "models/golden.h"
 #include "models/model.h"
 #include "models/test_runner.h"
 
@@ -74,18 +75,7 @@ std::vector<float> LogitsOf(const std::string& path, const std::vector<int32_t>&
   return sequences[0].logits;
 }
 
-// max |Δ| / rms(reference); NaN if either holds one; infinite if they are of different sizes.
-double Distance(const std::vector<float>& logits, const std::vector<float>& reference) {
-  if (logits.size() != reference.size() || reference.empty()) return INFINITY;
-  double worst = 0.0, squares = 0.0;
-  for (size_t i = 0; i < reference.size(); ++i) {
-    const double difference = std::abs(double{logits[i]} - double{reference[i]});
-    if (!(difference <= worst)) worst = difference;
-    squares += double{reference[i]} * double{reference[i]};
-  }
-  return worst / std::sqrt(squares / static_cast<double>(reference.size()));
-}
-
+using models::Distance;
 using Converter = decltype(&ToGguf);
 
 Result<ConvertReport> Convert(Converter converter, const std::string& from, const fs::path& to, Encoding encoding) {

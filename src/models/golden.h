@@ -59,8 +59,9 @@ inline std::vector<std::string> NamesIn(const fs::path& goldens) {
   return names;
 }
 
-// max |Δ| / rms(reference); NaN if either holds one.
+// max |Δ| / rms(reference); NaN if either holds one; infinite if they are of different sizes.
 inline double Distance(const std::vector<float>& logits, const std::vector<float>& reference) {
+  if (logits.size() != reference.size() || reference.empty()) return INFINITY;
   double worst = 0.0, squares = 0.0;
   for (size_t i = 0; i < reference.size(); ++i) {
     const double difference = std::abs(double{logits[i]} - double{reference[i]});

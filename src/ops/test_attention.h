@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <numeric>
 #include <random>
 #include <string>
@@ -59,41 +60,13 @@ inline Text RandomText(const Config& config, int length, uint32_t seed) {
   return text;
 }
 
-struct RunnerParams {
-  std::string isa;
-  Config config;
-  int num_threads;
-  int num_seqs;
-  int max_length;
-  uint32_t block_seed;
-};
-
-// A step of one layer over some sequences: write K and V, then attend. The cache is full of NaN before.
-class Runner {
+// A step of one layer over some sequences: write K and V, then attend. A device's runner has the cache's memory and the
+// numbers of a step on it.
+class AttentionRunner {
  public:
   static constexpr int kLayer = 1;
 
-  explicit Runner(const RunnerParams& params)
-      : config_(params.config),
-        backend_(MakeCpuBackend(params.num_threads, params.isa)),
-        blocks_per_seq_((params.max_length + config_.block_len - 1) / config_.block_len) {
-    const Config& config = config_;
-    const int num_seqs = params.num_seqs, max_length = params.max_length;
-    kv_.layout = backend_->LayoutOf(config.Shape(2));
-    kv_.num_blocks = num_seqs * blocks_per_seq_ + 1;
-    bytes_.assign(static_cast<size_t>(kv_.num_blocks * kv_.layout.block_bytes), std::byte{0xff});
-    kv_.data = bytes_.data();
-    kv_.num_tails = num_seqs + 2;
-    tails_.assign(static_cast<size_t>(kv_.num_tails * kv_.layout.tail_bytes), std::byte{0xff});
-    kv_.tails = tails_.data();
-    for (int s = 0; s < num_seqs; ++s) tail_slots_.push_back(num_seqs + 1 - s);
-    block_tables_.resize(static_cast<size_t>(num_seqs * blocks_per_seq_));
-    std::iota(block_tables_.begin(), block_tables_.end(), 1);
-    std::shuffle(block_tables_.begin(), block_tables_.end(), std::mt19937(params.block_seed));
-    const StepLimits limits{int64_t{num_seqs} * max_length, num_seqs, max_length};
-    scratch_ = *Scratch::Allocate(
-        *backend_, backend_->StepBytes(limits, {&kv_.layout, 1}) + backend_->AttentionBytes(limits, kv_.layout));
-  }
+  virtual ~AttentionRunner() = default;
 
   // Tokens [begin[s], end[s]) of texts[s], the sequences in one batch. Returns the outputs, one sequence after another.
   std::vector<float> Step(const std::vector<const Text*>& texts, const std::vector<int>& begin,
@@ -109,7 +82,6 @@ class Runner {
                  texts[s]->qkv.begin() + end[s] * config_.QkvWidth());
       cu_seqlens.push_back(static_cast<int32_t>(positions.size()));
     }
-    std::vector<float> out(positions.size() * static_cast<size_t>(config_.OutWidth()), NAN);
     const KvGroupBatch group{.block_tables = block_tables_, .block_table_stride = blocks_per_seq_, .slots = slots};
     const StepBatch batch{.token_ids = positions,
                           .positions = positions,
@@ -118,7 +90,7 @@ class Runner {
                           .tail_slots = std::span(tail_slots_).first(texts.size()),
                           .logits_rows = {},
                           .max_context = *std::max_element(end.begin(), end.end())};
-    WriteAndAttend(batch, &qkv, &out);
+    std::vector<float> out = WriteAndAttend(batch, &qkv);
     EXPECT_EQ(scratch_.used(), 0);
     return out;
   }
@@ -133,48 +105,109 @@ class Runner {
     return all;
   }
 
-  // What a slot's next sequence finds, or has: garbage in every tail.
-  void ForgetTails() { std::fill(tails_.begin(), tails_.end(), std::byte{0xff}); }
-  const std::vector<std::byte>& bytes() const { return bytes_; }
-
   // Blocks that no later query of sequence 0 may look into, as the engine frees them behind a window.
   void ForgetBlocksBefore(int position) {
     for (int b = 0; b < position / config_.block_len; ++b) block_tables_[static_cast<size_t>(b)] = 0;
   }
 
- private:
-  void WriteAndAttend(const StepBatch& batch, std::vector<float>* qkv, std::vector<float>* out) {
-    const Context context{.backend = backend_.get(), .scratch = &scratch_, .compute = Compute::kExact};
+ protected:
+  struct Sequences {
+    int count, max_length;
+    uint32_t block_seed;
+  };
+  AttentionRunner(const Config& config, std::unique_ptr<Backend> backend, const Sequences& sequences)
+      : config_(config),
+        backend_(std::move(backend)),
+        blocks_per_seq_((sequences.max_length + config.block_len - 1) / config.block_len) {
+    const int num_seqs = sequences.count;
+    kv_.layout = backend_->LayoutOf(config_.Shape(2));
+    kv_.num_blocks = num_seqs * blocks_per_seq_ + 1;
+    kv_.num_tails = num_seqs + 2;
+    for (int s = 0; s < num_seqs; ++s) tail_slots_.push_back(num_seqs + 1 - s);
+    block_tables_.resize(static_cast<size_t>(num_seqs * blocks_per_seq_));
+    std::iota(block_tables_.begin(), block_tables_.end(), 1);
+    std::shuffle(block_tables_.begin(), block_tables_.end(), std::mt19937(sequences.block_seed));
+    const StepLimits limits{int64_t{num_seqs} * sequences.max_length, num_seqs, sequences.max_length};
+    scratch_ = *Scratch::Allocate(
+        *backend_, backend_->StepBytes(limits, {&kv_.layout, 1}) + backend_->AttentionBytes(limits, kv_.layout));
+  }
+
+  int64_t block_bytes() const { return kv_.num_blocks * kv_.layout.block_bytes; }
+  int64_t tail_bytes() const { return kv_.num_tails * kv_.layout.tail_bytes; }
+  // `blocks` and `tails` are full of NaN.
+  void SetCache(std::byte* blocks, std::byte* tails) { kv_.data = blocks, kv_.tails = tails; }
+  Backend& backend() { return *backend_; }
+  const Config& config() const { return config_; }
+
+  // qkv: [tokens, QkvWidth]; returns [tokens, OutWidth].
+  virtual std::vector<float> WriteAndAttend(const StepBatch& batch, std::vector<float>* qkv) = 0;
+
+  void RunLayer(const StepBatch& batch, Compute compute, const TensorView& qkv, const TensorView& out) {
+    const Context context{.backend = backend_.get(), .scratch = &scratch_, .compute = compute};
     const Scratch::Mark mark(scratch_);
     const ops::Step step = BeginStep(context, batch, {&kv_, 1});
-    const auto view = [&](std::vector<float>* x, int64_t width) {
-      return TensorView{x->data(), DType::kF32, {batch.num_tokens(), width}, {}};
-    };
     RopeKvWriteParams write;
-    write.qkv = view(qkv, config_.QkvWidth());
+    write.qkv = qkv;
     write.place.layer = kLayer;
     RopeKvWrite(context, step, write);
     Attention(context, step,
               {.qkv = write.qkv,
-               .out = view(out, config_.OutWidth()),
+               .out = out,
                .place = write.place,
                .scale = 1 / std::sqrt(static_cast<float>(config_.head_dim)),
                .softcap = config_.softcap});
   }
 
+ private:
   int32_t BlockOf(size_t seq, int position) const {
     return block_tables_[seq * static_cast<size_t>(blocks_per_seq_) +
                          static_cast<size_t>(position / config_.block_len)];
   }
 
-  Config config_;
-  std::unique_ptr<Backend> backend_;
-  int blocks_per_seq_;
-  std::vector<std::byte> bytes_, tails_;
+  const Config config_;
+  const std::unique_ptr<Backend> backend_;
+  const int blocks_per_seq_;
   std::vector<int32_t> tail_slots_;    // [num_seqs]
   std::vector<int32_t> block_tables_;  // [num_seqs, blocks_per_seq]
   KvView kv_;
   Scratch scratch_;
+};
+
+struct RunnerParams {
+  std::string isa;
+  Config config;
+  int num_threads;
+  int num_seqs;
+  int max_length;
+  uint32_t block_seed;
+};
+
+// On the CPU. The cache is in vectors, so that sanitizers see what is outside.
+class Runner : public AttentionRunner {
+ public:
+  explicit Runner(const RunnerParams& params)
+      : AttentionRunner(params.config, MakeCpuBackend(params.num_threads, params.isa),
+                        {params.num_seqs, params.max_length, params.block_seed}),
+        bytes_(static_cast<size_t>(block_bytes()), std::byte{0xff}),
+        tails_(static_cast<size_t>(tail_bytes()), std::byte{0xff}) {
+    SetCache(bytes_.data(), tails_.data());
+  }
+
+  // What a slot's next sequence finds, or has: garbage in every tail.
+  void ForgetTails() { std::fill(tails_.begin(), tails_.end(), std::byte{0xff}); }
+  const std::vector<std::byte>& bytes() const { return bytes_; }
+
+ private:
+  std::vector<float> WriteAndAttend(const StepBatch& batch, std::vector<float>* qkv) override {
+    std::vector<float> out(static_cast<size_t>(batch.num_tokens() * config().OutWidth()), NAN);
+    const auto view = [&](std::vector<float>* x, int64_t width) {
+      return TensorView{x->data(), DType::kF32, {batch.num_tokens(), width}, {}};
+    };
+    RunLayer(batch, Compute::kExact, view(qkv, config().QkvWidth()), view(&out, config().OutWidth()));
+    return out;
+  }
+
+  std::vector<std::byte> bytes_, tails_;
 };
 
 // x ≈ min + code · scale as the cache holds a group; worked out here once more, plainly.

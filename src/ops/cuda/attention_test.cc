@@ -6,108 +6,38 @@
 namespace ingot::ops {
 namespace {
 
-constexpr int kLayer = 1;
-
 struct CudaCase {
   Config config;
   DType dtype = DType::kF16;
 };
 
-// A step of one layer over some sequences: write K and V, then attend. The cache is full of NaN before.
-class CudaRunner {
+class CudaRunner : public AttentionRunner {
  public:
   CudaRunner(const CudaCase& c, int num_seqs, int max_length,
              kernels::emulator::Schedule schedule = kernels::emulator::Schedule::kForward)
-      : config_(c.config),
-        backend_(MakeTestBackend(c.dtype, schedule)),
-        blocks_per_seq_((max_length + c.config.block_len - 1) / c.config.block_len) {
-    kv_.layout = backend_->LayoutOf(config_.Shape(2));
-    kv_.num_blocks = num_seqs * blocks_per_seq_ + 1;
-    kv_.num_tails = num_seqs + 2;
-    bytes_ = Fill(kv_.num_blocks * kv_.layout.block_bytes);
-    tails_ = Fill(kv_.num_tails * kv_.layout.tail_bytes);
-    kv_.data = bytes_.data();
-    kv_.tails = tails_.data();
-    for (int s = 0; s < num_seqs; ++s) tail_slots_.push_back(num_seqs + 1 - s);
-    block_tables_.resize(static_cast<size_t>(num_seqs * blocks_per_seq_));
-    std::iota(block_tables_.begin(), block_tables_.end(), 1);
-    std::shuffle(block_tables_.begin(), block_tables_.end(), std::mt19937(3));
-    const StepLimits limits{int64_t{num_seqs} * max_length, num_seqs, max_length};
-    scratch_ = *Scratch::Allocate(
-        *backend_, backend_->StepBytes(limits, {&kv_.layout, 1}) + backend_->AttentionBytes(limits, kv_.layout));
-  }
-
-  // Tokens [begin[s], end[s]) of texts[s], the sequences in one batch. Returns the outputs, one sequence after another.
-  std::vector<float> Step(const std::vector<const Text*>& texts, const std::vector<int>& begin,
-                          const std::vector<int>& end) {
-    std::vector<int32_t> positions, slots, cu_seqlens = {0};
-    std::vector<float> qkv;
-    for (size_t s = 0; s < texts.size(); ++s) {
-      for (int p = begin[s]; p < end[s]; ++p) {
-        positions.push_back(p);
-        const size_t block = s * static_cast<size_t>(blocks_per_seq_) + static_cast<size_t>(p / config_.block_len);
-        slots.push_back(block_tables_[block] * config_.block_len + p % config_.block_len);
-      }
-      qkv.insert(qkv.end(), texts[s]->qkv.begin() + begin[s] * config_.QkvWidth(),
-                 texts[s]->qkv.begin() + end[s] * config_.QkvWidth());
-      cu_seqlens.push_back(static_cast<int32_t>(positions.size()));
-    }
-    const KvGroupBatch group{.block_tables = block_tables_, .block_table_stride = blocks_per_seq_, .slots = slots};
-    return WriteAndAttend({.token_ids = positions,
-                           .positions = positions,
-                           .cu_seqlens = cu_seqlens,
-                           .groups = {&group, 1},
-                           .tail_slots = std::span(tail_slots_).first(texts.size()),
-                           .logits_rows = {},
-                           .max_context = *std::max_element(end.begin(), end.end())},
-                          qkv);
-  }
-
-  std::vector<float> InChunks(const Text& text, int chunk) {
-    std::vector<float> all;
-    for (int begin = 0; begin < text.length; begin += chunk) {
-      const auto out = Step({&text}, {begin}, {std::min(text.length, begin + chunk)});
-      all.insert(all.end(), out.begin(), out.end());
-    }
-    return all;
+      : AttentionRunner(c.config, MakeTestBackend(c.dtype, schedule), {num_seqs, max_length, /*block_seed=*/3}),
+        bytes_(Fill(block_bytes())),
+        tails_(Fill(tail_bytes())) {
+    SetCache(bytes_.data(), tails_.data());
   }
 
  private:
   Buffer Fill(int64_t bytes) {
     const std::vector<std::byte> garbage(static_cast<size_t>(bytes), std::byte{0xff});
-    Buffer buffer = backend_->Allocate(bytes).value();
-    backend_->Upload(buffer.data(), garbage.data(), bytes);
+    Buffer buffer = backend().Allocate(bytes).value();
+    backend().Upload(buffer.data(), garbage.data(), bytes);
     return buffer;
   }
 
-  std::vector<float> WriteAndAttend(const StepBatch& batch, const std::vector<float>& qkv) {
-    const Context context{.backend = backend_.get(), .scratch = &scratch_, .compute = Compute::kFast};
-    const Scratch::Mark mark(scratch_);
-    const ops::Step step = BeginStep(context, batch, {&kv_, 1});
-    const DType dtype = backend_->activation_dtype();
-    const Tensor in = Put(*backend_, dtype, {batch.num_tokens(), config_.QkvWidth()}, qkv);
-    const Tensor out = Garbage(*backend_, dtype, {batch.num_tokens(), config_.OutWidth()});
-    RopeKvWriteParams write;
-    write.qkv = in.view();
-    write.place.layer = kLayer;
-    RopeKvWrite(context, step, write);
-    Attention(context, step,
-              {.qkv = write.qkv,
-               .out = out.view(),
-               .place = write.place,
-               .scale = 1 / std::sqrt(static_cast<float>(config_.head_dim)),
-               .softcap = config_.softcap});
-    return Get(*backend_, out.view());
+  std::vector<float> WriteAndAttend(const StepBatch& batch, std::vector<float>* qkv) override {
+    const DType dtype = backend().activation_dtype();
+    const Tensor in = Put(backend(), dtype, {batch.num_tokens(), config().QkvWidth()}, *qkv);
+    const Tensor out = Garbage(backend(), dtype, {batch.num_tokens(), config().OutWidth()});
+    RunLayer(batch, Compute::kFast, in.view(), out.view());
+    return Get(backend(), out.view());
   }
 
-  Config config_;
-  std::unique_ptr<Backend> backend_;
-  int blocks_per_seq_;
   Buffer bytes_, tails_;
-  std::vector<int32_t> tail_slots_;    // [num_seqs]
-  std::vector<int32_t> block_tables_;  // [num_seqs, blocks_per_seq]
-  KvView kv_;
-  Scratch scratch_;
 };
 
 Text RoundedText(const CudaCase& c, int length, uint32_t seed) {
