@@ -48,11 +48,13 @@ void PlaceQuads(const PanelLayout& layout, uint8_t* group, std::byte* out) {
 void PackCodes(const PanelRows& p, int64_t c) {
   const uint8_t shift = MidpointShift(p);
   const uint8_t* codes = p.rows.codes.data() + (p.begin + c) * p.rows.cols;
-  for (int64_t k = 0; k < p.rows.cols; k += 32) {
+  std::byte* to = p.panel + kernels::CodeOffset(p.layout, 0, c);
+  const int64_t stride = kernels::CodeOffset(p.layout, 32, c) - kernels::CodeOffset(p.layout, 0, c);
+  for (int64_t k = 0; k < p.rows.cols; k += 32, to += stride) {
     uint8_t group[32] = {};
     const int64_t count = std::min<int64_t>(32, p.rows.cols - k);
     for (int64_t i = 0; i < count; ++i) group[i] = static_cast<uint8_t>(codes[k + i] + shift);
-    PlaceQuads(p.layout, group, p.panel + kernels::CodeOffset(p.layout, k, c));
+    PlaceQuads(p.layout, group, to);
   }
 }
 
