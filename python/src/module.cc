@@ -21,7 +21,7 @@
 #include "tokenizer/tokenizer.h"
 
 namespace nb = nanobind;
-using namespace nb::literals;  // NOLINT
+using namespace nb::literals;  // NOLINT: "name"_a, as nanobind names arguments
 
 namespace ingot::python {
 namespace {
@@ -288,7 +288,7 @@ void BindEngine(nb::module_& m) {
 }  // namespace ingot::python
 
 NB_MODULE(_core, m) {
-  using namespace ingot::python;  // NOLINT
+  using namespace ingot::python;  // NOLINT: NB_MODULE is outside every namespace
   m.doc() = "The engine of the ingot package; what it offers is in ingot itself.";
   nb::register_exception_translator(Translate);
   BindTokenizer(m);
