@@ -2,12 +2,12 @@
 // in plain C++ with the same results (for INGOT_EMULATE_TILES). For gemm_tiles.cc only.
 #pragma once
 
-#include "kernels/cpu/gemm_vec.h"
+#include "kernels/cpu/simd.h"
 
 namespace ingot::kernels::INGOT_ISA_NAMESPACE {
 namespace {
 
-INGOT_INLINE F32x16 UpperHalves(I32x16 x) { return FromBits(And(x, Broadcast(static_cast<int32_t>(0xffff0000U)))); }
+INGOT_INLINE F32x16 UpperHalves(I32x16 x) { return FromBits(x & Broadcast(static_cast<int32_t>(0xffff0000U))); }
 
 #ifndef INGOT_EMULATE_TILES
 
@@ -93,9 +93,9 @@ INGOT_INLINE Bf16Pairs SwapMiddles(const Bf16Pairs& pairs) {
 }
 
 INGOT_INLINE F32x16 LookUp(F32x16 table, I32x16 nibbles) {
-  const auto half = [&](__m256i index) {
-    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.lo, index), _mm256_permutevar8x32_ps(table.hi, index),
-                            _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+  const auto half = [&](I32 index) {
+    return F32{_mm256_blendv_ps(_mm256_permutevar8x32_ps(table.lo.v, index.v),
+                                _mm256_permutevar8x32_ps(table.hi.v, index.v), FromBits(ShiftLeft<28>(index)).v)};
   };
   return {half(nibbles.lo), half(nibbles.hi)};
 }

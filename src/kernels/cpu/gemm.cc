@@ -22,11 +22,11 @@ INGOT_INLINE void StoreSums(const PanelLayout& layout, float scale, const int32_
 
 // 32 activations (the last ones may be missing) → int8 codes and their scale; halves: sums of 16 codes.
 INGOT_INLINE float QuantizeGroup(const float* x, int64_t count, int8_t* codes, int32_t* halves) {
-  const F32x16 x0 = Load(x, count < 16 ? count : 16);
-  const F32x16 x1 = count > 16 ? Load(x + 16, count < 32 ? count - 16 : 16) : Zeros();
+  const F32x16 x0 = LoadF32x16(x, count < 16 ? count : 16);
+  const F32x16 x1 = count > 16 ? LoadF32x16(x + 16, count < 32 ? count - 16 : 16) : Broadcast(0.0F);
   const I32x16 no_sign = Broadcast(int32_t{0x7fffffff});
   // Floats without sign sort as their bits, Inf and NaN above all.
-  const uint32_t amax_bits = MaxLane(MaxU32(And(Bits(x0), no_sign), And(Bits(x1), no_sign)));
+  const uint32_t amax_bits = MaxLane(MaxU32(Bits(x0) & no_sign, Bits(x1) & no_sign));
   const auto amax = std::bit_cast<float>(amax_bits);
   const bool finite = amax_bits < 0x7f800000U;
   if (!finite || !(amax >= 1e-30F)) {
@@ -36,7 +36,7 @@ INGOT_INLINE float QuantizeGroup(const float* x, int64_t count, int8_t* codes, i
     return finite ? 0.0F : std::bit_cast<float>(0x7fc00000U);
   }
   const F32x16 inverse = Broadcast(127.0F / amax);
-  const I32x16 a0 = Round(Mul(x0, inverse)), a1 = Round(Mul(x1, inverse));
+  const I32x16 a0 = ToInt(x0 * inverse), a1 = ToInt(x1 * inverse);
   StoreS8(codes, a0);
   StoreS8(codes + 16, a1);
   halves[0] = Sum(a0);

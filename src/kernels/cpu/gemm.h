@@ -1,7 +1,7 @@
 // What the parts of the CPU's matrix products share. For gemm*.cc only.
 #pragma once
 
-#include "kernels/cpu/gemm_vec.h"
+#include "kernels/cpu/simd.h"
 #include "kernels/gemm.h"
 
 namespace ingot::kernels::INGOT_ISA_NAMESPACE {
@@ -47,7 +47,8 @@ INGOT_INLINE PanelStep StepAt(const GemmParams& p, int64_t panel) {
 INGOT_INLINE void StartOutputs(const GemmParams& p, const PanelStep& step) {
   for (int n = 0; n < kPanelsTogether; ++n) {
     const int64_t at = step.first_output + n * kPanelChannels;
-    const F32x16 start = p.bias == nullptr || step.lanes[n] == 0 ? Zeros() : Load(p.bias + at, step.lanes[n]);
+    const F32x16 start =
+        p.bias == nullptr || step.lanes[n] == 0 ? Broadcast(0.0F) : LoadF32x16(p.bias + at, step.lanes[n]);
     for (int64_t t = p.tile_begin; t < p.tile_end; ++t) {
       for (int64_t r = 0; r < p.tiles[t].rows; ++r) {
         if (step.lanes[n] > 0) Store(p.y + (p.tiles[t].row + r) * p.out_features + at, start, step.lanes[n]);
@@ -63,7 +64,7 @@ struct Outputs {
 
   INGOT_INLINE void Read(const float* from, int64_t stride, const int64_t* lanes) {
     for (int r = 0; r < R; ++r) {
-      for (int n = 0; n < kPanelsTogether; ++n) y[r][n] = Load(from + r * stride + n * kPanelChannels, lanes[n]);
+      for (int n = 0; n < kPanelsTogether; ++n) y[r][n] = LoadF32x16(from + r * stride + n * kPanelChannels, lanes[n]);
     }
   }
   INGOT_INLINE void Write(float* to, int64_t stride, const int64_t* lanes) const {
@@ -76,7 +77,7 @@ struct Outputs {
 // 2^(code - 128), which may be subnormal: the product of two numbers that are not, from half of the code each.
 INGOT_INLINE F32x16 PowersOfTwo(I32x16 codes) {
   const I32x16 half = ShiftRight<1>(codes), bias = Broadcast(int32_t{127 - 64});
-  return Mul(FromBits(ShiftLeft<23>(Add(half, bias))), FromBits(ShiftLeft<23>(Add(Sub(codes, half), bias))));
+  return FromBits(ShiftLeft<23>(half + bias)) * FromBits(ShiftLeft<23>(codes - half + bias));
 }
 
 // The numbers of a layout's scale (or minimum) as f32, for inputs [begin, end) in sub-groups of `sub` inputs.
@@ -85,10 +86,10 @@ struct NumbersAt {
   const std::byte* codes;  // kSuper
 };
 INGOT_INLINE F32x16 NumberOf(const PanelLayout& layout, const NumbersAt& at, int64_t group) {
-  if (layout.scale == ScaleKind::kF16) return LoadF16(at.values + group * 32);
-  if (layout.scale == ScaleKind::kF32) return Load(reinterpret_cast<const float*>(at.values) + group * 16);
-  if (layout.scale == ScaleKind::kE8M0) return PowersOfTwo(LoadU8(at.values + group * 16));
-  return Mul(LoadF16(at.values + group * layout.group_size / 256 * 32), ToFloat(LoadS8(at.codes + group * 16)));
+  if (layout.scale == ScaleKind::kF16) return LoadF16x16(at.values + group * 32);
+  if (layout.scale == ScaleKind::kF32) return LoadF32x16(reinterpret_cast<const float*>(at.values) + group * 16);
+  if (layout.scale == ScaleKind::kE8M0) return PowersOfTwo(LoadU8x16(at.values + group * 16));
+  return LoadF16x16(at.values + group * layout.group_size / 256 * 32) * ToFloat(LoadS8x16(at.codes + group * 16));
 }
 
 // Scale and zero (or minimum) of 16 channels for each sub-group of 16 or 32 inputs of a run.
@@ -105,9 +106,9 @@ INGOT_INLINE void UnpackScales(const PanelLayout& layout, const std::byte* panel
   for (int64_t k = k_begin; k < k_end; k += sub, room.scales += 16, room.zeros += 16) {
     if (k == group_end) ++group, group_end += layout.group_size;
     const F32x16 number = NumberOf(layout, scale, group);
-    Store(room.scales, layout.coded ? Mul(number, Broadcast(layout.unit)) : number);
+    Store(room.scales, layout.coded ? number * Broadcast(layout.unit) : number);
     if (layout.zero == ZeroKind::kMin) Store(room.zeros, NumberOf(layout, zero, group));
-    if (layout.zero == ZeroKind::kInteger) Store(room.zeros, ToFloat(LoadU8(zero.values + group * 16)));
+    if (layout.zero == ZeroKind::kInteger) Store(room.zeros, ToFloat(LoadU8x16(zero.values + group * 16)));
   }
 }
 

@@ -6,14 +6,14 @@ namespace {
 
 // The even and the odd ones of 16 pairs of bf16.
 INGOT_INLINE F32x16 Even(I32x16 pairs) { return FromBits(ShiftLeft<16>(pairs)); }
-INGOT_INLINE F32x16 Odd(I32x16 pairs) { return FromBits(And(pairs, Broadcast(static_cast<int32_t>(0xffff0000U)))); }
+INGOT_INLINE F32x16 Odd(I32x16 pairs) { return FromBits(pairs & Broadcast(static_cast<int32_t>(0xffff0000U))); }
 
 // Weights of input k for 16 channels.
 template <WeightKind kKind>
 INGOT_INLINE F32x16 Weights(const std::byte* from, int64_t k) {
-  if (kKind == WeightKind::kF32) return Load(reinterpret_cast<const float*>(from) + k * 16);
-  if (kKind == WeightKind::kF16) return LoadF16(from + k * 32);
-  const I32x16 pairs = LoadI32(from + k / 2 * 64);
+  if (kKind == WeightKind::kF32) return LoadF32x16(reinterpret_cast<const float*>(from) + k * 16);
+  if (kKind == WeightKind::kF16) return LoadF16x16(from + k * 32);
+  const I32x16 pairs = LoadI32x16(from + k / 2 * 64);
   return k % 2 == 0 ? Even(pairs) : Odd(pairs);
 }
 
@@ -57,14 +57,14 @@ template <int kByte>
 INGOT_INLINE F32x16 CodesOf(Bytes64 quad) {
   I32x16 codes;
   __builtin_memcpy(&codes, &quad, sizeof codes);
-  return ToFloat(And(ShiftRight<kByte * 8>(codes), Broadcast(int32_t{255})));
+  return ToFloat(ShiftRight<kByte * 8>(codes) & Broadcast(int32_t{255}));
 }
 
 struct GroupNumbers {
   F32x16 scale, zero;
 };
 INGOT_INLINE F32x16 Dequantize(ZeroKind kind, F32x16 code, const GroupNumbers& g) {
-  return kind == ZeroKind::kMin ? Add(Mul(g.scale, code), g.zero) : Mul(g.scale, Sub(code, g.zero));
+  return kind == ZeroKind::kMin ? g.scale * code + g.zero : g.scale * (code - g.zero);
 }
 
 // Codes of inputs [begin, end) of a panel → f32 [end - begin][16], for `end` rounded up to a whole group of 32.
@@ -79,9 +79,9 @@ void DequantizeRun(const PanelLayout& layout, const std::byte* panel, int64_t be
   const int64_t sub = layout.group_size == 16 ? 16 : 32;
   for (int64_t k = 0; k < end - begin; k += 4, out += 64) {
     const int64_t j = k % 32 / 4;
-    const GroupNumbers numbers{Load(scales + k / sub * 16),
-                               layout.zero == ZeroKind::kMidpoint ? midpoint : Load(zeros + k / sub * 16)};
-    Bytes64 quad = LoadBytes(group + (nibbles ? j % 4 : j) * 64);
+    const GroupNumbers numbers{LoadF32x16(scales + k / sub * 16),
+                               layout.zero == ZeroKind::kMidpoint ? midpoint : LoadF32x16(zeros + k / sub * 16)};
+    Bytes64 quad = LoadBytes64(group + (nibbles ? j % 4 : j) * 64);
     if (nibbles) quad = j < 4 ? LowNibbles(quad) : HighNibbles(quad);
     if (layout.coded) quad = LookUp(table, quad);
     Store(out, Dequantize(layout.zero, CodesOf<0>(quad), numbers));
@@ -180,8 +180,8 @@ INGOT_BF16 void RoundRow(const float* x, int64_t k, int64_t padded_k, std::byte*
   for (int64_t i = 0; i < padded_k; i += 16) {
     const int64_t rest = k > i ? k - i : 0, left = rest < 16 ? rest : 16,
                   written = padded_k - i < 16 ? padded_k - i : 16;
-    const __m256i rounded = (__m256i)_mm512_cvtneps_pbh(Load(x + i, left).v);
-    _mm256_mask_storeu_epi16(out + i * 2, FirstLanes(written), rounded);
+    const __m256i rounded = (__m256i)_mm512_cvtneps_pbh(LoadF32x16(x + i, left).v);
+    _mm256_mask_storeu_epi16(out + i * 2, FirstLanes(written).v, rounded);
   }
 }
 }  // namespace

@@ -30,12 +30,13 @@ struct Dots {
   __m256i lo, hi;
   INGOT_INLINE void Start(int32_t) { lo = hi = _mm256_setzero_si256(); }
   INGOT_INLINE void Add(Bytes64 codes, I32x16 a) {
-    lo = _mm256_add_epi16(lo, _mm256_maddubs_epi16(codes.lo, a.lo));
-    hi = _mm256_add_epi16(hi, _mm256_maddubs_epi16(codes.hi, a.hi));
+    lo = _mm256_add_epi16(lo, _mm256_maddubs_epi16(codes.lo.v, a.lo.v));
+    hi = _mm256_add_epi16(hi, _mm256_maddubs_epi16(codes.hi.v, a.hi.v));
   }
   INGOT_INLINE I32x16 Total(int32_t offset) const {
     const __m256i ones = _mm256_set1_epi16(1), start = _mm256_set1_epi32(offset);
-    return {_mm256_add_epi32(start, _mm256_madd_epi16(lo, ones)), _mm256_add_epi32(start, _mm256_madd_epi16(hi, ones))};
+    return {{_mm256_add_epi32(start, _mm256_madd_epi16(lo, ones))},
+            {_mm256_add_epi32(start, _mm256_madd_epi16(hi, ones))}};
   }
 };
 // Bytes up to 255 would saturate there: even and odd bytes apart, in 16 bits each.
@@ -50,7 +51,7 @@ struct Dots<false> {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(odd, a_odd));
   }
   INGOT_INLINE void Add(Bytes64 codes, I32x16 a) {
-    sum = {AddHalf(sum.lo, codes.lo, a.lo), AddHalf(sum.hi, codes.hi, a.hi)};
+    sum = {{AddHalf(sum.lo.v, codes.lo.v, a.lo.v)}, {AddHalf(sum.hi.v, codes.hi.v, a.hi.v)}};
   }
   INGOT_INLINE I32x16 Total(int32_t) const { return sum; }
 };
@@ -64,8 +65,9 @@ INGOT_INLINE void PrefetchToL2(const std::byte* from, int64_t bytes) {
 // Quad j of a group of 32 inputs.
 template <CodeKind kCodes>
 INGOT_INLINE Bytes64 Quad(const std::byte* group, int j, Bytes64 table) {
-  if (!IsPacked(kCodes)) return LoadBytes(group + j * 64);
-  const Bytes64 nibbles = j < 4 ? LowNibbles(LoadBytes(group + j * 64)) : HighNibbles(LoadBytes(group + (j - 4) * 64));
+  if (!IsPacked(kCodes)) return LoadBytes64(group + j * 64);
+  const Bytes64 nibbles =
+      j < 4 ? LowNibbles(LoadBytes64(group + j * 64)) : HighNibbles(LoadBytes64(group + (j - 4) * 64));
   return kCodes == CodeKind::kIndices ? LookUp(table, nibbles) : nibbles;
 }
 
@@ -93,9 +95,9 @@ struct RowNumbers {
 template <ZeroKind kZero>
 INGOT_INLINE F32x16 AddProducts(F32x16 y, I32x16 dots, RowNumbers row, F32x16 scale, const float* zeros) {
   F32x16 products = ToFloat(dots);
-  if (kZero == ZeroKind::kInteger) products = NegFma(Load(zeros), Broadcast(row.sum), products);
-  y = Fma(products, Mul(Broadcast(row.scale), scale), y);
-  return kZero == ZeroKind::kMin ? Fma(Broadcast(row.sum), Load(zeros), y) : y;
+  if (kZero == ZeroKind::kInteger) products = NegFma(LoadF32x16(zeros), Broadcast(row.sum), products);
+  y = Fma(products, Broadcast(row.scale) * scale, y);
+  return kZero == ZeroKind::kMin ? Fma(Broadcast(row.sum), LoadF32x16(zeros), y) : y;
 }
 
 // Lines that are fetched into L2 for each panel and group. One tile: as many as it reads. Many: part of them, because
@@ -139,7 +141,7 @@ template <CodeKind kCodes, ZeroKind kZero, int kSubs, bool kOneTile, int R>
         }
       }
       for (int n = 0; n < kPanelsTogether; ++n) {
-        const F32x16 scale = Load(b.scales[n] + at);
+        const F32x16 scale = LoadF32x16(b.scales[n] + at);
         for (int r = 0; r < R; ++r) {
           out.y[r][n] = AddProducts<kZero>(out.y[r][n], dots[r][n].Total(offsets[r]), {row[r], sums[r * kSubs + s]},
                                            scale, b.zeros[n] + at);
@@ -186,7 +188,7 @@ template <CodeKind kCodes>
 void Unpack(const PanelLayout& layout, const std::byte* from, int64_t groups, std::byte* to) {
   const Bytes64 table = LoadTable(layout.table);
   for (int64_t g = 0; g < groups; ++g, from += 256, to += 512) {
-    for (int j = 0; j < 8; ++j) StoreBytes(to + j * 64, Quad<kCodes>(from, j, table));
+    for (int j = 0; j < 8; ++j) Store(to + j * 64, Quad<kCodes>(from, j, table));
   }
 }
 

@@ -18,8 +18,8 @@ void Finish(const TileGemmParams& p, int64_t panel, int64_t row, int64_t rows, c
   const int64_t lanes = left < kPanelChannels ? left : kPanelChannels;
   float* to = p.y + row * p.y_stride + at;
   for (int64_t r = 0; r < rows; ++r, to += p.y_stride) {
-    const F32x16 sum = Load(y + r * 16);
-    Store(to, p.bias == nullptr ? sum : Add(sum, Load(p.bias + at, lanes)), lanes);
+    const F32x16 sum = LoadF32x16(y + r * 16);
+    Store(to, p.bias == nullptr ? sum : sum + LoadF32x16(p.bias + at, lanes), lanes);
   }
 }
 
@@ -96,11 +96,11 @@ class VectorProduct {
     const int64_t step_share = layout.panel_bytes * kStepInputs / layout.padded_k;
     const float* sums = p_.activations.sums;
     F32x16 y[kStreams][R];
-    for (int i = 0; i < kStreams * R; ++i) y[i / R][i % R] = Zeros();
+    for (int i = 0; i < kStreams * R; ++i) y[i / R][i % R] = Broadcast(0.0F);
     for (int64_t k = 0, end = 0; k < layout.padded_k; k = end, sums += R) {
       end = SpanEnd(layout, k);
       F32x16 products[kStreams][R];
-      for (int i = 0; i < kStreams * R; ++i) products[i / R][i % R] = Zeros();
+      for (int i = 0; i < kStreams * R; ++i) products[i / R][i % R] = Broadcast(0.0F);
       for (int64_t at = k; at < end; at += kStepInputs) {
         const int64_t index = at / kStepInputs;
         for (int n = 0; n < kStreams; ++n) {
@@ -120,7 +120,7 @@ class VectorProduct {
   template <bool kHalfSteps>
   INGOT_INLINE void MultiplyStep(const std::byte* step, int64_t at, F32x16* products) {
     Chains<R> chains;
-    for (int r = 0; r < R; ++r) chains.even[r] = chains.odd[r] = Zeros();
+    for (int r = 0; r < R; ++r) chains.even[r] = chains.odd[r] = Broadcast(0.0F);
     const Activations x{x_ + at / kStepInputs * kStepInputs, p_.layout->padded_k};
     asm volatile("" : : "r"(x.x) : "memory");  // or all activations would be kept for both panels, in memory
     if constexpr (!kHalfSteps) {
@@ -130,7 +130,7 @@ class VectorProduct {
     } else {
       MultiplyPairs<kPairs / 2, kPairs>(weights_, step, x, &chains);
     }
-    for (int r = 0; r < R; ++r) products[r] = Add(products[r], Add(chains.even[r], chains.odd[r]));
+    for (int r = 0; r < R; ++r) products[r] = products[r] + (chains.even[r] + chains.odd[r]);
   }
 
   const TileGemmParams& p_;
@@ -214,7 +214,7 @@ class TileProduct {
     const int64_t tiles = p_.tile_end - p_.tile_begin;
     float* const y = p_.sums + ((panel - p_.panel_begin) * tiles + t - p_.tile_begin) * 256;
     if (first == 0) {
-      for (int64_t i = 0; i < 256; i += 16) Store(y + i, Zeros());
+      for (int64_t i = 0; i < 256; i += 16) Store(y + i, Broadcast(0.0F));
     }
     const std::byte* const weights = kInPlace ? PanelAt(panel) + first * kTileBytes : room_ + n * kBlockBytes;
     const int64_t spans = MultiplyBlock({panel, t, first, span, weights, y}, [](int64_t) {});
@@ -256,7 +256,7 @@ class TileProduct {
     const float* sums = p_.activations.sums + (part.tile * p_.spans + part.span) * width_;
     F32x16 y[16];
 #pragma GCC unroll 16
-    for (int r = 0; r < 16; ++r) y[r] = Load(part.y + r * 16);
+    for (int r = 0; r < 16; ++r) y[r] = LoadF32x16(part.y + r * 16);
     int64_t spans = 0, before = 0;
     for (int64_t k = block, end = 0; k < block_end; before = k, k = end, ++spans) {
       end = SpanEnd(layout, k);
@@ -324,13 +324,13 @@ class RowRounder {
   void Round(std::byte* to, int64_t stride, bool vector, float* sums, int64_t sums_stride) const {
     for (int64_t k = 0, end = 0; k < layout_.padded_k; k = end, sums += sums_stride) {
       end = SpanEnd(layout_, k);
-      F32x16 sum = Zeros();
+      F32x16 sum = Broadcast(0.0F);
       for (int64_t at = k; at < end; at += kStepInputs) {
         const FloatPair x = RoundStep(at / kStepInputs, to + at / kStepInputs * stride, vector);
         const bool first = layout_.group_size != 16 || at % kStepInputs == 0;
         const bool second = layout_.group_size != 16 || at % kStepInputs != 0;
-        if (first) sum = Add(sum, x.even);
-        if (second) sum = Add(sum, x.odd);
+        if (first) sum = sum + x.even;
+        if (second) sum = sum + x.odd;
       }
       if (NeedsSums(layout_)) *sums = SumOf(sum);
     }
@@ -340,14 +340,14 @@ class RowRounder {
   // Inputs [at, at + 16) of the row.
   INGOT_INLINE F32x16 Inputs(int64_t at) const {
     const int64_t left = inputs_ - at;
-    return left >= 16 ? Load(x_ + at) : left > 0 ? Load(x_ + at, left) : Zeros();
+    return left >= 16 ? LoadF32x16(x_ + at) : left > 0 ? LoadF32x16(x_ + at, left) : Broadcast(0.0F);
   }
   // Returns the step's first and second 16 inputs.
   INGOT_INLINE FloatPair RoundStep(int64_t step, std::byte* to, bool vector) const {
     const Bf16Pairs rounded = RoundToBf16(Inputs(step * kStepInputs), Inputs(step * kStepInputs + 16));
     alignas(64) uint16_t words[32];
     Store(words, rounded);
-    const FloatPair x = {FromBits(ShiftLeft<16>(LoadU16(words))), FromBits(ShiftLeft<16>(LoadU16(words + 16)))};
+    const FloatPair x = {FromBits(ShiftLeft<16>(LoadU16x16(words))), FromBits(ShiftLeft<16>(LoadU16x16(words + 16)))};
     if (vector) {
       Store(reinterpret_cast<float*>(to), x.even);
       Store(reinterpret_cast<float*>(to) + 16, x.odd);

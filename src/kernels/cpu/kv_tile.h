@@ -46,35 +46,24 @@ class Prefetcher {
   const int64_t part_;
 };
 
-// A vector of bytes, one a lane, and the numbers that the codes of 4 bits in their low or high halves stand for.
+// The numbers that codes of 4 bits in the low or high halves of bytes stand for.
 #if defined(__AVX512F__)
-using Codes = __m512i;
-inline Codes LoadCodes(const std::byte* p) {
-  return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
 struct Levels {
-  __m512 v;  // of code 0…15
+  F32 levels;  // of code 0…15
   Levels(F32 scale, F32 min)
-      : v(Fma({_mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)}, scale, min).v) {}
-  F32 OfLow(Codes codes) const { return {_mm512_permutexvar_ps(codes, v)}; }  // looks at 4 bits only
-  F32 OfHigh(Codes codes) const { return {_mm512_permutexvar_ps(_mm512_srli_epi32(codes, 4), v)}; }
+      : levels(Fma({_mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)}, scale, min)) {}
+  F32 OfLow(I32 codes) const { return {_mm512_permutexvar_ps(codes.v, levels.v)}; }  // looks at 4 bits only
+  F32 OfHigh(I32 codes) const { return OfLow(ShiftRight<4>(codes)); }
 };
 #else
-using Codes = __m256i;
-inline Codes LoadCodes(const std::byte* p) {
-  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-}
 struct Levels {
   F32 scale, min;
   Levels(F32 scale_of, F32 min_of) : scale(scale_of), min(min_of) {}
-  F32 OfLow(Codes codes) const {
-    return Fma({_mm256_cvtepi32_ps(_mm256_and_si256(codes, _mm256_set1_epi32(15)))}, scale, min);
-  }
-  F32 OfHigh(Codes codes) const { return Fma({_mm256_cvtepi32_ps(_mm256_srli_epi32(codes, 4))}, scale, min); }
+  F32 OfLow(I32 codes) const { return Fma(ToFloat(codes & SetI32(15)), scale, min); }
+  F32 OfHigh(I32 codes) const { return Fma(ToFloat(ShiftRight<4>(codes)), scale, min); }
 };
 #endif
 
-inline const uint8_t* Bytes(const std::byte* p) { return reinterpret_cast<const uint8_t*>(p); }
 inline const uint16_t* Halves(const std::byte* p) { return reinterpret_cast<const uint16_t*>(p); }
 
 // out: [n up to whole vectors]
@@ -131,19 +120,17 @@ struct ByteKeys {
   const std::byte* tile;
   int dim;
   struct Columns {
-    const uint8_t* at;
+    const std::byte* at;
     F32 scale[2], min[2];
     void Load(int d, F32* first, F32* second) const {
-      *first = Fma(LoadBytes(at + d * kKvTile), scale[0], min[0]);
-      *second = Fma(LoadBytes(at + d * kKvTile + kHalfTile), scale[1], min[1]);
+      *first = Fma(ToFloat(LoadU8(at + d * kKvTile)), scale[0], min[0]);
+      *second = Fma(ToFloat(LoadU8(at + d * kKvTile + kHalfTile)), scale[1], min[1]);
     }
   };
   Columns At(int j) const {
     const uint16_t* scales = Halves(tile + int64_t{kKvTile} * dim) + j;
     const uint16_t* mins = scales + kKvTile;
-    return {Bytes(tile) + j,
-            {LoadHalf(scales), LoadHalf(scales + kHalfTile)},
-            {LoadHalf(mins), LoadHalf(mins + kHalfTile)}};
+    return {tile + j, {LoadHalf(scales), LoadHalf(scales + kHalfTile)}, {LoadHalf(mins), LoadHalf(mins + kHalfTile)}};
   }
 };
 
@@ -165,7 +152,7 @@ struct CodeKeys {
     const float* mins;
     void Load(int d, F32* first, F32* second) const {
       const Levels levels(Set(scales[d]), Set(mins[d]));
-      const Codes codes = LoadCodes(at + d * kHalfTile);
+      const I32 codes = LoadU8(at + d * kHalfTile);
       *first = levels.OfLow(codes);
       *second = levels.OfHigh(codes);
     }
@@ -210,16 +197,16 @@ struct ByteValues {
   const std::byte* tile;
   int dim;
   struct Row {
-    const uint8_t* at;
+    const std::byte* at;
     F32 scale, min;
     template <int V>
     void Load(int d, F32* out) const {
-      for (int v = 0; v < V; ++v) out[v] = Fma(LoadBytes(at + d + v * kLanes), scale, min);
+      for (int v = 0; v < V; ++v) out[v] = Fma(ToFloat(LoadU8(at + d + v * kLanes)), scale, min);
     }
   };
   Row At(int j) const {
     const uint16_t* scales = Halves(tile + int64_t{kKvTile} * dim);
-    return {Bytes(tile) + int64_t{j} * dim, SetHalf(scales[j]), SetHalf(scales[kKvTile + j])};
+    return {tile + int64_t{j} * dim, SetHalf(scales[j]), SetHalf(scales[kKvTile + j])};
   }
 };
 
@@ -248,7 +235,7 @@ struct CodeValues {
         const int begin = d + v * kLanes, group = begin / kValueGroup * kKvTile;
         const Levels levels(Set(scales[group]), Set(mins[group]));
         for (int i = 0; i < kOfGroup && v + i < V; ++i) {
-          const Codes codes = LoadCodes(at + begin + i * kLanes);
+          const I32 codes = LoadU8(at + begin + i * kLanes);
           out[v + i] = high ? levels.OfHigh(codes) : levels.OfLow(codes);
         }
       }

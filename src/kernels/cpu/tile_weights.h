@@ -42,14 +42,14 @@ class Weights<WeightKind::kInt4> {
 
   template <int kPair>
   INGOT_INLINE FloatPair Floats(const std::byte* step) const {
-    const I32x16 words = LoadI32(step + kPair % 8 / 2 * 64);
+    const I32x16 words = LoadI32x16(step + kPair % 8 / 2 * 64);
     constexpr int kShift = 4 * NibbleOf(kPair);
     return {LookUp(numbers_, kShift == 0 ? words : ShiftRight<kShift>(words)),
             LookUp(numbers_, ShiftRight<kShift + 16>(words))};
   }
   template <int kPair>
   INGOT_INLINE Bf16Pairs Pairs(const std::byte* step) const {
-    return LookUp<NibbleOf(kPair)>(table_, LoadI32(step + kPair % 8 / 2 * 64));
+    return LookUp<NibbleOf(kPair)>(table_, LoadI32x16(step + kPair % 8 / 2 * 64));
   }
 
  private:
@@ -57,7 +57,7 @@ class Weights<WeightKind::kInt4> {
   static F32x16 AllNumbers(const PanelLayout& layout) {
     alignas(16) static constexpr uint8_t kPlain[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const float midpoint = layout.zero == ZeroKind::kMidpoint ? static_cast<float>(layout.midpoint) : 0;
-    return Sub(ToFloat(LoadU8(layout.coded ? layout.table : kPlain)), Broadcast(midpoint));
+    return ToFloat(LoadU8x16(layout.coded ? layout.table : kPlain)) - Broadcast(midpoint);
   }
 
   F32x16 numbers_;
@@ -76,10 +76,10 @@ class Weights<WeightKind::kInt8> {
 
   template <int kPair>
   INGOT_INLINE FloatPair Floats(const std::byte* step) const {
-    const I32x16 bytes = LoadI32(step + kPair / 2 * 64), low = Broadcast(int32_t{255});
+    const I32x16 bytes = LoadI32x16(step + kPair / 2 * 64), low = Broadcast(int32_t{255});
     constexpr int kShift = kPair % 2 * 8;
-    return {Sub(ToFloat(And(kShift == 0 ? bytes : ShiftRight<kShift>(bytes), low)), midpoint_),
-            Sub(ToFloat(And(ShiftRight<kShift + 16>(bytes), low)), midpoint_)};
+    return {ToFloat((kShift == 0 ? bytes : ShiftRight<kShift>(bytes)) & low) - midpoint_,
+            ToFloat(ShiftRight<kShift + 16>(bytes) & low) - midpoint_};
   }
   template <int kPair>
   INGOT_INLINE Bf16Pairs Pairs(const std::byte* step) const {
@@ -102,7 +102,7 @@ class Weights<WeightKind::kBF16> {
 
   template <int kPair>
   INGOT_INLINE FloatPair Floats(const std::byte* step) const {
-    const I32x16 pairs = LoadI32(step + kPair * 64);
+    const I32x16 pairs = LoadI32x16(step + kPair * 64);
     return {FromBits(ShiftLeft<16>(pairs)), UpperHalves(pairs)};
   }
 };
@@ -122,7 +122,7 @@ class Weights<WeightKind::kF16> {
   INGOT_INLINE FloatPair Floats(const std::byte* step) const {
     const F32x16 up = Broadcast(1 + 3.0F / 1024);
     const std::byte* from = step + kPair * 64;
-    return {UpperHalves(Bits(Mul(LoadF16(from), up))), UpperHalves(Bits(Mul(LoadF16(from + 32), up)))};
+    return {UpperHalves(Bits(LoadF16x16(from) * up)), UpperHalves(Bits(LoadF16x16(from + 32) * up))};
   }
   template <int kPair>
   INGOT_INLINE Bf16Pairs Pairs(const std::byte* step) const {
@@ -146,9 +146,9 @@ class Span {
     const int64_t group = k / layout.group_size;
     const std::byte* zeros = panel + layout.zero_offset;
     scale_ = NumberOf(layout, {panel + layout.scale_offset, panel + layout.scale_code_offset}, group);
-    if (layout.coded) scale_ = Mul(scale_, Broadcast(layout.unit));
+    if (layout.coded) scale_ = scale_ * Broadcast(layout.unit);
     if (layout.zero == ZeroKind::kMin) zero_ = NumberOf(layout, {zeros, panel + layout.zero_code_offset}, group);
-    if (layout.zero == ZeroKind::kInteger) zero_ = ToFloat(LoadU8(zeros + group * 16));
+    if (layout.zero == ZeroKind::kInteger) zero_ = ToFloat(LoadU8x16(zeros + group * 16));
   }
 
   // y, products: of R rows;   x: the sums of their activations
@@ -156,19 +156,19 @@ class Span {
   INGOT_INLINE void Close(const float* products, const float* x, F32x16* y) const {
     if (!layout_.quantized()) {
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) y[r] = Add(y[r], Load(products + r * 16));
+      for (int r = 0; r < R; ++r) y[r] = y[r] + LoadF32x16(products + r * 16);
     } else if (layout_.zero == ZeroKind::kMidpoint) {
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) y[r] = Fma(Load(products + r * 16), scale_, y[r]);
+      for (int r = 0; r < R; ++r) y[r] = Fma(LoadF32x16(products + r * 16), scale_, y[r]);
     } else if (layout_.zero == ZeroKind::kInteger) {
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
-        y[r] = Fma(NegFma(zero_, Broadcast(x[r]), Load(products + r * 16)), scale_, y[r]);
+        y[r] = Fma(NegFma(zero_, Broadcast(x[r]), LoadF32x16(products + r * 16)), scale_, y[r]);
       }
     } else {
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
-        y[r] = Fma(zero_, Broadcast(x[r]), Fma(Load(products + r * 16), scale_, y[r]));
+        y[r] = Fma(zero_, Broadcast(x[r]), Fma(LoadF32x16(products + r * 16), scale_, y[r]));
       }
     }
   }
