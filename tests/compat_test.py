@@ -165,7 +165,9 @@ class LlamaServer(CompatTest):
         props = self.get("/props")
         self.assertEqual((props["total_slots"], props["default_generation_settings"]["n_ctx"]), (3, 512))
         self.assertEqual(props["bos_token"], "<s>")
-        self.assertIn("temperature", props["default_generation_settings"]["params"])
+        params = props["default_generation_settings"]["params"]
+        self.assertLessEqual({"temperature", "top_k", "top_p", "min_p", "repeat_penalty", "n_predict"}, params.keys())
+        self.assertIsInstance(params["top_k"], int)
         self.assertEqual([slot["is_processing"] for slot in self.get("/slots?fail_on_no_slot=1")], [False] * 3)
         self.assertEqual(self.get("/models"), self.get("/v1/models"))
         self.assertEqual(self.get("/v1/health"), self.get("/health"))

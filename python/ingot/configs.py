@@ -78,6 +78,8 @@ class GenerationConfig:
     timeout: float | None = None
     priority: int = 0
     cache_salt: str | None = None
+    # Parameters of a request to the server that have no field here, under their names there.
+    extra_body: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("output_logits", "output_last_hidden_state"):
@@ -125,7 +127,7 @@ class GenerationConfig:
         bias.update({str(token): -100 for token in self.bad_token_ids or []})
         if bias:
             body["logit_bias"] = bias
-        return body
+        return body | (self.extra_body or {})
 
 
 # What a request of the server calls the fields of GenerationConfig.

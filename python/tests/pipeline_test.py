@@ -65,6 +65,13 @@ class Prompts(WithPipeline):
         self.assertEqual([response.generate_token_len for response in responses], [2, 5])
         self.assertEqual(responses[0].finish_reason, "length")
 
+    def test_parameters_without_a_field(self) -> None:
+        plain = self.pipe(QUESTION, gen_config=GenerationConfig(max_new_tokens=5))
+        shorter = self.pipe(QUESTION, gen_config=GenerationConfig(max_new_tokens=5, extra_body={"max_tokens": 3}))
+        self.assertEqual(shorter.token_ids, plain.token_ids[:3])
+        with self.assertRaisesRegex(errors.InvalidArgument, "top_n_siggma"):
+            self.pipe(QUESTION, gen_config=GenerationConfig(extra_body={"top_n_siggma": 1}))
+
     def test_several_answers(self) -> None:
         config = GenerationConfig(n=3, max_new_tokens=12, do_sample=True, temperature=1.0, top_k=0, random_seed=5)
         responses = self.pipe([QUESTION, "Hello"], gen_config=config)

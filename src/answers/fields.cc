@@ -91,6 +91,19 @@ Status ReadParams(const Fields& fields, const llm::Llm& llm, llm::Request* reque
   return {};
 }
 
+std::vector<std::pair<std::string_view, std::string>> LlamaSettings(const sampling::Params& sampling) {
+  std::vector<std::pair<std::string_view, std::string>> settings;
+  llm::Request request;
+  request.sampling = sampling;
+  for (const llm::Param& param : llm::AllParams()) {
+    if ((param.uses & llm::kAsDefault) == 0) continue;
+    const std::string_view name = param.name;
+    settings.emplace_back(name == "repetition_penalty" ? "repeat_penalty" : name,
+                          fmt::format("{}", ValueOf(param, request).to_number<double>()));
+  }
+  return settings;
+}
+
 Status CheckPenaltyWindow(const Fields& fields, const llm::Request& request) {
   const int64_t window = fields.Int("repeat_last_n").value_or(-1);
   if (window == -1 || !request.sampling.penalizes()) return {};

@@ -4,6 +4,8 @@
 #include <boost/json/object.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "answers/schema.h"
@@ -35,6 +37,8 @@ std::vector<std::string> ToTexts(const boost::json::value& value);
 
 // The parameters that a body holds, over the model's defaults.
 Status ReadParams(const Fields& fields, const llm::Llm& llm, llm::Request* request);
+// The sampling parameters that models have defaults of: names as llama.cpp and ollama have them, and values.
+std::vector<std::pair<std::string_view, std::string>> LlamaSettings(const sampling::Params& sampling);
 // kUnsupported where repeat_last_n narrows a penalty: here it counts all tokens.
 Status CheckPenaltyWindow(const Fields& fields, const llm::Request& request);
 // OpenAI's messages, the value of field `name`, as templates read them; a text is a user's message. Calls of tools that

@@ -16,15 +16,11 @@ constexpr int64_t kRandomSeed = 0xFFFFFFFF;  // as llama.cpp says it
 std::string SettingsJson(const llm::Request& request) {
   const sampling::Params& sampling = request.sampling;
   const int64_t max_tokens = request.max_tokens.value_or(-1);
-  return JsonObject()
-      .Add("n_predict", max_tokens)
+  JsonObject json;
+  for (const auto& [name, value] : LlamaSettings(sampling)) json.AddJson(name, value);
+  return json.Add("n_predict", max_tokens)
       .Add("max_tokens", max_tokens)
       .Add("seed", sampling.seed.value_or(kRandomSeed))
-      .Add("temperature", sampling.temperature)
-      .Add("top_k", sampling.top_k)
-      .Add("top_p", sampling.top_p)
-      .Add("min_p", sampling.min_p)
-      .Add("repeat_penalty", sampling.repetition_penalty)
       .Add("repeat_last_n", -1)
       .Add("presence_penalty", sampling.presence_penalty)
       .Add("frequency_penalty", sampling.frequency_penalty)

@@ -1,8 +1,11 @@
 // What ollama tells of models.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cctype>
 #include <map>
 
+#include "answers/fields.h"
 #include "answers/ollama.h"
 #include "answers/routes.h"
 #include "base/json_writer.h"
@@ -87,9 +90,10 @@ std::string ModelInfoJson(const llm::Llm& llm) {
 
 // A line a parameter: the model's own defaults.
 std::string Parameters(const llm::Llm& llm) {
-  const sampling::Params& sampling = llm.default_sampling();
-  return fmt::format("temperature {}\ntop_p {}\ntop_k {}\nmin_p {}\nrepeat_penalty {}", sampling.temperature,
-                     sampling.top_p, sampling.top_k, sampling.min_p, sampling.repetition_penalty);
+  std::vector<std::string> lines;
+  for (const auto& [name, value] : LlamaSettings(llm.default_sampling()))
+    lines.push_back(fmt::format("{} {}", name, value));
+  return fmt::format("{}", fmt::join(lines, "\n"));
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ Status ReadInputs(const Fields& fields, const llm::Llm& llm, llm::Request* reque
   for (const Input& input : AllInputs()) {
     if (input.param != nullptr) INGOT_RETURN_IF_ERROR(read(input.name, input.param));
   }
-  for (const char* name : {"logit_bias", "timeout", "cache_salt"}) INGOT_RETURN_IF_ERROR(read(name, name));
+  for (const char* name : kParamsWithoutInput) INGOT_RETURN_IF_ERROR(read(name, name));
   if (const auto end_id = fields.Int("end_id"); end_id && *end_id >= 0)
     request->stop_token_ids.push_back(static_cast<int32_t>(*end_id));
   return {};

@@ -5,6 +5,8 @@
 
 #include <future>
 
+#include "kserve/inputs.h"
+#include "llm/params.h"
 #include "llm/test_llm.h"
 
 namespace ingot::kserve {
@@ -102,6 +104,23 @@ TEST_F(GenerationTest, WhatDoesNotFitIsRefusedWithItsTensor) {
   EXPECT_THAT(ErrorOf({Text({1}, {"a"}), Json("START", DataType::kInt32, {1}, {1})}), HasSubstr("CORRID names none"));
   const auto bad = Ask({.outputs = {"tokens"}});
   EXPECT_THAT(bad.error().message(), HasSubstr("no output 'tokens'"));
+}
+
+TEST_F(GenerationTest, EveryParameterOfBodiesCanBeGiven) {
+  const auto sets = [](const llm::Param& param) {
+    return
+        [&param](const Input& input) { return input.param != nullptr && std::string_view(input.param) == param.name; };
+  };
+  for (const llm::Param& param : llm::AllParams()) {
+    const bool has_input = std::ranges::any_of(AllInputs(), sets(param));
+    const bool is_member =
+        std::ranges::find(kParamsWithoutInput, std::string_view(param.name)) != std::end(kParamsWithoutInput);
+    if ((param.uses & llm::kInBody) != 0) EXPECT_NE(has_input, is_member) << param.name;
+  }
+  EXPECT_EQ(FindInput("min_p")->kind, Kind::kFloat);
+  EXPECT_EQ(FindInput("seed")->type(), DataType::kUint64);
+  EXPECT_EQ(FindInput("bad_words")->type(), DataType::kBytes);
+  EXPECT_TRUE(FindInput("bad_words")->is_list);
 }
 
 TEST_F(GenerationTest, EachNamedInputDoesWhatItSays) {

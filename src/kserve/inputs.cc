@@ -21,43 +21,68 @@ using answers::String;
 
 constexpr size_t kMaxRows = 128;  // as many as a completion request has prompts
 
-constexpr Input kInputs[] = {{"text_input", Kind::kText},
-                             {"input_ids", Kind::kInteger, true},
-                             {"input_lengths", Kind::kInteger},
-                             {"max_tokens", Kind::kInteger, false, "max_tokens"},
-                             {"request_output_len", Kind::kInteger, false, "max_tokens", true},
-                             {"min_tokens", Kind::kInteger, false, "min_tokens"},
-                             {"stop_words", Kind::kText, true, "stop"},
-                             {"bad_words", Kind::kText, true, "bad_words"},
-                             {"stop_token_ids", Kind::kInteger, true, "stop_token_ids"},
-                             {"end_id", Kind::kInteger},
-                             {"pad_id", Kind::kInteger},
-                             {"top_k", Kind::kInteger, false, "top_k"},
-                             {"runtime_top_k", Kind::kInteger, false, "top_k", true},
-                             {"top_p", Kind::kFloat, false, "top_p"},
-                             {"runtime_top_p", Kind::kFloat, false, "top_p", true},
-                             {"min_p", Kind::kFloat, false, "min_p"},
-                             {"temperature", Kind::kFloat, false, "temperature"},
-                             {"repetition_penalty", Kind::kFloat, false, "repetition_penalty"},
-                             {"presence_penalty", Kind::kFloat, false, "presence_penalty"},
-                             {"frequency_penalty", Kind::kFloat, false, "frequency_penalty"},
-                             {"length_penalty", Kind::kFloat},
-                             {"beam_width", Kind::kInteger},
-                             {"seed", Kind::kUnsigned, false, "seed"},
-                             {"random_seed", Kind::kUnsigned, false, "seed", true},
-                             {"num_return_sequences", Kind::kInteger, false, "n"},
-                             {"ignore_eos", Kind::kBool, false, "ignore_eos"},
-                             {"skip_special_tokens", Kind::kBool, false, "skip_special_tokens"},
-                             {"include_stop_str_in_output", Kind::kBool, false, "include_stop_str_in_output"},
-                             {"stream", Kind::kBool},
-                             {"exclude_input_in_output", Kind::kBool},
-                             {"return_log_probs", Kind::kBool},
-                             {"is_return_log_probs", Kind::kBool, false, nullptr, true},
-                             {"priority", Kind::kInteger, false, "priority"},
-                             {"CORRID", Kind::kUnsigned},
-                             {"START", Kind::kBool},
-                             {"END", Kind::kBool},
-                             {"STOP", Kind::kBool}};
+// Inputs that are no parameter of REST, or have another name there. The parameters of llm/params.h follow under their
+// own names.
+constexpr Input kOwnInputs[] = {{"text_input", Kind::kText},
+                                {"input_ids", Kind::kInteger, true},
+                                {"input_lengths", Kind::kInteger},
+                                {"max_tokens", Kind::kInteger, false, "max_tokens"},
+                                {"request_output_len", Kind::kInteger, false, "max_tokens", true},
+                                {"stop_words", Kind::kText, true, "stop"},
+                                {"end_id", Kind::kInteger},
+                                {"pad_id", Kind::kInteger},
+                                {"runtime_top_k", Kind::kInteger, false, "top_k", true},
+                                {"runtime_top_p", Kind::kFloat, false, "top_p", true},
+                                {"length_penalty", Kind::kFloat},
+                                {"beam_width", Kind::kInteger},
+                                {"seed", Kind::kUnsigned, false, "seed"},
+                                {"random_seed", Kind::kUnsigned, false, "seed", true},
+                                {"num_return_sequences", Kind::kInteger, false, "n"},
+                                {"stream", Kind::kBool},
+                                {"exclude_input_in_output", Kind::kBool},
+                                {"return_log_probs", Kind::kBool},
+                                {"is_return_log_probs", Kind::kBool, false, nullptr, true},
+                                {"CORRID", Kind::kUnsigned},
+                                {"START", Kind::kBool},
+                                {"END", Kind::kBool},
+                                {"STOP", Kind::kBool}};
+
+// The input that sets a parameter.
+struct InputOf {
+  const llm::Param& param;
+  Input operator()(const bool*) const { return {param.name, Kind::kBool, false, param.name}; }
+  Input operator()(const double*) const { return {param.name, Kind::kFloat, false, param.name}; }
+  Input operator()(const int64_t*) const { return {param.name, Kind::kInteger, false, param.name}; }
+  Input operator()(const int32_t*) const { return {param.name, Kind::kInteger, false, param.name}; }
+  Input operator()(const std::string*) const { return {param.name, Kind::kText, false, param.name}; }
+  template <typename T>
+  Input operator()(const std::optional<T>*) const {
+    return (*this)(static_cast<const T*>(nullptr));
+  }
+  template <typename T>
+  Input operator()(const std::vector<T>*) const {
+    Input input = (*this)(static_cast<const T*>(nullptr));
+    input.is_list = true;
+    return input;
+  }
+  Input operator()(const std::vector<sampling::LogitBias>*) const { return {param.name, Kind::kText}; }
+};
+
+std::vector<Input> MakeInputs() {
+  std::vector<Input> inputs(std::begin(kOwnInputs), std::end(kOwnInputs));
+  llm::Request request;
+  for (const llm::Param& param : llm::AllParams()) {
+    const std::string_view name = param.name;
+    const auto sets_it = [&](const Input& input) {
+      return !input.is_alias && input.param != nullptr && input.param == name;
+    };
+    const bool has_tensor = (param.uses & llm::kInBody) != 0 &&
+                            std::ranges::find(kParamsWithoutInput, name) == std::end(kParamsWithoutInput);
+    if (has_tensor && std::ranges::none_of(kOwnInputs, sets_it))
+      inputs.push_back(std::visit(InputOf{param}, param.field(request)));
+  }
+  return inputs;
+}
 
 constexpr Output kOutputs[] = {{"text_output", DataType::kBytes},          {"finish_reason", DataType::kBytes},
                                {"sequence_index", DataType::kInt32},       {"sequence_length", DataType::kInt32},
@@ -160,7 +185,7 @@ Status AddTensor(const Tensor& tensor, std::vector<boost::json::object>* rows) {
   const Input* input = FindInput(tensor.name);
   if (input == nullptr) {
     std::vector<const char*> names;
-    for (const Input& known : kInputs) names.push_back(known.name);
+    for (const Input& known : AllInputs()) names.push_back(known.name);
     return Status(InvalidArgument("there is no input '{}'; the inputs are {}", tensor.name.substr(0, 64),
                                   fmt::join(names, ", ")))
         .Of(tensor.name);
@@ -225,12 +250,16 @@ DataType Input::type() const {
   return DataType::kBytes;
 }
 
-std::span<const Input> AllInputs() { return kInputs; }
+std::span<const Input> AllInputs() {
+  static const std::vector<Input> inputs = MakeInputs();
+  return inputs;
+}
 std::span<const Output> AllOutputs() { return kOutputs; }
 
 const Input* FindInput(std::string_view name) {
-  const auto found = std::ranges::find(kInputs, name, [](const Input& input) { return std::string_view(input.name); });
-  return found == std::end(kInputs) ? nullptr : found;
+  const std::span<const Input> inputs = AllInputs();
+  const auto found = std::ranges::find(inputs, name, [](const Input& input) { return std::string_view(input.name); });
+  return found == inputs.end() ? nullptr : &*found;
 }
 
 answers::Schema GenerateSchema(const answers::ModelLimits& limits) {
@@ -252,16 +281,14 @@ answers::Schema GenerateSchema(const answers::ModelLimits& limits) {
       {"START", Boolean().Default(false).Describe("the turn begins the session")},
       {"END", Boolean().Default(false).Describe("the session is forgotten after the turn")},
       {"STOP", Boolean().Default(false).Describe("no turn: stop the one that runs")}};
-  for (const Input& input : kInputs) {
+  for (const Input& input : AllInputs()) {
     if (input.param == nullptr) continue;
     const std::string_view param = input.param;
     Schema schema = param == "max_tokens" ? Integer(1, max_tokens).Describe("longest answer")
                                           : ParamProperty(*llm::FindParam(param), limits).schema;
     own.push_back({input.name, std::move(schema)});
   }
-  // Known parameters without a tensor.
-  for (const char* name : {"logit_bias", "timeout", "cache_salt"})
-    own.push_back(ParamProperty(*llm::FindParam(name), limits));
+  for (const char* name : kParamsWithoutInput) own.push_back(ParamProperty(*llm::FindParam(name), limits));
   return answers::Object(answers::RefuseOthers(std::move(own)))
       .Named("TritonGenerateRequest")
       .Example(boost::json::object{{"text_input", "The capital of France is"}, {"max_tokens", 16}, {"temperature", 0}});

@@ -27,6 +27,9 @@ struct Input {
   DataType type() const;
 };
 std::span<const Input> AllInputs();
+// Parameters that no input sets, but members of a request's parameters or of a body: a map; what Triton's clients send
+// in microseconds; a text that has no use in a batch.
+inline constexpr const char* kParamsWithoutInput[] = {"logit_bias", "timeout", "cache_salt"};
 // Null where there is none.
 const Input* FindInput(std::string_view name);
 

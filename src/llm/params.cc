@@ -18,7 +18,8 @@ constexpr double kMaxInteger = 9223372036854775807.0;
 
 #define INGOT_FIELD(member) [](Request& r) -> ParamField { return &r.member; }
 
-// A new parameter is a member of sampling::Params (or of Request), a row here, its use, and a line in docs/server.md.
+// A new parameter is a member of sampling::Params (or of Request), a row here, its use, and what docs/contributing.md
+// lists.
 constexpr Param kParams[] = {
     {"temperature", INGOT_FIELD(sampling.temperature), 0, 2, kInBody | kAsFlag | kAsDefault,
      "0: always the likeliest token"},

@@ -19,7 +19,7 @@ namespace ingot::llm {
 using ParamField = std::variant<bool*, int64_t*, double*, std::optional<int64_t>*, std::optional<double>*, std::string*,
                                 std::vector<std::string>*, std::vector<int32_t>*, std::vector<sampling::LogitBias>*>;
 
-// Where a parameter may be given. One that is in no body of every route is declared by those that take it.
+// Where a parameter may be given. A parameter without kInBody is declared by each route that takes it.
 enum ParamUse : unsigned {
   kInBody = 1,     // of every route that answers
   kAsFlag = 2,     // of `generate` and `chat`
