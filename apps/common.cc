@@ -195,7 +195,7 @@ Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   INGOT_ASSIGN_OR_RETURN(auto llm, std::move(loaded));
   std::istringstream ledger(llm->MemoryLedger());
   for (std::string line; std::getline(ledger, line);) Log(LogLevel::kInfo, "{}", line);
-  if (options.device == "cpu") Log(LogLevel::kInfo, "{}", DescribeCompute(model, *llm));
+  if (llm->options().device == "cpu") Log(LogLevel::kInfo, "{}", DescribeCompute(model, *llm));
   if (const int64_t trained = llm->model().spec().max_position; trained > 0 && options.session_len > trained) {
     Log(LogLevel::kWarning, "--session-len {} is beyond the {} positions that this model was made for",
         options.session_len, trained);

@@ -47,8 +47,9 @@ class CudaTest(unittest.TestCase):
             self.assertRegex(done.stderr, "built without CUDA|libcuda.so.1 was not found")
         done = run("generate", PATH, "-p", "x", "--device", "tpu")
         self.assertIn("--device", done.stderr)
-        done = run("generate", PATH, "-p", "x", "--device", "cuda", "--compute", "exact", env=EMULATED)
-        self.assertIn("--compute exact is for --device cpu", done.stderr)
+        for device in ("cuda", "auto"):
+            done = run("generate", PATH, "-p", "x", "--device", device, "--compute", "exact", env=EMULATED)
+            self.assertIn("--compute exact is for --device cpu", done.stderr)
         done = run("generate", PATH, "-p", "x", "--device", "cuda", env=dict(os.environ, INGOT_CUDA_EMULATE="2"))
         self.assertIn("INGOT_CUDA_EMULATE", done.stderr)
 

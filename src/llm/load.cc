@@ -114,16 +114,18 @@ Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options,
 
 Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {
   INGOT_RETURN_IF_ERROR(CheckLoadOptions(given));
-  LoadOptions options = WithDefaults(given);
+  LoadOptions options = given;
   LlmParts parts;
   INGOT_ASSIGN_OR_RETURN(const std::string path, formats::ResolveModel(options.model));
   INGOT_ASSIGN_OR_RETURN(parts.checkpoint, formats::Checkpoint::Open(path, {.tokenizer_pre = options.tokenizer_pre}));
   INGOT_ASSIGN_OR_RETURN(ops::ChosenDevice device,
                          ops::ChooseDevice({.device = options.device,
-                                            .num_threads = options.num_threads,
+                                            .num_threads = WithDefaults(given).num_threads,
                                             .activation_dtype = options.kv_bf16 ? DType::kBF16 : DType::kF16}));
   parts.backend = std::move(device.backend);
   parts.device = device.description;
+  options.device = parts.device.empty() ? "cpu" : "cuda";  // what "auto" found; defaults and checks depend on it
+  INGOT_RETURN_IF_ERROR(CheckLoadOptions(options));
   INGOT_RETURN_IF_ERROR(CheckFits(*parts.checkpoint, *parts.backend, device.memory().available_bytes));
   INGOT_ASSIGN_OR_RETURN(parts.tokenizer, tokenizer::Tokenizer::Create(parts.checkpoint->vocabulary()));
   INGOT_ASSIGN_OR_RETURN(parts.chat_template, ChooseTemplate(*parts.checkpoint, options));
