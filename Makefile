@@ -10,7 +10,7 @@ TSAN_TESTS ?= base_test engine_test kv_test llm_test server_test
 CXX_FILES = $(shell find src apps tests bench python -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 INGOT := build/release/bin/ingot
 
-.PHONY: help build serve wheel test bench fmt lint san nightly fuzz
+.PHONY: help build serve wheel test bench fmt lint san nightly fuzz cuda
 
 help: ## What there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -66,12 +66,21 @@ san: ## All tests under ASan and UBSan; those with threads under TSan
 	@ninja -C build/tsan -j $(JOBS) $(TSAN_TESTS)
 	@ctest --preset tsan -j $(JOBS) -R "^($$(echo $(TSAN_TESTS) | tr ' ' '|'))$$"
 
-nightly: ## The tests at full scale (INGOT_NIGHTLY=1), then each fuzzer for five minutes
+cuda: ## The CUDA kernels for each architecture: their registers, spills and occupancy are those of the table
+	@tools/bootstrap.sh build
+	@tools/bootstrap.sh cuda
+	@cmake --preset release -B build/cuda -DINGOT_TESTS=ON -DINGOT_CUDA=ON "-DINGOT_CUDA_ARCHS=80;86;89;90a" \
+	  "-DINGOT_ONLY=text;base;tensor;kernels" >build/cmake.log || { cat build/cmake.log; exit 1; }
+	@ninja -C build/cuda -j $(JOBS) cuda_resources_test
+	@build/cuda/bin/cuda_resources_test
+
+nightly: ## The tests at full scale (INGOT_NIGHTLY=1), the CUDA kernels, then each fuzzer for five minutes
 	@tools/bootstrap.sh test
 	@cmake --preset release -DINGOT_TESTS=ON -DINGOT_WHEEL=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
 	@ninja -C build/release -j $(JOBS)
 	@tools/make_wheel.sh
 	@INGOT_NIGHTLY=1 ctest --preset release -C Nightly --timeout 7200
+	@$(MAKE) --no-print-directory cuda
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=300
 
 fuzz: ## Each libFuzzer target for FUZZ_SECONDS

@@ -11,7 +11,7 @@
 namespace ingot::kernels::cuda {
 
 #define INGOT_DEVICE_KERNEL(name, function, Params, threads, shared) \
-  extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Params p) { function(p); }
+  extern "C" __global__ void __launch_bounds__(threads, 1) name(const __grid_constant__ Params p) { function(p); }
 INGOT_CUDA_KERNELS(INGOT_DEVICE_KERNEL)
 
 }  // namespace ingot::kernels::cuda
