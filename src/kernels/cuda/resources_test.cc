@@ -100,6 +100,7 @@ Usages ReadTable(const std::string& text) {
   return usages;
 }
 
+#ifdef INGOT_CUDA_LOGS
 // ptxas -v: "Compiling entry function 'NAME' for 'sm_80'", then its spills, then its registers.
 void ReadLog(const std::string& log, size_t arch, Usages* usages) {
   static const std::regex kName("Compiling entry function '([^']+)'"), kUsed(R"(Used (\d+) registers)"),
@@ -116,7 +117,6 @@ void ReadLog(const std::string& log, size_t arch, Usages* usages) {
   }
 }
 
-#ifdef INGOT_CUDA_LOGS
 // Registers depend on the compiler: the table is that of the nvcc that tools/bootstrap.sh names.
 TEST(CudaResources, TableIsWhatPtxasSays) {
   Usages usages;
