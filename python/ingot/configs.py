@@ -6,9 +6,12 @@ Fields below a line "Ingot's own" have no counterpart there.
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import pathlib
 from typing import Any, Callable, Literal
 
-from ingot.errors import InvalidArgument, Unsupported
+from ingot.errors import InvalidArgument, InvalidFile, NotFound, Unsupported
 
 __all__ = ["ChatTemplateConfig", "GenerationConfig", "PytorchEngineConfig", "TurbomindEngineConfig"]
 
@@ -230,9 +233,48 @@ class ChatTemplateConfig:
     """Which chat template a conversation is rendered with.
 
     model_name: a built-in template's name ("internlm2", "qwen", "llama3", ...), or the path of a Jinja file; None: the
-        model's own.
+        model's own. With pieces, the built-in template whose pieces they replace, or a new name.
+    system, eosys: pieces before and after a system message; user, eoh: a user's; assistant, eoa: an answer; tool, eotool:
+        a tool's result; separator: between an answer and the next turn. A piece that is None is the template's, or empty:
+        {system}{meta_instruction}{eosys}{user}...{eoh}{assistant}...{eoa}{separator}{user}...
     meta_instruction: the system message of conversations that bring none.
+    capability: "chat"; "completion": a text is completed as it stands, and messages alone are rendered.
+    stop_words: texts that end an answer, in addition to a request's.
     """
 
     model_name: str | None = None
+    system: str | None = None
     meta_instruction: str | None = None
+    eosys: str | None = None
+    user: str | None = None
+    eoh: str | None = None
+    assistant: str | None = None
+    eoa: str | None = None
+    tool: str | None = None
+    eotool: str | None = None
+    separator: str | None = None
+    capability: Literal["completion", "infilling", "chat", "python"] | None = None
+    stop_words: list[str] | None = None
+
+    def to_json(self, file_path: str | os.PathLike[str] | None = None) -> str:
+        """The fields as a JSON object, which is also written into a file if one is named."""
+        text = json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=2)
+        if file_path:
+            pathlib.Path(file_path).write_text(text, encoding="utf-8")
+        return text
+
+    @classmethod
+    def from_json(cls, file_or_string: str | os.PathLike[str]) -> ChatTemplateConfig:
+        """From a JSON object, or from the file that has it. Fields that it leaves out are None."""
+        text = os.fspath(file_or_string)
+        try:
+            fields = json.loads(text if text.lstrip().startswith("{") else pathlib.Path(text).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise NotFound(f"{text}: {error.strerror}") from None
+        except ValueError as error:
+            raise InvalidFile(f"{text:.200}: not a JSON object: {error}") from None
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in fields if isinstance(fields, dict) else [""]:
+            if name not in known:
+                raise InvalidArgument(f"{name!r} is not a field of a chat template, which are {', '.join(known)}", field=name)
+        return cls(**fields)

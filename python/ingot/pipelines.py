@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import dataclasses
 import itertools
 import json
 import os
 import weakref
 from typing import TYPE_CHECKING, Any, AsyncIterator, Iterator
 
-from ingot import _core, aio, requests
+from ingot import _core, aio, requests, templates
 from ingot.configs import ChatTemplateConfig, GenerationConfig, PytorchEngineConfig, TurbomindEngineConfig
 from ingot.errors import InvalidArgument, Unsupported
 from ingot.messages import Message, Prompt, Response, Session
@@ -65,7 +66,7 @@ def pipeline(
 def _load_options(model: str, config: TurbomindEngineConfig, template: ChatTemplateConfig) -> dict[str, Any]:
     config.check()
     options = {
-        "model": f"{model}@{config.revision}" if config.revision else model,
+        "model": model,
         "exact": config.compute == "exact",
         "kv_bf16": config.dtype == "bfloat16",
         "chat_template": template.model_name,
@@ -105,8 +106,13 @@ class Pipeline:
             raise Unsupported("PytorchEngineConfig: there is no PyTorch engine; TurbomindEngineConfig configures Ingot's own")
         _core.set_log_level(log_level)
         config = backend_config or TurbomindEngineConfig()
-        options = _load_options(find_model(os.fspath(model_path)), config, chat_template_config or ChatTemplateConfig())
-        self._engine = _load(options)
+        model, chosen = find_model(os.fspath(model_path)), chat_template_config or ChatTemplateConfig()
+        if config.revision:
+            model = f"{model}@{config.revision}"
+        with templates.as_file(chosen, model, getattr(config, "tokenizer_pre", "")) as template:
+            self._engine = _load(_load_options(model, config, template))
+        self._completes_text = chosen.capability == "completion"
+        self._template_stops = templates.stop_words_of(chosen, self.tokenizer)
         self._session_ids = itertools.count(1)
         self._loops = aio.Loops(self._engine)
         # Twice the slots: the next request follows at once, and Python has no more of a large batch in flight.
@@ -290,6 +296,12 @@ class Pipeline:
         for name, given in (("gen_config", configs), ("sessions", sessions if sessions is not None else many)):
             if len(given) != len(many):
                 raise InvalidArgument(f"{name} has {len(given)} entries for {len(many)} prompts", field=name)
-        return requests.make_jobs(self._engine, many, configs, do_preprocess and self._engine.can_chat, sessions)
+        configs = [self._with_template_stops(config) for config in configs]
+        renders_text = do_preprocess and self._engine.can_chat and not self._completes_text
+        return requests.make_jobs(self._engine, many, configs, renders_text, sessions)
+
+    def _with_template_stops(self, gen_config: GenerationConfig) -> GenerationConfig:
+        added = {name: [*(getattr(gen_config, name) or []), *stops] for name, stops in self._template_stops.items() if stops}
+        return dataclasses.replace(gen_config, **added) if added else gen_config
 
 

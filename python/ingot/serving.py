@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import os
 import re
 import time
 import weakref
 from typing import Any
 
-from ingot import program
+from ingot import program, templates
 from ingot.clients import APIClient
 from ingot.configs import ChatTemplateConfig, TurbomindEngineConfig
-from ingot.errors import ProgramError
+from ingot.errors import ProgramError, Unsupported
 from ingot.models import find_model
 
 __all__ = ["Server", "serve"]
@@ -101,10 +100,21 @@ def serve(
     """
     seconds, verbose = options.pop("load_seconds", LOAD_SECONDS), options.pop("verbose", False)
     keys = options.get("api_keys")
-    flags = {"model_name": model_name, **options}
-    flags.update(_flags(dataclasses.replace(backend_config or TurbomindEngineConfig()), chat_template_config or ChatTemplateConfig()))
     key = keys[0] if isinstance(keys, (list, tuple)) and keys else keys
-    return serve_with_flags(os.fspath(model_path), program.flags_of(flags), key, seconds, verbose)
+    backend, chosen = backend_config or TurbomindEngineConfig(), chat_template_config or ChatTemplateConfig()
+    _check_template(chosen)
+    model = find_model(os.fspath(model_path))
+    with templates.as_file(chosen, model, getattr(backend, "tokenizer_pre", "")) as template:
+        flags = {"model_name": model_name, **options, **_flags(backend, template)}
+        return serve_with_flags(model, program.flags_of(flags), key, seconds, verbose)
+
+
+def _check_template(template: ChatTemplateConfig) -> None:
+    """What a server leaves to its requests."""
+    if template.stop_words:
+        raise Unsupported("stop_words: a server has none of its own; give them to requests, as `stop`", field="stop_words")
+    if template.capability == "completion":
+        raise Unsupported("capability 'completion': a server completes texts at /v1/completions (completions_v1)", field="capability")
 
 
 def serve_with_flags(model: str, flags: list[str], api_key: str | None = None, seconds: float = LOAD_SECONDS, verbose: bool = False) -> Server:

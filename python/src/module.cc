@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "chat/chat_template.h"
 #include "engine.h"
 #include "event_queue.h"
 #include "formats/alias.h"
@@ -295,6 +296,7 @@ NB_MODULE(_core, m) {
   BindRequests(m);
   BindEngine(m);
   m.def("wait_for_loads", &Loading::WaitForAll, WithoutGil());
+  m.def("builtin_template", [](const std::string& name) { return ingot::chat::BuiltinTemplate(name); }, "name"_a);
   m.def(
       "set_log_level",
       [](const std::string& name) {
