@@ -17,10 +17,10 @@ namespace {
 constexpr size_t kMaxConfigBytes = 1 << 20;
 
 // What is read from the environment and is no flag, and what the build and the tests read.
-constexpr const char* kOtherVariables[] = {"INGOT_MODELS_DIR", "INGOT_ISA",          "INGOT_CUDA_EMULATE",
-                                           "INGOT_NO_HISTORY", "INGOT_DATASETS_DIR", "INGOT_BIN",
-                                           "INGOT_MODELS",     "INGOT_SOAK_SECONDS", "INGOT_NIGHTLY",
-                                           "INGOT_PYTHON",     "INGOT_BENCH",        "INGOT_BASE_TEST"};
+constexpr const char* kOtherVariables[] = {
+    "INGOT_MODELS_DIR", "INGOT_ISA",       "INGOT_CUDA_EMULATE", "INGOT_NO_HISTORY", "INGOT_DATASETS_DIR",
+    "INGOT_BIN",        "INGOT_MODELS",    "INGOT_SOAK_SECONDS", "INGOT_NIGHTLY",    "INGOT_PYTHON",
+    "INGOT_BENCH",      "INGOT_BASE_TEST", "INGOT_SANITIZE"};
 
 // Their value is a JSON object.
 constexpr std::string_view kJsonFlags[] = {"--override-generation-config", "--logit-bias", "--extra-body",
