@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from typing import TYPE_CHECKING, Any, Iterator
 
@@ -47,6 +48,16 @@ def to_body(prompt: Prompt, gen_config: GenerationConfig, chat: bool) -> tuple[b
         return is_conversation, json.dumps({name: value for name, value in body.items() if value is not None})
     except TypeError as error:
         raise InvalidArgument(f"the request cannot be written as JSON: {error}") from None
+
+
+def check_extra_body(gen_config: GenerationConfig, known: list[str]) -> None:
+    """A server ignores fields that it does not know, for clients of other servers; here they are a mistake."""
+    for name in gen_config.extra_body or {}:
+        if name in ("messages", "prompt", "stream"):
+            raise InvalidArgument(f"extra_body: {name} is given by the call itself", field="extra_body")
+        if name not in known:
+            near = "".join(f"; did you mean {found}?" for found in difflib.get_close_matches(name, known, 1))
+            raise InvalidArgument(f"extra_body: {name} is not a parameter of requests{near}", field="extra_body")
 
 
 def as_the_user_says(error: IngotError, where: str) -> IngotError:
@@ -154,6 +165,7 @@ def make_jobs(
         job.prompt = prompt
         try:
             body = to_body(prompt, gen_config, chat)
+            check_extra_body(gen_config, engine.fields_of(body[0]) if gen_config.extra_body else [])
             if sessions is not None:
                 if job.wants_scores:
                     raise InvalidArgument("output_logits and output_last_hidden_state are for prompts without a session")

@@ -95,6 +95,16 @@ Result<llm::Request> Engine::Read(const Model& model, Body body, std::string_vie
   return std::move(requests.front());
 }
 
+Result<std::vector<std::string>> Engine::FieldsOf(Body body) const {
+  INGOT_ASSIGN_OR_RETURN(const std::shared_ptr<Model> model, this->model());
+  const answers::ApiSchemas& schemas = model->schemas;
+  std::vector<std::string> names;
+  for (const auto& field : (body == Body::kChat ? schemas.chat_request : schemas.completion_request).properties) {
+    names.push_back(field.name);
+  }
+  return names;
+}
+
 Result<Prompt> Engine::Prepare(Body body, std::string_view json) const {
   INGOT_ASSIGN_OR_RETURN(const std::shared_ptr<Model> model, this->model());
   INGOT_ASSIGN_OR_RETURN(llm::Request request, Read(*model, body, json));

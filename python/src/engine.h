@@ -81,6 +81,8 @@ class Engine {
 
   // Checks a request as the server does, tokenizes it, and checks that it fits.
   Result<Prompt> Prepare(Body body, std::string_view json) const;
+  // The fields that such a body may have.
+  Result<std::vector<std::string>> FieldsOf(Body body) const;
   Result<std::shared_ptr<llm::Handle>> Submit(const Prompt& prompt, const Destination& destination) const;
   // A turn of a session, which begins with its first one. Its errors are those of llm::Sessions.
   Result<TurnStart> Turn(int64_t session_id, Body body, std::string_view json, const Destination& destination) const;

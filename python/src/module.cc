@@ -261,6 +261,8 @@ void BindEngine(nb::module_& m) {
       .def("take", [](Loading& self) { return Check(self.Take()); }, WithoutGil());
   nb::class_<Engine>(m, "Engine")
       .def("prepare", Prepare, "chat"_a, "body"_a, WithoutGil())
+      .def(
+          "fields_of", [](const Engine& self, bool chat) { return Check(self.FieldsOf(BodyOf(chat))); }, "chat"_a)
       .def("submit", Submit, "prompt"_a, "destination"_a, WithoutGil())
       .def("turn", Turn, "session_id"_a, "body"_a, "destination"_a, WithoutGil())
       .def(

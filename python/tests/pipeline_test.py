@@ -9,11 +9,13 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
 
 import numpy
+import tiny_model
 from support import CONFIG, MODEL, QUESTION, WithPipeline
 
 import ingot
@@ -69,8 +71,9 @@ class Prompts(WithPipeline):
         plain = self.pipe(QUESTION, gen_config=GenerationConfig(max_new_tokens=5))
         shorter = self.pipe(QUESTION, gen_config=GenerationConfig(max_new_tokens=5, extra_body={"max_tokens": 3}))
         self.assertEqual(shorter.token_ids, plain.token_ids[:3])
-        with self.assertRaisesRegex(errors.InvalidArgument, "top_n_siggma"):
-            self.pipe(QUESTION, gen_config=GenerationConfig(extra_body={"top_n_siggma": 1}))
+        for wrong, message in (({"min_pp": 1}, "min_pp is not .* did you mean min_p?"), ({"messages": []}, "messages is given"), ({"top_p": 5}, "top_p is 5")):
+            with self.subTest(wrong), self.assertRaisesRegex(errors.InvalidArgument, message):
+                self.pipe(QUESTION, gen_config=GenerationConfig(extra_body=wrong))
 
     def test_several_answers(self) -> None:
         config = GenerationConfig(n=3, max_new_tokens=12, do_sample=True, temperature=1.0, top_k=0, random_seed=5)
@@ -420,6 +423,24 @@ class Processes(unittest.TestCase):
     def test_fork_before_loading_works(self) -> None:
         code = "import ingot, os, sys\nif os.fork() == 0:\n    " + self.LOAD.replace("\n", "\n    ") + "print(len(pipe('Hi', gen_config=short).token_ids))\nelse:\n    os.wait()\n"
         self.assertEqual(self.run_python(code).stdout, "4\n")
+
+    def test_a_spawned_worker_has_a_model_of_its_own(self) -> None:
+        code = (
+            "import multiprocessing, sys\n"
+            "from ingot import GenerationConfig, TurbomindEngineConfig, pipeline\n"
+            "def ask(model):\n"
+            "    with pipeline(model, backend_config=TurbomindEngineConfig(session_len=512, max_batch_size=2, kv_cache_bytes=1 << 20)) as pipe:\n"
+            "        return pipe('Hi', gen_config=GenerationConfig(max_new_tokens=4)).token_ids\n"
+            "if __name__ == '__main__':\n"
+            "    with pipeline(sys.argv[1]) as pipe, multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+            "        mine = pipe('Hi', gen_config=GenerationConfig(max_new_tokens=4)).token_ids\n"
+            "        print(len(mine), pool.apply(ask, (sys.argv[1],)) == mine)\n"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            model, script = tiny_model.write(pathlib.Path(folder)), pathlib.Path(folder, "script.py")
+            script.write_text(code)
+            done = subprocess.run([sys.executable, str(script), model], text=True, timeout=300, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(done.stdout, "4 True\n", done.stderr)
 
     def test_exit_with_requests_that_run(self) -> None:
         done = self.run_python(self.LOAD + "stream = pipe.stream_infer(['Hi'] * 9, gen_config=long); next(stream); print('end')")
