@@ -64,7 +64,7 @@ void Cache::Take(const PrefixMatch& match, Holding* holding) {
     holding->to_copy.push_back(pools_[static_cast<size_t>(g)]->Hold(index_->BlockOf(match.partial, g)));
   }
   for (int g = 0; g < num_groups(); ++g) index_->Share(match, g, &holding->tables[static_cast<size_t>(g)]);
-  if (whole > 0) holding->node = match.node;
+  if (whole > 0) holding->node = NodeRef(index_.get(), match.node);
   holding->num_indexed = whole;
   holding->num_written = match.num_tokens;
 }
@@ -107,20 +107,20 @@ bool Cache::Grow(Holding* holding, int64_t num_tokens) {
 void Cache::Commit(Holding* holding, std::span<const int32_t> tokens, int64_t num_computed) {
   const auto block_len = static_cast<size_t>(options_.block_len);
   while (holding->scope && !holding->detached && (holding->num_indexed + 1) * options_.block_len <= num_computed) {
-    const NodeId parent = holding->num_indexed == 0 ? index_->Root(holding->scope) : holding->node;
+    const NodeId parent = holding->num_indexed == 0 ? index_->Root(holding->scope) : holding->node.id();
     const auto block = tokens.subspan(static_cast<size_t>(holding->num_indexed) * block_len, block_len);
     const NodeId node =
         parent == kNoNode ? kNoNode : index_->Insert(parent, block, holding->tables, holding->num_indexed);
     holding->detached = node == kNoNode;
     if (holding->detached) break;
-    holding->node = node;
+    holding->node = NodeRef(index_.get(), node);
     ++holding->num_indexed;
   }
   for (int g = 0; g < num_groups(); ++g) {
     const int window = group(g).window;
     if (window == 0) continue;
     int64_t first = FirstBlockSeen(window, num_computed, options_.block_len);
-    // The node of the last whole block must not go while more is to come after it.
+    // The last whole block, after which a hit may end.
     if (holding->scope && !holding->detached) first = std::min(first, holding->num_indexed - 1);
     // The snapshot to which Rewind may have to go back.
     if (group(g).is_state) first = std::min(first, num_computed / options_.block_len - 1);
@@ -142,7 +142,7 @@ int64_t Cache::Rewind(Holding* holding, int64_t num_tokens) {
     // A hit that ended within a block has no snapshot of its beginning.
     if (!HasSnapshots(*holding, num_tokens / options_.block_len)) num_tokens = 0;
     holding->num_indexed = std::min(holding->num_indexed, num_tokens / options_.block_len);
-    if (num_tokens == 0) holding->node = kNoNode;
+    if (num_tokens == 0) holding->node = NodeRef();
   }
   holding->num_written = std::min(holding->num_written, num_tokens);
   for (BlockTable& table : holding->tables) {
@@ -157,12 +157,12 @@ void Cache::Release(Holding* holding, std::span<const int32_t> tokens, int64_t n
   const int64_t whole = holding->num_indexed * options_.block_len;
   const bool states_are_there = !has_states_ || holding->num_written == num_computed;
   if (holding->scope && !holding->detached && num_computed > whole && states_are_there) {
-    const NodeId parent = holding->num_indexed == 0 ? index_->Root(holding->scope) : holding->node;
+    const NodeId parent = holding->num_indexed == 0 ? index_->Root(holding->scope) : holding->node.id();
     const auto part = tokens.subspan(static_cast<size_t>(whole), static_cast<size_t>(num_computed - whole));
     if (parent != kNoNode) index_->Insert(parent, part, holding->tables, holding->num_indexed);
   }
   for (BlockTable& table : holding->tables) table.Clear();
-  holding->node = kNoNode;
+  holding->node = NodeRef();
   holding->num_indexed = holding->num_written = 0;
   holding->detached = false;
 }

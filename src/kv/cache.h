@@ -52,7 +52,7 @@ struct CacheStats {
 // What a sequence holds of the cache.
 struct Holding {
   std::vector<BlockTable> tables;  // one a group
-  NodeId node = kNoNode;           // of its last whole block in the index
+  NodeRef node;                    // of its last whole block in the index
   int64_t num_indexed = 0;         // whole blocks in the index
   int64_t num_written = 0;         // tokens, drafts too: where states are
   PrefixScopePtr scope;            // whose blocks it may share; null: nothing of it enters the index

@@ -355,6 +355,29 @@ TEST(Cache, ARewindGoesBackToTheLastSnapshot) {
   }
 }
 
+// The window after a hit within a block sees that block alone: of what is before it, nothing is held.
+TEST(Cache, WhatFollowsAHitEntersTheIndexThoughTheBlocksBeforeItWereEvicted) {
+  Cache cache({.block_len = 8, .groups = {{3, 4}}});
+  const auto scope = std::make_shared<PrefixScope>();
+  const std::vector<int32_t> tokens(24, 1);
+  Holding first = cache.MakeHolding(24, scope);
+  ASSERT_TRUE(cache.Grow(&first, 14));
+  cache.Release(&first, tokens, 14);
+  Holding second = cache.MakeHolding(24, scope);
+  const PrefixMatch match = cache.Find(*scope, tokens, 14);
+  ASSERT_EQ(match.num_tokens, 14);
+  cache.Take(match, &second);
+  cache.CopyPart(&second, [](int, int32_t, int32_t) {});
+  Holding other = cache.MakeHolding(24, nullptr);
+  ASSERT_TRUE(cache.Grow(&other, 24));  // all other blocks: those of the first are evicted
+  cache.Release(&other, {}, 0);
+  ASSERT_TRUE(cache.Grow(&second, 17));
+  cache.Commit(&second, tokens, 17);
+  EXPECT_TRUE(cache.CheckIntegrity());
+  cache.Release(&second, tokens, 17);
+  EXPECT_TRUE(cache.CheckIntegrity());
+}
+
 TEST(Cache, EvictsTheEndOfWhatWasUnusedLongest) {
   World world({.block_len = 8, .groups = {{0, 6}}});
   const auto run = [&](int32_t token, int64_t length) {

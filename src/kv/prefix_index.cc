@@ -21,6 +21,14 @@ int64_t CommonLength(std::span<const int32_t> a, std::span<const int32_t> b) {
 
 }  // namespace
 
+NodeRef::NodeRef(PrefixIndex* index, NodeId id) : index_(index), id_(id) {
+  if (id_ != kNoNode) index_->AddReference(id_);
+}
+
+NodeRef::~NodeRef() {
+  if (id_ != kNoNode) index_->Release(id_);
+}
+
 PrefixIndex::PrefixIndex(PrefixIndexOptions options) : options_(std::move(options)) {
   INGOT_CHECK(options_.windows.size() == options_.pools.size() && !options_.windows.empty());
   INGOT_CHECK(options_.block_len % options_.granularity == 0);
@@ -296,7 +304,11 @@ void PrefixIndex::Remove(NodeId node) {
 }
 
 void PrefixIndex::FreeIfBare(NodeId id) {
-  while (id != kNoNode && nodes_[static_cast<size_t>(id)].first_child == kNoNode && !HasBlocks(id)) {
+  const auto is_bare = [this](NodeId node) {
+    return nodes_[static_cast<size_t>(node)].first_child == kNoNode &&
+           nodes_[static_cast<size_t>(node)].references == 0 && !HasBlocks(node);
+  };
+  while (id != kNoNode && is_bare(id)) {
     Node& node = nodes_[static_cast<size_t>(id)];
     NodeId* link = &buckets_[node.hash % buckets_.size()];
     while (*link != id) link = &nodes_[static_cast<size_t>(*link)].next_in_bucket;
@@ -312,6 +324,12 @@ void PrefixIndex::FreeIfBare(NodeId id) {
     free_nodes_.push_back(id);
     id = parent;
   }
+}
+
+void PrefixIndex::AddReference(NodeId node) { ++nodes_[static_cast<size_t>(node)].references; }
+
+void PrefixIndex::Release(NodeId node) {
+  if (--nodes_[static_cast<size_t>(node)].references == 0) FreeIfBare(node);
 }
 
 bool PrefixIndex::Evict(int group) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kv/block_pool.h"
@@ -40,12 +41,33 @@ struct PrefixMatch {
   NodeId partial = kNoNode;  // whose block's first num_tokens % block_len tokens are to be copied
 };
 
+class PrefixIndex;
+
+// Keeps a node in the tree, also while it has no block: what comes after it needs its parent. Move-only.
+class NodeRef {
+ public:
+  NodeRef() = default;
+  NodeRef(PrefixIndex* index, NodeId id);
+  NodeRef(NodeRef&& other) noexcept : index_(other.index_), id_(std::exchange(other.id_, kNoNode)) {}
+  NodeRef& operator=(NodeRef&& other) noexcept {
+    std::swap(index_, other.index_);
+    std::swap(id_, other.id_);
+    return *this;
+  }
+  ~NodeRef();
+  NodeId id() const { return id_; }  // kNoNode: none
+
+ private:
+  PrefixIndex* index_ = nullptr;
+  NodeId id_ = kNoNode;
+};
+
 // A tree: a node is a block of tokens after those of its parent, found by a hash of (parent, tokens) and compared token
 // by token; a leaf may hold less than a block. A root stands for a scope.
 // Thread safety: none. Allocates memory only when made.
-// Invariants: 1. Every node but a root keeps a block of at least one group, or has a descendant that does. 2. Where a
-// group sees all positions, every node keeps a block of it, and a node without holders has no child with one. 3. A
-// block that a node keeps is in no other node.
+// Invariants: 1. Every node but a root keeps a block of at least one group, or has a NodeRef or a descendant that
+// does. 2. Where a group sees all positions, every node keeps a block of it, and a node without holders has no child
+// with one. 3. A block that a node keeps is in no other node.
 class PrefixIndex {
  public:
   explicit PrefixIndex(PrefixIndexOptions options);
@@ -71,6 +93,8 @@ class PrefixIndex {
 
   // Evicts the least recently used block of the group without a holder; false when there is none.
   bool Evict(int group);
+  void AddReference(NodeId node);
+  void Release(NodeId node);
   bool CheckIntegrity() const;
   int64_t num_nodes() const { return static_cast<int64_t>(nodes_.size() - free_nodes_.size()); }
 
@@ -81,6 +105,7 @@ class PrefixIndex {
     NodeId next_in_bucket = kNoNode;
     uint64_t hash = 0;
     int32_t num_tokens = 0;  // 0: a root
+    int32_t references = 0;
     bool live = false;
     PrefixScopePtr scope;  // of a root
   };
