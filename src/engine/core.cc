@@ -94,8 +94,6 @@ Status Core::Check(const Request& request) const {
   const auto is_token = [&](int32_t id) { return id >= 0 && id < vocab_size; };
   INGOT_CHECK(request.logit_bias.size() <= sampling::kMaxLogitBiases);
   for (const sampling::LogitBias& bias : request.logit_bias) INGOT_CHECK(is_token(bias.id));
-  for (const std::vector<int32_t>& word : request.bad_words)
-    INGOT_CHECK(!word.empty() && std::ranges::all_of(word, is_token));
   INGOT_CHECK(request.prompt_logprobs <= sampling::kMaxLogprobs &&
               request.sampling.num_logprobs <= sampling::kMaxLogprobs);
   INGOT_CHECK(request.sampling.temperature >= 0 && request.sampling.top_p >= 0 &&
@@ -286,7 +284,6 @@ void Core::Admit(size_t slot, const kv::PrefixMatch& match) {
         cache_.MakeHolding(sequence->most_cached_tokens(), SharesBlocks(request) ? sequence->scope : nullptr);
     sequence->num_cached = match.num_tokens;
     sequence->drafts.reserve(static_cast<size_t>(executor_->options().max_drafts));
-    sequence->masked.reserve(request.end_ids.size() + request.bad_words.size());
     if (request.prompt_logprobs >= 0) sequence->prompt_logprobs.reserve(static_cast<size_t>(sequence->prompt_length));
     if (request.sampling.penalizes()) sequence->history = sampling::History(sequence->tokens, request.max_tokens);
     stats_.prompt_tokens += sequence->prompt_length;

@@ -74,12 +74,11 @@ TEST(Drafts, GoodOnesSaveStepsAndBadOnesCostNone) {
 TEST(Drafts, AreNotMadeWhereEachDrawNeedsTheLastToken) {
   const auto backend = ops::MakeCpuBackend(1);
   FakeModel model(kVocab);
-  Request penalized{.prompt = {1, 2, 4}, .max_tokens = 20}, with_minimum = penalized, with_bad_words = penalized;
+  Request penalized{.prompt = {1, 2, 4}, .max_tokens = 20}, with_minimum = penalized;
   penalized.sampling.frequency_penalty = 0.5;
   with_minimum.min_tokens = 20;
   with_minimum.end_ids = {3};
-  with_bad_words.bad_words = {{7}};
-  for (const Request& request : {penalized, with_minimum, with_bad_words}) {
+  for (const Request& request : {penalized, with_minimum}) {
     const std::vector<Told> alone = {Alone(model, request, *backend)};
     auto core = MakeCore(model, kOptions, *backend, Device::kInline,
                          std::make_unique<OracleDrafter>(std::vector{request}, alone, 0));

@@ -173,7 +173,7 @@ void Executor::AddDraws(const Work& work, Sequence& sequence, Step* step) {
   sampling::SampleInputs inputs{.params = &request.sampling,
                                 .history = request.sampling.penalizes() ? &sequence.history : nullptr,
                                 .bias = request.logit_bias,
-                                .masked = sequence.NeedsLastToken() ? sequence.Masked() : std::span<const int32_t>(),
+                                .masked = sequence.Masked(),
                                 .position = static_cast<uint64_t>(work.begin + work.count - work.num_drafts),
                                 .allowed = request.token_mask.get()};
   for (int32_t draw = 0; draw <= work.num_drafts; ++draw, ++inputs.position) {

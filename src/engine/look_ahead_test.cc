@@ -49,9 +49,6 @@ TEST(LookAhead, EveryDecodeButThoseThatNeedTheLastTokenIsPlannedAhead) {
   Request penalized = plain;
   penalized.sampling.presence_penalty = 1;
   EXPECT_EQ(count(penalized, Device::kLazy), std::pair(50, 0));
-  Request with_bad_words = plain;
-  with_bad_words.bad_words = {{7}};
-  EXPECT_EQ(count(with_bad_words, Device::kLazy), std::pair(50, 0));
   Request with_minimum = plain;
   with_minimum.min_tokens = 20;
   with_minimum.end_ids = {299};

@@ -41,7 +41,6 @@ struct Request {
   std::vector<int32_t> end_ids;  // each ends the answer
   sampling::Params sampling;
   std::vector<sampling::LogitBias> logit_bias;      // each id of the model, and once
-  std::vector<std::vector<int32_t>> bad_words;      // sequences that are never completed in the answer; none empty
   int prompt_logprobs = -1;                         // alternatives for each token of the prompt; -1: none are reported
   int32_t priority = 0;                             // lower ones first; waiting raises it (aging)
   std::optional<Clock::time_point> deadline;        // past it the request ends with kDeadlineExceeded

@@ -30,7 +30,6 @@ struct Sequence {
   kv::Holding blocks;
   sampling::History history;                       // used where the request penalizes
   std::vector<sampling::Sampled> prompt_logprobs;  // of the prompt's second token on, as far as they are known
-  std::vector<int32_t> masked;                     // scratch: what must not be drawn now
   Clock::time_point submitted, admitted, first_token;
 
   int64_t num_tokens() const { return static_cast<int64_t>(tokens.size()); }
@@ -43,20 +42,11 @@ struct Sequence {
   // Whether its next draw depends on the last token in a way that only the host can compute: then the token must be
   // collected first.
   bool NeedsLastToken() const {
-    return request.sampling.penalizes() || request.token_mask || !request.bad_words.empty() ||
-           num_answered() < request.min_tokens;
+    return request.sampling.penalizes() || request.token_mask || num_answered() < request.min_tokens;
   }
-  // End tokens while the answer is too short, and the last tokens of bad words whose other tokens have just been drawn.
-  std::span<const int32_t> Masked() {
-    masked.clear();
-    if (num_answered() < request.min_tokens) masked = request.end_ids;
-    for (const std::vector<int32_t>& word : request.bad_words) {
-      const auto before = static_cast<int64_t>(word.size()) - 1;
-      if (before <= num_answered() && std::equal(word.begin(), word.end() - 1, tokens.end() - before)) {
-        masked.push_back(word.back());
-      }
-    }
-    return masked;
+  // What must not be drawn now: end tokens while the answer is too short.
+  std::span<const int32_t> Masked() const {
+    return num_answered() < request.min_tokens ? std::span(request.end_ids) : std::span<const int32_t>();
   }
   bool IsEnd(int32_t id_drawn) const {
     return std::find(request.end_ids.begin(), request.end_ids.end(), id_drawn) != request.end_ids.end();

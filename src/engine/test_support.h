@@ -52,7 +52,6 @@ inline Request RandomRequest(std::mt19937_64& random, int64_t vocab_size, int64_
   request.max_tokens = 1 + below(40);
   request.min_tokens = below(3) == 0 ? below(10) : 0;
   request.end_ids = {3, 5};
-  if (below(6) == 0) request.bad_words = {{static_cast<int32_t>(below(vocab_size))}, {7, 8}};
   sampling::Params& s = request.sampling;
   s.seed = static_cast<int64_t>(random());
   if (below(3) == 0) s.temperature = 0;

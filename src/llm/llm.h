@@ -86,7 +86,7 @@ struct Request {
   int64_t n = 1;
   std::optional<int64_t> logprobs;         // alternatives a token beside the chosen one
   std::optional<int64_t> prompt_logprobs;  // the same for the prompt's tokens; such a prompt is always computed
-  std::vector<std::string> bad_words;      // not as the tokenizer writes them alone or after a space
+  std::vector<std::string> bad_words;      // texts that no answer contains, however it is cut into tokens
   int64_t priority = 0;                    // of those that wait, lower ones first (as vLLM counts); waiting ages it
   std::optional<double> deadline_seconds;  // from Submit; past it the answer ends with kDeadlineExceeded
   std::string cache_salt;                  // only requests of the same salt share cached blocks

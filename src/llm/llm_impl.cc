@@ -54,18 +54,20 @@ Result<std::vector<int32_t>> LlmImpl::TokenizeNextTurn(const Request& request) c
   return prompt_maker_.NextTurnIds(request).map_error(OfPrompt);
 }
 
-// Each word as it begins a text and as it follows a space.
-std::vector<std::vector<int32_t>> LlmImpl::BadWordIds(const std::vector<std::string>& words) const {
-  std::vector<std::vector<int32_t>> sequences;
-  for (const std::string& word : words) {
-    for (const char* before : {"", " "}) {
-      std::vector<int32_t> ids =
-          parts_.tokenizer->Encode(MarkedText::Untrusted(before + word), {.add_special_tokens = false});
-      const bool is_new = std::ranges::find(sequences, ids) == sequences.end();
-      if (!ids.empty() && is_new) sequences.push_back(std::move(ids));
-    }
+const TokenTexts& LlmImpl::token_texts() const {
+  std::call_once(has_token_texts_, [this] { token_texts_ = std::make_unique<const TokenTexts>(*parts_.tokenizer); });
+  return *token_texts_;
+}
+
+std::shared_ptr<const BadWords> LlmImpl::BadWordsOf(const Request& request, const std::vector<int32_t>& end_ids) const {
+  if (request.bad_words.empty()) return nullptr;
+  std::vector<bool> silent(static_cast<size_t>(parts_.tokenizer->vocab_size()), false);
+  for (size_t id = 0; id < silent.size() && request.skip_special_tokens; ++id)
+    silent[id] = parts_.tokenizer->IsSpecial(static_cast<int32_t>(id));
+  for (const int32_t id : end_ids) {
+    if (!request.include_stop && static_cast<size_t>(id) < silent.size()) silent[static_cast<size_t>(id)] = true;
   }
-  return sequences;
+  return std::make_shared<const BadWords>(request.bad_words, token_texts(), std::move(silent));
 }
 
 std::vector<engine::Request> LlmImpl::EngineRequests(const Request& request, std::vector<int32_t> prompt,
@@ -77,7 +79,6 @@ std::vector<engine::Request> LlmImpl::EngineRequests(const Request& request, std
   one.sampling = request.sampling;
   one.sampling.num_logprobs = static_cast<int>(request.logprobs.value_or(-1));
   one.logit_bias = request.logit_bias;
-  one.bad_words = BadWordIds(request.bad_words);
   one.prompt_logprobs = static_cast<int>(request.prompt_logprobs.value_or(-1));
   one.priority = static_cast<int32_t>(request.priority);
   one.cache_salt = request.cache_salt;
@@ -92,10 +93,12 @@ std::vector<engine::Request> LlmImpl::EngineRequests(const Request& request, std
   }
   const int64_t given = request.sampling.seed.value_or(kRandomSeed);
   const uint64_t seed = given == kRandomSeed ? FreshSeed() : static_cast<uint64_t>(given);
+  const auto words = BadWordsOf(request, one.end_ids);
   std::vector<engine::Request> requests(static_cast<size_t>(request.n), one);
   for (size_t i = 0; i < requests.size(); ++i) {
     requests[i].sampling.seed = static_cast<int64_t>(seed + i);
-    if (!request.token_masks.empty()) requests[i].token_mask = request.token_masks[i];
+    std::shared_ptr<sampling::TokenMask> mask = request.token_masks.empty() ? nullptr : request.token_masks[i];
+    requests[i].token_mask = words ? std::make_shared<BadWordsMask>(words, std::move(mask), max_tokens) : mask;
   }
   return requests;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -9,6 +10,7 @@
 #include "chat/chat_template.h"
 #include "engine/engine.h"
 #include "formats/checkpoint.h"
+#include "llm/bad_words.h"
 #include "llm/llm.h"
 #include "llm/memory_plan.h"
 #include "llm/prompt.h"
@@ -67,7 +69,8 @@ class LlmImpl : public Llm {
  private:
   Status RunScore(const std::vector<int32_t>& token_ids, const engine::ScoreOptions& options,
                   const std::function<void(int64_t, const float*)>& on_logits);
-  std::vector<std::vector<int32_t>> BadWordIds(const std::vector<std::string>& words) const;
+  const TokenTexts& token_texts() const;
+  std::shared_ptr<const BadWords> BadWordsOf(const Request& request, const std::vector<int32_t>& end_ids) const;
   std::vector<engine::Request> EngineRequests(const Request& request, std::vector<int32_t> prompt,
                                               int64_t max_tokens) const;
 
@@ -77,6 +80,8 @@ class LlmImpl : public Llm {
   TaskPool text_pool_;  // detokenizing and stop strings; outlives the engine, whose last events it tells
   std::unique_ptr<engine::Engine> engine_;
   std::shared_ptr<EngineGate> gate_;
+  mutable std::once_flag has_token_texts_;
+  mutable std::unique_ptr<const TokenTexts> token_texts_;  // made for the first request with bad words
 };
 
 }  // namespace ingot::llm

@@ -49,7 +49,7 @@ constexpr Param kParams[] = {
     {"logit_bias", INGOT_FIELD(logit_bias), -100, 100, kInBody | kAsFlag, "token id → what is added to its logit",
      sampling::kMaxLogitBiases},
     {"bad_words", INGOT_FIELD(bad_words), 1, kMaxTextLength, kInBody | kAsFlag,
-     "words that the tokenizer must not write as it would alone or after a space; in other pieces they may come", 256},
+     "texts that the answer must not contain, also inside longer words", 256},
     {"n", INGOT_FIELD(n), 1, 128, kAsOneFlag, "answers to the prompt; the i-th draws with seed + i"},
     {"logprobs", INGOT_FIELD(logprobs), 0, sampling::kMaxLogprobs, kAsOneFlag,
      "log probabilities, with so many alternatives a token"},

@@ -48,7 +48,7 @@ struct SampleInputs {
   const Params* params;                // within their ranges
   History* history;                    // null where params->penalizes() is false
   std::span<const LogitBias> bias;     // ids of the row, each once; at most kMaxLogitBiases
-  std::span<const int32_t> masked;     // ids that must not be drawn now (end tokens before min_tokens, bad words)
+  std::span<const int32_t> masked;     // ids that must not be drawn now (end tokens before min_tokens)
   uint64_t position;                   // of the token that is drawn, in its sequence
   const TokenMask* allowed = nullptr;  // null: all tokens
 };
