@@ -62,6 +62,19 @@ class SessionOwnersTest : public ::testing::Test {
 
 using Ids = std::vector<int64_t>;
 
+TEST_F(SessionOwnersTest, ARewindToOneTokenBeforeTheEndOfATurnCutsIt) {
+  const auto sessions = OpenFour("a", {10});  // a turn of one token
+  EXPECT_EQ(*sessions->Rewind({"a", 0}, 0, [] {}), 0);
+  EXPECT_EQ(sessions->Find({"a", 0})->turns, 0);
+}
+
+TEST_F(SessionOwnersTest, AnIdOfBeforeARestartIsGivenToNoOtherOwner) {
+  EXPECT_TRUE(Begin(*Open(), {"a", kFirstChosenId + 7}));
+  const auto sessions = Open();
+  EXPECT_TRUE(Begin(*sessions, {"b", -1}));
+  EXPECT_EQ(IdsOf(*sessions, "b"), Ids{kFirstChosenId + 8});
+}
+
 TEST_F(SessionOwnersTest, WhoHasLessThanAShareGetsTheLongestUnusedOfWhoHasMost) {
   auto sessions = OpenFour("a", {10, 40, 20, 30});
   EXPECT_TRUE(Begin(*sessions, {"b", 7}));

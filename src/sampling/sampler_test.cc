@@ -172,20 +172,20 @@ TEST(Sampler, TheChosenTokensLogprobIsUnpenalizedToo) {
 }
 
 TEST(Sampler, PenaltiesFollowTheirDefinitions) {
-  std::vector<int32_t> prompt = {0, 1};
+  std::vector<int32_t> prompt = {0, 1, 5};
   const auto history = [&] {
     History h(prompt, 8);
     for (const int32_t id : {2, 2, 3}) h.AddAnswerToken(id);
     return h;
   };
-  std::vector<float> row = {4.0f, -4.0f, 4.0f, 4.0f, 4.0f};
+  std::vector<float> row = {4.0f, -4.0f, 4.0f, 4.0f, 4.0f, -0.25f};
   History h = history();
   h.Penalize({.repetition_penalty = 2}, row);
-  EXPECT_EQ(row, (std::vector<float>{2, -8, 2, 2, 4}));
-  row = {4.0f, -4.0f, 4.0f, 4.0f, 4.0f};
+  EXPECT_EQ(row, (std::vector<float>{2, -8, 2, 2, 4, -0.5f}));
+  row = {4.0f, -4.0f, 4.0f, 4.0f, 4.0f, -0.25f};
   h = history();
   h.Penalize({.presence_penalty = 1.5, .frequency_penalty = 0.5}, row);
-  EXPECT_EQ(row, (std::vector<float>{4, -4, 1.5, 2, 4}));
+  EXPECT_EQ(row, (std::vector<float>{4, -4, 1.5, 2, 4, -0.25f}));
 }
 
 TEST(Sampler, MaskedTokensAreNeverDrawn) {
