@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import time
 import unittest
 import urllib.request
 
-from support import BINARY, ROOT, Server
+from support import BINARY, MODEL, ROOT, Server
 
 KV_BYTES = 64 << 20
 OVERHEAD_BYTES = 150_000_000
@@ -43,6 +44,42 @@ def ask(url: str) -> dict:
 
 def make_model(kind: str, path: pathlib.Path) -> None:
     subprocess.run([sys.executable, ROOT / "tools/make_random_gguf.py", "--shape", "1b", "--type", kind, path], check=True)
+
+
+@unittest.skipUnless(MODEL.exists(), "needs the embedded model")
+class LimitsTest(unittest.TestCase):
+    """Limits that a shell sets before the start: ulimit -v and -n."""
+
+    @staticmethod
+    def limited(which: int, limit: int):
+        def limit_process() -> None:
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # a thread's stack counts
+            resource.setrlimit(which, (limit, limit))
+
+        return limit_process
+
+    def answer(self, which: int, limit: int) -> list[str]:
+        """What the server logs that starts so, and answers."""
+        with Server(str(MODEL), "--model-name", "m", "--compute", "exact", preexec_fn=self.limited(which, limit)) as server:
+            self.assertEqual(ask(server.url)["usage"]["completion_tokens"], 8)
+        return server.log
+
+    def test_a_plan_that_fits_into_little_memory(self) -> None:
+        for limit, is_short in ((800 << 20, True), (3000 << 20, False)):
+            log = self.answer(resource.RLIMIT_AS, limit)
+            self.assertEqual(any("--session-len" in line for line in log), is_short, log)
+
+    def test_too_little_memory_is_an_error_that_names_the_limit(self) -> None:
+        for limit in (100 << 20, 300 << 20):
+            done = subprocess.run(
+                [BINARY, "serve", str(MODEL), "--port", "0"], capture_output=True, text=True, timeout=300,
+                preexec_fn=self.limited(resource.RLIMIT_AS, limit))  # fmt: skip
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn("(ulimit -v", done.stderr.splitlines()[-1])
+
+    def test_few_descriptors(self) -> None:
+        log = self.answer(resource.RLIMIT_NOFILE, 24)
+        self.assertTrue([line for line in log if "24 file descriptors are allowed (ulimit -n)" in line], log)
 
 
 class MemoryTest(unittest.TestCase):

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/memory_limit.h"
+
 namespace ingot {
 namespace {
 
@@ -48,6 +50,9 @@ Result<MappedFile> MappedFile::Open(const std::string& path) {
   INGOT_ASSIGN_OR_RETURN(const size_t size, RegularFileSize(fd.get(), path));
   if (size == 0) return MappedFile(path, nullptr, 0);
   void* data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+  if (data == MAP_FAILED && errno == ENOMEM && MemoryLeftByLimits())
+    return ResourceExhausted("{}: cannot map {} bytes under the limit of this process's memory (ulimit -v); raise it",
+                             path, size);
   if (data == MAP_FAILED) return SystemError(path, "map");
   return MappedFile(path, static_cast<const std::byte*>(data), size);
 }
