@@ -125,6 +125,9 @@ class Conversation {
       ShowParams();
       return {};
     }
+    // As ollama has it.
+    if (name == "parameter") return Set(text);
+    if (name == "system") return System(Unquoted(text));
     const llm::Param* param = llm::FindParam(name);
     if (param == nullptr || !IsSetting(*param))
       return InvalidArgument("/set {}: no such parameter; /set shows them", name);
@@ -137,6 +140,11 @@ class Conversation {
     INGOT_RETURN_IF_ERROR(backend_.Use(changed));
     params_ = std::move(changed);
     return {};
+  }
+
+  static std::string Unquoted(const std::string& text) {
+    const bool has_quotes = text.size() >= 2 && text.starts_with('"') && text.ends_with('"');
+    return has_quotes ? text.substr(1, text.size() - 2) : text;
   }
 
   // One value each: lists are given as flags.

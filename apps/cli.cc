@@ -179,6 +179,13 @@ std::vector<std::string> NormalizeArguments(int argc, char** argv) {
     }
     arguments.push_back(std::move(argument));
   }
+  // `ingot help serve` and `ingot version`, as many programs have them.
+  if (!arguments.empty() && arguments[0] == "help") {
+    arguments.erase(arguments.begin());
+    arguments.emplace_back("--help");
+  } else if (arguments == std::vector<std::string>{"version"}) {
+    arguments[0] = "--version";
+  }
   return arguments;
 }
 
@@ -240,8 +247,11 @@ std::string ExplainError(const CLI::App& command, const CLI::ParseError& error) 
   return text;
 }
 
-// Of arguments that were not taken: every flag, or the first argument.
+// Of arguments that were not taken: the command that is none, else every flag, or the first argument.
 std::string ExplainRemaining(const CLI::App& command, const std::vector<std::string>& remaining) {
+  const bool lacks_command = !command.get_subcommands([](const CLI::App*) { return true; }).empty();
+  const auto word = std::ranges::find_if(remaining, [](const std::string& what) { return !what.starts_with("-"); });
+  if (lacks_command && word != remaining.end()) return ExplainUnknown(command, *word);
   std::string lines;
   for (const std::string& what : remaining) {
     if (what.starts_with("-")) lines += (lines.empty() ? "" : "\n") + ExplainUnknown(command, what);
@@ -351,6 +361,12 @@ int Main(int argc, char** argv) {
   const std::vector<std::string> given = NormalizeArguments(argc, argv);
   if (const std::string instead = ExplainForeignCommand(given); !instead.empty()) {
     Say("{}\n", instead);
+    return 2;
+  }
+  const auto commands = app.get_subcommands([](const CLI::App*) { return true; });
+  const bool names_command = !given.empty() && !given[0].starts_with("-");
+  if (names_command && std::ranges::find(commands, given[0], &CLI::App::get_name) == commands.end()) {
+    Say("{}\n'ingot --help' lists what there is.\n", ExplainUnknown(app, given[0]));  // also before --help
     return 2;
   }
   const auto settings = Settings::Collect(Translate(given));

@@ -100,10 +100,10 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
   flags.Add("--cache-block-seq-len", &options.cache_block_seq_len, "tokens of a KV block, a multiple of 32");
   flags.AddNamed("--quant-policy", &options.quant_policy, kQuantPolicies,
                  "KV cache in fp16 (0), int8 (8) or int4 (4, as in LMDeploy today; in 0.2 that was int8)");
-  flags.AddChoice(
-      "--dtype", &model->dtype, {"auto", "float16", "bfloat16"},
-      "numbers of a KV cache of 16 bits, and with CUDA of activations; auto: float16, the finer; bfloat16 has the "
-      "wider range");
+  flags.AddChoice("--dtype", &model->dtype, {"auto", "float16", "half", "bfloat16"},
+                  "numbers of a KV cache of 16 bits, and with CUDA of activations; auto: float16 (half), the finer; "
+                  "bfloat16 has the "
+                  "wider range");
   flags.Add("--enable-prefix-caching", &options.enable_prefix_caching,
             "share the cache of common beginnings (on; --enable-prefix-caching=false turns it off)");
   flags.Add("--speculative-ngram", &options.speculative_ngram,

@@ -21,13 +21,18 @@ constexpr Alias kAliases[] = {
     {"--api-keys-file", "--api-key-file"},
     {"--model-name", "--served-model-name --alias -a"},
     {"--session-len", "--max-model-len --ctx-size -c"},
-    {"--max-batch-size", "--max-num-seqs --parallel -np"},
+    {"--max-batch-size", "--max-num-seqs --parallel -np --instance-num"},
     {"--max-prefill-token-num", "--max-num-batched-tokens --batch-size -b"},
     {"--cache-max-entry-count", "--gpu-memory-utilization"},
+    {"--kv-cache-memory", "--kv-cache-memory-bytes"},
     {"--cache-block-seq-len", "--block-size"},
     {"--enable-prefix-caching=false", "--no-enable-prefix-caching"},
     {"--tp", "--tensor-parallel-size -tp"},
     {"--threads", "-t"},
+    {"--ssl-certfile", "--ssl-cert-file"},
+    {"--ssl-keyfile", "--ssl-key-file"},
+    {"--disable-docs", "--no-webui"},
+    {"--log-level=off", "--log-disable"},
     {"--idle-timeout", "--timeout-keep-alive"},
     {"--root-path", "--api-prefix"},
     {"--chat-template", "--chat-template-file"},
@@ -44,38 +49,89 @@ constexpr const char* kOneDevice = INGOT_COMPUTES_ON ", and layers are not split
 struct Foreign {
   const char* names;
   const char* remark;               // why there is none
-  const char* in_effect = nullptr;  // the value that it has anyway, which is accepted; "": it has no value
+  const char* in_effect = nullptr;  // values that it has anyway, which are accepted; "": it has no value
+  bool may_stand_alone = false;     // its value may be left out
 };
 constexpr Foreign kForeign[] = {
     {"--backend", "there is one engine, Ingot's own", "turbomind"},
     {"--device", "this command computes on the CPU"},
-    {"--dp", kOneDevice, "1"},
-    {"--n-gpu-layers --gpu-layers -ngl", kOneDevice, "0"},
+    {"--dp --pipeline-parallel-size -pp --data-parallel-size -dp", kOneDevice, "1"},
+    {"--n-gpu-layers --gpu-layers -ngl --main-gpu -mg", kOneDevice, "0"},
+    {"--split-mode -sm --tensor-split -ts --communicator", kOneDevice, "none"},
     {"--nnodes", "one process computes, on one machine", "1"},
+    {"--distributed-executor-backend --worker-use-ray", "one process computes, on one machine", "mp"},
+    {"--api-server-count --threads-http", "one thread does all input and output of the server", "1"},
+    {"--threads-batch -tb", "prefill and decode have the same threads: --threads"},
+    {"--numa --prio --poll --cpu-mask -C --cpu-range -Cr",
+     "threads stay on the CPUs that the process may use, which taskset, numactl and nice change"},
     {"--generation-config",
      "sampling defaults are those of the checkpoint's generation_config.json; --override-generation-config has others",
      "auto"},
     {"--kv-cache-dtype", "here it is --quant-policy 8 (int8) or 4 (int4); 0 is fp16, or bf16 with --dtype bfloat16",
      "auto"},
-    {"--cache-type-k --cache-type-v", "here it is --quant-policy 8 (int8) or 4 (int4), for keys and values", "f16"},
-    {"--load-format --quantization", "how the weights are stored is read from the checkpoint", "auto"},
+    {"--cache-type-k -ctk --cache-type-v -ctv", "here it is --quant-policy 8 (int8) or 4 (int4), for keys and values",
+     "f16"},
+    {"--load-format --quantization -q", "how the weights are stored is read from the checkpoint", "auto"},
+    {"--tokenizer --tokenizer-mode", "the tokenizer is the checkpoint's", "auto"},
+    {"--task --runner", "this server generates text", "generate auto"},
+    {"--cap", "the route of a request says whether a text is completed or a conversation answered", "chat completion"},
     {"--trust-remote-code", "Ingot runs no code from a checkpoint, so it needs no trust", ""},
     {"--enforce-eager --eager-mode", "there are no graphs to leave out", ""},
     {"--enable-chunked-prefill", "prefill always comes in chunks; --max-prefill-token-num is their size", ""},
+    {"--ubatch-size -ub --num-tokens-per-iter --max-prefill-iters",
+     "--max-prefill-token-num (or -b) is the size of a forward pass"},
+    {"--swap-space --cpu-offload-gb",
+     "nothing is swapped: a preempted request is recomputed, and weights stay where they are", "0"},
+    {"--preemption-mode", "a preempted request is recomputed", "recompute"},
+    {"--scheduling-policy", "requests rank by arrival, and by their field `priority` where they have it",
+     "fcfs priority"},
+    {"--qos-config-path", "requests rank by arrival, and by their field `priority` where they have it"},
+    {"--flash-attn -fa --flash-attention",
+     "attention is always computed block by block, without the matrix of all scores", "on auto 1 true", true},
+    {"--cont-batching -cb", "requests are always batched continuously", ""},
+    {"--no-cont-batching -nocb", "requests are always batched continuously; --max-batch-size 1 runs one at a time"},
+    {"--cache-prompt", "beginnings that prompts share are always cached", ""},
+    {"--cache-reuse --slot-save-path --cache-ram",
+     "beginnings that prompts share are cached as they are; --session-db keeps conversations across restarts", "0"},
+    {"--no-context-shift", "a context is never shifted: a prompt that is too long is refused", ""},
+    {"--context-shift", "a context is never shifted: a prompt that is too long is refused"},
+    {"--rope-scaling --rope-freq-base --rope-freq-scale --rope-scaling-factor --hf-overrides --use-logn-attn",
+     "positions are as the checkpoint's config.json says, which can be edited", "0 0.0"},
     {"--jinja", "templates are always rendered as Jinja", ""},
+    {"--no-jinja", "templates are always rendered as Jinja; --chat-template has built-in ones"},
     {"--mlock --no-mmap", "weights are packed into memory of Ingot's own while the file is read", ""},
-    {"--metrics", "/metrics is always there", ""},
-    {"--disable-log-requests", "the log contains nothing of prompts and answers", ""},
+    {"--webui --slots --props --metrics", "the pages, /slots, /props and /metrics are always there", ""},
+    {"--no-warmup --warmup --no-perf", "nothing is warmed up or printed that it would change", ""},
+    {"--disable-log-requests --disable-log-stats --log-colors",
+     "the log contains nothing of prompts and answers, and no statistics, which are at /metrics", ""},
+    {"--enable-log-requests --max-log-len", "the log contains nothing of prompts and answers"},
+    {"--disable-uvicorn-access-log", "a request is a line of level info; --log-level warning leaves them out"},
+    {"--uvicorn-log-level --verbose --verbosity -lv", "--log-level debug, info, warning, error or off says how much"},
+    {"--timeout -to", "a request's field `timeout` limits it; --idle-timeout closes connections without a request"},
+    {"--conversation -cnv --interactive -i --color",
+     "`ingot chat` is a conversation, and `ingot generate` answers one prompt", ""},
+    {"--file -f", "a prompt in a file is read from standard input: ingot generate MODEL < FILE"},
     {"--enable-auto-tool-choice --tool-call-parser", "tools are not supported"},
-    {"--reasoning-parser", "an answer's text comes whole, with what the model thinks before it"},
-    {"--lora-modules --adapters", "LoRA adapters are not supported"},
-    {"--speculative-config", "speculation is by prompt lookup, without a draft model: --speculative-ngram N"},
+    {"--guided-decoding-backend --structured-outputs-config --grammar --grammar-file --json-schema -j",
+     "answers in a given form (grammars, JSON schemas) are not supported"},
+    {"--reasoning-parser --reasoning-format", "an answer's text comes whole, with what the model thinks before it",
+     "none"},
+    {"--enable-lora --lora-modules --max-loras --max-lora-rank --lora --adapters", "LoRA adapters are not supported"},
+    {"--mmproj --limit-mm-per-prompt", "models of images and sound are not supported"},
+    {"--embedding --embeddings --reranking --rerank --pooling", "embeddings are not supported"},
+    {"--max-logprobs", "a request may ask for up to 20 alternatives a token", "20"},
+    {"--speculative-config --model-draft -md --draft-max --draft",
+     "speculation is by prompt lookup, without a draft model: --speculative-ngram N"},
     {"--revision", "it is part of the model's name: Org/Name@REVISION"},
-    {"--download-dir", "nothing is downloaded; HF_HOME names the cache that models are read from"},
+    {"--download-dir --model-url -mu --hf-file -hff",
+     "nothing is downloaded; HF_HOME names the cache that models are read from"},
 };
+
+constexpr const char* kOff = "off 0 false";
 
 // Whether `names` has this one.
 bool Has(std::string_view names, std::string_view name) {
+  if (name.empty()) return false;
   for (size_t end = 0; !names.empty(); names.remove_prefix(std::min(names.size(), end + 1))) {
     end = std::min(names.find(' '), names.size());
     if (names.substr(0, end) == name) return true;
@@ -95,13 +151,27 @@ constexpr Instead kInstead[] = {
     {"convert turbomind", "nothing is converted before serving: `ingot serve MODEL` reads the checkpoint as it is"},
     {"chat turbomind", "`ingot chat MODEL` takes the checkpoint itself, not a converted workspace"},
     {"chat torch", "`ingot chat MODEL` takes the checkpoint; there is one engine"},
+    {"chat hf", "`ingot chat MODEL` takes the checkpoint; there is one engine"},
+    {"lite gptq", "it is `ingot lite auto_gptq MODEL --work-dir DIR`"},
     {"lite kv_qparams", "an int8 KV cache needs no calibration: `ingot serve MODEL --quant-policy 8`"},
     {"run", "`ingot chat MODEL` talks to a model; `ingot generate MODEL -p TEXT` answers one prompt"},
+    {"complete", "`ingot generate MODEL --raw -p TEXT` completes a text"},
+    {"run-batch", "`ingot batch IN.jsonl -o OUT.jsonl MODEL` answers a file of requests"},
+    {"collect-env", "it is `ingot check_env`"},
+    {"server", "it is `ingot serve MODEL`"},
+    {"cli", "`ingot chat MODEL` talks to a model; `ingot generate MODEL -p TEXT` answers one prompt"},
     {"pull", "nothing is downloaded: MODEL is a file, a folder, or Org/Name in the Hugging Face cache"},
+    {"create",
+     "there is no Modelfile; --override-generation-config, --meta-instruction and --chat-template, or a file "
+     "for --config, say the same"},
+    {"rm", "models are the files that they are; remove the file"},
+    {"cp", "models are the files that they are; --model-name names one in requests"},
+    {"stop", "a model is loaded by its server: Ctrl-C or SIGTERM stops `ingot serve`"},
     {"show", "`ingot info MODEL` shows a model"},
     {"ps", "`curl http://HOST:PORT/v1/models` lists what a server serves"},
     {"quantize", "`ingot lite auto_awq MODEL --work-dir DIR` quantizes; with --to gguf it writes GGUF"},
     {"perplexity", "`ingot eval ppl MODEL --file TEXT` measures it"},
+    {"ls", "MODEL is a checkpoint, not a name of a list; `ingot info MODEL` says whether it can be read"},
     {"list", "MODEL is a checkpoint, not a name of a list; `ingot info MODEL` says whether it can be read"},
 };
 
@@ -137,38 +207,51 @@ Given Split(const std::string& argument) {
   return {argument.substr(0, equals), argument.substr(equals + 1)};
 }
 
+// Whether the flag says what is so here anyway; then `at` is moved to its value, if that is an argument of its own.
+bool IsSoAnyway(const std::vector<std::string>& arguments, size_t* at) {
+  const auto [name, own_value] = Split(arguments[*at]);
+  const auto foreign = std::ranges::find_if(kForeign, [&](const Foreign& one) { return Has(one.names, name); });
+  if (foreign == std::end(kForeign) || foreign->in_effect == nullptr) return false;
+  const std::string_view values = foreign->in_effect;
+  if (own_value) return Has(values, *own_value);
+  const std::string next = *at + 1 < arguments.size() ? arguments[*at + 1] : "";
+  if (Has(values, next)) {
+    ++*at;
+    return true;
+  }
+  return values.empty() || (foreign->may_stand_alone && !Has(kOff, next));
+}
+
 }  // namespace
 
 std::vector<std::string> Translate(const std::vector<std::string>& arguments) {
   const std::string command = WordAt(arguments, 0), second = WordAt(arguments, 1);
-  const bool serves = command == "serve";
-  // Others have flags of their own under such names.
-  if (!serves && command != "generate" && command != "chat") return arguments;
+  const bool serves = command == "serve", has_texts = command == "eval" || command == "tokenize";
+  // Others have flags of their own under most of their names.
+  const bool answers = serves || command == "generate" || command == "chat";
+  if (command.empty() || (command == "bench" && second == "serve")) return arguments;
   std::vector<std::string> out = {command};
   const bool asks_for_help = arguments.size() < 2 || arguments[1] == "--help" || arguments[1] == "-h";
   if (serves && !asks_for_help && NearestOf(second, {"api_server", "gradio", "triton"}).empty())
     out.emplace_back("api_server");
   for (size_t i = 1; i < arguments.size(); ++i) {
     const auto [name, own_value] = Split(arguments[i]);
-    const bool has_next = !own_value && i + 1 < arguments.size();
-    const auto foreign = std::ranges::find_if(kForeign, [&](const Foreign& one) { return Has(one.names, name); });
-    if (foreign != std::end(kForeign) && foreign->in_effect != nullptr) {
-      const std::string_view value = foreign->in_effect;
-      if (value.empty() && !own_value) continue;
-      if (own_value == value) continue;
-      if (has_next && arguments[i + 1] == value && ++i > 0) continue;
-    }
-    // The model: its flag goes, its name stays.
-    if (name == "-m" || name == "--model" || name == "--model-path") {
+    // The model, or a server's address: its flag goes, its name stays.
+    if (Has("-m --model --model-path -hf -hfr --hf-repo", name) || (command == "chat" && name == "--url")) {
       if (own_value) out.push_back(*own_value);
       continue;
     }
+    if (answers && IsSoAnyway(arguments, &i)) continue;
     const auto alias = std::ranges::find_if(kAliases, [&](const Alias& one) { return Has(one.theirs, name); });
-    const bool is_own = alias == std::end(kAliases) || (name == "--api-key" && !serves);
-    if (is_own) {
+    const bool is_alias = answers && alias != std::end(kAliases) && (name != "--api-key" || serves);
+    const char* ours = is_alias                                                        ? alias->ours
+                       : has_texts && name == "-f"                                     ? "--file"
+                       : command == "tokenize" && (name == "-p" || name == "--prompt") ? "--text"
+                                                                                       : nullptr;
+    if (ours == nullptr) {
       out.push_back(arguments[i]);
     } else {
-      out.push_back(own_value ? fmt::format("{}={}", alias->ours, *own_value) : alias->ours);
+      out.push_back(own_value ? fmt::format("{}={}", ours, *own_value) : ours);
     }
   }
   return out;
@@ -179,8 +262,12 @@ std::string ExplainForeignCommand(const std::vector<std::string>& arguments) {
     return "-m: a command comes first: `ingot generate -m MODEL -p TEXT`, `ingot chat -m MODEL`, `ingot serve -m "
            "MODEL`";
   const std::string one = WordAt(arguments, 0), two = one + " " + WordAt(arguments, 1);
+  // `lmdeploy convert NAME PATH`; ours says --to.
+  const bool has_target = std::ranges::any_of(arguments, [](const std::string& a) { return a.starts_with("--to"); });
+  const bool converts_name = one == "convert" && !WordAt(arguments, 1).empty() && !WordAt(arguments, 2).empty();
   for (const auto& [command, line] : kInstead) {
-    if (one == command || two == command) return fmt::format("{}: {}", command, line);
+    const bool is_convert = std::string_view(command) == "convert turbomind" && converts_name && !has_target;
+    if (one == command || two == command || is_convert) return fmt::format("{}: {}", command, line);
   }
   return "";
 }
@@ -202,9 +289,9 @@ std::string ExplainUnknownFlag(const std::string& flag, const std::vector<std::s
                                const std::string& command) {
   for (const Foreign& foreign : kForeign) {
     if (!Has(foreign.names, flag)) continue;
-    const bool has_value = foreign.in_effect != nullptr && *foreign.in_effect != '\0';
+    const std::string_view values = foreign.in_effect == nullptr ? "" : foreign.in_effect;
     return fmt::format("{}: {}{}", flag, foreign.remark,
-                       has_value ? fmt::format("; {} is what it has", foreign.in_effect) : "");
+                       values.empty() ? "" : fmt::format("; {} is what it has", values.substr(0, values.find(' '))));
   }
   for (const auto& [ours, theirs] : kAliases) {
     if (!Has(theirs, flag) && flag != ours) continue;

@@ -363,6 +363,7 @@ void AddAnswerLimits(Flags& api, ServeFlags* flags) {
 void DeclareServe(Flags& root) {
   Flags& serve = root.Command("serve", "Serve a model");
   Flags& api = serve.Command("api_server", "An OpenAI-compatible REST server");
+  serve.Example("ingot serve smollm2    # short for: ingot serve api_server smollm2");
   DeclareServeTriton(serve);
   const auto flags = std::make_shared<ServeFlags>();
   AddModelFlags(api, &flags->model);

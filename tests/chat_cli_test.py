@@ -162,24 +162,26 @@ class Piped(unittest.TestCase):
         return done.stdout, done.stderr
 
     def test_settings_are_checked_when_they_are_set(self) -> None:
-        _, errors = self.chat("/set temperature 5", "/set top_k 1.5", "/set max_tokens 0", "/set nonsense 1", "/set seed")
+        _, errors = self.chat("/set temperature 5", "/set top_k 1.5", "/set max_tokens 0", "/set nonsense 1", "/set seed",
+                              "/set parameter min_p 7")  # fmt: skip
         lines = errors.splitlines()
-        self.assertEqual(len(lines), 5, errors)
-        for line, name in zip(lines, ("temperature", "top_k", "max_tokens", "nonsense", "seed")):
+        self.assertEqual(len(lines), 6, errors)
+        for line, name in zip(lines, ("temperature", "top_k", "max_tokens", "nonsense", "seed", "min_p")):
             self.assertIn(name, line)
 
     def test_save_load_regen_clear_and_system(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             first, second = f"{folder}/first.json", f"{folder}/second.json"
             printed, errors = self.chat(
-                "/system You are a pirate.", '"""What is', 'this?"""', f"/save {first}", "/clear", "/regen",
+                '/set system "You are a pirate."', '"""What is', 'this?"""', f"/save {first}", "/clear", "/regen",
                 f"  /load {first}  ", "/system", "/regen", f"/save {second}", f"/load {folder}/none", "/exit", "Hi")  # fmt: skip
             saved = json.loads(pathlib.Path(first).read_text())["messages"]
             again = json.loads(pathlib.Path(second).read_text())["messages"]
         self.assertEqual([message["role"] for message in saved], ["system", "user", "assistant"])
         self.assertEqual(saved[1]["content"], "What is\nthis?")
         self.assertEqual(saved, again)  # greedy: the same answer again
-        self.assertIn("You are a pirate.", printed)
+        self.assertIn("You are a pirate.\n", printed)
+        self.assertEqual(saved[0]["content"], "You are a pirate.")
         self.assertEqual(printed.count("answer 4 tokens"), 2)
         self.assertEqual(len(errors.splitlines()), 2, errors)  # nothing to answer again, no such file
 

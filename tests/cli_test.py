@@ -240,7 +240,7 @@ class Errors(CliTest):
         self.assertEqual(ledger.returncode, 0, ledger.stderr)
         self.assertRegex(ledger.stderr, r"KV cache .* in bf16")
         self.assertIn("choose one of them", self.error(*bf16, "--quant-policy", "8"))
-        self.assertIn("float32 not in {auto,float16,bfloat16}", self.error(*bf16[:-1], "float32"))
+        self.assertIn("float32 not in {auto,float16,half,bfloat16}", self.error(*bf16[:-1], "float32"))
 
     def test_the_kind_of_checkpoint_that_one_counts_on(self) -> None:
         asked = ("generate", "smollm2", "-p", "x", "--max-tokens", "1", "--model-format")
@@ -261,7 +261,9 @@ class Errors(CliTest):
             ("serve", "--revision", "Org/Name@REVISION"), ("serve", "--download-dir", "HF_HOME"),
             ("serve", "--backend", "one engine"), ("serve", "--seed", "every request says for itself"),
             ("serve", "--allowed-origins", "did you mean --allow-origins"), ("serve", "--speculative-config", "speculative"),
-            ("serve", "--lora-modules", "LoRA"),
+            ("serve", "--lora-modules", "LoRA"), ("serve", "--enable-lora", "LoRA"), ("serve", "--swap-space", "is recomputed"),
+            ("serve", "-fa=off", "attention is always"), ("serve", "--no-cont-batching", "--max-batch-size 1"), ("generate", "-f", "standard input"),
+            ("serve", "--mmproj", "images"), ("serve", "--json-schema", "not supported"), ("serve", "--timeout", "--idle-timeout"),
         ):  # fmt: skip
             with self.subTest(flag):
                 self.assertIn(expected, self.error(*command.split(), "smollm2", flag, "1"))
@@ -281,8 +283,8 @@ class Errors(CliTest):
         self.assertEqual([length(*names) for names in (("-n", "3"), ("--n-predict=4",), ("--max-new-tokens", "2"))], [3, 4, 2])
         self.assertIn("--session-len 0.5", self.error("serve", "smollm2", "--max-model-len", "0.5").replace("'", "").replace(":", ""))
         self.assertIn("--server-port 70000 is outside 0…65535", self.error("serve", "smollm2", "--port", "70000"))
-        with Server("smollm2", "--host", "127.0.0.1", "-c", "256", "-np", "2", "--api-key", "k", "--alias", "short",
-                    "--trust-remote-code", "--gpu-memory-utilization", "0.5", command=("serve",),
+        with Server("smollm2", "--host", "127.0.0.1", "-c", "256", "--instance_num", "2", "--api-key", "k", "--alias", "short",
+                    "--trust-remote-code", "--gpu-memory-utilization", "0.5", "--no-webui", "--dtype", "half", command=("serve",),
                     env=dict(os.environ, INGOT_MODELS_DIR=str(MODEL.parent.parent))) as server:  # fmt: skip
             request = urllib.request.Request(server.url + "/v1/models", headers={"Authorization": "Bearer k"})
             with urllib.request.urlopen(request, timeout=60) as response:
@@ -293,10 +295,25 @@ class Errors(CliTest):
         for command, expected in (("serve triton_client", "ingot chat http://"), ("api_client", "ingot chat http://"), ("list", "ingot info"),
                               ("convert turbomind", "ingot serve"), ("lite kv_qparams", "--quant-policy 8"),
                               ("chat turbomind ./workspace", "ingot chat MODEL"), ("run llama3", "ingot chat MODEL"), ("pull llama3", "Hugging Face cache"),
-                              ("quantize a b", "ingot lite auto_awq"), ("-m a.gguf -p x", "ingot generate -m MODEL")):  # fmt: skip
+                              ("quantize a b", "ingot lite auto_awq"), ("-m a.gguf -p x", "ingot generate -m MODEL"), ("convert internlm-chat-7b a", "ingot serve"),
+                              ("create m -f Modelfile", "no Modelfile"), ("collect-env", "check_env"), ("ls", "ingot info")):  # fmt: skip
             lines = self.error(*command.split()).splitlines()
             self.assertEqual(len(lines), 1, lines)
             self.assertIn(expected, lines[0])
+
+    def test_help_version_and_the_address_of_a_server(self) -> None:
+        self.assertEqual(self.output("help"), self.output("--help"))
+        self.assertEqual(self.output("help", "serve", "api_server"), self.output("serve", "api_server", "--help"))
+        self.assertEqual(self.output("help", "chat"), self.output("chat", "--help"))
+        self.assertEqual(self.output("version"), self.output("--version"))
+        self.assertIn("did you mean 'chat'", self.error("help", "chta"))
+        self.assertIn("ingot chat MODEL", self.error("help", "run"))
+        self.assertIn("there is no command 'ingot nonsense'", self.error("nonsense", "-f", "x"))
+        self.assertEqual(self.output("tokenize", "-m", "smollm2", "-p", QUESTION), self.output("tokenize", "smollm2", "--text", QUESTION))
+        self.assertEqual(self.output("info", "--model=smollm2"), self.output("info", "smollm2"))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.assertIn("is the server running at this address", self.error("chat", "--url", f"http://127.0.0.1:{free.getsockname()[1]}/v1"))
 
     def test_no_flag_of_others_is_there_twice_or_is_one_of_ours(self) -> None:
         text = (ROOT / "apps/foreign_flags.cc").read_text()
@@ -340,6 +357,9 @@ class Errors(CliTest):
         self.assertEqual(run(*command, *said).returncode, 0)
         self.assertIn("on an NVIDIA GPU, and layers are not split between devices; 1 is what it has",
                       self.error(*command, "--dp", "2"))  # fmt: skip
+        for more in (("-fa",), ("-fa", "on"), ("--flash-attn=auto",), ("--cont-batching", "--swap-space", "0"), ("--task", "generate", "-cnv", "--no-warmup")):
+            self.assertEqual(run(*command, *more).returncode, 0, more)
+        self.assertIn("attention is always", self.error(*command, "-fa", "off"))
         self.assertIn("generation_config.json", self.error(*command, "--generation-config", "lmdeploy"))
         self.assertIn("did you mean --threads", self.error(*command, "--thread", "1"))
         self.assertNotIn("--dp", self.output("generate", "--help"))
