@@ -1,10 +1,12 @@
 """gRPC: KServe's service asked by Triton's client, Ingot's own by stubs made from its .proto, health, reflection, keys,
 TLS, clients that leave or read slowly, and the drain."""
 
+import concurrent.futures
 import importlib
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,14 +17,12 @@ import unittest
 import urllib.request
 
 from kserve_cases import DRAWN, PROMPT, Cases, InferenceServerException, rest_completion, tensors, text_of, tritonclient
+from protocols import PROTOS, compare_protocols, file_of, own_protocol
 from support import ROOT, Server, require_model
 
 import grpc
 import grpc_tools.protoc
 import tritonclient.grpc.aio
-from google.protobuf import descriptor_pb2
-
-PROTOS = ROOT / "src/rpc/protos"
 SCALE = 1.0 if os.environ.get("INGOT_NIGHTLY") else 0.01  # of the 20,000 cancels
 WAIT = 240
 
@@ -75,6 +75,9 @@ class GrpcTest(Cases, unittest.TestCase):
     def connect(cls):
         return tritonclient.grpc.InferenceServerClient(cls.address)
 
+    def connect_aio(self):
+        return tritonclient.grpc.aio.InferenceServerClient(self.address)
+
     def reference(self, **fields) -> dict:
         return rest_completion(self.server.url, **fields)
 
@@ -105,41 +108,10 @@ class GrpcTest(Cases, unittest.TestCase):
             self.client.get_trace_settings()
 
     def test_the_protocol_is_the_one_of_tritons_client(self) -> None:
-        ours = descriptor_pb2.FileDescriptorSet()
-        with tempfile.TemporaryDirectory() as folder:
-            subprocess.run(
-                [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"--descriptor_set_out={folder}/set", "inference.proto"], check=True
-            )
-            ours.ParseFromString(pathlib.Path(folder, "set").read_bytes())
-        theirs = descriptor_pb2.FileDescriptorProto()
         from tritonclient.grpc import service_pb2
 
-        service_pb2.DESCRIPTOR.CopyToProto(theirs)
-        file = ours.file[0]
-        self.assertEqual(file.package, theirs.package)
-
-        def compare(mine, other, path: str) -> None:
-            fields = {field.name: field for field in other.field}
-            self.assertEqual({field.name for field in mine.field}, set(fields), path)
-            for field in mine.field:
-                same = fields[field.name]
-                for part in ("number", "type", "label", "type_name"):
-                    self.assertEqual(getattr(field, part), getattr(same, part), f"{path}.{field.name}")
-            nested = {message.name: message for message in other.nested_type}
-            for message in mine.nested_type:
-                compare(message, nested[message.name], f"{path}.{message.name}")
-
-        messages = {message.name: message for message in theirs.message_type}
-        for message in file.message_type:
-            compare(message, messages[message.name], message.name)
-        methods = {method.name: method for method in theirs.service[0].method}
-        self.assertEqual(len(file.service[0].method), 7)
-        for method in file.service[0].method:
-            same = methods[method.name]
-            self.assertEqual(
-                (method.input_type, method.output_type, method.client_streaming, method.server_streaming),
-                (same.input_type, same.output_type, same.client_streaming, same.server_streaming),
-            )
+        compare_protocols(self, own_protocol(), [file_of(service_pb2)])
+        self.assertEqual(len(own_protocol().service[0].method), 7)
 
     def stream(self, requests: list[dict], empty_final: bool = False) -> list:
         """Responses, and errors, of ModelStreamInfer until each request has ended."""
@@ -258,22 +230,19 @@ class GrpcTest(Cases, unittest.TestCase):
         pb = self.pb
         count = max(100, int(20000 * SCALE))
         request = pb.CompleteRequest(prompt=[PROMPT], max_tokens=1000, ignore_eos=True)
+        turn = pb.TurnRequest(prompt="Hello", max_tokens=1000, ignore_eos=True, interactive_mode=False)
         descriptors = len(os.listdir(f"/proc/{self.server.process.pid}/fd"))
-        gate = threading.Semaphore(64)
 
         def one(i: int) -> None:
-            with gate:
-                call = self.generation.CompleteStream(request)
-                if i % 3:
-                    next(call, None)
-                call.cancel()
+            call = self.generation.TurnStream(turn) if i % 5 == 0 else self.generation.CompleteStream(request)
+            for _ in range(i % 3):
+                next(call, None)
+            call.cancel()
 
-        threads = [threading.Thread(target=one, args=(i,)) for i in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with concurrent.futures.ThreadPoolExecutor(64) as pool:
+            list(pool.map(one, range(count)))
         self.assertTrue(wait_for(self.is_idle))
+        self.assertTrue(wait_for(lambda: self.metric("ingot_sessions 0")))
         script = (
             "import grpc,sys,time;c=grpc.insecure_channel(sys.argv[1]);"
             "s=c.unary_stream('/ingot.v1.Generation/CompleteStream')(bytes.fromhex(sys.argv[2]));next(s);print('x',flush=True);time.sleep(60)"
@@ -305,6 +274,44 @@ class GrpcTest(Cases, unittest.TestCase):
         with self.assertRaises(grpc.RpcError):
             list(call)
         channel.close()
+
+
+class DocumentedClients(unittest.TestCase):
+    """The programs of docs/grpc.md, with this server's address in place of theirs."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = Server(require_model(), "--model-name", "smollm2", "--session-len", "2048", "--grpc-port", "0")
+        cls.addClassCleanup(cls.server.__exit__)
+        text = (ROOT / "docs/grpc.md").read_text().replace("127.0.0.1:8001", f"127.0.0.1:{grpc_port(cls.server)}")
+        cls.programs = {language: re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL) for language in ("python", "cpp")}
+
+    def run_in(self, folder: str, *command: str) -> str:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stderr, "")
+        return done.stdout
+
+    def test_python(self) -> None:
+        tensors_program, typed_program = self.programs["python"]
+        with tempfile.TemporaryDirectory() as folder:
+            make_stubs(folder)
+            self.assertIn("The capital of France is", self.run_in(folder, sys.executable, "-c", tensors_program))
+            self.assertIn("Paris", self.run_in(folder, sys.executable, "-c", typed_program))
+
+    def test_cpp(self) -> None:
+        (program,) = self.programs["cpp"]
+        plugin = shutil.which("grpc_cpp_plugin")
+        if plugin is None:
+            self.skipTest("no grpc_cpp_plugin; Debian's protobuf-compiler-grpc has it")
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "client.cc").write_text(program)
+            self.run_in(folder, "protoc", f"-I{PROTOS}", "--cpp_out=.", "--grpc_out=.", f"--plugin=protoc-gen-grpc={plugin}", "ingot/v1/generation.proto")
+            flags = self.run_in(folder, "pkg-config", "--cflags", "--libs", "grpc++", "protobuf").split()
+            sources = ["client.cc", "ingot/v1/generation.pb.cc", "ingot/v1/generation.grpc.pb.cc"]
+            compiler = shutil.which("clang++-19") or "c++"
+            self.run_in(folder, compiler, "-std=c++20", "-O0", "-w", "-I.", *sources, *flags, "-o", "client")
+            self.assertIn("Paris", self.run_in(folder, "./client"))
 
 
 class AccessTest(unittest.TestCase):

@@ -1,5 +1,6 @@
 """What KServe's clients ask of a server, whichever protocol they speak: shared by the tests of HTTP, gRPC and Triton."""
 
+import asyncio
 import concurrent.futures
 import json
 import sys
@@ -7,8 +8,8 @@ import urllib.request
 
 try:
     import numpy
-    import tritonclient.grpc
-    import tritonclient.http
+    # Not tritonclient.grpc, whose messages and those of kserve's client have the same names.
+    import tritonclient
     from tritonclient.utils import InferenceServerException
 except ImportError as missing:
     print(f"skipped: {missing}; tools/bootstrap.sh test installs it into build/venv-serving")
@@ -55,8 +56,8 @@ def rest_completion(url: str, key: str = "", **fields) -> dict:
 
 
 class Cases:
-    """Mixed into a TestCase: `module` is tritonclient.http or .grpc; `connect()` a client of the server; `model` its
-    model; `reference(**fields)` what REST answers to the same."""
+    """Mixed into a TestCase: `module` is tritonclient.http or .grpc; `connect()` a client of the server, `connect_aio()`
+    its asynchronous one; `model` its model; `reference(**fields)` what REST answers to the same."""
 
     def infer(self, client=None, prompt: str = PROMPT, sequence: dict | None = None, **values):
         values = {"exclude_input_in_output": True, **values}
@@ -85,6 +86,15 @@ class Cases:
             together = dict(zip(prompts, pool.map(ask, prompts), strict=True))
         for prompt, text in alone.items():
             self.assertEqual(together[prompt], text)
+
+    def test_aio_client_answers_as_rest(self) -> None:
+        async def ask() -> list[str]:
+            async with self.connect_aio() as client:
+                inputs = tensors(self.module, text_input=PROMPT, exclude_input_in_output=True, **DRAWN)
+                return [text_of(result) for result in await asyncio.gather(*(client.infer(self.model, inputs) for _ in range(8)))]
+
+        expected = self.reference(prompt=PROMPT, **DRAWN)["choices"][0]["text"]
+        self.assertEqual(asyncio.run(ask()), [expected] * 8)
 
     def test_a_sequence_keeps_its_turns(self) -> None:
         def turn(prompt: str, start: bool = False, end: bool = False):

@@ -1,6 +1,5 @@
 """KServe v2 over HTTP, asked by Triton's client and by Triton's generate extension."""
 
-import asyncio
 import json
 import threading
 import unittest
@@ -26,6 +25,9 @@ class KserveTest(Cases, unittest.TestCase):
     @classmethod
     def connect(cls):
         return tritonclient.http.InferenceServerClient(cls.server.url.removeprefix("http://"), connection_timeout=120, network_timeout=120)
+
+    def connect_aio(self):
+        return tritonclient.http.aio.InferenceServerClient(self.server.url.removeprefix("http://"))
 
     def reference(self, **fields) -> dict:
         return rest_completion(self.server.url, **fields)
@@ -56,17 +58,6 @@ class KserveTest(Cases, unittest.TestCase):
         self.assertEqual([output["name"] for output in response["outputs"]], ["text_output", "output_ids"])
         self.assertIn("data", response["outputs"][0])
         self.assertGreater(result.as_numpy("output_ids").size, 0)
-
-    def test_aio_client(self) -> None:
-        async def ask() -> list[str]:
-            async with tritonclient.http.aio.InferenceServerClient(self.server.url.removeprefix("http://")) as client:
-                results = await asyncio.gather(
-                    *(client.infer("m", tensors(tritonclient.http, text_input=PROMPT, exclude_input_in_output=True, **DRAWN)) for _ in range(8))
-                )
-                return [text_of(result) for result in results]
-
-        expected = self.reference(prompt=PROMPT, **DRAWN)["choices"][0]["text"]
-        self.assertEqual(asyncio.run(ask()), [expected] * 8)
 
     def test_generate(self) -> None:
         choice = self.reference(prompt=PROMPT, **DRAWN)["choices"][0]

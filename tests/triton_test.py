@@ -1,12 +1,8 @@
 """The backend in a real tritonserver (of PyPI's nvidia-pytriton), asked by Triton's clients over HTTP and gRPC."""
 
 import json
-import os
 import pathlib
-import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -15,69 +11,10 @@ import urllib.request
 
 from kserve_cases import DRAWN, PROMPT, Cases, InferenceServerException, rest_completion, tensors, text_of, tritonclient
 from support import BINARY, Server, require_model
+from triton_server import BACKENDS, WAIT, Triton, find_tritonserver
 
-WAIT = 240
-BACKENDS = os.environ.get("INGOT_TRITON_BACKENDS", str(pathlib.Path(BINARY).parent.parent / "lib/triton"))
-
-
-def find_tritonserver() -> str:
-    try:
-        import pytriton
-    except ImportError:
-        print("skipped: no nvidia-pytriton; tools/bootstrap.sh test installs it into build/venv-serving")
-        sys.exit(77)
-    return str(pathlib.Path(pytriton.__file__).parent / "tritonserver/bin/tritonserver")
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-class Triton:
-    """Two models: `m` answers whole, `pieces` is decoupled."""
-
-    def __init__(self, folder: str) -> None:
-        self.http, self.grpc, self.metrics = free_ports(3)
-        common = [BINARY, "serve", "triton", require_model(), "--model-repository", folder, "--session-len", "2048", "--max-queue", "256",
-                  "--backend-directory", BACKENDS]  # fmt: skip
-        subprocess.run([*common, "--model-name", "m", "--whole-answers", "--no-start"], check=True, capture_output=True)
-        self.process = subprocess.Popen(
-            [*common, "--model-name", "pieces", "--tritonserver", find_tritonserver(), "--http-port", str(self.http), "--grpc-port",
-             str(self.grpc), "--metrics-port", str(self.metrics)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self.log: list[str] = []
-        threading.Thread(target=lambda: self.log.extend(iter(self.process.stderr.readline, "")), daemon=True).start()
-        end = time.monotonic() + WAIT
-        while not self.is_ready():
-            if self.process.poll() is not None or time.monotonic() > end:
-                self.stop()
-                raise RuntimeError("tritonserver did not start:\n" + "".join(self.log[-60:]))
-            time.sleep(0.1)
-
-    def is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/v2/health/ready", timeout=5) as response:
-                return response.status == 200
-        except OSError:
-            return False
-
-    def stop(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        try:
-            return self.process.wait(timeout=90)
-        finally:
-            self.process.kill()
-            self.process.wait()
-            self.process.stderr.close()
-
+import tritonclient.grpc.aio
+import tritonclient.http.aio
 
 temporary = tempfile.TemporaryDirectory()
 find_tritonserver()
@@ -104,6 +41,9 @@ class HttpTest(Cases, unittest.TestCase):
     @classmethod
     def connect(cls):
         return tritonclient.http.InferenceServerClient(f"127.0.0.1:{TRITON.http}", connection_timeout=120, network_timeout=120)
+
+    def connect_aio(self):
+        return tritonclient.http.aio.InferenceServerClient(f"127.0.0.1:{TRITON.http}")
 
     def reference(self, **fields) -> dict:
         return rest_completion(REST.url, **fields)
@@ -137,6 +77,9 @@ class GrpcTest(HttpTest):
     @classmethod
     def connect(cls):
         return tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{TRITON.grpc}")
+
+    def connect_aio(self):
+        return tritonclient.grpc.aio.InferenceServerClient(f"127.0.0.1:{TRITON.grpc}")
 
     def stream(self, values: dict):
         results, last = [], threading.Event()

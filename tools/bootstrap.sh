@@ -6,7 +6,7 @@
 #          depends on as files in build/wheelhouse
 #   test   serve + wheel + test libraries (apt) + the oracles of tools/requirements.txt in build/venv (pip), and clients of
 #          gRPC and Triton with a tritonserver (tools/serving_requirements.txt) in build/venv-serving (pip);
-#          Gradio in build/venv-gradio (pip)
+#          KServe's client (tools/kserve_requirements.txt) in build/venv-kserve (pip); Gradio in build/venv-gradio (pip)
 #   san    test + the sanitizers and what makes their reports readable (apt)
 #   lint   the formatter (apt) and python3
 #   cuda   NVIDIA's compiler, where there is none (pip, in build/venv-cuda)
@@ -26,7 +26,7 @@ BUILD_PACKAGES="clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81
   libgrpc++-dev libprotobuf-dev protobuf-compiler"
 PYTHON_PACKAGES="python3 python3-venv ca-certificates curl"
 WHEEL_PACKAGES="python3-dev"
-TEST_PACKAGES="clang-format-19 libgtest-dev libgmock-dev openssl chromium chromium-driver faketime
+TEST_PACKAGES="clang-format-19 libgtest-dev libgmock-dev openssl protobuf-compiler-grpc chromium chromium-driver faketime
   fonts-noto-cjk"
 SAN_PACKAGES="libclang-rt-19-dev llvm-19"
 LINT_PACKAGES="clang-format-19 python3"
@@ -37,6 +37,7 @@ CUDA_PACKAGES="nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==1
 
 VENV=build/venv
 SERVING_VENV=build/venv-serving
+KSERVE_VENV=build/venv-kserve
 WHEEL_VENV=build/venv-wheel
 WHEELHOUSE=build/wheelhouse
 GRADIO_VENV=build/venv-gradio
@@ -47,7 +48,7 @@ DEFAULT_MODEL=smollm2
 say() { echo "bootstrap: $*" >&2; }
 
 # A stamp of this very content says that nothing is to be done.
-digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/serving_requirements.txt tools/wheel_requirements.txt tools/gradio_requirements.txt tools/models.json tools/assets.json tools/fetch_model.py | sha256sum | cut -c1-16)
+digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/serving_requirements.txt tools/kserve_requirements.txt tools/wheel_requirements.txt tools/gradio_requirements.txt tools/models.json tools/assets.json tools/fetch_model.py | sha256sum | cut -c1-16)
 stamp=build/.bootstrap-$role
 if [[ -f $stamp && $(<"$stamp") == "$digest" ]] &&
   { [[ $role != serve && $role != test && $role != san ]] || [[ -d $MODELS/$DEFAULT_MODEL ]]; } &&
@@ -128,6 +129,13 @@ install_serving() {
   retry "$SERVING_VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tools/serving_requirements.txt >&2
 }
 
+# KServe's client brings a server's packages. Without it its test is skipped.
+install_kserve() {
+  say "installing with pip into $KSERVE_VENV: $(grep -v '^#' tools/kserve_requirements.txt | tr '\n' ' ')"
+  [[ -x $KSERVE_VENV/bin/python ]] || /usr/bin/python3 -m venv "$KSERVE_VENV"
+  retry "$KSERVE_VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tools/kserve_requirements.txt >&2
+}
+
 install_wheel_tools() {
   say "installing with pip into $WHEEL_VENV: $(grep -v '^#' tools/wheel_requirements.txt | tr '\n' ' ')"
   [[ -x $WHEEL_VENV/bin/python ]] || /usr/bin/python3 -m venv "$WHEEL_VENV"
@@ -188,7 +196,10 @@ if [[ $role == test || $role == san ]]; then
   unpack_nginx
 fi
 if [[ $role == wheel || $role == test ]]; then install_wheel_tools; fi
-if [[ $role == test ]]; then install_gradio; fi
+if [[ $role == test ]]; then
+  install_gradio
+  install_kserve
+fi
 
 echo "$digest" >"$stamp"
 say "ready for \"make $role\""
