@@ -80,6 +80,7 @@ nightly: ## The tests at full scale (INGOT_NIGHTLY=1), the CUDA kernels, then ea
 	@ninja -C build/release -j $(JOBS)
 	@tools/make_wheel.sh
 	@INGOT_NIGHTLY=1 ctest --preset release -C Nightly --timeout 7200
+	@tools/mutate_cuda.py
 	@$(MAKE) --no-print-directory cuda
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=300
 

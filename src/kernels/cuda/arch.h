@@ -34,9 +34,11 @@ namespace ingot::kernels::cuda {
 // Numbers of 16 bits, as bits.
 struct Half {
   uint16_t bits;
+  static constexpr uint32_t kLastOfExponent = 1 << 10;  // its lowest bit
 };
 struct BFloat16 {
   uint16_t bits;
+  static constexpr uint32_t kLastOfExponent = 1 << 7;
 };
 struct Index3 {
   uint32_t x, y, z;

@@ -2,17 +2,22 @@
 // threads and bytes of shared memory are a block's.
 #pragma once
 
+// Heads of up to `dim` numbers.
+#define INGOT_CUDA_ATTEND(X, type, T, dim)                                                                        \
+  X(attend_##dim##_##type, (Attend<T, dim>), AttendParams, kAttendWarps<dim>* kWarpSize, kAttendSharedBytes<dim>) \
+  X(attend_split_##dim##_##type, (AttendSplit<T, dim>), AttendParams, kWarpSize, kAttendSplitSharedBytes<dim>)
+
 #define INGOT_CUDA_KERNELS_OF(X, type, T)                                                                          \
   X(linear_int4_##type, (LinearMma<T, WeightKind::kInt4>), LinearParams, kLinearWarps* kWarpSize, kMmaSharedBytes) \
   X(linear_int8_##type, (LinearMma<T, WeightKind::kInt8>), LinearParams, kLinearWarps* kWarpSize, kMmaSharedBytes) \
   X(linear_f16_##type, (LinearMma<T, WeightKind::kF16>), LinearParams, kLinearWarps* kWarpSize, kMmaSharedBytes)   \
   X(linear_bf16_##type, (LinearMma<T, WeightKind::kBF16>), LinearParams, kLinearWarps* kWarpSize, kMmaSharedBytes) \
   X(linear_f32_##type, (LinearF32<T>), LinearParams, kLinearWarps* kWarpSize, kLinearSharedBytes)                  \
-  X(attend_f16_##type, (Attend<T, KvFormat::kF16>), AttendParams, kWarpSize, kAttendSharedBytes)                   \
-  X(attend_bf16_##type, (Attend<T, KvFormat::kBF16>), AttendParams, kWarpSize, kAttendSharedBytes)                 \
-  X(attend_f32_##type, (Attend<T, KvFormat::kF32>), AttendParams, kWarpSize, kAttendSharedBytes)                   \
-  X(attend_i8_##type, (Attend<T, KvFormat::kI8>), AttendParams, kWarpSize, kAttendSharedBytes)                     \
-  X(attend_i4_##type, (Attend<T, KvFormat::kI4>), AttendParams, kWarpSize, kAttendSharedBytes)                     \
+  INGOT_CUDA_ATTEND(X, type, T, 64)                                                                                \
+  INGOT_CUDA_ATTEND(X, type, T, 80)                                                                                \
+  INGOT_CUDA_ATTEND(X, type, T, 96)                                                                                \
+  INGOT_CUDA_ATTEND(X, type, T, 128)                                                                               \
+  INGOT_CUDA_ATTEND(X, type, T, 256)                                                                               \
   X(merge_splits_##type, (MergeSplits<T>), AttendParams, kWarpSize, 0)                                             \
   X(write_kv_##type, (WriteKv<T>), WriteKvParams, kWarpSize, kWriteKvSharedBytes)                                  \
   X(norm_float_##type, (RmsNorm<float, T>), NormParams, kNormThreads, kNormSharedBytes)                            \

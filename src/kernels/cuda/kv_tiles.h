@@ -1,10 +1,22 @@
 // Tiles of the cache: 32 positions of one KV head; kernels/attention.h says how each format lies.
 #pragma once
 
-#include "kernels/cuda/arch.h"
+#include <type_traits>
+
+#include "kernels/cuda/mma.h"
 #include "kernels/cuda/params.h"
 
 namespace ingot::kernels::cuda {
+
+// The numbers of a format of 16 bits.
+template <KvFormat kFormat>
+struct NumberOf {
+  using Type = Half;
+};
+template <>
+struct NumberOf<KvFormat::kBF16> {
+  using Type = BFloat16;
+};
 
 struct KvTile {
   std::byte *keys, *values;
@@ -29,31 +41,81 @@ INGOT_DEVICE KvTile OpenTile(const OpenTiles& open, const OpenTileOf& of) {
   return {base + of.kv_head * 2 * bytes, base + (of.kv_head * 2 + 1) * bytes};
 }
 
-// Numbers of 16 bits, and fp32 for tests.   keys [head_dim][32], values [32][head_dim]
+// keys [head_dim][32], values [32][head_dim]
 template <KvFormat kFormat>
 INGOT_DEVICE float LoadNumber(const std::byte* tile, int64_t index) {
-  if constexpr (kFormat == KvFormat::kF32) return reinterpret_cast<const float*>(tile)[index];
   const uint16_t bits = reinterpret_cast<const uint16_t*>(tile)[index];
   return kFormat == KvFormat::kBF16 ? ToFloat(BFloat16{bits}) : ToFloat(Half{bits});
 }
 
 INGOT_DEVICE float ScaleAt(const std::byte* scales, int64_t index) { return LoadNumber<KvFormat::kF16>(scales, index); }
 
-// The key of position `j` of a tile in a dim.
-template <KvFormat kFormat>
-INGOT_DEVICE float KeyAt(const std::byte* tile, int j, int d, int head_dim) {
-  if constexpr (kFormat == KvFormat::kI8) {
-    const std::byte* const scales = tile + kKvTile * head_dim;
-    const auto code = static_cast<float>(reinterpret_cast<const uint8_t*>(tile)[d * kKvTile + j]);
-    return Fma(code, ScaleAt(scales, j), ScaleAt(scales, kKvTile + j));
-  } else if constexpr (kFormat == KvFormat::kI4) {
-    const std::byte* const scales = tile + kKvTile / 2 * head_dim;
-    const int code = reinterpret_cast<const uint8_t*>(tile)[d * 16 + j % 16] >> (j < 16 ? 0 : 4) & 15;
-    return Fma(static_cast<float>(code), ScaleAt(scales, d), ScaleAt(scales, head_dim + d));
+// Eight numbers of 16 bits, side by side.
+struct alignas(16) Eight {
+  uint32_t pairs[4];
+};
+template <typename T>
+INGOT_DEVICE Eight PackEight(const float (&x)[8]) {
+  return {{Pack<T>(x[0], x[1]), Pack<T>(x[2], x[3]), Pack<T>(x[4], x[5]), Pack<T>(x[6], x[7])}};
+}
+template <typename T>
+INGOT_DEVICE bool AllFinite(const Eight& x) {
+  uint32_t carry = 0;  // into the sign bits, from exponents that are all ones
+  INGOT_UNROLL
+  for (int i = 0; i < 4; ++i) carry |= (x.pairs[i] & 0x7fff7fffU) + T::kLastOfExponent * 0x10001U;
+  return (carry & 0x80008000U) == 0;
+}
+
+// Eight of the format's numbers as they lie, from `index` on, which is a multiple of 8: as numbers of T.
+template <typename T, KvFormat kFormat>
+INGOT_DEVICE Eight LoadEight(const std::byte* tile, int64_t index) {
+  using Raw = typename NumberOf<kFormat>::Type;
+  const Eight raw = reinterpret_cast<const Eight*>(tile)[index / 8];
+  if constexpr (std::is_same_v<T, Raw>) {
+    return raw;
   } else {
-    return LoadNumber<kFormat>(tile, d * kKvTile + j);
+    float x[8];
+    INGOT_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      x[2 * i] = UnpackFirst<Raw>(raw.pairs[i]);
+      x[2 * i + 1] = UnpackSecond<Raw>(raw.pairs[i]);
+    }
+    return PackEight<T>(x);
   }
 }
+
+// Eight codes of a byte or (shift 0 or 4) of half of one.
+struct alignas(8) EightCodes {
+  uint32_t words[2];
+};
+template <int kBits>
+INGOT_DEVICE float CodeAt(const EightCodes& codes, int i, int shift) {
+  return static_cast<float>(codes.words[i / 4] >> (i % 4 * 8 + shift) & ((1U << kBits) - 1));
+}
+
+// The keys of positions j … j + 7 in a dim; j is a multiple of 8.
+template <typename T, KvFormat kFormat>
+INGOT_DEVICE Eight EightKeys(const std::byte* tile, int j, int d, int head_dim) {
+  float x[8];
+  if constexpr (kFormat == KvFormat::kI8) {
+    const auto codes = *reinterpret_cast<const EightCodes*>(tile + d * kKvTile + j);
+    const std::byte* const scales = tile + kKvTile * head_dim;
+    INGOT_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      x[i] = Fma(CodeAt<8>(codes, i, 0), ScaleAt(scales, j + i), ScaleAt(scales, kKvTile + j + i));
+    }
+  } else if constexpr (kFormat == KvFormat::kI4) {
+    const auto codes = *reinterpret_cast<const EightCodes*>(tile + d * (kKvTile / 2) + j % (kKvTile / 2));
+    const std::byte* const scales = tile + kKvTile / 2 * head_dim;
+    const float scale = ScaleAt(scales, d), min = ScaleAt(scales, head_dim + d);
+    INGOT_UNROLL
+    for (int i = 0; i < 8; ++i) x[i] = Fma(CodeAt<4>(codes, i, j < kKvTile / 2 ? 0 : 4), scale, min);
+  } else {
+    return LoadEight<T, kFormat>(tile, d * kKvTile + j);
+  }
+  return PackEight<T>(x);
+}
+
 template <KvFormat kFormat>
 INGOT_DEVICE float ValueAt(const std::byte* tile, int j, int d, int head_dim) {
   if constexpr (kFormat == KvFormat::kI8) {
@@ -68,6 +130,32 @@ INGOT_DEVICE float ValueAt(const std::byte* tile, int j, int d, int head_dim) {
   } else {
     return LoadNumber<kFormat>(tile, j * head_dim + d);
   }
+}
+// The dims d … d + 7 of the value of a position; d is a multiple of 8. Zeros beyond head_dim.
+template <typename T, KvFormat kFormat>
+INGOT_DEVICE Eight EightValues(const std::byte* tile, int j, int d, int head_dim) {
+  float x[8] = {};
+  if (head_dim % 8 != 0) {  // rows are not aligned
+    for (int i = 0; i < 8 && d + i < head_dim; ++i) x[i] = ValueAt<kFormat>(tile, j, d + i, head_dim);
+    return PackEight<T>(x);
+  }
+  if constexpr (kFormat == KvFormat::kI8) {
+    const auto codes = *reinterpret_cast<const EightCodes*>(tile + j * head_dim + d);
+    const std::byte* const scales = tile + kKvTile * head_dim;
+    const float scale = ScaleAt(scales, j), min = ScaleAt(scales, kKvTile + j);
+    INGOT_UNROLL
+    for (int i = 0; i < 8; ++i) x[i] = Fma(CodeAt<8>(codes, i, 0), scale, min);
+  } else if constexpr (kFormat == KvFormat::kI4) {
+    const auto codes = *reinterpret_cast<const EightCodes*>(tile + j % (kKvTile / 2) * head_dim + d);
+    const std::byte* const scales = tile + kKvTile / 2 * head_dim;
+    const int groups = (head_dim + kValueGroup - 1) / kValueGroup, group = d / kValueGroup * kKvTile + j;
+    const float scale = ScaleAt(scales, group), min = ScaleAt(scales, groups * kKvTile + group);
+    INGOT_UNROLL
+    for (int i = 0; i < 8; ++i) x[i] = Fma(CodeAt<4>(codes, i, j < kKvTile / 2 ? 0 : 4), scale, min);
+  } else {
+    return LoadEight<T, kFormat>(tile, j * head_dim + d);
+  }
+  return PackEight<T>(x);
 }
 
 // x ≈ min + code · scale with codes 0 … max_code; scale and min are numbers of fp16. One NaN makes the minimum NaN.

@@ -53,9 +53,7 @@ INGOT_DEVICE void StoreRow(KvFormat format, const RowPlace& place, const float* 
   if (format == KvFormat::kI8) return StoreBytes(place, x, dim);
   for (int d = Lane(); d < dim; d += kWarpSize) {
     const int index = place.is_key ? d * kKvTile + place.j : place.j * dim + d;
-    if (format == KvFormat::kF32) {
-      reinterpret_cast<float*>(place.tile)[index] = x[d];
-    } else if (format == KvFormat::kBF16) {
+    if (format == KvFormat::kBF16) {
       reinterpret_cast<uint16_t*>(place.tile)[index] = FloatToBFloat16(x[d]).bits;
     } else {
       StoreHalf(place.tile, index, format == KvFormat::kI4 ? ClampToHalf(x[d]) : x[d]);

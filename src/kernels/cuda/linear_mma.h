@@ -3,19 +3,9 @@
 #pragma once
 
 #include "kernels/cuda/linear.h"
+#include "kernels/cuda/mma.h"
 
 namespace ingot::kernels::cuda {
-
-// Two numbers in a register, the first in the low half.
-template <typename T>
-INGOT_DEVICE uint32_t Pack(float first, float second) {
-  return FromFloat<T>(first).bits | static_cast<uint32_t>(FromFloat<T>(second).bits) << 16;
-}
-
-INGOT_DEVICE void MultiplyTile(Half, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { MmaF16(d, a, b); }
-INGOT_DEVICE void MultiplyTile(BFloat16, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  MmaBF16(d, a, b);
-}
 
 // Inputs k … k + 3 of a row of x, zeros where there are none.   x: the row, or null
 template <typename T>

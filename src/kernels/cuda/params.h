@@ -119,23 +119,35 @@ struct CloseTilesParams {
   int num_kv_heads;
 };
 
+// Some tokens of one sequence. With kI4 they lie in one tile of positions.
+struct QueryTile {
+  int32_t seq, first_token, num_tokens;
+};
 struct AttendParams {
   const void* qkv;  // T, rows q_stride numbers apart
   int64_t q_stride;
-  void* out;                    // T [tokens, num_heads, head_dim]
+  void* out;  // T [tokens, num_heads, head_dim]
+  const QueryTile* tiles;
+  int tile_tokens, tile_heads;  // the most tokens of a tile, and the most heads of a KV head that a block does
   const int32_t* positions;     // [tokens]
-  const int32_t* seq_of;        // [tokens]
   const int32_t* block_tables;  // [num_seqs, block_table_stride]
   int64_t block_table_stride;
   KvLayer kv;
   OpenTiles open;
-  // null: a block computes all splits of its row. Else one of them, into partial[token][head][split].
-  float* partial;  // [tokens, num_heads, num_splits, head_dim + 2]: sums of values, then m and l
+  float* partial;  // [tiles, tile_tokens, num_heads, num_splits, head_dim + 2]: sums of values, then m and l; or null
   int num_heads, group, num_splits;
   float scale, softcap;
   int window;
 };
-inline constexpr int kAttendSharedBytes = (kMaxHeadDim + kWarpSize) * 4;
+// A block does 16 rows for each of its warps, so many of them that its shared memory fits (99 KiB on sm_86 and sm_89).
+template <int kDim>
+inline constexpr int kAttendWarps = kDim <= 128 ? 4 : 2;
+template <int kDim, int kWarps = 1>
+inline constexpr int kAttendSplitSharedBytes =
+    kKvTile * kDim * 2 + (kDim * (kKvTile + 8) + kWarps * 16 * (kDim + 8)) * 2 + kKvTile * 4;
+template <int kDim>
+inline constexpr int kAttendSharedBytes =
+    kAttendSplitSharedBytes<kDim, kAttendWarps<kDim>> + (kDim / 2 + 4) * kAttendWarps<kDim> * kWarpSize * 4;
 
 struct RouteParams {
   const float* logits;  // [T, experts]

@@ -12,37 +12,87 @@ namespace {
 using kernels::kSplit;
 using kernels::cuda::KernelId;
 
-// Splits serve where rows are few; beyond so many tokens, or so much memory for partial results, there are rows enough
-// without. 64 decoding sequences of 8192 positions with 32 heads of 128 need 17 MB.
-constexpr int64_t kMaxSplitTokens = 256;
+// Tiles of few tokens are attended so many at a time that their partial results fit here. 64 decoding sequences of 8192
+// positions with 32 heads of 128 need 17 MB.
 constexpr int64_t kMaxPartialBytes = int64_t{64} << 20;
 constexpr int64_t kAlign = 64;
 
 int64_t RoundUp(int64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 int64_t IdBytes(int64_t count) { return RoundUp(count * static_cast<int64_t>(sizeof(int32_t))); }
 
-// 0 where one split covers the context, or all rows are computed whole.
-int64_t PartialBytes(const KvLayout& layout, int64_t num_tokens, int64_t max_context) {
-  const int64_t splits = (max_context + kSplit - 1) / kSplit;
-  if (splits <= 1 || num_tokens > kMaxSplitTokens) return 0;
-  const int64_t bytes = num_tokens * layout.num_heads * splits * (layout.head_dim + 2) * int64_t{sizeof(float)};
-  return bytes <= kMaxPartialBytes ? bytes : 0;
+// For heads of up to `dim` numbers: of a block of the first two, all positions of so many rows; of the others, one
+// split of 16 rows.
+struct AttendKernels {
+  int dim, rows;
+  KernelId half, bfloat16, split_half, split_bfloat16;
+};
+constexpr int kSplitRows = 16;
+constexpr AttendKernels kAttendKernels[] = {
+    {64, kernels::cuda::kAttendWarps<64> * 16, KernelId::attend_64_half, KernelId::attend_64_bfloat16,
+     KernelId::attend_split_64_half, KernelId::attend_split_64_bfloat16},
+    {80, kernels::cuda::kAttendWarps<80> * 16, KernelId::attend_80_half, KernelId::attend_80_bfloat16,
+     KernelId::attend_split_80_half, KernelId::attend_split_80_bfloat16},
+    {96, kernels::cuda::kAttendWarps<96> * 16, KernelId::attend_96_half, KernelId::attend_96_bfloat16,
+     KernelId::attend_split_96_half, KernelId::attend_split_96_bfloat16},
+    {128, kernels::cuda::kAttendWarps<128> * 16, KernelId::attend_128_half, KernelId::attend_128_bfloat16,
+     KernelId::attend_split_128_half, KernelId::attend_split_128_bfloat16},
+    {256, kernels::cuda::kAttendWarps<256> * 16, KernelId::attend_256_half, KernelId::attend_256_bfloat16,
+     KernelId::attend_split_256_half, KernelId::attend_split_256_bfloat16}};
+const AttendKernels& KernelsOf(int head_dim) {
+  const auto* const found =
+      std::ranges::find_if(kAttendKernels, [&](const AttendKernels& kernels) { return head_dim <= kernels.dim; });
+  INGOT_CHECK(found != std::end(kAttendKernels));
+  return *found;
 }
 
-KernelId AttendKernel(KvFormat format, bool half) {
-  switch (format) {
-    case KvFormat::kF16:
-      return half ? KernelId::attend_f16_half : KernelId::attend_f16_bfloat16;
-    case KvFormat::kBF16:
-      return half ? KernelId::attend_bf16_half : KernelId::attend_bf16_bfloat16;
-    case KvFormat::kF32:
-      return half ? KernelId::attend_f32_half : KernelId::attend_f32_bfloat16;
-    case KvFormat::kI8:
-      return half ? KernelId::attend_i8_half : KernelId::attend_i8_bfloat16;
-    case KvFormat::kI4:
-      return half ? KernelId::attend_i4_half : KernelId::attend_i4_bfloat16;
+// The most tokens of a tile, and the most heads of a KV head that a block does, with so many rows to a block.
+struct TileShape {
+  int tokens, heads;
+};
+TileShape ShapeOf(const KvLayout& layout, int rows) {
+  const int heads = std::min(rows, layout.num_heads / layout.num_kv_heads);
+  return {rows / heads, heads};
+}
+// Blocks for all heads.
+uint32_t PiecesOfHeads(const KvLayout& layout, int heads) {
+  return static_cast<uint32_t>(layout.num_kv_heads) * Blocks(layout.num_heads / layout.num_kv_heads, heads);
+}
+TileShape FewShape(const KvLayout& layout) { return ShapeOf(layout, kSplitRows); }
+TileShape ManyShape(const KvLayout& layout) { return ShapeOf(layout, KernelsOf(layout.head_dim).rows); }
+
+int64_t NumSplits(int64_t context) { return (context + kSplit - 1) / kSplit; }
+// 0 where one split covers the context.
+int64_t PartialBytesOfTile(const KvLayout& layout, int64_t max_context) {
+  const int64_t splits = NumSplits(max_context);
+  if (splits <= 1) return 0;
+  return FewShape(layout).tokens * layout.num_heads * splits * (layout.head_dim + 2) * int64_t{sizeof(float)};
+}
+// How many such tiles are attended at a time.
+int64_t TilesAtATime(const KvLayout& layout, int64_t num_tiles, int64_t max_context) {
+  const int64_t bytes = PartialBytesOfTile(layout, max_context);
+  return bytes == 0 ? num_tiles : std::min(num_tiles, std::max(kMaxPartialBytes / bytes, int64_t{1}));
+}
+
+// Calls add(tile, is_few) for the tiles of a batch, in order: sequences of few tokens have few-token tiles.
+template <typename Add>
+void ForEachTile(const KvLayout& layout, const StepBatch& batch, Add add) {
+  const int few_tokens = FewShape(layout).tokens, many_tokens = ManyShape(layout).tokens;
+  for (int32_t s = 0; s < batch.num_seqs(); ++s) {
+    const auto seq = static_cast<size_t>(s);
+    const int32_t end = batch.cu_seqlens[seq + 1];
+    const bool few = end - batch.cu_seqlens[seq] <= few_tokens;
+    for (int32_t token = batch.cu_seqlens[seq]; token < end;) {
+      int32_t count = std::min(end - token, few ? few_tokens : many_tokens);
+      if (layout.format == KvFormat::kI4) {
+        count = std::min(count, kKvTile - batch.positions[static_cast<size_t>(token)] % kKvTile);
+      }
+      add(kernels::cuda::QueryTile{.seq = s, .first_token = token, .num_tokens = count}, few);
+      token += count;
+    }
   }
-  INGOT_CHECK(false);
+}
+int64_t QueryTileBytes(int64_t num_tokens) {
+  return RoundUp(num_tokens * static_cast<int64_t>(sizeof(kernels::cuda::QueryTile))) + kAlign;
 }
 
 }  // namespace
@@ -67,6 +117,10 @@ class CudaBackend::Staging {
     std::memcpy(piece, ids.data(), ids.size_bytes());
     return OnDevice(piece);
   }
+  QueryTiles Add(const std::vector<kernels::cuda::QueryTile>& tiles) {
+    const std::span words(reinterpret_cast<const int32_t*>(tiles.data()), tiles.size() * 3);
+    return {reinterpret_cast<const kernels::cuda::QueryTile*>(Add(words)), std::ssize(tiles)};
+  }
   int64_t used() const { return used_; }
 
  private:
@@ -76,25 +130,23 @@ class CudaBackend::Staging {
 };
 
 KvLayout CudaBackend::LayoutOf(const KvShape& shape) const {
-  INGOT_CHECK(shape.head_dim <= kernels::cuda::kMaxHeadDim);
+  INGOT_CHECK(shape.head_dim <= kernels::cuda::kMaxHeadDim && shape.format != KvFormat::kF32);
   return CpuKvLayout(shape);
 }
 
 int64_t CudaBackend::StepBytes(const StepLimits& limits, std::span<const KvLayout> groups) const {
   const int64_t tokens = limits.max_tokens, seqs = std::min(limits.max_seqs, tokens);
-  int64_t bytes = 4 * IdBytes(tokens);  // ids, positions, sequences, rows of logits
+  int64_t bytes = 3 * IdBytes(tokens);  // ids, positions, rows of logits
   for (const KvLayout& layout : groups) {
     const int64_t blocks = (limits.max_context + layout.block_len - 1) / layout.block_len;
-    bytes += IdBytes(tokens) + IdBytes(seqs * blocks);
+    bytes += IdBytes(tokens) + IdBytes(seqs * blocks) + QueryTileBytes(tokens);
   }
   return bytes + RoundUp(StepTilesBytes(groups[0], limits)) + RoundUp(PassingBytes(groups[0], tokens, seqs));
 }
 
 int64_t CudaBackend::AttentionBytes(const StepLimits& limits, const KvLayout& group) const {
-  const int64_t splits = (limits.max_context + kSplit - 1) / kSplit;
-  const int64_t row_bytes = group.num_heads * splits * (group.head_dim + 2) * int64_t{sizeof(float)};
-  return splits <= 1 ? 0
-                     : RoundUp(std::min(std::min(limits.max_tokens, kMaxSplitTokens) * row_bytes, kMaxPartialBytes));
+  const int64_t bytes = PartialBytesOfTile(group, limits.max_context);
+  return RoundUp(std::min(limits.max_tokens * bytes, std::max(kMaxPartialBytes, bytes)));
 }
 
 void CudaBackend::PlanTiles(const Context& context, const StepBatch& batch, const KvLayout& layout, Staging* staging) {
@@ -109,27 +161,28 @@ void CudaBackend::PlanTiles(const Context& context, const StepBatch& batch, cons
 Step CudaBackend::BeginStep(const Context& context, const StepBatch& batch, std::span<const KvView> kv) {
   const int64_t tokens = batch.num_tokens();
   const StepLimits limits{tokens, batch.num_seqs(), batch.max_context};
-  int64_t bytes = 4 * IdBytes(tokens) + RoundUp(StepTilesBytes(kv[0].layout, limits));
+  int64_t bytes = 3 * IdBytes(tokens) + RoundUp(StepTilesBytes(kv[0].layout, limits));
   for (const KvGroupBatch& group : batch.groups) {
-    bytes += IdBytes(tokens) + IdBytes(batch.num_seqs() * group.block_table_stride);
+    bytes += IdBytes(tokens) + IdBytes(batch.num_seqs() * group.block_table_stride) + QueryTileBytes(tokens);
   }
   auto* const memory = context.scratch->Take<std::byte>(bytes);
   Staging staging(staging_, memory, bytes);
   const int32_t* const token_ids = staging.Add(batch.token_ids);
   const int32_t* const positions = staging.Add(batch.positions);
   const int32_t* const logits_rows = staging.Add(batch.logits_rows);
-  auto* const seq_of = reinterpret_cast<int32_t*>(staging.Take(IdBytes(tokens)));
-  for (size_t s = 0; s + 1 < batch.cu_seqlens.size(); ++s) {
-    std::fill(seq_of + batch.cu_seqlens[s], seq_of + batch.cu_seqlens[s + 1], static_cast<int32_t>(s));
-  }
-  plan_.seq_of = staging.OnDevice(seq_of);
   plan_.max_context = batch.max_context;
   plan_.groups.clear();
-  for (const KvGroupBatch& group : batch.groups) {
+  for (size_t g = 0; g < batch.groups.size(); ++g) {
+    const KvGroupBatch& group = batch.groups[g];
     const auto tables = group.block_tables.first(static_cast<size_t>(batch.num_seqs() * group.block_table_stride));
+    std::vector<kernels::cuda::QueryTile> few, many;
+    ForEachTile(kv[g].layout, batch,
+                [&](const kernels::cuda::QueryTile& tile, bool is_few) { (is_few ? few : many).push_back(tile); });
     plan_.groups.push_back({.block_tables = staging.Add(tables),
                             .block_table_stride = group.block_table_stride,
-                            .slots = staging.Add(group.slots)});
+                            .slots = staging.Add(group.slots),
+                            .few = staging.Add(few),
+                            .many = staging.Add(many)});
   }
   PlanTiles(context, batch, kv[0].layout, &staging);
   Upload(memory, staging_.data(), staging.used());
@@ -194,39 +247,60 @@ void CudaBackend::RopeKvWrite(const Context&, const Step& step, const RopeKvWrit
              .open = open, .kv = layer, .closing = plan_.closing, .slots = slots, .num_kv_heads = num_kv_heads});
 }
 
+// As many tiles at a time as there is memory for their partial results.
+void CudaBackend::AttendInSplits(const Context& context, const QueryTiles& tiles, kernels::cuda::AttendParams attend,
+                                 const KvLayout& layout) {
+  const Scratch::Mark mark(*context.scratch);
+  const int64_t tile_bytes = PartialBytesOfTile(layout, plan_.max_context);
+  const int64_t at_a_time = TilesAtATime(layout, tiles.count, plan_.max_context);
+  if (tile_bytes > 0) {
+    attend.partial = reinterpret_cast<float*>(context.scratch->Take<std::byte>(at_a_time * tile_bytes));
+  }
+  const AttendKernels& kernels = KernelsOf(layout.head_dim);
+  for (int64_t first = 0; first < tiles.count; first += at_a_time) {
+    const int64_t count = std::min(at_a_time, tiles.count - first);
+    attend.tiles = tiles.tiles + first;
+    Launch(
+        {.kernel = Pick(kernels.split_half, kernels.split_bfloat16),
+         .grid = {Blocks(count), PiecesOfHeads(layout, attend.tile_heads), static_cast<uint32_t>(attend.num_splits)}},
+        attend);
+    if (tile_bytes == 0) continue;
+    Launch({.kernel = Pick(KernelId::merge_splits_half, KernelId::merge_splits_bfloat16),
+            .grid = {Blocks(count), static_cast<uint32_t>(layout.num_heads)}},
+           attend);
+  }
+}
+
 void CudaBackend::Attention(const Context& context, const Step& step, const AttentionParams& params) {
   const auto g = static_cast<size_t>(params.place.group);
   const KvView& kv = step.kv[g];
-  const Scratch::Mark mark(*context.scratch);
-  const int64_t partial_bytes = PartialBytes(kv.layout, step.num_tokens, plan_.max_context);
-  const auto num_splits = static_cast<int>((plan_.max_context + kSplit - 1) / kSplit);
-  const auto heads = static_cast<uint32_t>(kv.layout.num_heads);
-  const kernels::cuda::AttendParams attend = {
-      .qkv = params.qkv.data,
-      .q_stride = params.qkv.shape[1],
-      .out = params.out.data,
-      .positions = step.positions.Data<int32_t>(),
-      .seq_of = plan_.seq_of,
-      .block_tables = plan_.groups[g].block_tables,
-      .block_table_stride = plan_.groups[g].block_table_stride,
-      .kv = LayerOf(kv, params.place.layer),
-      .open = OpenTilesOf(kv, params.place.layer),
-      .partial =
-          partial_bytes > 0 ? reinterpret_cast<float*>(context.scratch->Take<std::byte>(partial_bytes)) : nullptr,
-      .num_heads = kv.layout.num_heads,
-      .group = kv.layout.num_heads / kv.layout.num_kv_heads,
-      .num_splits = num_splits,
-      .scale = params.scale,
-      .softcap = params.softcap,
-      .window = kv.layout.window};
-  const bool splits = partial_bytes > 0;
-  Launch({.kernel = AttendKernel(kv.layout.format, activation_dtype_ == DType::kF16),
-          .grid = {splits ? static_cast<uint32_t>(num_splits) : 1, heads, Blocks(step.num_tokens)}},
+  const GroupPlan& plan = plan_.groups[g];
+  const TileShape few = FewShape(kv.layout), many = ManyShape(kv.layout);
+  kernels::cuda::AttendParams attend = {.qkv = params.qkv.data,
+                                        .q_stride = params.qkv.shape[1],
+                                        .out = params.out.data,
+                                        .tiles = plan.many.tiles,
+                                        .tile_tokens = many.tokens,
+                                        .tile_heads = many.heads,
+                                        .positions = step.positions.Data<int32_t>(),
+                                        .block_tables = plan.block_tables,
+                                        .block_table_stride = plan.block_table_stride,
+                                        .kv = LayerOf(kv, params.place.layer),
+                                        .open = OpenTilesOf(kv, params.place.layer),
+                                        .partial = nullptr,
+                                        .num_heads = kv.layout.num_heads,
+                                        .group = kv.layout.num_heads / kv.layout.num_kv_heads,
+                                        .num_splits = static_cast<int>(NumSplits(plan_.max_context)),
+                                        .scale = params.scale,
+                                        .softcap = params.softcap,
+                                        .window = kv.layout.window};
+  const AttendKernels& kernels = KernelsOf(kv.layout.head_dim);
+  Launch({.kernel = Pick(kernels.half, kernels.bfloat16),
+          .grid = {Blocks(plan.many.count), PiecesOfHeads(kv.layout, many.heads)}},
          attend);
-  if (!splits) return;
-  Launch({.kernel = Pick(KernelId::merge_splits_half, KernelId::merge_splits_bfloat16),
-          .grid = {heads, Blocks(step.num_tokens)}},
-         attend);
+  attend.tile_tokens = few.tokens;
+  attend.tile_heads = few.heads;
+  AttendInSplits(context, plan.few, attend, kv.layout);
 }
 
 }  // namespace ingot::ops

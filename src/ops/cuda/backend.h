@@ -59,14 +59,20 @@ class CudaBackend final : public Backend {
   void GatherRows(const Context&, const TensorView& x, const TensorView& rows, const TensorView& y) override;
 
  private:
-  // Where a group's tokens lie, on the device.
+  // Tokens that a block attends together, on the device.
+  struct QueryTiles {
+    const kernels::cuda::QueryTile* tiles = nullptr;  // [count]
+    int64_t count = 0;
+  };
+  // Where a group's tokens lie, on the device, and its tiles: those of a few tokens, whose positions are split, and
+  // others.
   struct GroupPlan {
     const int32_t* block_tables = nullptr;  // [S, block_table_stride]
     int64_t block_table_stride = 0;
     const int32_t* slots = nullptr;  // [T]
+    QueryTiles few, many;
   };
   struct StepPlan {
-    const int32_t* seq_of = nullptr;  // [T] whose sequence a token is
     int64_t max_context = 0;
     StepTiles tiles;                                                              // of the host
     const int32_t *tile_index = nullptr, *closing = nullptr, *carried = nullptr;  // of the device
@@ -76,6 +82,8 @@ class CudaBackend final : public Backend {
   class Staging;
 
   void PlanTiles(const Context& context, const StepBatch& batch, const KvLayout& layout, Staging* staging);
+  void AttendInSplits(const Context& context, const QueryTiles& tiles, kernels::cuda::AttendParams attend,
+                      const KvLayout& layout);
   kernels::KvLayer LayerOf(const KvView& kv, int layer) const;
   kernels::OpenTiles OpenTilesOf(const KvView& kv, int layer) const;
   // x: the rows of a matrix, or (row_range) of an expert.
