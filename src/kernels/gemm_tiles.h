@@ -47,7 +47,7 @@ struct RoundTilesParams {
   TileActivations activations;
 };
 
-inline constexpr int64_t kPanelsOfBlock = 4;  // whose weights are in L1 together
+inline constexpr int64_t kPanelsOfBlock = 2;  // whose weights are in L1 together
 
 struct TileGemmParams {
   const PanelLayout* layout;

@@ -3,42 +3,11 @@
 #include "kernels/gemm_tiles.h"
 
 #include "kernels/cpu/gemm.h"
-#include "kernels/cpu/tile_weights.h"
-#include "kernels/cpu/tiles.h"
+#include "kernels/cpu/tile_product.h"
 
 namespace ingot::kernels {
 namespace INGOT_ISA_NAMESPACE {
 namespace {
-
-constexpr int64_t kSteps = kBlockInputs / kStepInputs, kTileBytes = 1024;
-
-// y of a panel, `rows` of them from row `row` on.   y: [rows][16]
-void Finish(const TileGemmParams& p, int64_t panel, int64_t row, int64_t rows, const float* y) {
-  const int64_t at = panel * kPanelChannels, left = p.out_features - at;
-  const int64_t lanes = left < kPanelChannels ? left : kPanelChannels;
-  float* to = p.y + row * p.y_stride + at;
-  for (int64_t r = 0; r < rows; ++r, to += p.y_stride) {
-    const F32x16 sum = LoadF32x16(y + r * 16);
-    Store(to, p.bias == nullptr ? sum : sum + LoadF32x16(p.bias + at, lanes), lanes);
-  }
-}
-
-// Fetches panels as far ahead as memory needs, at the pace at which they are read.
-class Fetcher {
- public:
-  Fetcher(const TileGemmParams& p, int64_t panel)
-      : next_(p.packed + panel * p.layout->panel_bytes), end_(p.packed + p.panel_end * p.layout->panel_bytes) {}
-  // done: what has been read, as if the scales lay between the codes.
-  INGOT_INLINE void Advance(const std::byte* done) {
-    const std::byte* until = done + kAhead < end_ ? done + kAhead : end_;
-    for (; next_ < until; next_ += 64) _mm_prefetch(reinterpret_cast<const char*>(next_), _MM_HINT_T0);
-  }
-
- private:
-  static constexpr int64_t kAhead = 2560;
-  const std::byte* next_;
-  const std::byte* const end_;
-};
 
 // The pairs [kPair, kEnd) of a step, each row in two chains.
 template <int R>
@@ -111,7 +80,7 @@ class VectorProduct {
       for (int n = 0; n < kStreams; ++n) {
         alignas(64) float rows[R * 16];
         for (int r = 0; r < R; ++r) Store(rows + r * 16, products[n][r]);
-        Span(layout, from[n], k).template Close<R>(rows, sums, y[n]);
+        Close<R>(ClosingOf(layout), SpanScales(layout, from[n], k), rows, sums, y[n]);
       }
     }
     for (int i = 0; i < kStreams * R; ++i) Store(out[i / R] + i % R * 16, y[i / R][i % R]);
@@ -136,157 +105,6 @@ class VectorProduct {
   const TileGemmParams& p_;
   const Weights<kKind> weights_;
   const float* const x_;
-};
-
-// Row tiles: 256 inputs of a few panels become tiles in L1, and all row tiles are multiplied with them. The sums of a
-// span leave the tiles, which hold codes without scales, and are scaled while tiles multiply the next ones.
-template <WeightKind kKind>
-class TileProduct {
- public:
-  TileProduct(Tiles& tiles, const TileGemmParams& p)
-      : tiles_(tiles),
-        p_(p),
-        weights_(*p.layout),
-        steps_(p.layout->padded_k / kStepInputs),
-        width_(TileWidthOf(p.rows)),
-        half_steps_(p.layout->quantized() && p.layout->group_size == 16) {}
-
-  void Multiply() {
-    const FlushDenormals flush;
-    p_.tile_end - p_.tile_begin == 1 ? MultiplyOneTile() : MultiplyManyTiles();
-  }
-
- private:
-  static constexpr bool kInPlace = kKind == WeightKind::kBF16;
-  static constexpr int64_t kBlockBytes = kSteps * kTileBytes;
-
-  const std::byte* PanelAt(int64_t panel) const { return p_.packed + panel * p_.layout->panel_bytes; }
-  int64_t StepsAt(int64_t first) const { return steps_ - first < kSteps ? steps_ - first : kSteps; }
-  INGOT_INLINE void ExpandStep(const std::byte* panel, int64_t step, std::byte* to) const {
-    if constexpr (!kInPlace) Expand(weights_, panel + step * Weights<kKind>::kStepBytes, to);
-  }
-
-  // One row tile: the steps of the next block are expanded while this one is multiplied.
-  void MultiplyOneTile() {
-    alignas(64) float y[256];
-    Fetcher fetcher(p_, p_.panel_begin);
-    const int64_t count = p_.rows - p_.tile_begin * kTileRows;
-    for (int64_t s = 0; s < StepsAt(0); ++s) ExpandStep(PanelAt(p_.panel_begin), s, room_ + s * kTileBytes);
-    int parity = 0;
-    for (int64_t panel = p_.panel_begin; panel < p_.panel_end; ++panel) {
-      for (float& sum : y) sum = 0;
-      for (int64_t first = 0, span = 0; first < steps_; first += kSteps, parity ^= 1) {
-        const bool last = first + kSteps >= steps_;
-        const int64_t next_panel = last ? panel + 1 : panel, next_first = last ? 0 : first + kSteps;
-        const std::byte* const next = PanelAt(next_panel);
-        const int64_t next_steps = next_panel < p_.panel_end ? StepsAt(next_first) : 0;
-        const std::byte* const weights = kInPlace ? PanelAt(panel) + first * kTileBytes : room_ + parity * kBlockBytes;
-        std::byte* const to = room_ + (parity ^ 1) * kBlockBytes;
-        const auto meanwhile = [&](int64_t s) {
-          fetcher.Advance(PanelAt(panel) + (first + s) * p_.layout->panel_bytes / steps_);
-          if (s < next_steps) ExpandStep(next, next_first + s, to + s * kTileBytes);
-        };
-        span += MultiplyBlock({panel, p_.tile_begin, first, span, weights, y}, meanwhile);
-        // A next block that is longer than this one: the first of the next panel, after a short last one.
-        for (int64_t s = StepsAt(first); s < next_steps; ++s) ExpandStep(next, next_first + s, to + s * kTileBytes);
-      }
-      Finish(p_, panel, p_.tile_begin * kTileRows, count < kTileRows ? count : kTileRows, y);
-    }
-  }
-
-  void MultiplyManyTiles() {
-    int64_t span = 0, spans = 0;
-    for (int64_t first = 0; first < steps_; first += kSteps, span += spans) {
-      for (int64_t begin = p_.panel_begin; begin < p_.panel_end; begin += kPanelsOfBlock) {
-        const int64_t end = begin + kPanelsOfBlock < p_.panel_end ? begin + kPanelsOfBlock : p_.panel_end;
-        for (int64_t n = begin; n < end && !kInPlace; ++n) {
-          std::byte* const to = room_ + (n - begin) * kBlockBytes;
-          for (int64_t s = 0; s < StepsAt(first); ++s) ExpandStep(PanelAt(n), first + s, to + s * kTileBytes);
-        }
-        for (int64_t t = p_.tile_begin; t < p_.tile_end; ++t) {
-          FetchNext(begin, first, t - p_.tile_begin);
-          for (int64_t n = begin; n < end; ++n) spans = MultiplyPanelTile(n, n - begin, t, first, span);
-        }
-      }
-    }
-  }
-  int64_t MultiplyPanelTile(int64_t panel, int64_t n, int64_t t, int64_t first, int64_t span) {
-    const int64_t tiles = p_.tile_end - p_.tile_begin;
-    float* const y = p_.sums + ((panel - p_.panel_begin) * tiles + t - p_.tile_begin) * 256;
-    if (first == 0) {
-      for (int64_t i = 0; i < 256; i += 16) Store(y + i, Broadcast(0.0F));
-    }
-    const std::byte* const weights = kInPlace ? PanelAt(panel) + first * kTileBytes : room_ + n * kBlockBytes;
-    const int64_t spans = MultiplyBlock({panel, t, first, span, weights, y}, [](int64_t) {});
-    if (first + kSteps >= steps_) {
-      const int64_t left = p_.rows - t * kTileRows;
-      Finish(p_, panel, t * kTileRows, left < kTileRows ? left : kTileRows, y);
-    }
-    return spans;
-  }
-  // The part of the next panels' weights that is fetched meanwhile.
-  INGOT_INLINE void FetchNext(int64_t panel, int64_t first, int64_t tile) const {
-    const int64_t lines = StepsAt(first) * Weights<kKind>::kStepBytes / 64, tiles = p_.tile_end - p_.tile_begin;
-    for (int64_t line = lines * tile / tiles; line < lines * (tile + 1) / tiles; ++line) {
-      for (int64_t n = kPanelsOfBlock; n < 2 * kPanelsOfBlock; ++n) {
-        const std::byte* next = PanelAt(panel + n) + first * Weights<kKind>::kStepBytes + line * 64;
-        _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T0);
-      }
-    }
-  }
-
-  // A row tile × a panel × the inputs of a block.
-  struct Part {
-    int64_t panel, tile, first, span;  // the block's first step and span
-    const std::byte* weights;          // [steps] tiles
-    float* y;                          // [16][16]
-  };
-  // y += the product. Calls meanwhile(step) for each step. Returns the number of spans.
-  template <typename F>
-  INGOT_INLINE int64_t MultiplyBlock(const Part& part, F meanwhile) {
-    return half_steps_ ? MultiplySpans<true>(part, meanwhile) : MultiplySpans<false>(part, meanwhile);
-  }
-  template <bool kHalfSteps, typename F>
-  INGOT_INLINE int64_t MultiplySpans(const Part& part, F meanwhile) {
-    const PanelLayout& layout = *p_.layout;
-    const std::byte* const panel = PanelAt(part.panel);
-    const int64_t block = part.first * kStepInputs, block_end = block + StepsAt(part.first) * kStepInputs;
-    const std::byte* x = p_.activations.rounded + (part.tile * steps_ + part.first) * width_ * 64;
-    const std::byte* w = part.weights;
-    const float* sums = p_.activations.sums + (part.tile * p_.spans + part.span) * width_;
-    F32x16 y[16];
-#pragma GCC unroll 16
-    for (int r = 0; r < 16; ++r) y[r] = LoadF32x16(part.y + r * 16);
-    int64_t spans = 0, before = 0;
-    for (int64_t k = block, end = 0; k < block_end; before = k, k = end, ++spans) {
-      end = SpanEnd(layout, k);
-      tiles_.template Zero<0>();
-      for (int64_t at = k; at < end; at += kStepInputs) {
-        if (!kHalfSteps || at % kStepInputs == 0) meanwhile((at - block) / kStepInputs);
-        const int64_t half = kHalfSteps && at % kStepInputs != 0 ? 1 : 0;
-        tiles_.template Load<4>(x + half * 32);
-        tiles_.template Load<6>(w + half * kTileBytes / 2);
-        tiles_.template MultiplyBf16<0, 4, 6>();
-        if (!kHalfSteps || half == 1) x += width_ * 64, w += kTileBytes;
-      }
-      tiles_.template Store<0>(products_[spans % 2]);
-      if (spans > 0) {
-        Span(layout, panel, before).template Close<16>(products_[(spans - 1) % 2], sums + (spans - 1) * width_, y);
-      }
-    }
-    Span(layout, panel, before).template Close<16>(products_[(spans - 1) % 2], sums + (spans - 1) * width_, y);
-#pragma GCC unroll 16
-    for (int r = 0; r < 16; ++r) Store(part.y + r * 16, y[r]);
-    return spans;
-  }
-
-  Tiles& tiles_;
-  const TileGemmParams& p_;
-  const Weights<kKind> weights_;
-  const int64_t steps_, width_;
-  const bool half_steps_;
-  alignas(64) float products_[2][256] = {};
-  alignas(64) std::byte room_[kPanelsOfBlock * kBlockBytes];
 };
 
 template <WeightKind kKind>

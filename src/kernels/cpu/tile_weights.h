@@ -138,45 +138,54 @@ INGOT_UNROLLED void Expand(const Weights<kKind>& weights, const std::byte* step,
   if constexpr (kPair + 1 < kPairs) Expand<kPair + 1>(weights, step, to);
 }
 
-// Scale and zero (or minimum) of a span for the channels of a panel, and what closes it: y = f(y, products' sum).
-class Span {
- public:
-  INGOT_INLINE Span(const PanelLayout& layout, const std::byte* panel, int64_t k) : layout_(layout) {
+// Scale and zero (or minimum) of a span for the channels of a panel; for weights of 16 bits, nothing.
+struct SpanScales {
+  SpanScales() = default;
+  INGOT_INLINE SpanScales(const PanelLayout& layout, const std::byte* panel, int64_t k) {
     if (!layout.quantized()) return;
     const int64_t group = k / layout.group_size;
     const std::byte* zeros = panel + layout.zero_offset;
-    scale_ = NumberOf(layout, {panel + layout.scale_offset, panel + layout.scale_code_offset}, group);
-    if (layout.coded) scale_ = scale_ * Broadcast(layout.unit);
-    if (layout.zero == ZeroKind::kMin) zero_ = NumberOf(layout, {zeros, panel + layout.zero_code_offset}, group);
-    if (layout.zero == ZeroKind::kInteger) zero_ = ToFloat(LoadU8x16(zeros + group * 16));
+    scale = NumberOf(layout, {panel + layout.scale_offset, panel + layout.scale_code_offset}, group);
+    if (layout.coded) scale = scale * Broadcast(layout.unit);
+    if (layout.zero == ZeroKind::kMin) zero = NumberOf(layout, {zeros, panel + layout.zero_code_offset}, group);
+    if (layout.zero == ZeroKind::kInteger) zero = ToFloat(LoadU8x16(zeros + group * 16));
   }
-
-  // y, products: of R rows;   x: the sums of their activations
-  template <int R>
-  INGOT_INLINE void Close(const float* products, const float* x, F32x16* y) const {
-    if (!layout_.quantized()) {
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) y[r] = y[r] + LoadF32x16(products + r * 16);
-    } else if (layout_.zero == ZeroKind::kMidpoint) {
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) y[r] = Fma(LoadF32x16(products + r * 16), scale_, y[r]);
-    } else if (layout_.zero == ZeroKind::kInteger) {
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        y[r] = Fma(NegFma(zero_, Broadcast(x[r]), LoadF32x16(products + r * 16)), scale_, y[r]);
-      }
-    } else {
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        y[r] = Fma(zero_, Broadcast(x[r]), Fma(LoadF32x16(products + r * 16), scale_, y[r]));
-      }
-    }
-  }
-
- private:
-  const PanelLayout& layout_;
-  F32x16 scale_, zero_;
+  F32x16 scale, zero;
 };
+
+// What closes a span: y = f(y, products' sum). kAdd: of weights of 16 bits; the others as ZeroKind.
+enum class Closing { kAdd, kMidpoint, kInteger, kMin };
+INGOT_INLINE Closing ClosingOf(const PanelLayout& layout) {
+  if (!layout.quantized()) return Closing::kAdd;
+  if (layout.zero == ZeroKind::kMidpoint) return Closing::kMidpoint;
+  return layout.zero == ZeroKind::kInteger ? Closing::kInteger : Closing::kMin;
+}
+// One row.   x: the sum of its activations
+template <Closing kClosing>
+INGOT_INLINE F32x16 CloseRow(const SpanScales& scales, F32x16 products, const float* x, F32x16 y) {
+  if constexpr (kClosing == Closing::kAdd) return y + products;
+  if constexpr (kClosing == Closing::kMidpoint) return Fma(products, scales.scale, y);
+  if constexpr (kClosing == Closing::kInteger) {
+    return Fma(NegFma(scales.zero, Broadcast(*x), products), scales.scale, y);
+  }
+  if constexpr (kClosing == Closing::kMin) {
+    return Fma(scales.zero, Broadcast(*x), Fma(products, scales.scale, y));
+  }
+}
+// y, products, x: of R rows
+template <Closing kClosing, int R>
+INGOT_INLINE void Close(const SpanScales& scales, const float* products, const float* x, F32x16* y) {
+  const SpanScales copy = scales;  // which stays in registers
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) y[r] = CloseRow<kClosing>(copy, LoadF32x16(products + r * 16), x + r, y[r]);
+}
+template <int R>
+INGOT_INLINE void Close(Closing closing, const SpanScales& scales, const float* products, const float* x, F32x16* y) {
+  if (closing == Closing::kAdd) Close<Closing::kAdd, R>(scales, products, x, y);
+  if (closing == Closing::kMidpoint) Close<Closing::kMidpoint, R>(scales, products, x, y);
+  if (closing == Closing::kInteger) Close<Closing::kInteger, R>(scales, products, x, y);
+  if (closing == Closing::kMin) Close<Closing::kMin, R>(scales, products, x, y);
+}
 
 }  // namespace
 }  // namespace ingot::kernels::INGOT_ISA_NAMESPACE
