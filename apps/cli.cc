@@ -147,8 +147,14 @@ class FlagsImpl : public Flags {
     app_->footer((before.empty() ? "Examples:\n" : before + "\n") + "  " + line);
   }
   void OnRun(Run run) override {
-    app_->callback([program = program_, run = std::move(run)] { program->chosen = run; });
+    app_->callback([this, run = std::move(run)] {
+      program_->chosen = [this, run]() -> Status {
+        for (const Run& first : before_) INGOT_RETURN_IF_ERROR(first());
+        return run();
+      };
+    });
   }
+  void BeforeRun(Run run) override { before_.push_back(std::move(run)); }
 
  private:
   CLI::Option* Bind(const std::string& name, const Target& target, const std::string& help) {
@@ -166,6 +172,7 @@ class FlagsImpl : public Flags {
 
   CLI::App* app_;
   Program* program_;
+  std::vector<Run> before_;
 };
 
 // --some_flag=x → --some-flag=x, as LMDeploy's users type it.

@@ -52,6 +52,8 @@ class Flags {
   // A command line, shown at the end of this command's help.
   virtual void Example(const std::string& line) = 0;
   virtual void OnRun(Run run) = 0;
+  // What goes before that, and ends the command where it fails.
+  virtual void BeforeRun(Run run) = 0;
 };
 
 // To stderr, for people. What cannot be written is lost: a closed or full log ends no command.

@@ -25,6 +25,7 @@
 #include "models/model.h"
 #include "ops/isa_info.h"
 #include "progress_bar.h"
+#include "pytorch.h"
 
 namespace ingot::cli {
 namespace {
@@ -83,6 +84,14 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
       "--compute", &model->compute, {"auto", "fast", "exact"},
       "exact: activations in fp32; fast: in int8, or bf16 with AMX; auto: exact for models far below 1B, but "
       "fast with AMX");
+  flags.AddChoice(
+      "--backend", &options.backend, {"auto", "native", "turbomind", "pytorch"},
+      "native (turbomind is the same): Ingot's own engine; pytorch: transformers, with the Python package, for models "
+      "that it does not know; auto: native where it knows the model");
+  flags.BeforeRun([model]() -> Status {
+    if (model->options.backend == "turbomind") model->options.backend = "native";  // as LMDeploy calls its own
+    return EnterPython(*model);
+  });
   flags.AddChoice("--device", &options.device, {"cpu", "cuda", "auto"},
                   "cuda: the first NVIDIA GPU (not yet tested on one: docs/cuda.md); auto: that, where there is one");
   flags.Add("--threads", &options.num_threads,
@@ -100,10 +109,10 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
   flags.Add("--cache-block-seq-len", &options.cache_block_seq_len, "tokens of a KV block, a multiple of 32");
   flags.AddNamed("--quant-policy", &options.quant_policy, kQuantPolicies,
                  "KV cache in fp16 (0), int8 (8) or int4 (4, as in LMDeploy today; in 0.2 that was int8)");
-  flags.AddChoice("--dtype", &model->dtype, {"auto", "float16", "half", "bfloat16"},
+  flags.AddChoice("--dtype", &model->dtype, {"auto", "float16", "half", "bfloat16", "float32"},
                   "numbers of a KV cache of 16 bits, and with CUDA of activations; auto: float16 (half), the finer; "
                   "bfloat16 has the "
-                  "wider range");
+                  "wider range. With --backend pytorch those of the weights, too; auto: the checkpoint's");
   flags.Add("--enable-prefix-caching", &options.enable_prefix_caching,
             "share the cache of common beginnings (on; --enable-prefix-caching=false turns it off)");
   flags.Add("--speculative-ngram", &options.speculative_ngram,
@@ -136,6 +145,9 @@ Result<std::shared_ptr<const formats::Checkpoint>> OpenModel(const std::string& 
 }
 
 std::string DescribeCompute(const ModelFlags& flags, const llm::Llm& llm) {
+  if (llm.options().backend == "pytorch")
+    return fmt::format("computes with PyTorch in {} (--backend {})", llm.options().pytorch_dtype,
+                       flags.options.backend);
   const ops::IsaInfo isa = ops::GetIsaInfo();
   const llm::ComputeChoice choice = llm::ChooseCompute(llm::ComputeOf(flags.compute), llm.model().spec());
   const std::string what = choice.compute == llm::Compute::kExact ? "activations in fp32" : isa.fast;
@@ -188,6 +200,7 @@ Result<std::unique_ptr<llm::Llm>> LoadModel(const ModelFlags& model) {
   llm::SetCompute(llm::ComputeOf(model.compute), &options);
   INGOT_ASSIGN_OR_RETURN(options.generation_config, GenerationConfig(model));
   options.kv_bf16 = model.dtype == "bfloat16";
+  options.pytorch_dtype = model.dtype == "half" ? "float16" : model.dtype;
   ProgressBar bar("loading");
   options.progress = [&bar](int64_t done, int64_t total) { bar.Update(done, total); };
   auto loaded = llm::Llm::Load(options);

@@ -53,7 +53,6 @@ struct Foreign {
   bool may_stand_alone = false;     // its value may be left out
 };
 constexpr Foreign kForeign[] = {
-    {"--backend", "there is one engine, Ingot's own", "turbomind"},
     {"--device", "this command computes on the CPU"},
     {"--dp --pipeline-parallel-size -pp --data-parallel-size -dp", kOneDevice, "1"},
     {"--n-gpu-layers --gpu-layers -ngl --main-gpu -mg", kOneDevice, "0"},
@@ -150,8 +149,8 @@ constexpr Instead kInstead[] = {
     {"api_client", "`ingot chat http://HOST:PORT` talks to a server"},
     {"convert turbomind", "nothing is converted before serving: `ingot serve MODEL` reads the checkpoint as it is"},
     {"chat turbomind", "`ingot chat MODEL` takes the checkpoint itself, not a converted workspace"},
-    {"chat torch", "`ingot chat MODEL` takes the checkpoint; there is one engine"},
-    {"chat hf", "`ingot chat MODEL` takes the checkpoint; there is one engine"},
+    {"chat torch", "`ingot chat MODEL --backend pytorch` computes it with PyTorch"},
+    {"chat hf", "`ingot chat MODEL --backend pytorch` computes it with PyTorch"},
     {"lite gptq", "it is `ingot lite auto_gptq MODEL --work-dir DIR`"},
     {"lite kv_qparams", "an int8 KV cache needs no calibration: `ingot serve MODEL --quant-policy 8`"},
     {"run", "`ingot chat MODEL` talks to a model; `ingot generate MODEL -p TEXT` answers one prompt"},

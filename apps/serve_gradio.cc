@@ -1,19 +1,15 @@
 // ingot serve gradio MODEL|URL: finds the Python package's demo page, and becomes it.
 #include "serve_gradio.h"
 
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
-#include "base/env.h"
-#include "base/mapped_file.h"
 #include "common.h"
 #include "foreign_flags.h"
+#include "pytorch.h"
 
 namespace ingot::cli {
 namespace {
@@ -24,28 +20,8 @@ struct GradioFlags {
   int server_port = 6006;
 };
 
-// Whether this interpreter is there and has the packages.
-bool HasPackages(const std::string& python) {
-  std::vector<std::string> words = {
-      python, "-c",
-      "import sys, importlib.util as u; sys.exit(not (u.find_spec('ingot.gradio_app') and u.find_spec('gradio')))"};
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  pid_t child = 0;
-  const int error = posix_spawnp(&child, python.c_str(), &actions, nullptr, ArgvOf(words).data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  int status = 0;
-  while (error == 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  return error == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-Result<std::string> FindPython() {
-  // The package's own `ingot` names the interpreter that it is installed for.
-  for (const std::string& python : {GetEnv("INGOT_PYTHON").value_or(""), std::string("python3")}) {
-    if (!python.empty() && HasPackages(python)) return python;
-  }
+Result<std::string> FindGradio() {
+  if (auto python = FindPython({"ingot.gradio_app", "gradio"})) return *std::move(python);
   return NotFound(
       "serve gradio is a part of the Python package, and neither INGOT_PYTHON nor python3 names an interpreter that "
       "has it with gradio. `make wheel`, then: pip install build/wheel/*.whl 'gradio>=6,<7'. A page that needs no "
@@ -54,13 +30,7 @@ Result<std::string> FindPython() {
 
 // What was typed after "gradio", but for MODEL: the flags of the server.
 Result<std::vector<std::string>> TypedFlags(const std::string& model) {
-  INGOT_ASSIGN_OR_RETURN(const std::string line, ReadFile("/proc/self/cmdline"));
-  std::vector<std::string> words;
-  for (size_t begin = 0; begin < line.size();) {
-    const size_t end = std::min(line.find('\0', begin), line.size());
-    words.push_back(line.substr(begin, end - begin));
-    begin = end + 1;
-  }
+  INGOT_ASSIGN_OR_RETURN(std::vector<std::string> words, CommandLine());
   words.erase(words.begin(), std::ranges::find(words, "gradio"));
   words.insert(words.begin(), "serve");
   words = Translate(words);  // with the server's names of flags
@@ -71,7 +41,7 @@ Result<std::vector<std::string>> TypedFlags(const std::string& model) {
 }
 
 Status ServeGradio(const GradioFlags& flags) {
-  INGOT_ASSIGN_OR_RETURN(const std::string python, FindPython());
+  INGOT_ASSIGN_OR_RETURN(const std::string python, FindGradio());
   const std::string& model = flags.model.options.model;
   std::vector<std::string> words = {python,
                                     "-m",

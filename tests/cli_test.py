@@ -259,7 +259,7 @@ class Errors(CliTest):
             ("info", "--dp", "layers are not split"), ("serve", "--tool-call-parser", "tools are not supported"),
             ("serve", "--reasoning-parser", "comes whole"), ("serve", "--adapters", "LoRA"),
             ("serve", "--revision", "Org/Name@REVISION"), ("serve", "--download-dir", "HF_HOME"),
-            ("serve", "--backend", "one engine"), ("serve", "--seed", "every request says for itself"),
+            ("serve", "--seed", "every request says for itself"),
             ("serve", "--allowed-origins", "did you mean --allow-origins"), ("serve", "--speculative-config", "speculative"),
             ("serve", "--lora-modules", "LoRA"), ("serve", "--enable-lora", "LoRA"), ("serve", "--swap-space", "is recomputed"),
             ("serve", "-fa=off", "attention is always"), ("serve", "--no-cont-batching", "--max-batch-size 1"), ("generate", "-f", "standard input"),

@@ -14,6 +14,7 @@ std::string SystemFingerprint(const llm::Llm& llm, std::string_view version) {
   print.Add(ops::GetIsaInfo().chosen);
   print.Add(fmt::format("{} quant_policy={} kv_bf16={}", llm::ComputeName(llm::ComputeOf(options)),
                         options.quant_policy, options.kv_bf16));
+  if (options.backend == "pytorch") print.Add("pytorch " + options.pytorch_dtype);
   return fmt::format("ingot-{}-{}", version, print.Text().substr(0, 12));
 }
 

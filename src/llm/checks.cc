@@ -53,6 +53,9 @@ Status CheckLoadOptions(const LoadOptions& options) {
   if (options.device != "cpu" && options.device != "cuda" && options.device != "auto") {
     return InvalidArgument("--device {} is not one of cpu, cuda, auto", options.device);
   }
+  if (options.backend != "auto" && options.backend != "native" && options.backend != "pytorch") {
+    return InvalidArgument("--backend {} is not one of auto, native, pytorch", options.backend);
+  }
   if (options.device == "cuda" && options.exact) {
     return InvalidArgument("--compute exact is for --device cpu; on CUDA activations have 16 bits");
   }

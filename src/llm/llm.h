@@ -44,6 +44,8 @@ struct LoadOptions {
   std::string chat_template;           // "": the model's own or a guessed one; a built-in's name; or a Jinja file
   std::string generation_config;       // a JSON object: sampling defaults instead of those of the checkpoint's
   std::string meta_instruction;        // system message where a conversation brings none
+  std::string backend = "auto";        // native, pytorch, or auto: native where it knows the model
+  std::string pytorch_dtype = "auto";  // float32, float16, bfloat16, or auto: the checkpoint's
   std::string device = "cpu";          // cpu, cuda, or auto: cuda where a GPU is found
   int num_threads = 0;                 // 0: what the cgroup and the affinity allow
   bool exact = false;                  // --compute exact: fp32 activations

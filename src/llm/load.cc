@@ -13,6 +13,7 @@
 #include "llm/memory_plan.h"
 #include "llm/model_memory.h"
 #include "llm/params.h"
+#include "llm/pytorch.h"
 #include "ops/devices.h"
 #include "text/bytes.h"
 
@@ -77,8 +78,7 @@ Status OverrideSampling(const std::string& json, sampling::Params* defaults) {
   return {};
 }
 
-Status CheckFits(const formats::Checkpoint& checkpoint, const ops::Backend& backend, int64_t available) {
-  const int64_t weights = EstimateWeights(checkpoint, backend);
+Status CheckFits(const formats::Checkpoint& checkpoint, int64_t weights, int64_t available) {
   if (weights <= available) return {};
   if (MemoryLeftByLimits()) {
     return ResourceExhausted(
@@ -90,6 +90,47 @@ Status CheckFits(const formats::Checkpoint& checkpoint, const ops::Backend& back
       "{}: the weights take {} and {} of memory are available; a smaller model, or this one quantized to fewer bits, "
       "fits",
       checkpoint.path(), FormatBytes(weights), FormatBytes(available));
+}
+
+Status LoadNative(models::ModelSpec spec, LoadOptions* options, LlmParts* parts) {
+  if (options->pytorch_dtype == "float32")
+    return InvalidArgument("--dtype float32 is for --backend pytorch; here it is --compute exact");
+  // A GPU has one way to compute.
+  SetCompute(parts->device.empty() ? ChooseCompute(ComputeOf(*options), spec).compute : Compute::kFast, options);
+  const models::LoadOptions model_options{.compute = options->exact ? ops::Compute::kExact : ops::Compute::kFast,
+                                          .session_len = options->session_len,
+                                          .progress = options->progress};
+  INGOT_ASSIGN_OR_RETURN(parts->model,
+                         models::Model::Load(parts->checkpoint, std::move(spec), model_options, *parts->backend));
+  return {};
+}
+
+Status LoadWithPytorch(int64_t available, LoadOptions* options, LlmParts* parts) {
+  INGOT_RETURN_IF_ERROR(CheckFits(*parts->checkpoint, parts->checkpoint->weight_bytes(), available));
+  INGOT_ASSIGN_OR_RETURN(PytorchModel loaded, LoadPytorch(*options, *parts->checkpoint, parts->backend->device()));
+  options->backend = "pytorch";
+  options->pytorch_dtype = loaded.dtype;
+  parts->model = std::move(loaded.model);
+  parts->device = loaded.description;
+  return {};
+}
+
+// By the engine that the options name, or that knows the model; the options then say which that is.
+Status LoadWeights(int64_t available, LoadOptions* options, LlmParts* parts) {
+  const formats::Checkpoint& checkpoint = *parts->checkpoint;
+  if (options->backend != "pytorch") {
+    Result<models::ModelSpec> spec = models::ReadModelSpec(checkpoint);
+    if (spec) {
+      options->backend = "native";
+      INGOT_RETURN_IF_ERROR(CheckFits(checkpoint, EstimateWeights(checkpoint, *parts->backend), available));
+      return LoadNative(*std::move(spec), options, parts);
+    }
+    const bool may_know = checkpoint.kind() == formats::CheckpointKind::kHuggingFace;
+    if (options->backend == "native" || spec.error().code() != Code::kUnsupported || !may_know) return spec.error();
+    const Status status = LoadWithPytorch(available, options, parts);
+    return status.ok() ? status : Status(status.code(), spec.error().message() + ". " + status.message());
+  }
+  return LoadWithPytorch(available, options, parts);
 }
 
 }  // namespace
@@ -126,19 +167,11 @@ Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {
   parts.device = device.description;
   options.device = parts.device.empty() ? "cpu" : "cuda";  // what "auto" found; defaults and checks depend on it
   INGOT_RETURN_IF_ERROR(CheckLoadOptions(options));
-  INGOT_RETURN_IF_ERROR(CheckFits(*parts.checkpoint, *parts.backend, device.memory().available_bytes));
   INGOT_ASSIGN_OR_RETURN(parts.tokenizer, tokenizer::Tokenizer::Create(parts.checkpoint->vocabulary()));
   INGOT_ASSIGN_OR_RETURN(parts.chat_template, ChooseTemplate(*parts.checkpoint, options));
   parts.default_sampling = DefaultSampling(*parts.checkpoint);
   INGOT_RETURN_IF_ERROR(OverrideSampling(options.generation_config, &parts.default_sampling));
-  INGOT_ASSIGN_OR_RETURN(models::ModelSpec spec, models::ReadModelSpec(*parts.checkpoint));
-  // A GPU has one way to compute.
-  SetCompute(parts.device.empty() ? ChooseCompute(ComputeOf(options), spec).compute : Compute::kFast, &options);
-  const models::LoadOptions model_options{.compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast,
-                                          .session_len = options.session_len,
-                                          .progress = options.progress};
-  INGOT_ASSIGN_OR_RETURN(parts.model,
-                         models::Model::Load(parts.checkpoint, std::move(spec), model_options, *parts.backend));
+  INGOT_RETURN_IF_ERROR(LoadWeights(device.memory().available_bytes, &options, &parts));
   return MakeLlm(std::move(parts), options, device.memory());
 }
 

@@ -160,6 +160,8 @@ Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& nee
 }
 
 const char* KvFormatName(const LoadOptions& options) {
+  if (options.backend == "pytorch" && options.pytorch_dtype == "float32") return "fp32";
+  if (options.backend == "pytorch") return options.pytorch_dtype == "bfloat16" ? "bf16" : "fp16";
   if (options.quant_policy == 8) return "int8";
   if (options.quant_policy == 4) return "int4";
   return options.kv_bf16 ? "bf16" : "fp16";

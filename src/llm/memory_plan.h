@@ -45,7 +45,8 @@ struct MemoryPlan {
 // the model's. kResourceExhausted names the option and the value that would fit.
 Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& needs, int64_t available);
 
-const char* KvFormatName(const LoadOptions& options);  // "fp16", "bf16", "int8", "int4"
+// "fp32", "fp16", "bf16", "int8" or "int4". Of a PyTorch model, pytorch_dtype is what it was loaded with.
+const char* KvFormatName(const LoadOptions& options);
 std::string FormatLedger(const MemoryPlan& plan, const LoadOptions& options, const MemoryAllowance& memory);
 
 }  // namespace ingot::llm

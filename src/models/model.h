@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "formats/checkpoint.h"
@@ -74,8 +75,8 @@ class Model {
   virtual int num_adapters() const { return 0; }  // those of a batch are in [0, num_adapters)
   std::vector<KvGroup> kv_groups() const { return KvGroupsOf(spec()); }
   // The layout of the cache of a group's layers.
-  ops::KvLayout KvLayoutFor(const ops::Backend& backend, const KvGroup& group, int block_len,
-                            ops::KvFormat format) const;
+  virtual ops::KvLayout KvLayoutFor(const ops::Backend& backend, const KvGroup& group, int block_len,
+                                    ops::KvFormat format) const;
   virtual int64_t ScratchBytes(const ops::Backend& backend, const ForwardLimits& limits) const = 0;
 
   // Runs the batch: writes its K and V to the caches of its groups and the wanted logits to `logits`: f32
@@ -83,6 +84,10 @@ class Model {
   // done, unless there is a tap.
   virtual void Forward(const ops::Context& context, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
                        const TensorView& logits, const LayerTap* tap = nullptr) const = 0;
+
+ protected:
+  Model() = default;
+  explicit Model(std::string fingerprint) : fingerprint_(std::move(fingerprint)) {}
 
  private:
   std::string fingerprint_;
