@@ -33,8 +33,9 @@ wheel: ## The Python package: build/wheel/*.whl
 	@ninja -C build/release -j $(JOBS) ingot ingot_python
 	@tools/make_wheel.sh
 
-test: ## All checks and tests
+test: ## All checks and tests (TORCH=1: those of the PyTorch engine, too, for which torch is installed)
 	@tools/bootstrap.sh test
+	@test -z "$(TORCH)" || tools/bootstrap.sh torch
 	@$(MAKE) --no-print-directory lint
 	@cmake --preset release -DINGOT_TESTS=ON -DINGOT_WHEEL=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
 	@ninja -C build/release -j $(JOBS)

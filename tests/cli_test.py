@@ -240,7 +240,7 @@ class Errors(CliTest):
         self.assertEqual(ledger.returncode, 0, ledger.stderr)
         self.assertRegex(ledger.stderr, r"KV cache .* in bf16")
         self.assertIn("choose one of them", self.error(*bf16, "--quant-policy", "8"))
-        self.assertIn("float32 not in {auto,float16,half,bfloat16}", self.error(*bf16[:-1], "float32"))
+        self.assertIn("float32 is for --backend pytorch", self.error(*bf16[:-1], "float32"))
 
     def test_the_kind_of_checkpoint_that_one_counts_on(self) -> None:
         asked = ("generate", "smollm2", "-p", "x", "--max-tokens", "1", "--model-format")

@@ -5,7 +5,8 @@ import sys
 
 from support import ROOT, require_model
 
-ENVIRONMENTS = {"gradio_test": ("venv-gradio", "make test"), "": ("venv-python", "make wheel")}
+ENVIRONMENTS = {"gradio_test": ("venv-gradio", "make test"), "torch_test": ("venv-torch", "make test TORCH=1"),
+                "": ("venv-python", "make wheel")}
 
 if __name__ == "__main__":
     require_model()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|wheel|test|san|lint|cuda
+# Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|wheel|test|san|lint|cuda|torch
 #   build  compiler and libraries (apt), the assets of the pages in build/assets/ (pip)
 #   serve  build + the default model in build/models/ (pip)
 #   wheel  build + Python's headers (apt) + tools/wheel_requirements.txt in build/venv-wheel (pip), and what the wheel
@@ -10,14 +10,15 @@
 #   san    test + the sanitizers and what makes their reports readable (apt)
 #   lint   the formatter (apt) and python3
 #   cuda   NVIDIA's compiler, where there is none (pip, in build/venv-cuda)
+#   torch  build + PyTorch without CUDA, 540 MB, and transformers in build/venv-torch (pip), for `make test TORCH=1`
 # For Debian 12, as root or with sudo. Elsewhere it names what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 role=${1:-}
 case $role in
-  build | serve | wheel | test | san | lint | cuda) ;;
-  *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  build | serve | wheel | test | san | lint | cuda | torch) ;;
+  *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 BUILD_PACKAGES="clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev
@@ -41,6 +42,8 @@ KSERVE_VENV=build/venv-kserve
 WHEEL_VENV=build/venv-wheel
 WHEELHOUSE=build/wheelhouse
 GRADIO_VENV=build/venv-gradio
+TORCH_VENV=build/venv-torch
+TORCH=torch==2.15.0
 MODELS=build/models
 ASSETS=build/assets
 DEFAULT_MODEL=smollm2
@@ -48,11 +51,12 @@ DEFAULT_MODEL=smollm2
 say() { echo "bootstrap: $*" >&2; }
 
 # A stamp of this very content says that nothing is to be done.
-digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/serving_requirements.txt tools/kserve_requirements.txt tools/wheel_requirements.txt tools/gradio_requirements.txt tools/models.json tools/assets.json tools/fetch_model.py | sha256sum | cut -c1-16)
+digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/serving_requirements.txt tools/kserve_requirements.txt tools/wheel_requirements.txt tools/gradio_requirements.txt tools/torch_requirements.txt tools/torch_without_cuda.py tools/models.json tools/assets.json tools/fetch_model.py | sha256sum | cut -c1-16)
 stamp=build/.bootstrap-$role
 if [[ -f $stamp && $(<"$stamp") == "$digest" ]] &&
   { [[ $role != serve && $role != test && $role != san ]] || [[ -d $MODELS/$DEFAULT_MODEL ]]; } &&
-  { [[ $role == lint || $role == cuda ]] || [[ -x $VENV/bin/python && -f $ASSETS/swagger-ui/swagger-ui.css ]]; } &&
+  { [[ $role != torch ]] || [[ -f $(echo $TORCH_VENV/lib/python3*/site-packages/torch/__init__.py) ]]; } &&
+  { [[ $role == lint || $role == cuda || $role == torch ]] || [[ -x $VENV/bin/python && -f $ASSETS/swagger-ui/swagger-ui.css ]]; } &&
   { [[ $role != wheel && $role != test ]] || [[ -x $WHEEL_VENV/bin/auditwheel && -d $WHEELHOUSE ]]; } &&
   { [[ $role == lint || $role == cuda ]] || command -v clang++-19 >/dev/null; }; then
   exit 0
@@ -151,6 +155,15 @@ install_gradio() {
   retry "$GRADIO_VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tools/gradio_requirements.txt >&2
 }
 
+# PyPI's torch without what it depends on, which is gigabytes of CUDA.
+install_torch() {
+  say "installing with pip into $TORCH_VENV: $TORCH $(grep -v '^#' tools/torch_requirements.txt | tr '\n' ' ')"
+  make_venv "$TORCH_VENV"
+  retry "$TORCH_VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-cache-dir "$TORCH" >&2
+  retry "$TORCH_VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tools/torch_requirements.txt >&2
+  python3 tools/torch_without_cuda.py "$(echo "$TORCH_VENV"/lib/python3*/site-packages/torch)"
+}
+
 # Not installed, which would start a server: unpacked, for tests/proxy_test.py.
 unpack_nginx() {
   [[ ! -x build/nginx/usr/sbin/nginx ]] && command -v apt-get >/dev/null || return 0
@@ -183,9 +196,11 @@ case $role in
   san) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $TEST_PACKAGES $SAN_PACKAGES ;;
   lint) install_packages $LINT_PACKAGES ;;
   cuda) install_packages clang-19 $PYTHON_PACKAGES ;;
+  torch) install_packages clang-19 binutils $PYTHON_PACKAGES ;;
 esac
 if [[ $role == cuda ]]; then install_nvcc; fi
-if [[ $role != lint && $role != cuda ]]; then
+if [[ $role == torch ]]; then install_torch; fi
+if [[ $role != lint && $role != cuda && $role != torch ]]; then
   make_venv
   fetch_assets
 fi

@@ -23,9 +23,11 @@ rm -r "$WHEEL/raw"
 /usr/bin/python3 -m venv --clear build/venv-python
 build/venv-python/bin/python -m pip install --quiet --disable-pip-version-check --no-index \
   --find-links build/wheelhouse --find-links "$WHEEL" "ingot-llm[progress]"
-# The tests of the demo have an environment with Gradio (tools/bootstrap.sh test), into which the wheel goes.
-if [[ -x build/venv-gradio/bin/python ]]; then
-  build/venv-gradio/bin/python -m pip install --quiet --disable-pip-version-check --no-index --force-reinstall --no-deps \
+# The tests of the demo and of the PyTorch engine have environments of their own (tools/bootstrap.sh test, torch), into
+# which the wheel goes.
+for venv in build/venv-gradio build/venv-torch; do
+  [[ -x $venv/bin/python ]] || continue
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --force-reinstall --no-deps \
     --find-links build/wheelhouse --find-links "$WHEEL" ingot-llm nanobind-backend
-fi
+done
 echo "make_wheel: $(ls "$WHEEL"/*.whl), installed in build/venv-python" >&2

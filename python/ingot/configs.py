@@ -211,7 +211,16 @@ class TurbomindEngineConfig:
 
 @dataclasses.dataclass
 class PytorchEngineConfig:
-    """LMDeploy's configuration of its PyTorch engine. Ingot has none so far: a pipeline with it is refused."""
+    """How a model is loaded into the PyTorch engine: transformers computes it, over Ingot's KV cache and scheduler. It needs
+    torch and transformers (pip install 'ingot-llm[pytorch]').
+
+    dtype: numbers of weights, activations and KV cache: "auto", the checkpoint's; "float32", "float16" or "bfloat16".
+    session_len, max_batch_size, cache_max_entry_count: as of TurbomindEngineConfig.
+    block_size: tokens of a block of the KV cache, a multiple of 32.
+    enable_prefix_caching: share the cache of common beginnings. On by default, unlike there.
+    device_type: "cpu", or "cuda" in a build for it.
+    eager_mode: there are no graphs in any case.
+    """
 
     dtype: str = "auto"
     tp: int = 1
@@ -219,13 +228,44 @@ class PytorchEngineConfig:
     max_batch_size: int | None = None
     cache_max_entry_count: float = 0.8
     block_size: int = 64
-    enable_prefix_caching: bool = False
+    enable_prefix_caching: bool = True
     quant_policy: int = 0
     device_type: str = "cpu"
     eager_mode: bool = False
     adapters: dict[str, str] | None = None
     download_dir: str | None = None
     revision: str | None = None
+    max_prefill_token_num: int | None = None
+    # Ingot's own, as of TurbomindEngineConfig.
+    kv_cache_bytes: int = 0
+    num_threads: int = 0
+
+    @property
+    def cache_block_seq_len(self) -> int:
+        """What TurbomindEngineConfig calls block_size."""
+        return self.block_size
+
+    @property
+    def device(self) -> str:
+        """What the program calls device_type."""
+        return self.device_type
+
+    def check(self) -> None:
+        """Raises Unsupported for what the engine does not offer."""
+        if self.tp != 1:
+            raise Unsupported(f"tp {self.tp}: Ingot computes on one device; 1 is what it has")
+        for name in ("adapters", "download_dir"):
+            if getattr(self, name):
+                raise Unsupported(f"{name} is not supported; leave it out", field=name)
+        if self.dtype not in ("auto", "float32", "float16", "bfloat16"):
+            raise InvalidArgument(f"dtype {self.dtype!r} is not 'auto', 'float32', 'float16' or 'bfloat16'", field="dtype")
+
+
+def backend_of(config: TurbomindEngineConfig | PytorchEngineConfig | None) -> str:
+    """The engine that a configuration is of, as the program's --backend names it."""
+    if config is None:
+        return "auto"
+    return "pytorch" if isinstance(config, PytorchEngineConfig) else "native"
 
 
 @dataclasses.dataclass

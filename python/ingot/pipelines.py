@@ -11,8 +11,8 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any, AsyncIterator, Iterator
 
-from ingot import _core, aio, requests, templates
-from ingot.configs import ChatTemplateConfig, GenerationConfig, PytorchEngineConfig, TurbomindEngineConfig
+from ingot import _core, aio, pytorch, requests, templates
+from ingot.configs import ChatTemplateConfig, GenerationConfig, PytorchEngineConfig, TurbomindEngineConfig, backend_of
 from ingot.errors import InvalidArgument, Unsupported
 from ingot.messages import Message, Prompt, Response, Session
 from ingot.models import find_model
@@ -47,7 +47,8 @@ def pipeline(
     """Loads a model.
 
     model_path: a Hugging Face directory, a GGUF file, Org/Name in the local Hugging Face cache, or an alias (smollm2).
-    backend_config: how much memory it may use, how long contexts are, ...
+    backend_config: how much memory it may use, how long contexts are, ...; its class says which engine loads the model.
+        None: Ingot's own where it knows the model, else PyTorch where that is installed.
     chat_template_config: the chat template, where it is not the model's own.
     log_level: DEBUG, INFO, WARNING, ERROR or OFF; logs go to stderr.
     ignored: LMDeploy's max_log_len, trust_remote_code (no code of a model is ever run) and allowed_media_domains.
@@ -63,17 +64,21 @@ def pipeline(
     return Pipeline(model_path, backend_config, chat_template_config, log_level)
 
 
-def _load_options(model: str, config: TurbomindEngineConfig, template: ChatTemplateConfig) -> dict[str, Any]:
+def _load_options(model: str, given: TurbomindEngineConfig | PytorchEngineConfig | None, template: ChatTemplateConfig) -> dict[str, Any]:
+    config = given or TurbomindEngineConfig()
     config.check()
     options = {
         "model": model,
-        "exact": config.compute == "exact",
-        "kv_bf16": config.dtype == "bfloat16",
+        "backend": backend_of(given),
         "chat_template": template.model_name,
         "meta_instruction": template.meta_instruction,
     }
+    if isinstance(config, PytorchEngineConfig):
+        options.update({"pytorch_dtype": config.dtype, "device": config.device})
+    else:
+        options.update({"exact": config.compute == "exact", "kv_bf16": config.dtype == "bfloat16", "tokenizer_pre": config.tokenizer_pre})
     same = ("session_len", "max_batch_size", "cache_max_entry_count", "kv_cache_bytes", "cache_block_seq_len",
-            "max_prefill_token_num", "quant_policy", "enable_prefix_caching", "num_threads", "tokenizer_pre")  # fmt: skip
+            "max_prefill_token_num", "quant_policy", "enable_prefix_caching", "num_threads")  # fmt: skip
     options.update({name: getattr(config, name) for name in same})
     return {name: value for name, value in options.items() if value is not None}
 
@@ -102,15 +107,14 @@ class Pipeline:
         chat_template_config: ChatTemplateConfig | None = None,
         log_level: str = "WARNING",
     ) -> None:
-        if isinstance(backend_config, PytorchEngineConfig):
-            raise Unsupported("PytorchEngineConfig: there is no PyTorch engine; TurbomindEngineConfig configures Ingot's own")
         _core.set_log_level(log_level)
+        pytorch.install(_core)
         config = backend_config or TurbomindEngineConfig()
         model, chosen = find_model(os.fspath(model_path)), chat_template_config or ChatTemplateConfig()
         if config.revision:
             model = f"{model}@{config.revision}"
         with templates.as_file(chosen, model, getattr(config, "tokenizer_pre", "")) as template:
-            self._engine = _load(_load_options(model, config, template))
+            self._engine = _load(_load_options(model, backend_config, template))
         self._completes_text = chosen.capability == "completion"
         self._template_stops = templates.stop_words_of(chosen, self.tokenizer)
         self._session_ids = itertools.count(1)

@@ -63,7 +63,9 @@ class Process:
 
     def _run(self, command: list[str]) -> None:
         try:
-            self.popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            # Where the program needs Python, that is this one.
+            environment = {"INGOT_PYTHON": sys.executable, **os.environ}
+            self.popen = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         except OSError as error:
             self._failure = error
             return

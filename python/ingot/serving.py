@@ -11,7 +11,7 @@ from typing import Any
 
 from ingot import program, templates
 from ingot.clients import APIClient
-from ingot.configs import ChatTemplateConfig, TurbomindEngineConfig
+from ingot.configs import ChatTemplateConfig, PytorchEngineConfig, TurbomindEngineConfig, backend_of
 from ingot.errors import ProgramError, Unsupported
 from ingot.models import find_model
 
@@ -20,9 +20,9 @@ __all__ = ["Server", "serve"]
 LOAD_SECONDS = 600
 
 _open: weakref.WeakSet[Server] = weakref.WeakSet()
-# Of TurbomindEngineConfig: those that the program has under the same names.
+# Of both configurations: those that the program has under the same names.
 _SAME = ("model_format", "tp", "session_len", "max_batch_size", "cache_max_entry_count", "cache_block_seq_len",
-         "quant_policy", "max_prefill_token_num", "compute", "dtype", "tokenizer_pre")  # fmt: skip
+         "quant_policy", "max_prefill_token_num", "compute", "dtype", "tokenizer_pre", "device")  # fmt: skip
 
 
 @atexit.register
@@ -69,29 +69,34 @@ class Server(APIClient):
         self.close()
 
 
-def _flags(backend: TurbomindEngineConfig, template: ChatTemplateConfig) -> dict[str, Any]:
+def _flags(given: TurbomindEngineConfig | PytorchEngineConfig | None, template: ChatTemplateConfig) -> dict[str, Any]:
+    backend = given or TurbomindEngineConfig()
     backend.check()
-    defaults = TurbomindEngineConfig()
-    given: dict[str, Any] = {name: getattr(backend, name) for name in _SAME if getattr(backend, name) != getattr(defaults, name)}
+    defaults = type(backend)()
+    names = [name for name in _SAME if hasattr(backend, name)]
+    flags: dict[str, Any] = {name: getattr(backend, name) for name in names if getattr(backend, name) != getattr(defaults, name)}
+    if given is not None:
+        flags["backend"] = backend_of(given)
     if backend.num_threads:
-        given["threads"] = backend.num_threads
+        flags["threads"] = backend.num_threads
     if backend.kv_cache_bytes:
-        given["kv_cache_memory"] = backend.kv_cache_bytes
+        flags["kv_cache_memory"] = backend.kv_cache_bytes
     if not backend.enable_prefix_caching:
-        given["enable_prefix_caching=false"] = True
-    return {**given, "chat_template": template.model_name, "meta_instruction": template.meta_instruction}
+        flags["enable_prefix_caching=false"] = True
+    return {**flags, "chat_template": template.model_name, "meta_instruction": template.meta_instruction}
 
 
 def serve(
     model_path: str | os.PathLike[str],
     model_name: str | None = None,
-    backend_config: TurbomindEngineConfig | None = None,
+    backend_config: TurbomindEngineConfig | PytorchEngineConfig | None = None,
     chat_template_config: ChatTemplateConfig | None = None,
     **options: Any,
 ) -> Server:
     """Starts `ingot serve api_server`, waits until it answers, and returns it.
 
     model_name: the model's name in requests.
+    backend_config: its class says which engine loads the model; so does backend="pytorch" among the options.
     options: the server's flags, with underscores: server_name="0.0.0.0", server_port=23333 (0: any free port),
         api_keys=["..."], session_db="sessions.db", ...; load_seconds: how long loading may take (default 600);
         verbose: show its log.
@@ -101,7 +106,7 @@ def serve(
     seconds, verbose = options.pop("load_seconds", LOAD_SECONDS), options.pop("verbose", False)
     keys = options.get("api_keys")
     key = keys[0] if isinstance(keys, (list, tuple)) and keys else keys
-    backend, chosen = backend_config or TurbomindEngineConfig(), chat_template_config or ChatTemplateConfig()
+    backend, chosen = backend_config, chat_template_config or ChatTemplateConfig()
     _check_template(chosen)
     model = find_model(os.fspath(model_path))
     with templates.as_file(chosen, model, getattr(backend, "tokenizer_pre", "")) as template:

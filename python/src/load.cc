@@ -51,6 +51,9 @@ Result<llm::LoadOptions> ReadLoadOptions(std::string_view json) {
   read("tokenizer_pre", &options.tokenizer_pre);
   read("chat_template", &options.chat_template);
   read("meta_instruction", &options.meta_instruction);
+  read("backend", &options.backend);
+  read("pytorch_dtype", &options.pytorch_dtype);
+  read("device", &options.device);
   read("num_threads", &options.num_threads);
   read("exact", &options.exact);
   read("session_len", &options.session_len);

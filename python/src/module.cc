@@ -1,5 +1,5 @@
 // ingot._core: the engine for the Python package, which gives it its shape. All that waits or computes is without the
-// GIL, and no thread of the engine's ever takes it.
+// GIL. Threads of the engine take it where PyTorch computes a model (torch_model.h), and nowhere else.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -14,12 +14,15 @@
 
 #include "base/log.h"
 #include "chat/chat_template.h"
+#include "base/signal_stack.h"
+#include "cli.h"
 #include "engine.h"
 #include "event_queue.h"
 #include "formats/alias.h"
 #include "formats/checkpoint.h"
 #include "load.h"
 #include "tokenizer/tokenizer.h"
+#include "torch_model.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;  // NOLINT: "name"_a, as nanobind names arguments
@@ -250,6 +253,24 @@ void BindRequests(nb::module_& m) {
       .def_ro("input_tokens", &PyTurn::input_tokens);
 }
 
+// Its end waits for threads of the engine, which may be waiting for the GIL.
+std::shared_ptr<Engine> EndingWithoutGil(std::shared_ptr<Engine> engine) {
+  Engine* const raw = engine.get();
+  return {raw, [engine = std::move(engine)](Engine*) mutable {
+            const nb::gil_scoped_release release;
+            engine.reset();
+          }};
+}
+
+// The command line, which ends before this process does.
+int RunProgram(std::vector<std::string> words) {
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  const nb::gil_scoped_release release;
+  const SignalStack signal_stack;
+  return cli::Main(static_cast<int>(argv.size()), argv.data());
+}
+
 void BindEngine(nb::module_& m) {
   nb::class_<Loading>(m, "Loading")
       .def("__init__",
@@ -258,7 +279,7 @@ void BindEngine(nb::module_& m) {
           "wait", [](const Loading& self, double seconds) { return self.Wait(Milliseconds(seconds)); }, "seconds"_a,
           WithoutGil())
       .def_prop_ro("progress", [](const Loading& self) { return std::pair(self.done(), self.total()); })
-      .def("take", [](Loading& self) { return Check(self.Take()); }, WithoutGil());
+      .def("take", [](Loading& self) { return EndingWithoutGil(Check(self.Take())); }, WithoutGil());
   nb::class_<Engine>(m, "Engine")
       .def("prepare", Prepare, "chat"_a, "body"_a, WithoutGil())
       .def(
@@ -299,6 +320,8 @@ NB_MODULE(_core, m) {
   BindEngine(m);
   m.def("wait_for_loads", &Loading::WaitForAll, WithoutGil());
   m.def("builtin_template", [](const std::string& name) { return ingot::chat::BuiltinTemplate(name); }, "name"_a);
+  m.def("set_torch_loader", SetTorchLoader, "load"_a);
+  m.def("run_program", RunProgram, "argv"_a);
   m.def(
       "set_log_level",
       [](const std::string& name) {
