@@ -30,7 +30,7 @@ serve: ## Serve MODEL (default: SmolLM2-135M-Instruct) on http://127.0.0.1:PORT
 wheel: ## The Python package: build/wheel/*.whl
 	@tools/bootstrap.sh wheel
 	@cmake --preset release -DINGOT_WHEEL=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
-	@ninja -C build/release -j $(JOBS) ingot ingot_python
+	@ninja -C build/release -j $(JOBS) ingot ingot_python ingot_python_program
 	@tools/make_wheel.sh
 
 test: ## All checks and tests (TORCH=1: those of the PyTorch engine, too, for which torch is installed)

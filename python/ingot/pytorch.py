@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ingot import _core
 from ingot.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -23,6 +23,6 @@ def _load(**options: Any) -> Runner:
     return torch_engine.load(**options)
 
 
-def install() -> None:
-    """Models may be loaded with `backend` "pytorch", or "auto", from now on."""
-    _core.set_torch_loader(_load)
+def install(extension: ModuleType) -> None:
+    """From now on this extension (ingot._core, ingot._program) loads models with PyTorch, too."""
+    extension.set_torch_loader(_load)

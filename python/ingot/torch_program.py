@@ -13,13 +13,13 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     import torch  # noqa: F401
 
-    from ingot import _core, pytorch
+    from ingot import _program, pytorch
 
-    pytorch.install()
+    pytorch.install(_program)
     for number in (signal.SIGINT, signal.SIGPIPE):  # Python has handlers of its own
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    sys.exit(_core.run_program(["ingot", *sys.argv[1:]]))
+    sys.exit(_program.run(["ingot", *sys.argv[1:]]))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@
 
 #include "base/log.h"
 #include "chat/chat_template.h"
-#include "base/signal_stack.h"
-#include "cli.h"
 #include "engine.h"
 #include "event_queue.h"
 #include "formats/alias.h"
@@ -262,15 +260,6 @@ std::shared_ptr<Engine> EndingWithoutGil(std::shared_ptr<Engine> engine) {
           }};
 }
 
-// The command line, which ends before this process does.
-int RunProgram(std::vector<std::string> words) {
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  const nb::gil_scoped_release release;
-  const SignalStack signal_stack;
-  return cli::Main(static_cast<int>(argv.size()), argv.data());
-}
-
 void BindEngine(nb::module_& m) {
   nb::class_<Loading>(m, "Loading")
       .def("__init__",
@@ -321,7 +310,6 @@ NB_MODULE(_core, m) {
   m.def("wait_for_loads", &Loading::WaitForAll, WithoutGil());
   m.def("builtin_template", [](const std::string& name) { return ingot::chat::BuiltinTemplate(name); }, "name"_a);
   m.def("set_torch_loader", SetTorchLoader, "load"_a);
-  m.def("run_program", RunProgram, "argv"_a);
   m.def(
       "set_log_level",
       [](const std::string& name) {

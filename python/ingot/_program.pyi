@@ -1,0 +1,6 @@
+"""The command line, for ingot.torch_program."""
+
+from typing import Callable
+
+def set_torch_loader(load: Callable[..., object]) -> None: ...
+def run(argv: list[str]) -> int: ...
