@@ -160,7 +160,12 @@ class Runner:
                 sequences = Sequences(lengths, begins, tables.to(self._device), slots.to(self._device), block_len)
                 of_groups.append((self._blocks_of(index, data, block_len), sequences))
             wanted = step.logits_rows.to(self._device, torch.int64)
-            out = self._compute(ids, step.positions.to(self._device), self._pass_over(of_groups), wanted, want_hidden)
+            try:
+                out = self._compute(ids, step.positions.to(self._device), self._pass_over(of_groups), wanted, want_hidden)
+            except Exception:
+                for data, block_len, _, slots in step.groups:  # NaN: who finds these blocks in the cache gets an error
+                    data[(slots.to(self._device, torch.int64) // block_len).unique()] = 0xFF
+                raise
             if len(wanted) > 0:
                 rows = out.logits[0]
                 logits.copy_(rows if len(rows) == len(wanted) else rows[wanted])  # a model may not know logits_to_keep
@@ -304,7 +309,7 @@ def load(path: str, dtype: str, device: str, num_threads: int, session_len: int)
     config = _read(lambda: AutoConfig.from_pretrained(folder, local_files_only=True), folder)
     if getattr(config, "is_encoder_decoder", False):
         _check_config(config, None)
-    options = {"dtype": DTYPES.get(dtype, "auto"), "attn_implementation": ATTENTION, "local_files_only": True}
+    options = {"dtype": DTYPES.get(dtype, "auto"), "local_files_only": True}
     if device == "cuda" and not torch.cuda.is_available():
         raise Unsupported("--device cuda: this torch finds no GPU (torch.cuda.is_available())")
     model = _read(lambda: AutoModelForCausalLM.from_pretrained(folder, config=config, **options), folder)

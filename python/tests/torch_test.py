@@ -243,18 +243,21 @@ class Engine(WithFolder):
     def test_a_failed_pass_ends_its_requests(self) -> None:
         from ingot import torch_engine
 
-        original = torch_engine.Runner.forward
-        with self.pipeline() as pipe:
-            def fail(*arguments: Any) -> None:
-                raise RuntimeError("out of order")
+        original = torch_engine.Runner._compute
 
-            torch_engine.Runner.forward = fail
+        def fail(*arguments: Any) -> None:
+            raise RuntimeError("out of order")
+
+        with self.pipeline() as pipe:
+            torch_engine.Runner._compute = fail
             try:
-                failed = pipe(prompts_of(9)[0], gen_config=ANSWER)
+                failed = pipe(prompts_of(40)[0], gen_config=ANSWER)
             finally:
-                torch_engine.Runner.forward = original
+                torch_engine.Runner._compute = original
             self.assertEqual(failed.finish_reason, "error")
-            self.check_answers(self.model, prompts_of(9), [pipe(prompts_of(9)[0], gen_config=ANSWER)], "after a failure")
+            # What it left in the cache is not taken for keys and values.
+            self.assertEqual(pipe(prompts_of(40)[0] + [1], gen_config=ANSWER).finish_reason, "error")
+            self.check_answers(self.model, [[5, 6, 7]], [pipe([5, 6, 7], gen_config=ANSWER)], "after a failure")
 
     def test_dropped_pipelines_end(self) -> None:
         pipe = self.pipeline()
@@ -289,7 +292,7 @@ class Choice(WithFolder):
             ("mamba", mamba, "mamba keeps recurrent states"),
             ("bert", {}, "BertSelfAttention is an encoder's"),
             ("llama4_text", {"head_dim": 16, "intermediate_size_mlp": 96, "num_local_experts": 2}, "layers of chunked_attention"),
-            ("phi3", {"rope_parameters": LONGROPE}, "--session-len 192: the PyTorch engine computes phi3 up to 64 tokens"),
+            ("phi3", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 64}, "--session-len 192: the PyTorch engine computes phi3 up to 64 tokens"),
             ("falcon", {}, "falcon does not go through transformers' attention interface"),
         ):
             with self.subTest(family), self.assertRaisesRegex(errors.IngotError, message):

@@ -107,7 +107,7 @@ Status LoadNative(models::ModelSpec spec, LoadOptions* options, LlmParts* parts)
 
 Status LoadWithPytorch(int64_t available, LoadOptions* options, LlmParts* parts) {
   INGOT_RETURN_IF_ERROR(CheckFits(*parts->checkpoint, parts->checkpoint->weight_bytes(), available));
-  INGOT_ASSIGN_OR_RETURN(PytorchModel loaded, LoadPytorch(*options, *parts->checkpoint, parts->backend->device()));
+  INGOT_ASSIGN_OR_RETURN(PytorchModel loaded, LoadPytorch(*options, *parts->checkpoint, *parts->backend));
   options->backend = "pytorch";
   options->pytorch_dtype = loaded.dtype;
   parts->model = std::move(loaded.model);

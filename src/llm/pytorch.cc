@@ -20,7 +20,8 @@ void SetPytorchLoader(PytorchLoader loader) { Loader() = std::move(loader); }
 
 bool HasPytorchLoader() { return static_cast<bool>(Loader()); }
 
-Result<PytorchModel> LoadPytorch(const LoadOptions& options, const formats::Checkpoint& checkpoint, Device device) {
+Result<PytorchModel> LoadPytorch(const LoadOptions& options, const formats::Checkpoint& checkpoint,
+                                 const ops::Backend& backend) {
   if (!HasPytorchLoader()) {
     return Unsupported(
         "the PyTorch engine is a part of the Python package: `make wheel`, then: pip install build/wheel/*.whl torch "
@@ -42,8 +43,8 @@ Result<PytorchModel> LoadPytorch(const LoadOptions& options, const formats::Chec
   return Loader()({.path = checkpoint.path(),
                    .fingerprint = print.Text(),
                    .dtype = options.kv_bf16 ? "bfloat16" : options.pytorch_dtype,
-                   .device = device,
-                   .num_threads = options.num_threads,
+                   .device = backend.device(),
+                   .num_threads = backend.host().pool->num_threads(),
                    .session_len = options.session_len});
 }
 

@@ -29,7 +29,9 @@ using PytorchLoader = std::function<Result<PytorchModel>(const PytorchRequest&)>
 // REQUIRES: no model is being loaded.
 void SetPytorchLoader(PytorchLoader loader);
 bool HasPytorchLoader();
-// kUnsupported where there is no loader, or for what the engine does not offer.
-Result<PytorchModel> LoadPytorch(const LoadOptions& options, const formats::Checkpoint& checkpoint, Device device);
+// kUnsupported where there is no loader, or for what the engine does not offer. `backend`: whose memory cache and
+// logits are in, and whose threads there are.
+Result<PytorchModel> LoadPytorch(const LoadOptions& options, const formats::Checkpoint& checkpoint,
+                                 const ops::Backend& backend);
 
 }  // namespace ingot::llm
