@@ -39,10 +39,10 @@ class EmulatedDriver final : public CudaDriver {
     });
   }
   void Upload(std::byte* to, const void* from, int64_t bytes) override {
-    std::memcpy(to, from, static_cast<size_t>(bytes));
+    if (bytes > 0) std::memcpy(to, from, static_cast<size_t>(bytes));
   }
   void Download(void* to, const std::byte* from, int64_t bytes) override {
-    std::memcpy(to, from, static_cast<size_t>(bytes));
+    if (bytes > 0) std::memcpy(to, from, static_cast<size_t>(bytes));
   }
   void Copy(std::byte* to, const std::byte* from, int64_t bytes) override {
     std::memmove(to, from, static_cast<size_t>(bytes));
