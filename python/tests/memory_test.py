@@ -17,7 +17,7 @@ from ingot import GenerationConfig, errors
 
 CALLS = 10_000 if NIGHTLY else 600
 AT_ONCE = 1000
-SLACK = 4 << 20  # bytes: what malloc keeps of a busier moment; below what 10,000 leaks of 500 bytes would take
+SLACK = 8 << 20  # bytes: what malloc keeps of a busier moment; below what 10,000 leaks of 1 KiB would take
 
 
 def resident() -> int:
