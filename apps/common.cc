@@ -84,10 +84,9 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
       "--compute", &model->compute, {"auto", "fast", "exact"},
       "exact: activations in fp32; fast: in int8, or bf16 with AMX; auto: exact for models far below 1B, but "
       "fast with AMX");
-  flags.AddChoice(
-      "--backend", &options.backend, {"auto", "native", "turbomind", "pytorch"},
-      "native (turbomind is the same): Ingot's own engine; pytorch: transformers, with the Python package, for models "
-      "that it does not know; auto: native where it knows the model");
+  flags.AddChoice("--backend", &options.backend, {"auto", "native", "turbomind", "pytorch"},
+                  "native (or turbomind): Ingot's own engine; pytorch: transformers, in Python; auto: native where it "
+                  "knows the model");
   flags.BeforeRun([model]() -> Status {
     if (model->options.backend == "turbomind") model->options.backend = "native";  // as LMDeploy calls its own
     return EnterPython(*model);
@@ -110,9 +109,8 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
   flags.AddNamed("--quant-policy", &options.quant_policy, kQuantPolicies,
                  "KV cache in fp16 (0), int8 (8) or int4 (4, as in LMDeploy today; in 0.2 that was int8)");
   flags.AddChoice("--dtype", &model->dtype, {"auto", "float16", "half", "bfloat16", "float32"},
-                  "numbers of a KV cache of 16 bits, and with CUDA of activations; auto: float16 (half), the finer; "
-                  "bfloat16 has the "
-                  "wider range. With --backend pytorch those of the weights, too; auto: the checkpoint's");
+                  "numbers of a 16-bit KV cache, CUDA's activations, PyTorch's weights; auto: float16 (half), finer; "
+                  "bfloat16: wider range");
   flags.Add("--enable-prefix-caching", &options.enable_prefix_caching,
             "share the cache of common beginnings (on; --enable-prefix-caching=false turns it off)");
   flags.Add("--speculative-ngram", &options.speculative_ngram,

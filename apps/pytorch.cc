@@ -8,9 +8,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 
 #include "base/env.h"
-#include "base/mapped_file.h"
 #include "llm/pytorch.h"
 #include "models/model.h"
 
@@ -53,7 +54,9 @@ std::optional<std::string> FindPython(const std::vector<std::string>& modules) {
 }
 
 Result<std::vector<std::string>> CommandLine() {
-  INGOT_ASSIGN_OR_RETURN(const std::string line, ReadFile("/proc/self/cmdline"));
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);  // says that it has no bytes, so it cannot be mapped
+  const std::string line{std::istreambuf_iterator<char>(file), {}};
+  if (line.empty()) return Io("cannot read /proc/self/cmdline");
   std::vector<std::string> words;
   for (size_t begin = 0; begin < line.size();) {
     const size_t end = std::min(line.find('\0', begin), line.size());
