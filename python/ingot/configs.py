@@ -188,11 +188,11 @@ class TurbomindEngineConfig:
     hf_overrides: dict[str, Any] | None = None
     enable_metrics: bool = True
     # Ingot's own: the size of the KV cache in bytes, instead of a share; threads to compute with (0: what this machine,
-    # or its container, allows); "exact": activations in fp32, for models far below 1B, instead of int8 or bf16; how
-    # text is split before a GGUF vocabulary, where the file does not say it.
+    # or its container, allows); activations in fp32 ("exact"), in int8 or bf16 ("fast"), or chosen by the model's size,
+    # as the program does ("auto"); how text is split before a GGUF vocabulary, where the file does not say it.
     kv_cache_bytes: int = 0
     num_threads: int = 0
-    compute: Literal["fast", "exact"] = "fast"
+    compute: Literal["auto", "fast", "exact"] = "auto"
     tokenizer_pre: str = ""
 
     def check(self) -> None:
@@ -205,8 +205,8 @@ class TurbomindEngineConfig:
                 raise Unsupported(f"{name} is not supported; leave it out", field=name)
         if self.dtype not in ("auto", "float16", "bfloat16"):
             raise InvalidArgument(f"dtype {self.dtype!r} is not 'auto', 'float16' or 'bfloat16'", field="dtype")
-        if self.compute not in ("fast", "exact"):
-            raise InvalidArgument(f"compute {self.compute!r} is not 'fast' or 'exact'", field="compute")
+        if self.compute not in ("auto", "fast", "exact"):
+            raise InvalidArgument(f"compute {self.compute!r} is not 'auto', 'fast' or 'exact'", field="compute")
 
 
 @dataclasses.dataclass

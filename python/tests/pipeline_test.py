@@ -1,6 +1,7 @@
 """Pipelines: prompts of every form, parameters, streams, sessions, numbers, errors."""
 
 import asyncio
+import dataclasses
 import json
 import math
 import os
@@ -355,23 +356,29 @@ class Asyncio(WithPipeline):
 class SameAnswers(unittest.TestCase):
     """Bit for bit what the server and the program answer, for the same seed."""
 
+    def check_program(self, mine: ingot.Response, *flags: str) -> None:
+        words = [PROGRAM, "generate", MODEL, "-p", QUESTION, "--json", "--top-p", "1", "--logprobs", "0", *flags]
+        (choice,) = json.loads(subprocess.check_output(words, timeout=300))["choices"]
+        self.assertEqual((choice["token_ids"], choice["text"]), (mine.token_ids, mine.text))
+        for said, token, logprobs in zip(choice["logprobs"], mine.token_ids, mine.logprobs, strict=True):
+            self.assertEqual(numpy.float32(said["logprob"]), numpy.float32(logprobs[token]))
+
+    def test_compute_means_what_it_means_to_the_program(self) -> None:
+        for compute in ("auto", "fast"):
+            with ingot.pipeline(MODEL, backend_config=dataclasses.replace(CONFIG, compute=compute)) as pipe:
+                mine = pipe(QUESTION, gen_config=GenerationConfig(max_new_tokens=4, logprobs=0))
+            self.check_program(mine, "--compute", compute, "--temperature", "0", "--max-tokens", "4", "--session-len", "1024")
+
     def test_program_and_server(self) -> None:
         with ingot.pipeline(MODEL, backend_config=CONFIG) as pipe:
-            config = GenerationConfig(max_new_tokens=24, do_sample=True, temperature=0.9, top_k=0, random_seed=7, logprobs=0)
-            mine = pipe(QUESTION, gen_config=config)
-        words = [str(PROGRAM), "generate", MODEL, "-p", QUESTION, "--json", "--compute", "exact", "--session-len", "1024"]
-        words += ["--temperature", "0.9", "--top-p", "1", "--seed", "7", "--max-tokens", "24", "--logprobs", "0"]
-        done = subprocess.run(words, stdout=subprocess.PIPE, check=True, timeout=300)
-        (choice,) = json.loads(done.stdout)["choices"]
-        self.assertEqual((choice["token_ids"], choice["text"]), (mine.token_ids, mine.text))
-        said = [numpy.float32(token["logprob"]) for token in choice["logprobs"]]
-        self.assertEqual(said, [numpy.float32(logprobs[token]) for token, logprobs in zip(mine.token_ids, mine.logprobs)])
+            mine = pipe(QUESTION, gen_config=GenerationConfig(max_new_tokens=24, do_sample=True, temperature=0.9, top_k=0, random_seed=7, logprobs=0))
+        self.check_program(mine, "--compute", "exact", "--temperature", "0.9", "--seed", "7", "--max-tokens", "24", "--session-len", "1024")
         with ingot.serve(MODEL, "m", backend_config=CONFIG, server_name="127.0.0.1", server_port=0) as server:
             fields = {"temperature": 0.9, "top_p": 1, "seed": 7, "max_tokens": 24}
             (answer,) = server.chat_completions_v1("m", QUESTION, **fields)
             self.assertEqual(answer["choices"][0]["message"]["content"], mine.text)
-            pieces = server.chat_completions_v1("m", QUESTION, stream=True, **fields)
-            self.assertEqual("".join(p["choices"][0]["delta"].get("content") or "" for p in pieces), mine.text)
+            pieces = [piece["choices"][0]["delta"] for piece in server.chat_completions_v1("m", QUESTION, stream=True, **fields)]
+            self.assertEqual("".join(piece.get("content") or "" for piece in pieces), mine.text)
             self.assertEqual(ingot.client(server.url).available_models, ["m"])
             ids, length = server.encode("Hello")
             self.assertEqual(len(ids), length)
@@ -483,8 +490,7 @@ class Processes(unittest.TestCase):
         stream = pipe.stream_infer(QUESTION, gen_config=GenerationConfig(max_new_tokens=500, ignore_eos=True))
         next(stream)
         pipe.close()
-        *_, last = stream  # it has its end
-        self.assertIn(last.finish_reason, ("abort", "error"))
+        self.assertIn(list(stream)[-1].finish_reason, ("abort", "error"))  # it has its end
         pipe.close()
         with self.assertRaisesRegex(errors.Unavailable, "closed"):
             pipe("Hi")
