@@ -1,6 +1,5 @@
 // The KV cache and attention: what a step needs to know of its tokens is worked out on the host once, for all layers.
 #include <algorithm>
-#include <cstring>
 
 #include "base/check.h"
 #include "ops/cpu/kv_tiles.h"
@@ -114,7 +113,7 @@ class CudaBackend::Staging {
   }
   const int32_t* Add(std::span<const int32_t> ids) {
     std::byte* const piece = Take(std::ssize(ids) * static_cast<int64_t>(sizeof(int32_t)));
-    std::memcpy(piece, ids.data(), ids.size_bytes());
+    std::ranges::copy(ids, reinterpret_cast<int32_t*>(piece));
     return OnDevice(piece);
   }
   QueryTiles Add(const std::vector<kernels::cuda::QueryTile>& tiles) {
