@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <system_error>
 
 #include "base/env.h"
 #include "llm/pytorch.h"
@@ -35,8 +37,12 @@ bool HasModules(const std::string& python, const std::vector<std::string>& modul
   return error == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-// Whether it is a checkpoint that only PyTorch may know. What else is wrong with it is reported when it is loaded.
+// Whether it is a checkpoint that only PyTorch may know: a folder. What else is wrong with it is reported when it is
+// loaded.
 bool IsUnknown(const std::string& model) {
+  const auto path = FindModel(model);
+  std::error_code error;
+  if (!path || !std::filesystem::is_directory(*path, error)) return false;
   const auto checkpoint = OpenModel(model, {.weights = false});
   if (!checkpoint || (*checkpoint)->kind() != formats::CheckpointKind::kHuggingFace) return false;
   const auto spec = models::ReadModelSpec(**checkpoint);
@@ -54,7 +60,7 @@ std::optional<std::string> FindPython(const std::vector<std::string>& modules) {
 }
 
 Result<std::vector<std::string>> CommandLine() {
-  std::ifstream file("/proc/self/cmdline", std::ios::binary);  // says that it has no bytes, so it cannot be mapped
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);  // its size is said to be 0, which ReadFile believes
   const std::string line{std::istreambuf_iterator<char>(file), {}};
   if (line.empty()) return Io("cannot read /proc/self/cmdline");
   std::vector<std::string> words;
