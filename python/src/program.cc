@@ -5,6 +5,7 @@
 
 #include "base/signal_stack.h"
 #include "cli.h"
+#include "common.h"
 #include "torch_model.h"
 
 namespace nb = nanobind;
@@ -13,11 +14,10 @@ using namespace nb::literals;  // NOLINT: "name"_a, as nanobind names arguments
 namespace {
 
 int Run(std::vector<std::string> words) {
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
+  std::vector<char*> argv = ingot::cli::ArgvOf(words);
   const nb::gil_scoped_release release;
   const ingot::SignalStack signal_stack;
-  return ingot::cli::Main(static_cast<int>(argv.size()), argv.data());
+  return ingot::cli::Main(static_cast<int>(words.size()), argv.data());
 }
 
 }  // namespace

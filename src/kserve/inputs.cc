@@ -65,6 +65,7 @@ struct InputOf {
     input.is_list = true;
     return input;
   }
+  // A map, which is not asked for: kParamsWithoutInput.
   Input operator()(const std::vector<sampling::LogitBias>*) const { return {param.name, Kind::kText}; }
 };
 
