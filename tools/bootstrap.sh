@@ -217,4 +217,5 @@ if [[ $role == test ]]; then
 fi
 
 echo "$digest" >"$stamp"
-say "ready for \"make $role\""
+[[ $role == torch ]] && target="test TORCH=1" || target=$role
+say "ready for \"make $target\""

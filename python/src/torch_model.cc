@@ -145,7 +145,7 @@ void TorchModel::Run(const ops::StepBatch& batch, std::span<const ops::KvView> k
         ToTorch(reinterpret_cast<uint8_t*>(kv[g].data),
                 {static_cast<size_t>(kv[g].num_blocks), static_cast<size_t>(kv[g].layout.block_bytes)}, device);
     groups.append(nb::make_tuple(bytes, kv[g].layout.block_len, ToTorch(group.block_tables.data(), {num_seqs, stride}),
-                                 ToTorch(group.slots)));
+                                 ToTorch(group.kv_slots)));
   }
   const TensorView& drawn = batch.drawn_tokens;
   const auto rows = static_cast<size_t>(logits.shape[0]), vocab_size = static_cast<size_t>(logits.shape[1]);

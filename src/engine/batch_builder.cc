@@ -15,14 +15,14 @@ BatchBuilder::BatchBuilder(const Limits& limits)
   for (auto* of_seqs : {&tail_slots_, &adapters_}) of_seqs->reserve(max_seqs);
   for (Group& group : groups_) {
     group.block_tables.resize(max_seqs * static_cast<size_t>(block_table_stride_));
-    group.slots.reserve(max_tokens);
+    group.kv_slots.reserve(max_tokens);
   }
 }
 
 void BatchBuilder::Clear() {
   for (auto* all : {&token_ids_, &positions_, &logits_rows_, &tail_slots_, &adapters_}) all->clear();
   cu_seqlens_.assign(1, 0);
-  for (Group& group : groups_) group.slots.clear();
+  for (Group& group : groups_) group.kv_slots.clear();
   max_context_ = 0;
 }
 
@@ -36,7 +36,7 @@ void BatchBuilder::EndSequence(const Sequence& sequence, const kv::Holding& bloc
   for (int64_t position = begin; position < end; ++position) positions_.push_back(static_cast<int32_t>(position));
   for (size_t g = 0; g < groups_.size(); ++g) {
     const kv::BlockTable& table = blocks.tables[g];
-    for (int64_t position = begin; position < end; ++position) groups_[g].slots.push_back(table.SlotOf(position));
+    for (int64_t position = begin; position < end; ++position) groups_[g].kv_slots.push_back(table.KvSlotOf(position));
     std::ranges::copy(table.ids(), groups_[g].block_tables.begin() +
                                        static_cast<std::ptrdiff_t>(seq * static_cast<size_t>(block_table_stride_)));
   }
@@ -52,7 +52,7 @@ ops::StepBatch BatchBuilder::Batch(const TensorView& drawn_tokens) {
     const std::span<const int32_t> tables = groups_[g].block_tables;
     group_views_[g] = {.block_tables = tables.first(num_seqs * static_cast<size_t>(block_table_stride_)),
                        .block_table_stride = block_table_stride_,
-                       .slots = groups_[g].slots};
+                       .kv_slots = groups_[g].kv_slots};
   }
   return {.token_ids = token_ids_,
           .drawn_tokens = drawn_tokens,

@@ -38,7 +38,7 @@ class BatchBuilder {
  private:
   struct Group {
     std::vector<int32_t> block_tables;  // [max_seqs, block_table_stride_]
-    std::vector<int32_t> slots;         // [T]
+    std::vector<int32_t> kv_slots;      // [T]
   };
   int64_t block_table_stride_;
   std::vector<int32_t> token_ids_, positions_, cu_seqlens_, logits_rows_, tail_slots_, adapters_;

@@ -357,7 +357,7 @@ void Core::Publish() {
   stats_.max_running = std::max<int64_t>(stats_.max_running, num_live_);
   stats_.total_blocks = cache.total;
   stats_.free_blocks = cache.free;
-  stats_.cached_blocks = cache.idle;
+  stats_.cached_blocks = cache.cached;
   std::optional<Clock::time_point> oldest;
   for (const SequencePtr& s : queue_) {
     if (s && !(oldest && *oldest <= s->submitted)) oldest = s->submitted;

@@ -230,7 +230,7 @@ TEST(Core, WithoutPrefixCachingOnlyThoseThatAskForItFindTheirBlocks) {
     return tokens;
   };
   EXPECT_EQ(cached("", false), 0);
-  EXPECT_EQ(core->cache().stats().idle, 0);  // nothing was kept
+  EXPECT_EQ(core->cache().stats().cached, 0);  // nothing was kept
   EXPECT_EQ(cached("", false), 0);
   EXPECT_EQ(cached("mine", true), 0);
   EXPECT_EQ(cached("mine", true), 99);

@@ -61,7 +61,8 @@ class FakeModel : public models::Model {
         const Cell cell{TokenOf(batch, t), At(batch.positions, t)};
         for (size_t g = 0; g < kv.size(); ++g) {
           if (IsState(g)) Advance(TextOf(batch, g, seq, kv[g]), cell);
-          if (!IsState(g) && has_tails) WriteToTail(TextOf(batch, g, seq, kv[g]), cell, At(batch.groups[g].slots, t));
+          if (!IsState(g) && has_tails)
+            WriteToTail(TextOf(batch, g, seq, kv[g]), cell, At(batch.groups[g].kv_slots, t));
         }
         if (row == std::ssize(batch.logits_rows) || At(batch.logits_rows, row) != t) continue;
         uint64_t hash = salt + 1 + static_cast<uint64_t>(At(batch.adapters, seq) - ops::kNoAdapter);
@@ -154,7 +155,7 @@ class FakeModel : public models::Model {
     for (int64_t t = 0; t < batch.num_tokens(); ++t) {
       const Cell cell{TokenOf(batch, t), At(batch.positions, t)};
       furthest = std::max(furthest, cell.position);
-      std::memcpy(CellAt(kv, At(group.slots, t)), &cell, sizeof(cell));
+      std::memcpy(CellAt(kv, At(group.kv_slots, t)), &cell, sizeof(cell));
     }
     INGOT_CHECK(batch.max_context == furthest + 1);
   }

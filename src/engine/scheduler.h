@@ -56,7 +56,7 @@ struct WaitingState {
 struct SchedulerState {
   std::span<const SlotState> slots;       // [max_batch_size]
   std::span<const WaitingState> waiting;  // the head of the queue, lowest rank first
-  kv::PerGroup available{};               // free blocks and idle ones
+  kv::PerGroup available{};               // free blocks and cached ones
   kv::PerGroup total{};                   // all blocks
   int num_groups = 1;
   int block_len = 64;

@@ -151,7 +151,7 @@ inline std::unique_ptr<Core> MakeCore(const models::Model& model, const Executor
 // Blocks that sequences hold.
 inline int64_t InUse(Core& core) {
   const kv::CacheStats stats = core.cache().stats();
-  return stats.total - stats.free - stats.idle;
+  return stats.total - stats.free - stats.cached;
 }
 
 // What a request answers when nobody else is there, in one prefill.

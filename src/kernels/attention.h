@@ -70,7 +70,7 @@ struct KvWriteParams {
   const float* q_norm;  // [head_dim] or null
   const float* k_norm;  // [head_dim] or null
   float norm_eps;
-  const int32_t* slots;  // [T]: block · block_len + offset
+  const int32_t* kv_slots;  // [T]: block · block_len + offset
   KvLayer kv;
   OpenTiles open;  // kI4: K and V go there
 };
@@ -80,7 +80,7 @@ struct AttentionArgs {
   int64_t q_stride;
   float* out;  // [T, num_heads, head_dim]
   int num_heads;
-  int group;                    // query heads per KV head
+  int heads_per_kv_head;
   const int32_t* positions;     // [T], consecutive within a sequence
   const int32_t* block_tables;  // [num_seqs, block_table_stride]
   int64_t block_table_stride;

@@ -41,7 +41,7 @@ void BlockPool::AddReference(int32_t id) {
   int32_t& count = references_[static_cast<size_t>(id)];
   INGOT_CHECK(count > 0 || kept(id));
   if (count++ > 0) return;
-  --num_idle_;
+  --num_cached_;
   if (listener_ != nullptr) listener_->OnBusy(id);
 }
 
@@ -53,8 +53,8 @@ void BlockPool::Release(int32_t id) {
     free_.push_back(id);
     return;
   }
-  ++num_idle_;
-  if (listener_ != nullptr) listener_->OnIdle(id);
+  ++num_cached_;
+  if (listener_ != nullptr) listener_->OnCached(id);
 }
 
 void BlockPool::Keep(int32_t id) {
@@ -66,7 +66,7 @@ void BlockPool::Drop(int32_t id) {
   INGOT_CHECK(kept(id));
   kept_[static_cast<size_t>(id)] = false;
   if (holders(id) > 0) return;
-  --num_idle_;
+  --num_cached_;
   free_.push_back(id);
 }
 
@@ -76,13 +76,13 @@ bool BlockPool::CheckIntegrity() const {
     if (id < 0 || id >= num_blocks() || is_free[static_cast<size_t>(id)]) return false;
     is_free[static_cast<size_t>(id)] = true;
   }
-  int32_t idle = 0;
+  int32_t cached = 0;
   for (int32_t id = 0; id < num_blocks(); ++id) {
-    const bool nobodys = holders(id) == 0;
-    if (holders(id) < 0 || (nobodys && !kept(id)) != is_free[static_cast<size_t>(id)]) return false;
-    if (nobodys && kept(id)) ++idle;
+    const bool is_unused = holders(id) == 0;
+    if (holders(id) < 0 || (is_unused && !kept(id)) != is_free[static_cast<size_t>(id)]) return false;
+    if (is_unused && kept(id)) ++cached;
   }
-  return idle == num_idle_;
+  return cached == num_cached_;
 }
 
 }  // namespace ingot::kv

@@ -37,13 +37,13 @@ class BlockRef {
 class IdleListener {
  public:
   virtual ~IdleListener() = default;
-  virtual void OnIdle(int32_t block) = 0;
+  virtual void OnCached(int32_t block) = 0;
   virtual void OnBusy(int32_t block) = 0;
 };
 
 // Thread safety: none; the engine thread owns it. Outlives its BlockRefs. Allocates memory only when made.
-// Invariants: 1. num_free() + num_idle() + num_in_use() == num_blocks(): free blocks hold nothing, idle ones are kept
-// and not held, those in use are held. 2. The block given back last is handed out first: pages of the cache that
+// Invariants: 1. num_free() + num_cached() + num_in_use() == num_blocks(): free blocks hold nothing, cached ones are
+// kept and not held, those in use are held. 2. The block given back last is handed out first: pages of the cache that
 // were never needed stay untouched.
 class BlockPool {
  public:
@@ -54,8 +54,8 @@ class BlockPool {
 
   int32_t num_blocks() const { return static_cast<int32_t>(references_.size()); }
   int32_t num_free() const { return static_cast<int32_t>(free_.size()); }
-  int32_t num_idle() const { return num_idle_; }
-  int32_t num_in_use() const { return num_blocks() - num_free() - num_idle_; }
+  int32_t num_cached() const { return num_cached_; }
+  int32_t num_in_use() const { return num_blocks() - num_free() - num_cached_; }
   int32_t holders(int32_t id) const { return references_[static_cast<size_t>(id)]; }
 
   // A free block; nullopt when there is none.
@@ -80,7 +80,7 @@ class BlockPool {
   std::vector<int32_t> references_;  // [num_blocks] holders of each
   std::vector<bool> kept_;           // [num_blocks]
   std::vector<int32_t> free_;        // a stack
-  int32_t num_idle_ = 0;
+  int32_t num_cached_ = 0;
   IdleListener* listener_ = nullptr;
 };
 

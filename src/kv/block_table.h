@@ -43,7 +43,7 @@ class BlockTable {
   // Blocks without another holder.
   int64_t CountExclusive(const BlockPool& pool) const;
   // Where token `position` lies in the cache: block · block_len + offset. REQUIRES: its block is held.
-  int32_t SlotOf(int64_t position) const {
+  int32_t KvSlotOf(int64_t position) const {
     return ids_[static_cast<size_t>(position / block_len_)] * block_len_ + static_cast<int32_t>(position % block_len_);
   }
 

@@ -172,7 +172,7 @@ CacheStats Cache::stats() const {
   for (const auto& pool : pools_) {
     stats.total += pool->num_blocks();
     stats.free += pool->num_free();
-    stats.idle += pool->num_idle();
+    stats.cached += pool->num_cached();
   }
   return stats;
 }

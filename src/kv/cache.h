@@ -46,7 +46,7 @@ struct CacheOptions {
 };
 
 struct CacheStats {
-  int64_t total = 0, free = 0, idle = 0;  // blocks of all groups; idle: kept for later hits, not held
+  int64_t total = 0, free = 0, cached = 0;  // blocks of all groups; cached: kept for later hits, not held
 };
 
 // What a sequence holds of the cache.
@@ -61,7 +61,7 @@ struct Holding {
 };
 
 // Thread safety: none; the engine thread owns it. Outlives its Holdings.
-// Invariants: per group, free + idle + held == total; what a Holding's tables have from their begin on is held.
+// Invariants: per group, free + cached + held == total; what a Holding's tables have from their begin on is held.
 class Cache {
  public:
   explicit Cache(const CacheOptions& options);
@@ -72,8 +72,8 @@ class Cache {
   const GroupOptions& group(int index) const { return options_.groups[static_cast<size_t>(index)]; }
   const BlockPool& pool(int group) const { return *pools_[static_cast<size_t>(group)]; }
 
-  // Blocks that can be had: free ones, and idle ones after eviction.
-  int64_t Available(int group) const { return pool(group).num_free() + pool(group).num_idle(); }
+  // Blocks that can be had: free ones, and cached ones after eviction.
+  int64_t Available(int group) const { return pool(group).num_free() + pool(group).num_cached(); }
   // MostBlocksHeld of the group.
   int64_t MostHeld(int group, int64_t num_tokens, int64_t max_chunk) const;
 
@@ -87,10 +87,10 @@ class Cache {
   // the next CopyPart together, are available.
   void Take(const PrefixMatch& match, Holding* holding);
   using CopyFn = std::function<void(int group, int32_t from, int32_t to)>;
-  // Makes the copy, in a block of its own, for which an idle one may be evicted.
+  // Makes the copy, in a block of its own, for which a cached one may be evicted.
   void CopyPart(Holding* holding, const CopyFn& copy);
 
-  // Takes blocks until num_tokens fit, evicting idle ones; false, with what it got kept, when there are not enough.
+  // Takes blocks until num_tokens fit, evicting cached ones; false, with what it got kept, when there are not enough.
   [[nodiscard]] bool Grow(Holding* holding, int64_t num_tokens);
   // The first num_computed tokens are computed, and stay what they are: whole blocks enter the index, what no window
   // sees any more goes back.

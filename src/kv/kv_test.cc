@@ -56,9 +56,9 @@ TEST(BlockTable, MapsPositionsToSlotsAndGivesBackWhatIsBehind) {
   BlockPool pool(4);
   BlockTable table(32, 4);
   for (int i = 0; i < 3; ++i) table.Append(*pool.Allocate());
-  EXPECT_EQ(table.SlotOf(0), table.ids()[0] * 32);
-  EXPECT_EQ(table.SlotOf(31), table.ids()[0] * 32 + 31);
-  EXPECT_EQ(table.SlotOf(64), table.ids()[2] * 32);
+  EXPECT_EQ(table.KvSlotOf(0), table.ids()[0] * 32);
+  EXPECT_EQ(table.KvSlotOf(31), table.ids()[0] * 32 + 31);
+  EXPECT_EQ(table.KvSlotOf(64), table.ids()[2] * 32);
   table.ReleaseBefore(2);
   EXPECT_EQ(table.begin(), 2);
   EXPECT_EQ(table.size(), 3);
@@ -74,7 +74,7 @@ TEST(BlockPool, KeepsWhatItIsToldToUntilItIsDropped) {
   const int32_t id = block->id();
   pool.Keep(id);
   block.reset();
-  EXPECT_EQ(pool.num_idle(), 1);
+  EXPECT_EQ(pool.num_cached(), 1);
   EXPECT_EQ(pool.num_in_use(), 0);
   {
     const BlockRef again = pool.Hold(id);
@@ -165,8 +165,8 @@ class World {
       }
       const BlockTable& table = s->holding.tables[static_cast<size_t>(g)];
       for (int64_t p = s->computed; p < end; ++p) {
-        contents_[static_cast<size_t>(g)][static_cast<size_t>(table.SlotOf(p))] = {s->tokens[static_cast<size_t>(p)],
-                                                                                   static_cast<int>(p)};
+        contents_[static_cast<size_t>(g)][static_cast<size_t>(table.KvSlotOf(p))] = {s->tokens[static_cast<size_t>(p)],
+                                                                                     static_cast<int>(p)};
       }
     }
     for (int64_t p = s->computed; p < end; ++p) CheckSeen(*s, p);
@@ -180,7 +180,7 @@ class World {
     for (int g = 0; fits && g < cache_.num_groups(); ++g) {
       for (int64_t p = s->computed; p < s->computed + count; ++p) {
         const BlockTable& table = s->holding.tables[static_cast<size_t>(g)];
-        const int32_t slot = cache_.group(g).is_state ? StateSlot(table, p) : table.SlotOf(p);
+        const int32_t slot = cache_.group(g).is_state ? StateSlot(table, p) : table.KvSlotOf(p);
         contents_[static_cast<size_t>(g)][static_cast<size_t>(slot)] = {-7, static_cast<int>(p)};
       }
     }
@@ -207,7 +207,7 @@ class World {
   }
   // A state is at the first token of its block in contents_: what the tokens so far add up to, and how many they are.
   int32_t StateSlot(const BlockTable& table, int64_t position) const {
-    return table.SlotOf(position / options_.block_len * options_.block_len);
+    return table.KvSlotOf(position / options_.block_len * options_.block_len);
   }
   static std::pair<int32_t, int> Next(std::pair<int32_t, int> state, int32_t token) {
     return {(state.first * 31 + token + 1) % 1'000'003, state.second + 1};
@@ -232,7 +232,7 @@ class World {
       if (cache_.group(g).is_state) continue;  // Advance did
       const int window = options_.groups[static_cast<size_t>(g)].window;
       for (int64_t p = window == 0 ? 0 : std::max<int64_t>(0, position - window + 1); p <= position; ++p) {
-        const auto slot = static_cast<size_t>(s.holding.tables[static_cast<size_t>(g)].SlotOf(p));
+        const auto slot = static_cast<size_t>(s.holding.tables[static_cast<size_t>(g)].KvSlotOf(p));
         ASSERT_EQ(contents_[static_cast<size_t>(g)][slot],
                   std::pair(s.tokens[static_cast<size_t>(p)], static_cast<int>(p)));
       }
@@ -281,7 +281,7 @@ TEST(Cache, RandomSequencesAlwaysSeeTheirOwnTokens) {
     }
     for (World::Sequence& s : live) world.Stop(&s);
     const CacheStats stats = world.cache().stats();
-    EXPECT_EQ(stats.free + stats.idle, stats.total);
+    EXPECT_EQ(stats.free + stats.cached, stats.total);
     hits += world.hits;
     if (world.has_states()) {
       EXPECT_GT(world.hits, 100);

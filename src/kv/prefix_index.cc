@@ -60,7 +60,7 @@ PrefixIndex::~PrefixIndex() {
   }
 }
 
-void PrefixIndex::Listener::OnIdle(int32_t block) {
+void PrefixIndex::Listener::OnCached(int32_t block) {
   index->Link(index->owner_[static_cast<size_t>(group)][static_cast<size_t>(block)], group);
 }
 void PrefixIndex::Listener::OnBusy(int32_t block) {
@@ -363,18 +363,18 @@ void PrefixIndex::Unlink(NodeId node, int group) {
 bool PrefixIndex::CheckIntegrity() const {
   for (int group = 0; group < num_groups(); ++group) {
     const BlockPool& pool = *options_.pools[static_cast<size_t>(group)];
-    int64_t idle = 0;
+    int64_t cached = 0;
     for (NodeId id = 0; id < static_cast<NodeId>(nodes_.size()); ++id) {
       const int32_t block = BlockOf(id, group);
       if (block < 0) continue;
       if (!nodes_[static_cast<size_t>(id)].live || !pool.kept(block)) return false;
       if (owner_[static_cast<size_t>(group)][static_cast<size_t>(block)] != id) return false;
-      idle += pool.holders(block) == 0 ? 1 : 0;
+      cached += pool.holders(block) == 0 ? 1 : 0;
     }
-    if (idle != pool.num_idle()) return false;
+    if (cached != pool.num_cached()) return false;
     const auto end = static_cast<NodeId>(nodes_.size());
-    for (NodeId id = links_[Index(end, group)].next; id != end; id = links_[Index(id, group)].next) --idle;
-    if (idle != 0) return false;
+    for (NodeId id = links_[Index(end, group)].next; id != end; id = links_[Index(id, group)].next) --cached;
+    if (cached != 0) return false;
   }
   for (const Node& node : nodes_) {
     if (node.live && node.parent != kNoNode && !nodes_[static_cast<size_t>(node.parent)].live) return false;

@@ -109,13 +109,13 @@ class PrefixIndex {
     bool live = false;
     PrefixScopePtr scope;  // of a root
   };
-  struct Links {  // of a node in the idle list of a group; the list's ends are at index nodes_.size()
+  struct Links {  // of a node in the cached list of a group; the list's ends are at index nodes_.size()
     NodeId previous, next;
   };
   struct Listener : IdleListener {
     PrefixIndex* index = nullptr;
     int group = 0;
-    void OnIdle(int32_t block) override;
+    void OnCached(int32_t block) override;
     void OnBusy(int32_t block) override;
   };
 

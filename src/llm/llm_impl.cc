@@ -18,14 +18,14 @@ uint64_t FreshSeed() {
 
 }  // namespace
 
-LlmImpl::LlmImpl(LlmParts parts, Plan plan, std::unique_ptr<engine::Engine> engine)
+LlmImpl::LlmImpl(LlmParts parts, Sizing sizing, std::unique_ptr<engine::Engine> engine)
     : parts_(std::move(parts)),
-      plan_(std::move(plan)),
+      sizing_(std::move(sizing)),
       prompt_maker_{.tokenizer = *parts_.tokenizer,
                     .chat_template = chat_template(),
                     .special = SpecialTextsOf(*parts_.checkpoint, *parts_.tokenizer),
-                    .meta_instruction = plan_.options.meta_instruction},
-      text_pool_(plan_.options.text_threads),
+                    .meta_instruction = sizing_.options.meta_instruction},
+      text_pool_(sizing_.options.text_threads),
       engine_(std::move(engine)),
       gate_(std::make_shared<EngineGate>(engine_.get())) {}
 
@@ -148,9 +148,9 @@ Status LlmImpl::RunScore(const std::vector<int32_t>& token_ids, const engine::Sc
 }
 
 Status LlmImpl::Score(std::vector<int32_t> token_ids, int chunk, std::function<void(int64_t, const float*)> on_logits) {
-  if (chunk < 0 || chunk > plan_.options.max_prefill_token_num) {
+  if (chunk < 0 || chunk > sizing_.options.max_prefill_token_num) {
     return InvalidArgument("chunk {} is outside 0…{} (--max-prefill-token-num)", chunk,
-                           plan_.options.max_prefill_token_num);
+                           sizing_.options.max_prefill_token_num);
   }
   return RunScore(token_ids, {.chunk = chunk}, on_logits);
 }

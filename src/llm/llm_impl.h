@@ -36,12 +36,13 @@ Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options,
 
 class LlmImpl : public Llm {
  public:
-  struct Plan {
+  // What the model gets of the machine's memory.
+  struct Sizing {
     LoadOptions options;  // with the defaults filled in
     MemoryPlan memory;
     std::string ledger;
   };
-  LlmImpl(LlmParts parts, Plan plan, std::unique_ptr<engine::Engine> engine);
+  LlmImpl(LlmParts parts, Sizing sizing, std::unique_ptr<engine::Engine> engine);
   ~LlmImpl() override;
 
   Result<std::shared_ptr<Handle>> Submit(const Request& request, EventFn on_event) override;
@@ -59,9 +60,9 @@ class LlmImpl : public Llm {
   }
   const models::Model& model() const override { return *parts_.model; }
   const formats::Checkpoint& checkpoint() const override { return *parts_.checkpoint; }
-  int64_t session_len() const override { return plan_.memory.session_len; }
-  const LoadOptions& options() const override { return plan_.options; }
-  std::string MemoryLedger() const override { return plan_.ledger; }
+  int64_t session_len() const override { return sizing_.memory.session_len; }
+  const LoadOptions& options() const override { return sizing_.options; }
+  std::string MemoryLedger() const override { return sizing_.ledger; }
   const sampling::Params& default_sampling() const override { return parts_.default_sampling; }
   double StalledSeconds() const override { return engine_->StalledSeconds(); }
   Stats stats() const override { return engine_->stats(); }
@@ -75,7 +76,7 @@ class LlmImpl : public Llm {
                                               int64_t max_tokens) const;
 
   const LlmParts parts_;
-  const Plan plan_;
+  const Sizing sizing_;
   const PromptMaker prompt_maker_;
   TaskPool text_pool_;  // detokenizing and stop strings; outlives the engine, whose last events it tells
   std::unique_ptr<engine::Engine> engine_;

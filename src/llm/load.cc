@@ -136,21 +136,21 @@ Status LoadWeights(int64_t available, LoadOptions* options, LlmParts* parts) {
 }  // namespace
 
 Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options, const MemoryAllowance& memory) {
-  LlmImpl::Plan plan{.options = WithDefaults(options)};
-  engine::EngineOptions engine_options{.executor = ExecutorOptionsOf(plan.options),
+  LlmImpl::Sizing sizing{.options = WithDefaults(options)};
+  engine::EngineOptions engine_options{.executor = ExecutorOptionsOf(sizing.options),
                                        .max_queue = options.max_queue,
                                        .flight_recorder = options.flight_recorder};
   engine::ExecutorOptions& executor = engine_options.executor;
   const models::Model& model = *parts.model;
-  const MemoryNeeds needs = NeedsOf(model, plan.options, *parts.backend);
-  INGOT_ASSIGN_OR_RETURN(plan.memory, PlanMemory(plan.options, needs, memory.available_bytes));
-  if (!plan.memory.shortened.empty()) Log(LogLevel::kWarning, "{}", plan.memory.shortened);
-  executor.max_context = plan.options.session_len = plan.memory.session_len;
-  executor.num_blocks = plan.memory.num_blocks;
-  plan.ledger = FormatLedger(plan.memory, plan.options, memory);
-  if (!parts.device.empty()) plan.ledger = fmt::format("device      {}\n{}", parts.device, plan.ledger);
+  const MemoryNeeds needs = NeedsOf(model, sizing.options, *parts.backend);
+  INGOT_ASSIGN_OR_RETURN(sizing.memory, PlanMemory(sizing.options, needs, memory.available_bytes));
+  if (!sizing.memory.shortened.empty()) Log(LogLevel::kWarning, "{}", sizing.memory.shortened);
+  executor.max_context = sizing.options.session_len = sizing.memory.session_len;
+  executor.num_blocks = sizing.memory.num_blocks;
+  sizing.ledger = FormatLedger(sizing.memory, sizing.options, memory);
+  if (!parts.device.empty()) sizing.ledger = fmt::format("device      {}\n{}", parts.device, sizing.ledger);
   INGOT_ASSIGN_OR_RETURN(auto engine, engine::Engine::Create(model, engine_options, *parts.backend));
-  return std::make_unique<LlmImpl>(std::move(parts), std::move(plan), std::move(engine));
+  return std::make_unique<LlmImpl>(std::move(parts), std::move(sizing), std::move(engine));
 }
 
 Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {

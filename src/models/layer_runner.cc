@@ -56,14 +56,14 @@ Status LayerRunner::Prepare(int64_t num_tokens, Positions logits, int64_t produc
   }
   positions_.resize(static_cast<size_t>(num_tokens));
   std::iota(positions_.begin(), positions_.end(), 0);
-  slots_ = positions_;
+  kv_slots_ = positions_;
   block_table_.resize(static_cast<size_t>(blocks));
   std::iota(block_table_.begin(), block_table_.end(), 0);
   cu_seqlens_ = {0, static_cast<int32_t>(num_tokens)};
   tail_slots_ = {0};
   logits_rows_.resize(static_cast<size_t>(num_logits));
   std::iota(logits_rows_.begin(), logits_rows_.end(), static_cast<int32_t>(logits.begin));
-  group_ = {.block_tables = block_table_, .block_table_stride = blocks, .slots = slots_};
+  group_ = {.block_tables = block_table_, .block_table_stride = blocks, .kv_slots = kv_slots_};
   // The ids are not looked at: hidden states are given.
   batch_ = {.token_ids = positions_,
             .positions = positions_,

@@ -54,7 +54,7 @@ class LayerRunner {
   Buffer kv_bytes_, tail_bytes_;
   ops::KvView kv_;
   // Of the step under way.
-  std::vector<int32_t> positions_, cu_seqlens_, block_table_, slots_, logits_rows_, tail_slots_;
+  std::vector<int32_t> positions_, cu_seqlens_, block_table_, kv_slots_, logits_rows_, tail_slots_;
   ops::KvGroupBatch group_;
   ops::StepBatch batch_;
 };

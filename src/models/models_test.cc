@@ -192,8 +192,8 @@ TEST(LayerTap, SeesTheEmbeddingEachLayerAndTheFinalNorm) {
                  .num_blocks = 1};
   std::vector<std::byte> cache(static_cast<size_t>(kv.layout.block_bytes));
   kv.data = cache.data();
-  const std::vector<int32_t> ids = {7, 8}, positions = {0, 1}, cu = {0, 2}, table = {0}, slots = {0, 1}, rows = {1};
-  const ops::KvGroupBatch group{.block_tables = table, .block_table_stride = 1, .slots = slots};
+  const std::vector<int32_t> ids = {7, 8}, positions = {0, 1}, cu = {0, 2}, table = {0}, kv_slots = {0, 1}, rows = {1};
+  const ops::KvGroupBatch group{.block_tables = table, .block_table_stride = 1, .kv_slots = kv_slots};
   const ops::StepBatch batch{.token_ids = ids,
                              .positions = positions,
                              .cu_seqlens = cu,

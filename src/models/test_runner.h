@@ -76,7 +76,7 @@ class TestRunner {
   }
 
   bool Step(std::vector<Sequence>* sequences) {
-    std::vector<int32_t> ids, positions, slots, rows, tables, tail_slots, cu_seqlens = {0};
+    std::vector<int32_t> ids, positions, kv_slots, rows, tables, tail_slots, cu_seqlens = {0};
     std::vector<Sequence*> live;
     int64_t max_context = 0;
     for (size_t s = 0; s < sequences->size(); ++s) {
@@ -89,7 +89,7 @@ class TestRunner {
         rows.push_back(static_cast<int32_t>(ids.size()));
         ids.push_back(sequence.tokens[static_cast<size_t>(p)]);
         positions.push_back(static_cast<int32_t>(p));
-        slots.push_back(table[p / kBlockLen] * kBlockLen + static_cast<int32_t>(p % kBlockLen));
+        kv_slots.push_back(table[p / kBlockLen] * kBlockLen + static_cast<int32_t>(p % kBlockLen));
       }
       tables.insert(tables.end(), table, table + stride_);
       tail_slots.push_back(static_cast<int32_t>(sequences->size() - 1 - s));
@@ -102,7 +102,7 @@ class TestRunner {
     const auto vocab = static_cast<int64_t>(model_.spec().vocab_size);
     const Tensor logits = *ops::AllocateTensor(*context_.backend, DType::kF32, {std::ssize(ids), vocab});
     const std::vector<ops::KvGroupBatch> groups(
-        views_.size(), {.block_tables = tables, .block_table_stride = stride_, .slots = slots});
+        views_.size(), {.block_tables = tables, .block_table_stride = stride_, .kv_slots = kv_slots});
     const ops::StepBatch batch{.token_ids = ids,
                                .positions = positions,
                                .cu_seqlens = cu_seqlens,

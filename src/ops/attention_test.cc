@@ -182,7 +182,7 @@ struct Rope {
   Config config;
   Text text;
   std::vector<float> got, q_norm, k_norm, cos, sin;
-  std::vector<int32_t> slots;
+  std::vector<int32_t> kv_slots;
   KvView kv;
   std::vector<std::byte> bytes;
 
@@ -195,7 +195,7 @@ struct Rope {
       k_norm.push_back(1.5f - 0.01f * static_cast<float>(d));
     }
     for (int t = 0; t < c.tokens; ++t) {
-      slots.push_back(t * 37 % 256);
+      kv_slots.push_back(t * 37 % 256);
       for (int i = 0; i < c.rotary_dim / 2; ++i) {
         cos.push_back(static_cast<float>(std::cos(0.3 * t + i)));
         sin.push_back(static_cast<float>(std::sin(0.3 * t + i)));
@@ -214,7 +214,7 @@ struct Rope {
     const Context context{.backend = backend.get(), .scratch = &scratch, .compute = Compute::kExact};
     std::vector<int32_t> positions(static_cast<size_t>(c.tokens)), tables(1), cu_seqlens = {0, c.tokens};
     std::iota(positions.begin(), positions.end(), 0);
-    const KvGroupBatch group{.block_tables = tables, .block_table_stride = 1, .slots = slots};
+    const KvGroupBatch group{.block_tables = tables, .block_table_stride = 1, .kv_slots = kv_slots};
     const StepBatch batch{.token_ids = positions,
                           .positions = positions,
                           .cu_seqlens = cu_seqlens,
@@ -256,7 +256,7 @@ struct Rope {
 
   // Element d of the key and of the value that the cache holds for token t.
   std::pair<uint16_t, uint16_t> Cached(const RopeCase& c, int t, int kv_head, int d) const {
-    const int slot = slots[static_cast<size_t>(t)], offset = slot % 32;
+    const int slot = kv_slots[static_cast<size_t>(t)], offset = slot % 32;
     const auto* plane = reinterpret_cast<const uint16_t*>(bytes.data() + slot / 32 * kv.layout.block_bytes +
                                                           2 * kv_head * KvTiles(kv.layout).key_bytes);
     return {plane[d * 32 + offset], plane[(32 + offset) * c.head_dim + d]};

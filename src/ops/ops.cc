@@ -11,10 +11,10 @@ constexpr DType kF32 = DType::kF32, kI32 = DType::kI32;
 
 // Blocks, slots and tails that the backend is about to read and write without looking.
 void CheckGroup(const StepBatch& batch, const KvGroupBatch& group, const KvView& kv) {
-  INGOT_CHECK(std::ssize(group.slots) == batch.num_tokens());
+  INGOT_CHECK(std::ssize(group.kv_slots) == batch.num_tokens());
   INGOT_CHECK(std::ssize(group.block_tables) >= batch.num_seqs() * group.block_table_stride);
   const int64_t num_slots = int64_t{kv.num_blocks} * kv.layout.block_len;
-  for (const int32_t slot : group.slots) INGOT_CHECK(slot >= 0 && slot < num_slots);
+  for (const int32_t slot : group.kv_slots) INGOT_CHECK(slot >= 0 && slot < num_slots);
   INGOT_CHECK(kv.layout.block_len % kKvTile == 0);
   INGOT_CHECK(kv.layout.num_kv_heads > 0 && kv.layout.num_heads % kv.layout.num_kv_heads == 0);
   if (kv.layout.format != KvFormat::kI4) return;

@@ -11,11 +11,11 @@ namespace ingot::ops {
 
 // Where the tokens of a batch lie in the cache of one group of layers (Model::kv_groups). In a group of states a token
 // at p begins with the state in entry (p - 1) / block_len of its table (p = 0: with zeros), and leaves one in entry
-// p / block_len; `slots` say nothing more.
+// p / block_len; `kv_slots` say nothing more.
 struct KvGroupBatch {
   std::span<const int32_t> block_tables;  // [S, block_table_stride]
   int64_t block_table_stride = 0;
-  std::span<const int32_t> slots;  // [T] where each token's K and V go
+  std::span<const int32_t> kv_slots;  // [T] where each token's K and V go
 };
 
 inline constexpr int32_t kNoAdapter = -1;
@@ -45,13 +45,13 @@ struct StepLimits {
 // A batch as a backend has it: planned on the host and uploaded once, read by the ops of all layers. Views are of the
 // device's memory.
 struct Step {
-  int64_t num_tokens = 0;      // T
-  TensorView token_ids;        // i32 [T] an id, or ~slot
-  TensorView drawn_tokens;     // i32 [max_batch_size] by slot
-  TensorView positions;        // i32 [T]
-  TensorView logits_rows;      // i32 [L]
-  std::span<const KvView> kv;  // one a group of layers
-  const void* plan = nullptr;  // the backend's: block tables, slots, tiles of attention and how they are split
+  int64_t num_tokens = 0;          // T
+  TensorView token_ids;            // i32 [T] an id, or ~slot
+  TensorView drawn_tokens;         // i32 [max_batch_size] by slot
+  TensorView positions;            // i32 [T]
+  TensorView logits_rows;          // i32 [L]
+  std::span<const KvView> kv;      // one a group of layers
+  const void* metadata = nullptr;  // the backend's: block tables, KV slots, tiles of attention and how they are split
 };
 
 }  // namespace ingot::ops

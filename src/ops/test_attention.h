@@ -71,18 +71,19 @@ class AttentionRunner {
   // Tokens [begin[s], end[s]) of texts[s], the sequences in one batch. Returns the outputs, one sequence after another.
   std::vector<float> Step(const std::vector<const Text*>& texts, const std::vector<int>& begin,
                           const std::vector<int>& end) {
-    std::vector<int32_t> positions, slots, cu_seqlens = {0};
+    std::vector<int32_t> positions, kv_slots, cu_seqlens = {0};
     std::vector<float> qkv;
     for (size_t s = 0; s < texts.size(); ++s) {
       for (int p = begin[s]; p < end[s]; ++p) {
         positions.push_back(p);
-        slots.push_back(BlockOf(s, p) * config_.block_len + p % config_.block_len);
+        kv_slots.push_back(BlockOf(s, p) * config_.block_len + p % config_.block_len);
       }
       qkv.insert(qkv.end(), texts[s]->qkv.begin() + begin[s] * config_.QkvWidth(),
                  texts[s]->qkv.begin() + end[s] * config_.QkvWidth());
       cu_seqlens.push_back(static_cast<int32_t>(positions.size()));
     }
-    const KvGroupBatch group{.block_tables = block_tables_, .block_table_stride = blocks_per_seq_, .slots = slots};
+    const KvGroupBatch group{
+        .block_tables = block_tables_, .block_table_stride = blocks_per_seq_, .kv_slots = kv_slots};
     const StepBatch batch{.token_ids = positions,
                           .positions = positions,
                           .cu_seqlens = cu_seqlens,

@@ -55,7 +55,7 @@ struct Work {
         values(keys + kKvTile * PaddedDim(dim)) {
     if (args.kv.format != KvFormat::kI4) return;
     own_begin = args.positions[item.token_begin] / kKvTile * kKvTile;
-    own = OwnTiles(args.open, item.token_begin, args.num_heads / args.group, item.kv_head, dim);
+    own = OwnTiles(args.open, item.token_begin, args.num_heads / args.heads_per_kv_head, item.kv_head, dim);
   }
 
   float* M(float* base, int row) const { return base + row * row_floats + PaddedDim(dim); }

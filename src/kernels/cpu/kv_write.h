@@ -179,8 +179,8 @@ inline void KvWrite(const KvWriteParams& p, int64_t begin, int64_t end) {
       if (p.q_norm != nullptr) NormHead(p.q_norm, p.norm_eps, dim, q);
       RotateHead(cos, sin, half, q);
     }
-    const int64_t block = p.slots[t] / p.kv.block_len;
-    const int offset = p.slots[t] % p.kv.block_len;
+    const int64_t block = p.kv_slots[t] / p.kv.block_len;
+    const int offset = p.kv_slots[t] % p.kv.block_len;
     for (int h = 0; h < p.num_kv_heads; ++h) {
       float* k = p.k + t * p.stride + int64_t{h} * dim;
       if (p.k_norm != nullptr) NormHead(p.k_norm, p.norm_eps, dim, k);

@@ -30,12 +30,13 @@ struct QueryRows {
 };
 
 INGOT_DEVICE QueryRows QueryRowsOf(const AttendParams& p) {
-  const int pieces = (p.group + p.tile_heads - 1) / p.tile_heads;  // that the heads of a KV head are cut into
+  const int pieces =
+      (p.heads_per_kv_head + p.tile_heads - 1) / p.tile_heads;  // that the heads of a KV head are cut into
   const auto y = static_cast<int>(BlockIndex().y);
   const int begin = y % pieces * p.tile_heads;
   const QueryTile tile = p.tiles[BlockIndex().x];
-  return {tile, y / pieces, y / pieces * p.group + begin, Minimum(p.tile_heads, p.group - begin),
-          p.positions[tile.first_token + tile.num_tokens - 1]};
+  return {tile, y / pieces, y / pieces * p.heads_per_kv_head + begin,
+          Minimum(p.tile_heads, p.heads_per_kv_head - begin), p.positions[tile.first_token + tile.num_tokens - 1]};
 }
 
 // A block's shared memory.
@@ -63,7 +64,7 @@ struct TilePlace {
 INGOT_DEVICE TilePlace PlaceOf(const AttendParams& p, const QueryRows& rows, int first) {
   if (p.kv.format == KvFormat::kI4 && first == rows.last_position / kKvTile * kKvTile) {  // all rows' own
     const int64_t bytes = int64_t{kKvTile} * p.kv.head_dim * 2;
-    return {OpenTile(p.open, {rows.tile.first_token, p.num_heads / p.group, rows.kv_head, p.kv.head_dim}),
+    return {OpenTile(p.open, {rows.tile.first_token, p.num_heads / p.heads_per_kv_head, rows.kv_head, p.kv.head_dim}),
             KvFormat::kF16, bytes, bytes};
   }
   const int32_t block = p.block_tables[rows.tile.seq * p.block_table_stride + first / p.kv.block_len];

@@ -80,8 +80,8 @@ INGOT_DEVICE void WriteKv(const WriteKvParams& p) {
   if (is_query) return;
   const int kv_head = (head - p.num_heads) % p.num_kv_heads;
   const KvTile tile = p.kv.format == KvFormat::kI4 ? OpenTile(p.open, {token, p.num_kv_heads, kv_head, dim})
-                                                   : CacheTile(p.kv, p.slots[token], kv_head);
-  StoreRow(p.kv.format, {is_key ? tile.keys : tile.values, p.slots[token] % kKvTile, is_key}, x, dim);
+                                                   : CacheTile(p.kv, p.kv_slots[token], kv_head);
+  StoreRow(p.kv.format, {is_key ? tile.keys : tile.values, p.kv_slots[token] % kKvTile, is_key}, x, dim);
 }
 
 // kI4: what a sequence's tail holds goes where its first tile will be, before the step writes there.
@@ -144,7 +144,7 @@ INGOT_DEVICE void CloseTiles(const CloseTilesParams& p) {
   const int64_t token = p.closing[BlockIndex().x];
   const int kv_head = static_cast<int>(BlockIndex().y), dim = p.kv.head_dim;
   const KvTile open = OpenTile(p.open, {token, p.num_kv_heads, kv_head, dim});
-  const KvTile closed = CacheTile(p.kv, p.slots[token], kv_head);
+  const KvTile closed = CacheTile(p.kv, p.kv_slots[token], kv_head);
   const auto thread = static_cast<int>(ThreadIndex().x);
   for (int d = thread; d < dim; d += kRowThreads) CloseKeys(open.keys, closed.keys, d, dim);
   const int groups = (dim + kValueGroup - 1) / kValueGroup;

@@ -99,7 +99,7 @@ struct WriteKvParams {
   void* qkv;                     // T [tokens, (num_heads + 2 · num_kv_heads) · head_dim]
   const float *cos, *sin;        // [tokens, rotary_dim / 2]
   const float *q_norm, *k_norm;  // [head_dim] or null
-  const int32_t* slots;          // [tokens]
+  const int32_t* kv_slots;       // [tokens]
   KvLayer kv;
   OpenTiles open;
   int num_heads, num_kv_heads, rotary_dim;
@@ -114,8 +114,8 @@ struct CarryTilesParams {
 struct CloseTilesParams {
   OpenTiles open;
   KvLayer kv;
-  const int32_t* closing;  // [n] tokens at the last position of a tile
-  const int32_t* slots;    // [tokens]
+  const int32_t* closing;   // [n] tokens at the last position of a tile
+  const int32_t* kv_slots;  // [tokens]
   int num_kv_heads;
 };
 
@@ -135,7 +135,7 @@ struct AttendParams {
   KvLayer kv;
   OpenTiles open;
   float* partial;  // [tiles, tile_tokens, num_heads, num_splits, head_dim + 2]: sums of values, then m and l; or null
-  int num_heads, group, num_splits;
+  int num_heads, heads_per_kv_head, num_splits;
   float scale, softcap;
   int window;
 };

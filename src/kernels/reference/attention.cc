@@ -191,10 +191,10 @@ void KvWrite(const KvWriteParams& p, int64_t begin, int64_t end) {
       float* k = p.k + t * p.stride + h * dim;
       const float* v = p.v + t * p.stride + h * dim;
       NormAndRotate(p, t, p.k_norm, k);
-      const Tiles tiles =
-          p.kv.format == KvFormat::kI4 ? OwnTiles(p.open, t, p.num_kv_heads, h, dim) : CacheTiles(p.kv, p.slots[t], h);
-      StoreRow({p.kv.format, tiles.keys, dim, true}, p.slots[t] % kKvTile, k);
-      StoreRow({p.kv.format, tiles.values, dim, false}, p.slots[t] % kKvTile, v);
+      const Tiles tiles = p.kv.format == KvFormat::kI4 ? OwnTiles(p.open, t, p.num_kv_heads, h, dim)
+                                                       : CacheTiles(p.kv, p.kv_slots[t], h);
+      StoreRow({p.kv.format, tiles.keys, dim, true}, p.kv_slots[t] % kKvTile, k);
+      StoreRow({p.kv.format, tiles.values, dim, false}, p.kv_slots[t] % kKvTile, v);
     }
   }
 }
@@ -245,7 +245,7 @@ bool Visible(const Query& query, int split, int* begin, int* end) {
 float Seen(const Query& query, bool is_key, int j, int d) {
   const KvLayer& kv = query.args.kv;
   const bool own = kv.format == KvFormat::kI4 && j / kKvTile == query.position / kKvTile;
-  const int num_kv_heads = query.args.num_heads / query.args.group;
+  const int num_kv_heads = query.args.num_heads / query.args.heads_per_kv_head;
   const int64_t slot = int64_t{query.block_table[j / kv.block_len]} * kv.block_len + j % kv.block_len;
   const Tiles tiles = own ? OwnTiles(query.args.open, query.token, num_kv_heads, query.kv_head, kv.head_dim)
                           : CacheTiles(kv, slot, query.kv_head);

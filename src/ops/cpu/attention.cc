@@ -45,18 +45,18 @@ kernels::OpenTiles OpenTilesOf(const KvView& kv, int layer, const StepTiles& til
 
 // How the (token, head) rows of a batch are cut into tiles of at most kMaxRows.
 struct Tiling {
-  int heads_per_tile;  // of the group that shares a KV head
+  int heads_per_tile;  // of those that share a KV head
   int tokens_per_tile;
-  int tiles_per_group;  // head tiles of a KV head
+  int tiles_per_kv_head;  // head tiles of a KV head
 
-  explicit Tiling(int group)
-      : heads_per_tile(std::min(group, kMaxRows)),
+  explicit Tiling(int heads_per_kv_head)
+      : heads_per_tile(std::min(heads_per_kv_head, kMaxRows)),
         tokens_per_tile(std::max(1, kMaxRows / heads_per_tile)),
-        tiles_per_group((group + heads_per_tile - 1) / heads_per_tile) {}
+        tiles_per_kv_head((heads_per_kv_head + heads_per_tile - 1) / heads_per_tile) {}
 };
 
 // The work of a group's layers: `items` for attend, `merges` for the tiles whose splits are items of their own.
-struct GroupPlan {
+struct GroupMetadata {
   const KvGroupBatch* where;
   AttentionItem* items;
   AttentionItem* merges;
@@ -64,13 +64,13 @@ struct GroupPlan {
   int64_t num_items = 0, num_merges = 0;
 };
 
-// Step::plan on the CPU.
-struct CpuStep {
+// Step::metadata on the CPU.
+struct StepMetadata {
   const StepBatch* batch;
   StepTiles tiles;
-  GroupPlan* groups;  // [kv groups]
+  GroupMetadata* groups;  // [kv groups]
 };
-const CpuStep& PlanOf(const Step& step) { return *static_cast<const CpuStep*>(step.plan); }
+const StepMetadata& MetadataOf(const Step& step) { return *static_cast<const StepMetadata*>(step.metadata); }
 
 // Partial results that are still to be given to splits.
 struct Partials {
@@ -101,7 +101,7 @@ int64_t CountTiles(const Cutting& cut) {
     const int32_t begin = cut.batch.cu_seqlens[s];
     for (int32_t end = cut.batch.cu_seqlens[s + 1]; end > begin; ++tiles) end = TileBegin(cut, begin, end);
   }
-  return tiles * cut.tiling.tiles_per_group * cut.layout.num_kv_heads;
+  return tiles * cut.tiling.tiles_per_kv_head * cut.layout.num_kv_heads;
 }
 
 // Splits that the tile's tokens see.
@@ -113,31 +113,31 @@ void SetSplits(const Cutting& cut, AttentionItem* tile) {
   tile->split_end = last / kSplit + 1;
 }
 
-void AddTile(const AttentionItem& tile, bool want_splits, int head_dim, Partials* partials, GroupPlan* plan) {
+void AddTile(const AttentionItem& tile, bool want_splits, int head_dim, Partials* partials, GroupMetadata* group) {
   const int64_t splits = tile.split_end - tile.split_begin;
   const int64_t split_floats = int64_t{tile.num_tokens} * tile.num_heads * PartialFloats(head_dim);
   if (!want_splits || splits <= 1 || splits * split_floats > partials->left) {
-    plan->items[plan->num_items++] = tile;
+    group->items[group->num_items++] = tile;
     return;
   }
   AttentionItem whole = tile;
   whole.partial = partials->next;
-  plan->merges[plan->num_merges++] = whole;
+  group->merges[group->num_merges++] = whole;
   for (int32_t split = tile.split_begin; split < tile.split_end; ++split) {
     AttentionItem part = tile;
     part.split_begin = split;
     part.split_end = split + 1;
     part.partial = partials->next;
-    plan->items[plan->num_items++] = part;
+    group->items[group->num_items++] = part;
     partials->next += split_floats;
   }
   partials->left -= splits * split_floats;
 }
 
 // Late tokens see the most: they come first, so that what is left at the end is small.
-void AddTiles(const Cutting& cut, bool few_tiles, Partials partials, GroupPlan* plan) {
+void AddTiles(const Cutting& cut, bool few_tiles, Partials partials, GroupMetadata* group) {
   const KvLayout& layout = cut.layout;
-  const int group = layout.num_heads / layout.num_kv_heads;
+  const int heads_per_kv_head = layout.num_heads / layout.num_kv_heads;
   for (size_t s = 0; s + 1 < cut.batch.cu_seqlens.size(); ++s) {
     const int32_t begin = cut.batch.cu_seqlens[s];
     const int32_t tokens = cut.batch.cu_seqlens[s + 1] - begin;
@@ -145,16 +145,16 @@ void AddTiles(const Cutting& cut, bool few_tiles, Partials partials, GroupPlan* 
     for (int32_t end = begin + tokens, next; end > begin; end = next) {
       next = TileBegin(cut, begin, end);
       for (int kv_head = 0; kv_head < layout.num_kv_heads; ++kv_head) {
-        for (int head = 0; head < group; head += cut.tiling.heads_per_tile) {
+        for (int head = 0; head < heads_per_kv_head; head += cut.tiling.heads_per_tile) {
           AttentionItem item{};
           item.seq = static_cast<int32_t>(s);
           item.kv_head = kv_head;
-          item.head_begin = kv_head * group + head;
-          item.num_heads = std::min(cut.tiling.heads_per_tile, group - head);
+          item.head_begin = kv_head * heads_per_kv_head + head;
+          item.num_heads = std::min(cut.tiling.heads_per_tile, heads_per_kv_head - head);
           item.token_begin = next;
           item.num_tokens = end - next;
           SetSplits(cut, &item);
-          AddTile(item, want_splits, layout.head_dim, &partials, plan);
+          AddTile(item, want_splits, layout.head_dim, &partials, group);
         }
       }
     }
@@ -179,7 +179,7 @@ void CloseTiles(ThreadPool& pool, CloseTile close_tile, const kernels::KvWritePa
   const int64_t tiles = kv.block_len / kernels::kKvTile;
   pool.ParallelFor(std::ssize(closing) * heads, [&](int64_t i) {
     const int32_t token = closing[static_cast<size_t>(i / heads)], index = write.open.index[token];
-    const int64_t head = i % heads, slot = write.slots[token], tile = slot % kv.block_len / kernels::kKvTile;
+    const int64_t head = i % heads, slot = write.kv_slots[token], tile = slot % kv.block_len / kernels::kKvTile;
     const std::byte* open = index >= 0 ? write.open.passing + index * heads * head_bytes
                                        : write.open.tails + ~index * write.open.tail_stride;
     std::byte* cached =
@@ -209,7 +209,8 @@ KvLayout CpuKvLayout(const KvShape& shape) {
 KvLayout CpuBackend::LayoutOf(const KvShape& shape) const { return CpuKvLayout(shape); }
 
 int64_t CpuBackend::StepBytes(const StepLimits& limits, std::span<const KvLayout> groups) const {
-  int64_t partials = 0, bytes = 4 * 64 + static_cast<int64_t>(sizeof(CpuStep) + groups.size() * sizeof(GroupPlan));
+  int64_t partials = 0,
+          bytes = 4 * 64 + static_cast<int64_t>(sizeof(StepMetadata) + groups.size() * sizeof(GroupMetadata));
   for (const KvLayout& layout : groups) {
     const int64_t partial = PartialBudget(layout, limits.max_tokens, limits.max_context);
     // A tile has at least a row, a split item at least one partial row.
@@ -227,23 +228,23 @@ int64_t CpuBackend::AttentionBytes(const StepLimits&, const KvLayout& group) con
 
 Step CpuBackend::BeginStep(const Context& context, const StepBatch& batch, std::span<const KvView> kv) {
   Scratch& scratch = *context.scratch;
-  auto* const plan = scratch.Take<CpuStep>(1);
+  auto* const metadata = scratch.Take<StepMetadata>(1);
   const auto take = [&](int64_t bytes) { return scratch.Take<std::byte>(bytes); };
-  *plan = {.batch = &batch,
-           .tiles = PlanStepTiles(take, kv[0].layout, batch),
-           .groups = scratch.Take<GroupPlan>(std::ssize(kv))};
-  plan->tiles.passing = take(PassingBytes(kv[0].layout, batch.num_tokens(), batch.num_seqs()));
+  *metadata = {.batch = &batch,
+               .tiles = PlanStepTiles(take, kv[0].layout, batch),
+               .groups = scratch.Take<GroupMetadata>(std::ssize(kv))};
+  metadata->tiles.passing = take(PassingBytes(kv[0].layout, batch.num_tokens(), batch.num_seqs()));
   // Groups are computed one after another, so they share the memory of partial results.
   int64_t budget = 0;
   for (size_t g = 0; g < kv.size(); ++g) {
-    plan->groups[g].partial_floats = PartialBudget(kv[g].layout, batch.num_tokens(), batch.max_context);
-    budget = std::max(budget, plan->groups[g].partial_floats);
+    metadata->groups[g].partial_floats = PartialBudget(kv[g].layout, batch.num_tokens(), batch.max_context);
+    budget = std::max(budget, metadata->groups[g].partial_floats);
   }
   float* const partials = scratch.Take<float>(budget);
   for (size_t g = 0; g < kv.size(); ++g) {
     const KvLayout& layout = kv[g].layout;
     const Cutting cut{batch, layout, Tiling(layout.num_heads / layout.num_kv_heads)};
-    GroupPlan& group = plan->groups[g];
+    GroupMetadata& group = metadata->groups[g];
     const int64_t tiles = CountTiles(cut), left = group.partial_floats;
     group = {.where = &batch.groups[g],
              .items = scratch.Take<AttentionItem>(tiles + left / PartialFloats(layout.head_dim)),
@@ -260,11 +261,11 @@ Step CpuBackend::BeginStep(const Context& context, const StepBatch& batch, std::
           .positions = view(batch.positions),
           .logits_rows = view(batch.logits_rows),
           .kv = kv,
-          .plan = plan};
+          .metadata = metadata};
 }
 
 void CpuBackend::RopeKvWrite(const Context&, const Step& step, const RopeKvWriteParams& params) {
-  const CpuStep& plan = PlanOf(step);
+  const StepMetadata& metadata = MetadataOf(step);
   const auto g = static_cast<size_t>(params.place.group);
   const KvView& kv = step.kv[g];
   const int64_t q_dim = int64_t{kv.layout.num_heads} * kv.layout.head_dim;
@@ -283,33 +284,33 @@ void CpuBackend::RopeKvWrite(const Context&, const Step& step, const RopeKvWrite
       .q_norm = params.q_norm.Data<float>(),
       .k_norm = params.k_norm.Data<float>(),
       .norm_eps = params.norm_eps,
-      .slots = plan.groups[g].where->slots.data(),
+      .kv_slots = metadata.groups[g].where->kv_slots.data(),
       .kv = LayerOf(kv, params.place.layer),
-      .open = OpenTilesOf(kv, params.place.layer, plan.tiles)};
-  CarryTiles(pool_, write.open, plan.tiles, KvTiles(kv.layout).open_bytes);
+      .open = OpenTilesOf(kv, params.place.layer, metadata.tiles)};
+  CarryTiles(pool_, write.open, metadata.tiles, KvTiles(kv.layout).open_bytes);
   const int64_t token_elements = int64_t{write.num_heads + 4 * write.num_kv_heads} * kv.layout.head_dim;
   const int64_t tokens_per_part = std::max<int64_t>(1, 16384 / token_elements);
   pool_.ParallelFor((step.num_tokens + tokens_per_part - 1) / tokens_per_part, [&](int64_t part) {
     kernels_.attention.kv_write(write, part * tokens_per_part, std::min(step.num_tokens, (part + 1) * tokens_per_part));
   });
-  CloseTiles(pool_, kernels_.attention.close_tile, write, plan.tiles.closing);
+  CloseTiles(pool_, kernels_.attention.close_tile, write, metadata.tiles.closing);
 }
 
 void CpuBackend::Attention(const Context& context, const Step& step, const AttentionParams& params) {
-  const CpuStep& plan = PlanOf(step);
+  const StepMetadata& metadata = MetadataOf(step);
   const auto g = static_cast<size_t>(params.place.group);
-  const GroupPlan& group = plan.groups[g];
+  const GroupMetadata& group = metadata.groups[g];
   const KvView& kv = step.kv[g];
   const kernels::AttentionArgs args = {.q = params.qkv.Data<float>(),
                                        .q_stride = params.qkv.shape[1],
                                        .out = params.out.Data<float>(),
                                        .num_heads = kv.layout.num_heads,
-                                       .group = kv.layout.num_heads / kv.layout.num_kv_heads,
-                                       .positions = plan.batch->positions.data(),
+                                       .heads_per_kv_head = kv.layout.num_heads / kv.layout.num_kv_heads,
+                                       .positions = metadata.batch->positions.data(),
                                        .block_tables = group.where->block_tables.data(),
                                        .block_table_stride = group.where->block_table_stride,
                                        .kv = LayerOf(kv, params.place.layer),
-                                       .open = OpenTilesOf(kv, params.place.layer, plan.tiles),
+                                       .open = OpenTilesOf(kv, params.place.layer, metadata.tiles),
                                        .scale = params.scale,
                                        .softcap = params.softcap,
                                        .window = kv.layout.window};

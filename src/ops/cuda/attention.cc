@@ -149,12 +149,13 @@ int64_t CudaBackend::AttentionBytes(const StepLimits& limits, const KvLayout& gr
 }
 
 void CudaBackend::PlanTiles(const Context& context, const StepBatch& batch, const KvLayout& layout, Staging* staging) {
-  plan_.tiles = PlanStepTiles([&](int64_t bytes) { return staging->Take(bytes); }, layout, batch);
+  metadata_.tiles = PlanStepTiles([&](int64_t bytes) { return staging->Take(bytes); }, layout, batch);
   if (layout.format != KvFormat::kI4) return;
-  plan_.tiles.passing = context.scratch->Take<std::byte>(PassingBytes(layout, batch.num_tokens(), batch.num_seqs()));
-  plan_.tile_index = staging->OnDevice(plan_.tiles.index.data());
-  plan_.closing = staging->OnDevice(plan_.tiles.closing.data());
-  plan_.carried = staging->OnDevice(plan_.tiles.carried.data());
+  metadata_.tiles.passing =
+      context.scratch->Take<std::byte>(PassingBytes(layout, batch.num_tokens(), batch.num_seqs()));
+  metadata_.tile_index = staging->OnDevice(metadata_.tiles.index.data());
+  metadata_.closing = staging->OnDevice(metadata_.tiles.closing.data());
+  metadata_.carried = staging->OnDevice(metadata_.tiles.carried.data());
 }
 
 Step CudaBackend::BeginStep(const Context& context, const StepBatch& batch, std::span<const KvView> kv) {
@@ -169,19 +170,19 @@ Step CudaBackend::BeginStep(const Context& context, const StepBatch& batch, std:
   const int32_t* const token_ids = staging.Add(batch.token_ids);
   const int32_t* const positions = staging.Add(batch.positions);
   const int32_t* const logits_rows = staging.Add(batch.logits_rows);
-  plan_.max_context = batch.max_context;
-  plan_.groups.clear();
+  metadata_.max_context = batch.max_context;
+  metadata_.groups.clear();
   for (size_t g = 0; g < batch.groups.size(); ++g) {
     const KvGroupBatch& group = batch.groups[g];
     const auto tables = group.block_tables.first(static_cast<size_t>(batch.num_seqs() * group.block_table_stride));
     std::vector<kernels::cuda::QueryTile> few, many;
     ForEachTile(kv[g].layout, batch,
                 [&](const kernels::cuda::QueryTile& tile, bool is_few) { (is_few ? few : many).push_back(tile); });
-    plan_.groups.push_back({.block_tables = staging.Add(tables),
-                            .block_table_stride = group.block_table_stride,
-                            .slots = staging.Add(group.slots),
-                            .few = staging.Add(few),
-                            .many = staging.Add(many)});
+    metadata_.groups.push_back({.block_tables = staging.Add(tables),
+                                .block_table_stride = group.block_table_stride,
+                                .kv_slots = staging.Add(group.kv_slots),
+                                .few = staging.Add(few),
+                                .many = staging.Add(many)});
   }
   PlanTiles(context, batch, kv[0].layout, &staging);
   Upload(memory, staging_.data(), staging.used());
@@ -194,7 +195,7 @@ Step CudaBackend::BeginStep(const Context& context, const StepBatch& batch, std:
           .positions = view(positions, tokens),
           .logits_rows = view(logits_rows, std::ssize(batch.logits_rows)),
           .kv = kv,
-          .plan = &plan_};
+          .metadata = &metadata_};
 }
 
 kernels::KvLayer CudaBackend::LayerOf(const KvView& kv, int layer) const {
@@ -211,9 +212,9 @@ kernels::KvLayer CudaBackend::LayerOf(const KvView& kv, int layer) const {
 kernels::OpenTiles CudaBackend::OpenTilesOf(const KvView& kv, int layer) const {
   if (kv.layout.format != KvFormat::kI4) return {};
   return {.tails = kv.tails + layer * KvTiles(kv.layout).open_bytes,
-          .passing = plan_.tiles.passing,
+          .passing = metadata_.tiles.passing,
           .tail_stride = kv.layout.tail_bytes,
-          .index = plan_.tile_index};
+          .index = metadata_.tile_index};
 }
 
 void CudaBackend::RopeKvWrite(const Context&, const Step& step, const RopeKvWriteParams& params) {
@@ -222,10 +223,10 @@ void CudaBackend::RopeKvWrite(const Context&, const Step& step, const RopeKvWrit
   const kernels::OpenTiles open = OpenTilesOf(kv, params.place.layer);
   const kernels::KvLayer layer = LayerOf(kv, params.place.layer);
   const int num_heads = kv.layout.num_heads, num_kv_heads = kv.layout.num_kv_heads;
-  const int32_t* const slots = plan_.groups[g].slots;
-  Launch({.kernel = KernelId::carry_tiles, .grid = {Blocks(std::ssize(plan_.tiles.carried))}},
+  const int32_t* const kv_slots = metadata_.groups[g].kv_slots;
+  Launch({.kernel = KernelId::carry_tiles, .grid = {Blocks(std::ssize(metadata_.tiles.carried))}},
          kernels::cuda::CarryTilesParams{
-             .open = open, .carried = plan_.carried, .open_bytes = KvTiles(kv.layout).open_bytes});
+             .open = open, .carried = metadata_.carried, .open_bytes = KvTiles(kv.layout).open_bytes});
   Launch({.kernel = Pick(KernelId::write_kv_half, KernelId::write_kv_bfloat16),
           .grid = {static_cast<uint32_t>(num_heads + 2 * num_kv_heads), Blocks(step.num_tokens)}},
          kernels::cuda::WriteKvParams{.qkv = params.qkv.data,
@@ -233,25 +234,26 @@ void CudaBackend::RopeKvWrite(const Context&, const Step& step, const RopeKvWrit
                                       .sin = params.sin.Data<float>(),
                                       .q_norm = params.q_norm.Data<float>(),
                                       .k_norm = params.k_norm.Data<float>(),
-                                      .slots = slots,
+                                      .kv_slots = kv_slots,
                                       .kv = layer,
                                       .open = open,
                                       .num_heads = num_heads,
                                       .num_kv_heads = num_kv_heads,
                                       .rotary_dim = params.cos.empty() ? 0 : 2 * static_cast<int>(params.cos.shape[1]),
                                       .norm_eps = params.norm_eps});
-  Launch({.kernel = KernelId::close_tiles,
-          .grid = {Blocks(std::ssize(plan_.tiles.closing)), static_cast<uint32_t>(num_kv_heads)}},
-         kernels::cuda::CloseTilesParams{
-             .open = open, .kv = layer, .closing = plan_.closing, .slots = slots, .num_kv_heads = num_kv_heads});
+  Launch(
+      {.kernel = KernelId::close_tiles,
+       .grid = {Blocks(std::ssize(metadata_.tiles.closing)), static_cast<uint32_t>(num_kv_heads)}},
+      kernels::cuda::CloseTilesParams{
+          .open = open, .kv = layer, .closing = metadata_.closing, .kv_slots = kv_slots, .num_kv_heads = num_kv_heads});
 }
 
 // As many tiles at a time as there is memory for their partial results.
 void CudaBackend::AttendInSplits(const Context& context, const QueryTiles& tiles, kernels::cuda::AttendParams attend,
                                  const KvLayout& layout) {
   const Scratch::Mark mark(*context.scratch);
-  const int64_t tile_bytes = PartialBytesOfTile(layout, plan_.max_context);
-  const int64_t at_a_time = TilesAtATime(layout, tiles.count, plan_.max_context);
+  const int64_t tile_bytes = PartialBytesOfTile(layout, metadata_.max_context);
+  const int64_t at_a_time = TilesAtATime(layout, tiles.count, metadata_.max_context);
   if (tile_bytes > 0) {
     attend.partial = reinterpret_cast<float*>(context.scratch->Take<std::byte>(at_a_time * tile_bytes));
   }
@@ -273,33 +275,33 @@ void CudaBackend::AttendInSplits(const Context& context, const QueryTiles& tiles
 void CudaBackend::Attention(const Context& context, const Step& step, const AttentionParams& params) {
   const auto g = static_cast<size_t>(params.place.group);
   const KvView& kv = step.kv[g];
-  const GroupPlan& plan = plan_.groups[g];
+  const GroupMetadata& group = metadata_.groups[g];
   const TileShape few = FewShape(kv.layout), many = ManyShape(kv.layout);
   kernels::cuda::AttendParams attend = {.qkv = params.qkv.data,
                                         .q_stride = params.qkv.shape[1],
                                         .out = params.out.data,
-                                        .tiles = plan.many.tiles,
+                                        .tiles = group.many.tiles,
                                         .tile_tokens = many.tokens,
                                         .tile_heads = many.heads,
                                         .positions = step.positions.Data<int32_t>(),
-                                        .block_tables = plan.block_tables,
-                                        .block_table_stride = plan.block_table_stride,
+                                        .block_tables = group.block_tables,
+                                        .block_table_stride = group.block_table_stride,
                                         .kv = LayerOf(kv, params.place.layer),
                                         .open = OpenTilesOf(kv, params.place.layer),
                                         .partial = nullptr,
                                         .num_heads = kv.layout.num_heads,
-                                        .group = kv.layout.num_heads / kv.layout.num_kv_heads,
-                                        .num_splits = static_cast<int>(NumSplits(plan_.max_context)),
+                                        .heads_per_kv_head = kv.layout.num_heads / kv.layout.num_kv_heads,
+                                        .num_splits = static_cast<int>(NumSplits(metadata_.max_context)),
                                         .scale = params.scale,
                                         .softcap = params.softcap,
                                         .window = kv.layout.window};
   const AttendKernels& kernels = KernelsOf(kv.layout.head_dim);
   Launch({.kernel = Pick(kernels.half, kernels.bfloat16),
-          .grid = {Blocks(plan.many.count), PiecesOfHeads(kv.layout, many.heads)}},
+          .grid = {Blocks(group.many.count), PiecesOfHeads(kv.layout, many.heads)}},
          attend);
   attend.tile_tokens = few.tokens;
   attend.tile_heads = few.heads;
-  AttendInSplits(context, plan.few, attend, kv.layout);
+  AttendInSplits(context, group.few, attend, kv.layout);
 }
 
 }  // namespace ingot::ops

@@ -66,17 +66,17 @@ class CudaBackend final : public Backend {
   };
   // Where a group's tokens lie, on the device, and its tiles: those of a few tokens, whose positions are split, and
   // others.
-  struct GroupPlan {
+  struct GroupMetadata {
     const int32_t* block_tables = nullptr;  // [S, block_table_stride]
     int64_t block_table_stride = 0;
-    const int32_t* slots = nullptr;  // [T]
+    const int32_t* kv_slots = nullptr;  // [T]
     QueryTiles few, many;
   };
-  struct StepPlan {
+  struct StepMetadata {
     int64_t max_context = 0;
     StepTiles tiles;                                                              // of the host
     const int32_t *tile_index = nullptr, *closing = nullptr, *carried = nullptr;  // of the device
-    std::vector<GroupPlan> groups;
+    std::vector<GroupMetadata> groups;
   };
   // Numbers that a step needs on the device: gathered in memory of the host, uploaded in one piece.
   class Staging;
@@ -104,7 +104,7 @@ class CudaBackend final : public Backend {
 
   std::unique_ptr<CudaDriver> driver_;
   const DType activation_dtype_;
-  StepPlan plan_;                   // of the step that was begun last: there is one at a time
+  StepMetadata metadata_;           // of the step that was begun last: there is one at a time
   std::vector<std::byte> staging_;  // grows to the largest step
   std::vector<float> read_back_;
   std::vector<uint16_t> read_bits_;
