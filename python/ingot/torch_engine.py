@@ -160,12 +160,7 @@ class Runner:
                 sequences = Sequences(lengths, begins, tables.to(self._device), slots.to(self._device), block_len)
                 of_groups.append((self._blocks_of(index, data, block_len), sequences))
             wanted = step.logits_rows.to(self._device, torch.int64)
-            try:
-                out = self._compute(ids, step.positions.to(self._device), self._pass_over(of_groups), wanted, want_hidden)
-            except Exception:
-                for data, block_len, _, slots in step.groups:  # NaN: who finds these blocks in the cache gets an error
-                    data[(slots.to(self._device, torch.int64) // block_len).unique()] = 0xFF
-                raise
+            out = self._compute(ids, step.positions.to(self._device), self._pass_over(of_groups), wanted, want_hidden)
             if len(wanted) > 0:
                 rows = out.logits[0]
                 logits.copy_(rows if len(rows) == len(wanted) else rows[wanted])  # a model may not know logits_to_keep

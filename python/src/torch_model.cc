@@ -3,7 +3,6 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 
-#include <limits>
 #include <utility>
 
 #include "base/check.h"
@@ -35,6 +34,12 @@ nb::object ToTorch(T* data, std::initializer_list<size_t> shape, Device device =
 }
 nb::object ToTorch(std::span<const int32_t> values) { return ToTorch(values.data(), {values.size()}); }
 
+// "PyTorch: RuntimeError: out of memory".   REQUIRES: the GIL
+std::string TextOf(const nb::python_error& error) {
+  const auto type = nb::cast<std::string>(error.type().attr("__name__"));
+  return fmt::format("PyTorch: {}: {}", type, nb::cast<std::string>(nb::str(error.value())));
+}
+
 // REQUIRES: the GIL
 Status StatusOf(const nb::python_error& error) {
   const nb::module_ errors = nb::module_::import_("ingot.errors");
@@ -44,9 +49,8 @@ Status StatusOf(const nb::python_error& error) {
         std::pair("InvalidArgument", Code::kInvalidArgument), std::pair("InvalidFile", Code::kCorrupt)}) {
     if (nb::isinstance(error.value(), errors.attr(name))) return {code, message};
   }
-  const auto type = nb::cast<std::string>(error.type().attr("__name__"));
   const bool is_memory = PyErr_GivenExceptionMatches(error.value().ptr(), PyExc_MemoryError) != 0;
-  return {is_memory ? Code::kResourceExhausted : Code::kInternal, fmt::format("PyTorch: {}: {}", type, message)};
+  return {is_memory ? Code::kResourceExhausted : Code::kInternal, TextOf(error)};
 }
 
 Result<llm::PytorchModel> Load(const nb::handle& load, const llm::PytorchRequest& request) {
@@ -120,16 +124,15 @@ int64_t TorchModel::ScratchBytes(const ops::Backend&, const models::ForwardLimit
   return limits.step.max_tokens * token_bytes_ + limits.step.max_context * context_bytes_;
 }
 
-void TorchModel::Forward(const ops::Context& context, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
-                         const TensorView& logits, const models::LayerTap* tap) const {
+Status TorchModel::Forward(const ops::Context&, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
+                           const TensorView& logits, const models::LayerTap* tap) const {
   const nb::gil_scoped_acquire acquire;
   try {
     Run(batch, kv, logits, tap);
+    return {};
   } catch (const nb::python_error& error) {
     Log(LogLevel::kError, "a forward pass of {} tokens failed: {}", batch.num_tokens(), error.what());
-    const std::vector<float> none(static_cast<size_t>(logits.shape.NumElements()),
-                                  std::numeric_limits<float>::quiet_NaN());
-    context.backend->Upload(logits.Data<std::byte>(), none.data(), logits.bytes());
+    return Internal("the forward pass of {} tokens failed: {}", batch.num_tokens(), TextOf(error)).value();
   }
 }
 

@@ -27,9 +27,9 @@ class TorchModel : public models::Model {
                             ops::KvFormat format) const override;
   // torch has an allocator of its own: what it takes is estimated, and kept free for it by not being touched.
   int64_t ScratchBytes(const ops::Backend& backend, const models::ForwardLimits& limits) const override;
-  // A pass that fails is logged, and its logits are NaN: its requests end with an error.
-  void Forward(const ops::Context& context, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
-               const TensorView& logits, const models::LayerTap* tap) const override;
+  // A pass that fails is logged, with Python's traceback.
+  Status Forward(const ops::Context& context, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
+                 const TensorView& logits, const models::LayerTap* tap) const override;
 
  private:
   void Run(const ops::StepBatch& batch, std::span<const ops::KvView> kv, const TensorView& logits,

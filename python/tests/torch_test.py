@@ -255,9 +255,12 @@ class Engine(WithFolder):
             finally:
                 torch_engine.Runner._compute = original
             self.assertEqual(failed.finish_reason, "error")
-            # What it left in the cache is not taken for keys and values.
-            self.assertEqual(pipe(prompts_of(40)[0] + [1], gen_config=ANSWER).finish_reason, "error")
-            self.check_answers(self.model, [[5, 6, 7]], [pipe([5, 6, 7], gen_config=ANSWER)], "after a failure")
+            self.assertEqual(failed.error_message, "the forward pass of 16 tokens failed: PyTorch: RuntimeError: out of order")
+            # Nothing of it is in the cache.
+            prompt = prompts_of(40)[0] + [1]
+            again = pipe(prompt, gen_config=ANSWER)
+            self.assertEqual(again.cached_tokens, 0)
+            self.check_answers(self.model, [prompt], [again], "after a failure")
 
     def test_dropped_pipelines_end(self) -> None:
         pipe = self.pipeline()

@@ -195,10 +195,24 @@ void Core::Launch(int64_t record) {
 
 // The oldest step in flight.
 void Core::Collect() {
-  const std::span<const StepResult> results = executor_->Collect(flights_[0].ticket);
+  const Result<std::span<const StepResult>> results = executor_->Collect(flights_[0].ticket);
   std::swap(flights_[0], flights_[1]);
   --num_flights_;
   Flight& flight = flights_[1];
+  if (results.has_value()) AcceptResults(flight, *results);
+  flight.departed.clear();
+  ++stats_.steps;
+  stats_.step_tokens.Add(flight.decodes + flight.prefill_tokens);
+  Publish();
+  recorder_.End(flight.record);
+  if (!results.has_value()) EndAllRunning(results.error());
+}
+
+void Core::CollectAll() {
+  while (in_flight()) Collect();
+}
+
+void Core::AcceptResults(const Flight& flight, std::span<const StepResult> results) {
   const Clock::time_point now = Clock::now();
   cost_.Observe(flight.decodes, flight.prefill_tokens, MicrosOf(now) - MicrosOf(std::max(flight.launched, collected_)));
   collected_ = now;
@@ -209,15 +223,15 @@ void Core::Collect() {
     if (is_here) AcceptDraws(draws, results.subspan(first, count));
     first += count;
   }
-  flight.departed.clear();
-  ++stats_.steps;
-  stats_.step_tokens.Add(flight.decodes + flight.prefill_tokens);
-  Publish();
-  recorder_.End(flight.record);
 }
 
-void Core::CollectAll() {
-  while (in_flight()) Collect();
+void Core::EndAllRunning(const Status& error) {
+  for (size_t slot = 0; slot < sequences_.size(); ++slot) {
+    if (sequences_[slot]) Retire(slot, nullptr, FinishReason::kError, error);
+  }
+  CollectAll();  // the step behind it read what it did not write
+  cache_.EvictAll();
+  Publish();
 }
 
 // A draw counts as long as the drafts before it came true.

@@ -22,6 +22,8 @@ namespace ingot::engine {
 // Where the executor runs behind, a step is planned and launched while the one before it runs: its draws are collected
 // afterwards, and what comes of a sequence that has ended meanwhile is dropped. Not ahead are planned: a step of a
 // sequence whose next draw or drafts need the last token on the host, and one that would preempt a sequence.
+// A forward pass that fails ends all that run with its error, and empties the cache: what it, or the step launched
+// behind it, wrote serves no later request.
 // Invariants: 1. Every request that was added ends in exactly one event with `finish`. 2. A slot's blocks are given
 // back before that event is sent. 3. A step that neither admits nor finishes a request allocates nothing. 4. Between
 // calls at most one step is launched and not collected.
@@ -88,7 +90,9 @@ class Core {
   void Launch(int64_t record);
   void Collect();
   void CollectAll();
+  void AcceptResults(const Flight& flight, std::span<const StepResult> results);
   void AcceptDraws(const Flight::Draws& draws, std::span<const StepResult> results);
+  void EndAllRunning(const Status& error);
   bool Accept(size_t slot, const StepResult& result);
   void Depart(SequencePtr sequence, const sampling::Sampled* token, FinishReason finish, Status error);
   void Retire(size_t slot, const sampling::Sampled* token, FinishReason finish, Status error);

@@ -40,29 +40,6 @@ namespace {
 
 constexpr int64_t kVocab = 300;
 
-// Requests that share beginnings, as conversations and system prompts do.
-std::vector<Request> RequestsWithCommonBeginnings(std::mt19937_64& random, int count) {
-  std::vector<std::vector<int32_t>> beginnings(3);
-  for (auto& beginning : beginnings) beginning = RandomRequest(random, kVocab, 100).prompt;
-  std::vector<Request> requests;
-  for (int i = 0; i < count; ++i) {
-    Request request = RandomRequest(random, kVocab, 40);
-    request.max_tokens = 1 + static_cast<int64_t>(random() % 110);
-    if (random() % 3 > 0) {
-      const auto& beginning = beginnings[random() % beginnings.size()];
-      const auto length = static_cast<std::ptrdiff_t>(random() % (beginning.size() + 1));
-      request.prompt.insert(request.prompt.begin(), beginning.begin(), beginning.begin() + length);
-    }
-    request.priority = static_cast<int32_t>(random() % 3) - 1;
-    request.uses_cached_blocks = random() % 8 != 0;
-    request.caches_always = random() % 4 == 0;
-    if (random() % 8 == 0) request.cache_salt = "a salt";
-    if (random() % 8 == 0) request.adapter = static_cast<int32_t>(random() % 2);
-    requests.push_back(std::move(request));
-  }
-  return requests;
-}
-
 TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
   const auto backend = ops::MakeCpuBackend(2);
   std::mt19937_64 random(11);
@@ -82,7 +59,7 @@ TEST(Core, AnswersInAnyMixAreThoseGivenAlone) {
         .num_blocks = std::vector<int32_t>(model.kv_groups().size(), static_cast<int32_t>(8 + random() % 5)),
         .prefix_caching = random() % 5 != 0,
         .kv_format = round % 2 == 0 ? ops::KvFormat::kF16 : ops::KvFormat::kI4};
-    const std::vector<Request> requests = RequestsWithCommonBeginnings(random, 40);
+    const std::vector<Request> requests = RequestsWithCommonBeginnings(random, kVocab, 40);
     std::vector<Told> alone;
     for (const Request& request : requests) alone.push_back(Alone(model, request, *backend));
     auto core = MakeCore(model, options, *backend, kDevices[round / 2 % 3],

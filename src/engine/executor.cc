@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 
@@ -133,10 +134,11 @@ Executor::Ticket Executor::Launch(std::span<const Work> work, std::span<Sequence
   return launched_++;
 }
 
-std::span<const StepResult> Executor::Collect(Ticket ticket) {
+Result<std::span<const StepResult>> Executor::Collect(Ticket ticket) {
   Step& step = StepOf(ticket);
   stream_->Wait(step.posted);
-  return step.results;
+  INGOT_RETURN_IF_ERROR(std::exchange(step.status, Status()));
+  return std::span<const StepResult>(step.results);
 }
 
 // Adds the work's tokens to the batch, and the rows of logits that are wanted of them.
@@ -186,7 +188,8 @@ void Executor::AddDraws(const Work& work, Sequence& sequence, Step* step) {
 void Executor::Execute(Step& step) {
   CopyBlocks(step);
   const TensorView wanted = logits_.view().Rows(0, std::ssize(step.rows));
-  Forward(step.batch, wanted, nullptr);
+  step.status = Forward(step.batch, wanted, nullptr);
+  if (!step.status.ok()) return;
   const auto vocab_size = static_cast<size_t>(model_.spec().vocab_size);
   float* const logits = backend_.ReadBack(wanted);
   backend_.host().pool->ParallelForWorker(std::ssize(step.rows), [&](int64_t index, int worker) {
@@ -201,9 +204,9 @@ void Executor::Execute(Step& step) {
                   std::ssize(drawn_ids_) * static_cast<int64_t>(sizeof(int32_t)));
 }
 
-void Executor::Forward(BatchBuilder& batch, const TensorView& logits, const models::LayerTap* tap) {
+Status Executor::Forward(BatchBuilder& batch, const TensorView& logits, const models::LayerTap* tap) {
   const ops::Context context{.backend = &backend_, .scratch = &scratch_, .compute = options_.compute};
-  model_.Forward(context, batch.Batch(drawn_tokens_.view()), views_, logits, tap);
+  return model_.Forward(context, batch.Batch(drawn_tokens_.view()), views_, logits, tap);
 }
 
 void Executor::UseRow(const Row& row, std::span<float> logits, sampling::Workspace& workspace) {
@@ -242,7 +245,7 @@ Status Executor::Score(std::span<const int32_t> token_ids, const ScoreOptions& o
       batch.WantLogits(position - begin);
     }
     const TensorView wanted = logits.view().Rows(0, end - first);
-    Forward(batch, wanted, options.tap);
+    INGOT_RETURN_IF_ERROR(Forward(batch, wanted, options.tap));
     const float* const rows = backend_.ReadBack(wanted);
     for (int64_t position = first; position < end; ++position) {
       on_logits(position, rows + (position - first) * vocab_size);

@@ -69,14 +69,15 @@ class Executor {
   // Returns a ticket.
   using Ticket = int64_t;
   Ticket Launch(std::span<const Work> work, std::span<Sequence* const> slots);
-  // Waits for what was drawn. The results stay until the next but one is launched.
-  std::span<const StepResult> Collect(Ticket ticket);
+  // Waits for what was drawn. The results stay until the next but one is launched. An error where the forward pass
+  // failed: what the step, and the one launched behind it, wrote to the cache is undefined.
+  Result<std::span<const StepResult>> Collect(Ticket ticket);
   // Whether a step should be launched before the one before it is collected.
   bool runs_behind() const { return stream_->runs_behind(); }
 
   // The raw logits of one sequence's positions, ascending. Takes blocks from `cache` for as long as it runs; they do
-  // not enter its index. kResourceExhausted when they do not suffice. REQUIRES: no slot is live (it uses the first's
-  // tail), and every step is collected
+  // not enter its index. kResourceExhausted when they do not suffice; a forward pass's own error. REQUIRES: no slot is
+  // live (it uses the first's tail), and every step is collected
   Status Score(std::span<const int32_t> token_ids, const ScoreOptions& options, kv::Cache& cache, LogitsFn on_logits);
 
   // What the bookkeeping of the cache has to be like.
@@ -111,6 +112,7 @@ class Executor {
     BatchBuilder batch;
     std::vector<Row> rows;
     std::vector<StepResult> results;
+    Status status;       // of its forward pass
     int64_t posted = 0;  // number of its work in the stream
   };
 
@@ -121,7 +123,7 @@ class Executor {
   void AddPromptRows(const Work& work, Sequence& sequence, Step* step);
   void Execute(Step& step);
   void CopyBlocks(Step& step);
-  void Forward(BatchBuilder& batch, const TensorView& logits, const models::LayerTap* tap);
+  Status Forward(BatchBuilder& batch, const TensorView& logits, const models::LayerTap* tap);
   static void UseRow(const Row& row, std::span<float> logits, sampling::Workspace& workspace);
 
   const models::Model& model_;

@@ -47,10 +47,14 @@ class FakeModel : public models::Model {
   std::vector<models::WeightInfo> weights() const override { return {}; }
   int64_t ScratchBytes(const ops::Backend&, const models::ForwardLimits&) const override { return 64; }
 
-  void Forward(const ops::Context&, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
-               const TensorView& logits, const models::LayerTap* tap) const override {
+  Status Forward(const ops::Context&, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
+                 const TensorView& logits, const models::LayerTap* tap) const override {
     if (on_forward) on_forward(batch);
     INGOT_CHECK(kv.size() == spec_.layers.size() && batch.groups.size() == kv.size());
+    if (fails && fails()) {
+      for (size_t g = 0; g < kv.size(); ++g) WriteGarbage(batch.groups[g], kv[g]);
+      return Internal("the forward pass failed").value();
+    }
     const bool has_tails = kv[0].layout.format == ops::KvFormat::kI4;
     for (size_t g = 0; g < kv.size() && !has_tails; ++g) {
       if (!IsState(g)) Write(batch, batch.groups[g], kv[g]);
@@ -79,11 +83,13 @@ class FakeModel : public models::Model {
       const std::vector<float> hidden(static_cast<size_t>(batch.num_tokens() * spec_.hidden_size), hidden_value);
       for (int layer = -1; layer <= spec_.num_layers; ++layer) (*tap)(layer, hidden.data(), batch.num_tokens());
     }
+    return {};
   }
 
   std::function<void(const ops::StepBatch&)> on_forward;
-  uint64_t salt = 0;          // another salt is another model
-  float hidden_value = 1.0f;  // what a tap sees
+  std::function<bool()> fails;  // whether this pass does: then its blocks are garbage, from which logits are NaN
+  uint64_t salt = 0;            // another salt is another model
+  float hidden_value = 1.0f;    // what a tap sees
 
  private:
   template <typename T>
@@ -99,6 +105,7 @@ class FakeModel : public models::Model {
   struct Cell {
     int32_t token, position;
   };
+  static constexpr int32_t kGarbage = -1;  // a position or a count in a block that a failed pass left
   // What a sequence has written to the cache of a group: in its blocks, but with an int4 cache what comes after the
   // last multiple of 32 in its tail.
   struct Text {
@@ -132,6 +139,7 @@ class FakeModel : public models::Model {
   static void Advance(const Text& text, Cell cell) {
     State state{};
     if (cell.position > 0) std::memcpy(&state, StateAt(text, cell.position - 1), sizeof(state));
+    if (state.num_tokens == kGarbage) return;
     INGOT_CHECK(state.num_tokens == cell.position);
     state.hash = MixBits(state.hash + static_cast<uint64_t>(cell.token) + kMixStep);
     state.poisoned |= cell.token == kNanToken ? 1 : 0;
@@ -141,6 +149,7 @@ class FakeModel : public models::Model {
   static uint64_t HashOfState(uint64_t hash, const Text& text, int32_t position) {
     State state;
     std::memcpy(&state, StateAt(text, position), sizeof(state));
+    if (state.num_tokens == kGarbage) return 0;
     INGOT_CHECK(state.num_tokens == position + 1);
     return state.poisoned != 0 ? 0 : MixBits(hash ^ state.hash);
   }
@@ -158,6 +167,13 @@ class FakeModel : public models::Model {
       std::memcpy(CellAt(kv, At(group.kv_slots, t)), &cell, sizeof(cell));
     }
     INGOT_CHECK(batch.max_context == furthest + 1);
+  }
+
+  static void WriteGarbage(const ops::KvGroupBatch& group, const ops::KvView& kv) {
+    for (const int32_t slot : group.kv_slots) {
+      std::memset(kv.data + slot / kv.layout.block_len * kv.layout.block_bytes, 0xFF,
+                  static_cast<size_t>(kv.layout.block_bytes));
+    }
   }
 
   // A full tail goes into the cache.
@@ -183,8 +199,8 @@ class FakeModel : public models::Model {
       const int64_t slot = int64_t{text.table[position / block_len]} * block_len + position % block_len;
       const bool in_tail = text.tail != nullptr && position / ops::kKvTile == query.position / ops::kKvTile;
       std::memcpy(&cell, in_tail ? text.TailCell(position) : CellAt(text.kv, slot), sizeof(cell));
-      INGOT_CHECK(cell.position == position);
-      poisoned = poisoned || cell.token == kNanToken;
+      INGOT_CHECK(cell.position == position || cell.position == kGarbage);
+      poisoned = poisoned || cell.token == kNanToken || cell.position == kGarbage;
       hash = MixBits(hash + static_cast<uint64_t>(cell.token) + kMixStep);
     }
     return poisoned ? 0 : hash;

@@ -65,6 +65,29 @@ inline Request RandomRequest(std::mt19937_64& random, int64_t vocab_size, int64_
   return request;
 }
 
+// Requests that share beginnings, as conversations and system prompts do.
+inline std::vector<Request> RequestsWithCommonBeginnings(std::mt19937_64& random, int64_t vocab_size, int count) {
+  std::vector<std::vector<int32_t>> beginnings(3);
+  for (auto& beginning : beginnings) beginning = RandomRequest(random, vocab_size, 100).prompt;
+  std::vector<Request> requests;
+  for (int i = 0; i < count; ++i) {
+    Request request = RandomRequest(random, vocab_size, 40);
+    request.max_tokens = 1 + static_cast<int64_t>(random() % 110);
+    if (random() % 3 > 0) {
+      const auto& beginning = beginnings[random() % beginnings.size()];
+      const auto length = static_cast<std::ptrdiff_t>(random() % (beginning.size() + 1));
+      request.prompt.insert(request.prompt.begin(), beginning.begin(), beginning.begin() + length);
+    }
+    request.priority = static_cast<int32_t>(random() % 3) - 1;
+    request.uses_cached_blocks = random() % 8 != 0;
+    request.caches_always = random() % 4 == 0;
+    if (random() % 8 == 0) request.cache_salt = "a salt";
+    if (random() % 8 == 0) request.adapter = static_cast<int32_t>(random() % 2);
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
 // A device as late as can be: nothing runs before it is waited for.
 class LazyStream : public Stream {
  public:

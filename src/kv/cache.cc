@@ -167,6 +167,13 @@ void Cache::Release(Holding* holding, std::span<const int32_t> tokens, int64_t n
   holding->detached = false;
 }
 
+void Cache::EvictAll() {
+  for (int g = 0; g < num_groups(); ++g) {
+    while (index_->Evict(g)) {
+    }
+  }
+}
+
 CacheStats Cache::stats() const {
   CacheStats stats;
   for (const auto& pool : pools_) {

@@ -102,6 +102,9 @@ class Cache {
   // Gives everything back. The blocks of the first num_computed tokens stay for later hits.
   void Release(Holding* holding, std::span<const int32_t> tokens, int64_t num_computed);
 
+  // Frees the cached blocks: what was computed is not to be found.
+  void EvictAll();
+
   CacheStats stats() const;
   bool CheckIntegrity() const;
 

@@ -50,10 +50,10 @@ int64_t Decoder::ScratchBytes(const ops::Backend& backend, const ForwardLimits& 
   return count.bytes() + backend.StepBytes(limits.step, groups) + op + 64;
 }
 
-void Decoder::Forward(const ops::Context& context, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
-                      const TensorView& logits, const LayerTap* tap) const {
+Status Decoder::Forward(const ops::Context& context, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
+                        const TensorView& logits, const LayerTap* tap) const {
   INGOT_CHECK(!weights_.embedding.is_outline());
-  if (batch.num_tokens() == 0) return;
+  if (batch.num_tokens() == 0) return {};
   const auto show = [&](int layer, const TensorView& x) {
     if (tap != nullptr) (*tap)(layer, context.backend->ReadBack(x), batch.num_tokens());
   };
@@ -72,6 +72,7 @@ void Decoder::Forward(const ops::Context& context, const ops::StepBatch& batch, 
     show(spec_.num_layers, step.a.normed);
   }
   layers_->Logits(step, weights_.final_norm, weights_.output(), logits);
+  return {};
 }
 
 }  // namespace ingot::models

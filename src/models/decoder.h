@@ -20,8 +20,8 @@ class Decoder : public Model {
   int64_t weight_bytes() const override;
   std::vector<WeightInfo> weights() const override { return infos_; }
   int64_t ScratchBytes(const ops::Backend& backend, const ForwardLimits& limits) const override;
-  void Forward(const ops::Context& context, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
-               const TensorView& logits, const LayerTap* tap) const override;
+  Status Forward(const ops::Context& context, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
+                 const TensorView& logits, const LayerTap* tap) const override;
 
  private:
   explicit Decoder(ModelSpec spec);

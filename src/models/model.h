@@ -81,9 +81,9 @@ class Model {
 
   // Runs the batch: writes its K and V to the caches of its groups and the wanted logits to `logits`: f32
   // [L, vocab_size] of the backend's memory. Allocates nothing but from context.scratch. Returns before the device is
-  // done, unless there is a tap.
-  virtual void Forward(const ops::Context& context, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
-                       const TensorView& logits, const LayerTap* tap = nullptr) const = 0;
+  // done, unless there is a tap. An error says that the pass failed: then what it should have written is undefined.
+  virtual Status Forward(const ops::Context& context, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
+                         const TensorView& logits, const LayerTap* tap = nullptr) const = 0;
 
  protected:
   Model() = default;

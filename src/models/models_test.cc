@@ -208,8 +208,8 @@ TEST(LayerTap, SeesTheEmbeddingEachLayerAndTheFinalNorm) {
   };
   std::vector<float> tapped(96), plain(96);
   const auto view = [](std::vector<float>& logits) { return TensorView{logits.data(), DType::kF32, {1, 96}, {}}; };
-  model->Forward(context, batch, {&kv, 1}, view(tapped), &tap);
-  model->Forward(context, batch, {&kv, 1}, view(plain));
+  ASSERT_TRUE(model->Forward(context, batch, {&kv, 1}, view(tapped), &tap).ok());
+  ASSERT_TRUE(model->Forward(context, batch, {&kv, 1}, view(plain)).ok());
   EXPECT_EQ(seen, (std::vector<int>{-1, 0, 1, 2}));
   EXPECT_TRUE(SameBits(tapped, plain));
   EXPECT_EQ(scratch.used(), 0);

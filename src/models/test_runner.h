@@ -110,7 +110,7 @@ class TestRunner {
                                .tail_slots = tail_slots,
                                .logits_rows = rows,
                                .max_context = max_context};
-    model_.Forward(context_, batch, views_, logits.view());
+    INGOT_CHECK(model_.Forward(context_, batch, views_, logits.view()).ok());
     const float* const from = context_.backend->ReadBack(logits.view());
     for (size_t s = 0; s < live.size(); ++s) {
       live[s]->logits.insert(live[s]->logits.end(), from + cu_seqlens[s] * vocab, from + cu_seqlens[s + 1] * vocab);
