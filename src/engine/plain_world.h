@@ -69,17 +69,17 @@ struct PlainGroup {
   }
   // A free block, else one that is cached and not held; kNone when all are held.
   int Take() {
-    int cached = kNone;
+    int taken = kNone;
     for (size_t i = 0; i < blocks.size(); ++i) {
       if (blocks[i].holders > 0) continue;
-      cached = static_cast<int>(i);
+      taken = static_cast<int>(i);
       if (!blocks[i].cached) break;
     }
-    if (cached == kNone) return kNone;
-    PlainBlock& block = At(cached);
+    if (taken == kNone) return kNone;
+    PlainBlock& block = At(taken);
     if (block.cached) cached[block.family][block.index] = kNone;
     block = {.holders = 1};
-    return cached;
+    return taken;
   }
   // The block of a family's tokens is cached now; where another is, that one serves the table.
   void Cache(size_t family, size_t index, int* own) {
