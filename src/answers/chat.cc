@@ -1,15 +1,13 @@
 // /v1/chat/completions.
+#include "answers/json_writers.h"
 #include "answers/routes.h"
-#include "answers/wire.h"
 
 namespace ingot::answers {
 namespace {
 
-constexpr const char* kChunk = "chat.completion.chunk";
-
-class ChatFormat : public Format {
+class ChatJson : public ChatFormat {
  public:
-  ChatFormat(OpenAiHead head, bool token_ids) : head_(std::move(head)), token_ids_(token_ids) {}
+  using ChatFormat::ChatFormat;
 
   std::string Piece(const Choice& choice, const llm::Event& event) override {
     std::string out;
@@ -21,7 +19,7 @@ class ChatFormat : public Format {
     return out;
   }
 
-  std::string End(const llm::Usage& usage) override { return head_.End(kChunk, usage); }
+  std::string End(const llm::Usage& usage) override { return head_.End(kChatChunkObject, usage); }
 
   std::string Whole(const std::vector<Choice>& choices, const llm::Usage& usage) override {
     const std::string list = JsonList(choices, [&](const Choice& state) {
@@ -33,7 +31,7 @@ class ChatFormat : public Format {
       if (token_ids_) json.AddJson("token_ids", JsonList(choice.token_ids));
       return json.Add("finish_reason", WireFinish(choice.finish)).Text();
     });
-    return head_.Object("chat.completion", list).AddJson("usage", UsageJson(usage)).Text();
+    return head_.Object(kChatObject, list).AddJson("usage", UsageJson(usage)).Text();
   }
 
  private:
@@ -44,14 +42,15 @@ class ChatFormat : public Format {
     choice.Add("index", index).AddJson("delta", delta.Text());
     choice.AddJson("logprobs", event != nullptr ? ChatLogprobs(event->logprobs) : "null");
     if (token_ids_ && event != nullptr) choice.AddJson("token_ids", JsonList(event->token_ids));
-    return head_.Chunk(kChunk, "[" + choice.Add("finish_reason", WireFinish(finish)).Text() + "]");
+    return head_.Chunk(kChatChunkObject, "[" + choice.Add("finish_reason", WireFinish(finish)).Text() + "]");
   }
-
-  const OpenAiHead head_;
-  const bool token_ids_;
 };
 
 }  // namespace
+
+std::unique_ptr<Format> MakeChatJson(OpenAiHead head, bool token_ids) {
+  return std::make_unique<ChatJson>(std::move(head), token_ids);
+}
 
 Result<Prepared> ReadChat(const Fields& fields, const ServedModel& model, const Caller& caller) {
   llm::Request request;
@@ -67,7 +66,7 @@ Result<Prepared> ReadChat(const Fields& fields, const ServedModel& model, const 
   request.default_max_tokens = DefaultTokens(model.limits, 0);
   OpenAiHead head{"chatcmpl-" + caller.request_id, model.name, model.fingerprint,
                   AsksForUsage(fields) || caller.always_include_usage};
-  Prepared prepared{.format = std::make_unique<ChatFormat>(std::move(head), fields.Bool("return_token_ids", false)),
+  Prepared prepared{.format = caller.writers->Chat(std::move(head), fields.Bool("return_token_ids", false)),
                     .stream = fields.Bool("stream", false)};
   prepared.question = {.requests = {std::move(request)}, .prompt_field = "messages"};
   return prepared;

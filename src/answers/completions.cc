@@ -1,8 +1,8 @@
 // /v1/completions.
 #include <algorithm>
 
+#include "answers/json_writers.h"
 #include "answers/routes.h"
-#include "answers/wire.h"
 #include "text/utf8.h"
 #include "tokenizer/tokenizer.h"
 
@@ -10,13 +10,6 @@ namespace ingot::answers {
 namespace {
 
 constexpr int64_t kMaxAnswersAtOnce = 512;  // prompts · n
-
-struct CompletionOptions {
-  bool token_ids = false, echo = false, logprobs = false, prompt_logprobs = false;
-  bool prompt_only = false;          // max_tokens 0: the prompt and its logprobs alone
-  std::vector<std::string> prompts;  // as text, with echo
-  int64_t n = 1;
-};
 
 // As OpenAI writes the text of a token that is a part of a character: bytes:\xe6\x97.
 std::string TextOf(const llm::TokenLogprob& token) {
@@ -31,12 +24,11 @@ size_t CharactersBegun(std::string_view bytes) {
   return static_cast<size_t>(std::ranges::count_if(bytes, [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
-// {"tokens":[…],"token_logprobs":[…],"top_logprobs":[…],"text_offset":[…]}
-class LegacyLogprobs {
+// Tokens whose text is `text`, which begins at character `offset`.
+class LogprobsBuilder {
  public:
-  // Of tokens whose text is `text`, which begins at character `offset`.
-  LegacyLogprobs(const tokenizer::Tokenizer& tokenizer, std::string text, size_t offset)
-      : tokenizer_(tokenizer), text_(std::move(text)), offset_(offset) {}
+  LogprobsBuilder(const tokenizer::Tokenizer& tokenizer, std::string_view text, size_t offset)
+      : tokenizer_(tokenizer), text_(text), offset_(offset) {}
   // The first of a prompt has no logprob: nothing predicts it.
   void AddPrompt(const std::vector<llm::TokenInfo>& tokens) {
     for (size_t i = 0; i < tokens.size(); ++i) Add(tokens[i], i > 0);
@@ -44,42 +36,33 @@ class LegacyLogprobs {
   void AddAnswer(const std::vector<llm::TokenInfo>& tokens) {
     for (const llm::TokenInfo& token : tokens) Add(token, true);
   }
-  std::string Json() const {
-    return JsonObject()
-        .AddJson("tokens", JsonList(tokens_))
-        .AddJson("token_logprobs", JsonList(values_))
-        .AddJson("top_logprobs", JsonList(tops_, [](const std::string& top) { return top; }))
-        .AddJson("text_offset", JsonList(offsets_))
-        .Text();
-  }
+  CompletionLogprobs Take() { return std::move(built_); }
 
  private:
   void Add(const llm::TokenInfo& token, bool has_logprob) {
-    tokens_.push_back(TextOf(token.chosen));
-    values_.push_back(has_logprob ? std::optional(token.chosen.logprob) : std::nullopt);
-    tops_.push_back(has_logprob ? TopJson(token) : "null");
-    offsets_.push_back(offset_);
+    built_.tokens.push_back(TextOf(token.chosen));
+    built_.token_logprobs.push_back(has_logprob ? std::optional(token.chosen.logprob) : std::nullopt);
+    built_.top_logprobs.push_back(has_logprob ? std::optional(Alternatives(token)) : std::nullopt);
+    built_.text_offset.push_back(offset_);
     Pass(token.chosen);
   }
   // Two tokens of the same text: the likelier one is reported.
-  static std::string TopJson(const llm::TokenInfo& token) {
-    JsonObject json;
-    std::vector<std::string> seen;
+  static CompletionLogprobs::Alternatives Alternatives(const llm::TokenInfo& token) {
+    CompletionLogprobs::Alternatives alternatives;
     const auto add = [&](const llm::TokenLogprob& one) {
       std::string text = TextOf(one);
-      if (std::ranges::find(seen, text) != seen.end()) return;
-      json.Add(text, one.logprob);
-      seen.push_back(std::move(text));
+      if (std::ranges::find(alternatives, text, &std::pair<std::string, float>::first) == alternatives.end())
+        alternatives.emplace_back(std::move(text), one.logprob);
     };
     for (const llm::TokenLogprob& one : token.top) add(one);
     add(token.chosen);
-    return json.Text();
+    return alternatives;
   }
   // Continues behind the token in the text, which has neither special tokens nor the space of a SentencePiece's first
   // word, and may end before the tokens do (at a stop string).
   void Pass(const llm::TokenLogprob& token) {
     std::string_view bytes = token.bytes;
-    const std::string_view rest = std::string_view(text_).substr(passed_);
+    const std::string_view rest = text_.substr(passed_);
     if (!rest.starts_with(bytes)) {
       if (tokenizer_.IsSpecial(token.id)) return;
       if (passed_ == 0 && bytes.starts_with(' ')) bytes.remove_prefix(1);
@@ -89,97 +72,49 @@ class LegacyLogprobs {
   }
 
   const tokenizer::Tokenizer& tokenizer_;
-  const std::string text_;
-  std::vector<std::string> tokens_, tops_;
-  std::vector<std::optional<float>> values_;
-  std::vector<size_t> offsets_;
+  const std::string_view text_;
+  CompletionLogprobs built_;
   size_t offset_, passed_ = 0;  // characters of the whole text, bytes of text_
 };
 
-// As vLLM writes them: null for the first token, then {"ID":{"logprob":…,"rank":…,"decoded_token":…}}. The rank of a
-// token that is not among the alternatives is null.
-std::string PromptLogprobs(const std::vector<llm::TokenInfo>& tokens) {
-  const auto one_json = [&](const llm::TokenInfo& token) {
-    if (&token == tokens.data()) return std::string("null");
+// {"tokens":[…],"token_logprobs":[…],"top_logprobs":[…],"text_offset":[…]}
+std::string LogprobsJson(const CompletionLogprobs& logprobs) {
+  const auto top_json = [](const std::optional<CompletionLogprobs::Alternatives>& alternatives) -> std::string {
+    if (!alternatives) return "null";
     JsonObject json;
-    const auto add = [&](const llm::TokenLogprob& one, std::optional<size_t> rank) {
-      json.AddJson(std::to_string(one.id),
-                   JsonObject().Add("logprob", one.logprob).Add("rank", rank).Add("decoded_token", TextOf(one)).Text());
-    };
-    for (size_t i = 0; i < token.top.size(); ++i) add(token.top[i], i + 1);
-    if (std::ranges::find(token.top, token.chosen.id, &llm::TokenLogprob::id) == token.top.end())
-      add(token.chosen, std::nullopt);
+    for (const auto& [text, logprob] : *alternatives) json.Add(text, logprob);
     return json.Text();
   };
-  return JsonList(tokens, one_json);
+  return JsonObject()
+      .AddJson("tokens", JsonList(logprobs.tokens))
+      .AddJson("token_logprobs", JsonList(logprobs.token_logprobs))
+      .AddJson("top_logprobs", JsonList(logprobs.top_logprobs, top_json))
+      .AddJson("text_offset", JsonList(logprobs.text_offset))
+      .Text();
 }
 
-class CompletionFormat : public Format {
+class CompletionJson : public CompletionFormat {
  public:
-  CompletionFormat(OpenAiHead head, const tokenizer::Tokenizer& tokenizer, CompletionOptions options)
-      : head_(std::move(head)), tokenizer_(tokenizer), options_(std::move(options)) {}
+  using CompletionFormat::CompletionFormat;
 
-  std::string Piece(const Choice& choice, const llm::Event& whole) override {
-    const bool echoes = options_.echo && choice.is_first;
-    const llm::Event event = options_.prompt_only ? WithoutAnswer(whole) : whole;
-    if (event.text.empty() && event.logprobs.empty() && !event.finish && !echoes) return "";
-    const size_t before = CountCharacters(choice.choice.text) +
-                          (options_.echo && !choice.is_first ? CountCharacters(PromptOf(event.index)) : 0);
-    const std::string text = (echoes ? PromptOf(event.index) : "") + event.text;
-    LegacyLogprobs logprobs(tokenizer_, text, before);
-    if (echoes) logprobs.AddPrompt(event.prompt_logprobs);
-    logprobs.AddAnswer(event.logprobs);
-    const bool has_logprobs = options_.logprobs && (!event.logprobs.empty() || echoes);
-    return head_.Chunk(kObject,
-                       "[" + ChoiceJson(event.index, text, has_logprobs ? logprobs.Json() : "null", event) + "]");
+ protected:
+  std::string WritePiece(const CompletionPart& part) override {
+    return head_.Chunk(kCompletionObject, "[" + ChoiceJson(part) + "]");
   }
-
-  std::string End(const llm::Usage& usage) override { return head_.End(kObject, UsageOf(usage)); }
-
-  std::string Whole(const std::vector<Choice>& choices, const llm::Usage& usage) override {
-    const std::string list = JsonList(choices, [&](const Choice& state) {
-      const llm::Choice choice = options_.prompt_only ? WithoutAnswer(state.choice) : state.choice;
-      const std::string text = (options_.echo ? PromptOf(state.index) : "") + choice.text;
-      LegacyLogprobs logprobs(tokenizer_, text, 0);
-      if (options_.echo) logprobs.AddPrompt(choice.prompt_logprobs);
-      logprobs.AddAnswer(choice.logprobs);
-      return ChoiceJson(state.index, text, options_.logprobs ? logprobs.Json() : "null", choice);
-    });
-    return head_.Object(kObject, list).AddJson("usage", UsageJson(UsageOf(usage))).Text();
+  std::string WriteEnd(const llm::Usage& usage) override { return head_.End(kCompletionObject, usage); }
+  std::string WriteWhole(const std::vector<CompletionPart>& parts, const llm::Usage& usage) override {
+    return head_.Object(kCompletionObject, JsonList(parts, ChoiceJson)).AddJson("usage", UsageJson(usage)).Text();
   }
 
  private:
-  const std::string& PromptOf(int index) const { return options_.prompts[static_cast<size_t>(index / options_.n)]; }
-
-  // Of an llm::Event or an llm::Choice. One token is drawn where none is wanted: it is not shown.
-  template <typename Part>
-  static Part WithoutAnswer(Part part) {
-    part.text.clear();
-    part.token_ids.clear();
-    part.logprobs.clear();
-    if (part.finish == llm::FinishReason::kStop) part.finish = llm::FinishReason::kLength;
-    return part;
-  }
-  llm::Usage UsageOf(llm::Usage usage) const {
-    if (options_.prompt_only) usage.completion_tokens = 0;
-    return usage;
-  }
-
-  // `part`: an llm::Event or an llm::Choice.
-  template <typename Part>
-  std::string ChoiceJson(int index, const std::string& text, const std::string& logprobs, const Part& part) const {
+  static std::string ChoiceJson(const CompletionPart& part) {
     JsonObject json;
-    json.Add("index", index).Add("text", text).AddJson("logprobs", logprobs);
-    if (options_.token_ids) json.AddJson("token_ids", JsonList(part.token_ids));
-    if (options_.prompt_logprobs && !part.prompt_logprobs.empty())
-      json.AddJson("prompt_logprobs", PromptLogprobs(part.prompt_logprobs));
+    json.Add("index", part.index).Add("text", part.text);
+    json.AddJson("logprobs", part.logprobs ? LogprobsJson(*part.logprobs) : "null");
+    if (part.token_ids != nullptr) json.AddJson("token_ids", JsonList(*part.token_ids));
+    if (part.prompt_logprobs != nullptr) json.AddJson("prompt_logprobs", PromptLogprobsJson(*part.prompt_logprobs));
     return json.Add("finish_reason", WireFinish(part.finish)).Text();
   }
-
-  static constexpr const char* kObject = "text_completion";
-  const OpenAiHead head_;
-  const tokenizer::Tokenizer& tokenizer_;
-  const CompletionOptions options_;
 };
 
 // Text, ids, or lists of either: one request each, as `common` except for the prompt.
@@ -215,6 +150,75 @@ Status CheckCompletion(const Fields& fields, const std::vector<llm::Request>& re
 
 }  // namespace
 
+std::string PromptLogprobsJson(const std::vector<llm::TokenInfo>& tokens) {
+  const auto one_json = [&](const llm::TokenInfo& token) {
+    if (&token == tokens.data()) return std::string("null");
+    JsonObject json;
+    const auto add = [&](const llm::TokenLogprob& one, std::optional<size_t> rank) {
+      json.AddJson(std::to_string(one.id),
+                   JsonObject().Add("logprob", one.logprob).Add("rank", rank).Add("decoded_token", TextOf(one)).Text());
+    };
+    for (size_t i = 0; i < token.top.size(); ++i) add(token.top[i], i + 1);
+    if (std::ranges::find(token.top, token.chosen.id, &llm::TokenLogprob::id) == token.top.end())
+      add(token.chosen, std::nullopt);
+    return json.Text();
+  };
+  return JsonList(tokens, one_json);
+}
+
+// One token is drawn where none is wanted (prompt_only): it is not told.
+template <typename Brought>
+CompletionPart CompletionFormat::PartOf(int index, const Brought& brought, bool echoes, size_t before) const {
+  static const std::vector<int32_t> kNoIds;
+  const bool tells_answer = !options_.prompt_only;
+  CompletionPart part{.index = index, .finish = brought.finish};
+  if (echoes) part.text = PromptOf(index);
+  if (tells_answer) part.text += brought.text;
+  const bool has_answer_logprobs = tells_answer && !brought.logprobs.empty();
+  if (options_.logprobs && (has_answer_logprobs || echoes || std::is_same_v<Brought, llm::Choice>)) {
+    LogprobsBuilder logprobs(tokenizer_, part.text, before);
+    if (echoes) logprobs.AddPrompt(brought.prompt_logprobs);
+    if (tells_answer) logprobs.AddAnswer(brought.logprobs);
+    part.logprobs = logprobs.Take();
+  }
+  if (options_.token_ids) part.token_ids = tells_answer ? &brought.token_ids : &kNoIds;
+  if (options_.prompt_logprobs && !brought.prompt_logprobs.empty()) part.prompt_logprobs = &brought.prompt_logprobs;
+  if (!tells_answer && part.finish == llm::FinishReason::kStop) part.finish = llm::FinishReason::kLength;
+  return part;
+}
+
+std::string CompletionFormat::Piece(const Choice& choice, const llm::Event& event) {
+  const bool echoes = options_.echo && choice.is_first;
+  const bool tells_more = !options_.prompt_only && (!event.text.empty() || !event.logprobs.empty());
+  if (!tells_more && !event.finish && !echoes) return "";
+  // Only logprobs need it.
+  size_t before = 0;
+  if (options_.logprobs && !choice.is_first) {
+    before = CountCharacters(choice.choice.text) + (options_.echo ? CountCharacters(PromptOf(event.index)) : 0);
+  }
+  return WritePiece(PartOf(event.index, event, echoes, before));
+}
+
+std::string CompletionFormat::Whole(const std::vector<Choice>& choices, const llm::Usage& usage) {
+  std::vector<CompletionPart> parts;
+  for (const Choice& one : choices) parts.push_back(PartOf(one.index, one.choice, options_.echo, 0));
+  return WriteWhole(parts, UsageOf(usage));
+}
+
+const std::string& CompletionFormat::PromptOf(int index) const {
+  return options_.prompts[static_cast<size_t>(index / options_.n)];
+}
+
+llm::Usage CompletionFormat::UsageOf(llm::Usage usage) const {
+  if (options_.prompt_only) usage.completion_tokens = 0;
+  return usage;
+}
+
+std::unique_ptr<Format> MakeCompletionJson(OpenAiHead head, const tokenizer::Tokenizer& tokenizer,
+                                           CompletionOptions options) {
+  return std::make_unique<CompletionJson>(std::move(head), tokenizer, std::move(options));
+}
+
 Result<Prepared> ReadCompletion(const Fields& fields, const ServedModel& model, const Caller& caller) {
   llm::Request common;
   INGOT_RETURN_IF_ERROR(ReadParams(fields, model.llm, &common));
@@ -242,7 +246,7 @@ Result<Prepared> ReadCompletion(const Fields& fields, const ServedModel& model, 
   }
   OpenAiHead head{"cmpl-" + caller.request_id, model.name, model.fingerprint,
                   AsksForUsage(fields) || caller.always_include_usage};
-  prepared.format = std::make_unique<CompletionFormat>(std::move(head), model.llm.tokenizer(), std::move(options));
+  prepared.format = caller.writers->Completion(std::move(head), model.llm.tokenizer(), std::move(options));
   return prepared;
 }
 

@@ -9,6 +9,9 @@
 
 namespace ingot::answers {
 
+class Writers;  // answers/writers.h
+const Writers& JsonWriters();
+
 // One per answer; may keep state. Called by one thread at a time.
 class Format {
  public:

@@ -1,15 +1,11 @@
 // /v1/chat/interactive: LMDeploy's stateful chat.
+#include "answers/json_writers.h"
 #include "answers/routes.h"
-#include "answers/wire.h"
 
 namespace ingot::answers {
 namespace {
 
-struct Counts {
-  int64_t session_id = -1, tokens = 0, input_tokens = 0, history_tokens = 0;
-};
-
-std::string Line(const std::string& text, const Counts& counts, std::optional<llm::FinishReason> finish) {
+std::string TurnJson(const std::string& text, const TurnCounts& counts, std::optional<llm::FinishReason> finish) {
   return JsonObject()
       .Add("text", text)
       .Add("tokens", counts.tokens)
@@ -20,34 +16,46 @@ std::string Line(const std::string& text, const Counts& counts, std::optional<ll
       .Text();
 }
 
-// A JSON object a line. The counts are known once the turn has been submitted, before any event.
-class InteractiveFormat : public Format {
+// A JSON object a line.
+class TurnLines : public TurnFormat {
  public:
-  explicit InteractiveFormat(std::shared_ptr<Counts> counts) : counts_(std::move(counts)) {}
+  using TurnFormat::TurnFormat;
   const char* stream_type() const override { return kJsonLines; }
   const char* ping() const override { return "\n"; }
-  std::string Piece(const Choice&, const llm::Event& event) override {
-    counts_->tokens += std::ssize(event.token_ids);
-    if (event.text.empty() && !event.finish) return "";
-    return Line(event.text, *counts_, event.finish) + "\n";
-  }
-  std::string End(const llm::Usage&) override { return ""; }
   std::string Failure(const WireError& error) override { return ErrorBody(error) + "\n"; }
-  std::string Whole(const std::vector<Choice>& choices, const llm::Usage& usage) override {
-    counts_->tokens = usage.completion_tokens;
-    return Line(choices[0].choice.text, *counts_, choices[0].choice.finish);
-  }
 
- private:
-  const std::shared_ptr<Counts> counts_;
+ protected:
+  std::string WritePiece(const std::string& text, const TurnCounts& counts,
+                         std::optional<llm::FinishReason> finish) override {
+    return TurnJson(text, counts, finish) + "\n";
+  }
+  std::string WriteWhole(const std::string& text, const TurnCounts& counts, llm::FinishReason finish) override {
+    return TurnJson(text, counts, finish);
+  }
 };
 
 }  // namespace
 
-std::string EmptyTurn(int64_t session_id) { return Line("", {.session_id = session_id}, llm::FinishReason::kStop); }
+std::string TurnFormat::Piece(const Choice&, const llm::Event& event) {
+  counts_->tokens += std::ssize(event.token_ids);
+  if (event.text.empty() && !event.finish) return "";
+  return WritePiece(event.text, *counts_, event.finish);
+}
 
-Result<Prepared> ReadTurn(const Fields& fields, const ServedModel& model, llm::Sessions& sessions,
-                          const llm::SessionKey& key) {
+std::string TurnFormat::Whole(const std::vector<Choice>& choices, const llm::Usage& usage) {
+  counts_->tokens = usage.completion_tokens;
+  return WriteWhole(choices[0].choice.text, *counts_, choices[0].choice.finish);
+}
+
+std::unique_ptr<Format> MakeTurnLines(std::shared_ptr<TurnCounts> counts) {
+  return std::make_unique<TurnLines>(std::move(counts));
+}
+std::string EmptyTurnJson(int64_t session_id, bool stream) {
+  return TurnJson("", {.session_id = session_id}, llm::FinishReason::kStop) + (stream ? "\n" : "");
+}
+
+Result<Prepared> ReadTurn(const Fields& fields, const ServedModel& model, const SessionTurn& session,
+                          const Caller& caller) {
   llm::TurnRequest turn;
   llm::Request& request = turn.request;
   INGOT_RETURN_IF_ERROR(ReadParams(fields, model.llm, &request));
@@ -65,15 +73,14 @@ Result<Prepared> ReadTurn(const Fields& fields, const ServedModel& model, llm::S
   turn.keep = fields.Bool("interactive_mode", false);
   turn.when_full = fields.Text("when_full") == "renew" ? llm::WhenFull::kRenew : llm::WhenFull::kRefuse;
 
-  const auto counts = std::make_shared<Counts>();
-  Prepared prepared{.format = std::make_unique<InteractiveFormat>(counts), .stream = fields.Bool("stream", false)};
+  const auto counts = std::make_shared<TurnCounts>();
+  Prepared prepared{.format = caller.writers->Turn(counts), .stream = fields.Bool("stream", false)};
   prepared.question.requests = {request};
-  prepared.question.submit = [&sessions, key, turn, counts](
-                                 const llm::Request& one,
-                                 llm::EventFn on_event) -> Result<std::shared_ptr<llm::Handle>> {
+  prepared.question.submit = [session, turn, counts](const llm::Request& one,
+                                                     llm::EventFn on_event) -> Result<std::shared_ptr<llm::Handle>> {
     llm::TurnRequest now = turn;
     now.request = one;
-    INGOT_ASSIGN_OR_RETURN(const llm::TurnHandle handle, sessions.Turn(key, now, std::move(on_event)));
+    INGOT_ASSIGN_OR_RETURN(const llm::TurnHandle handle, session.sessions.Turn(session.key, now, std::move(on_event)));
     counts->session_id = handle.session_id;
     counts->history_tokens = handle.history_tokens;
     counts->input_tokens = handle.input_tokens;

@@ -23,6 +23,7 @@ struct Prepared {
 struct Caller {
   std::string request_id;
   bool always_include_usage = false;  // in streams, too, that do not ask for it
+  const Writers* writers = &JsonWriters();
 };
 
 // Of a checked body. The error is of what a schema cannot say; status.field() names the field.
@@ -115,9 +116,11 @@ std::string OllamaProcesses(const ServedModels& models);
 std::string OllamaModel(const ServedModel& model);
 
 // A turn of a session: LMDeploy's stateful chat, which sends what is new.
-Result<Prepared> ReadTurn(const Fields& fields, const ServedModel& model, llm::Sessions& sessions,
-                          const llm::SessionKey& key);
-// What such a turn is answered with that only stops a session's answer, or forgets it.
-std::string EmptyTurn(int64_t session_id);
+struct SessionTurn {
+  llm::Sessions& sessions;
+  llm::SessionKey key;
+};
+Result<Prepared> ReadTurn(const Fields& fields, const ServedModel& model, const SessionTurn& session,
+                          const Caller& caller);
 
 }  // namespace ingot::answers

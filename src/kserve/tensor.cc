@@ -34,15 +34,6 @@ T Load(const char* from) {
   return value;
 }
 
-double ShortestDecimal(float value) {
-  if (!std::isfinite(value)) return static_cast<double>(value);
-  char text[64];
-  const auto written = std::to_chars(text, text + sizeof(text), value);
-  double result = 0;
-  std::from_chars(text, written.ptr, result);
-  return result;
-}
-
 // Signed where it fits, as a parser gives it.
 boost::json::value Unsigned(uint64_t value) {
   if (std::in_range<int64_t>(value)) return static_cast<int64_t>(value);
@@ -159,6 +150,15 @@ Status ForEachText(const Tensor& tensor, const Each& each) {
 }
 
 }  // namespace
+
+double ShortestDecimal(float value) {
+  if (!std::isfinite(value)) return static_cast<double>(value);
+  char text[64];
+  const auto written = std::to_chars(text, text + sizeof(text), value);
+  double result = 0;
+  std::from_chars(text, written.ptr, result);
+  return result;
+}
 
 const char* NameOf(DataType type) { return kTypes[static_cast<size_t>(type)].name; }
 size_t SizeOf(DataType type) { return kTypes[static_cast<size_t>(type)].size; }

@@ -54,7 +54,9 @@ Status CheckData(const Tensor& tensor);
 // Booleans, numbers or texts. REQUIRES: CheckData was ok, the type is not FP16 or BF16. kInvalidArgument: BYTES that
 // are no UTF-8. An FP32 becomes the number whose shortest decimal form it has: 0.7 stays 0.7.
 Result<boost::json::array> Values(const Tensor& tensor);
-// The reverse; kInvalidArgument names the element that does not fit the type. Lists in lists are read in order.
+double ShortestDecimal(float value);
+// The reverse of Values; kInvalidArgument names the element that does not fit the type. Lists in lists are read in
+// order.
 Status AppendValues(const boost::json::array& values, Tensor* tensor);
 
 void AppendBytes(std::string_view text, std::string* data);  // an element of BYTES

@@ -1,5 +1,6 @@
-// ingot.v1.Generation: the routes of REST with typed messages. A request becomes the body of the route, and what the
-// route answers becomes messages, both by the names of fields: so checks, defaults and errors are the same.
+// ingot.v1.Generation: the routes of REST with typed messages. A request becomes the body of the route by the names of
+// fields, so that checks, defaults and errors are the same. Answers of the model are written as messages
+// (rpc/message_writers.h); what other routes answer becomes a message by the names of fields, too.
 #include <ingot/v1/generation.pb.h>
 
 #include <boost/json/serialize.hpp>
@@ -7,9 +8,11 @@
 
 #include "base/json.h"
 #include "base/json_writer.h"
+#include "rpc/message_writers.h"
 #include "rpc/messages.h"
 #include "rpc/routes.h"
 #include "server/exchange_wrapper.h"
+#include "server/model_routes.h"
 
 namespace ingot::rpc {
 namespace {
@@ -19,88 +22,82 @@ using server::Exchange;
 using server::HttpRequest;
 using server::HttpResponse;
 
-// A request to a route of REST, whose JSON goes back as messages.
+// A call with the body of REST in place of its message.
 class RestExchange : public server::ExchangeWrapper {
  public:
-  RestExchange(std::shared_ptr<Exchange> inner, HttpRequest request, const Message& response)
-      : ExchangeWrapper(std::move(inner)), request_(std::move(request)), response_(response) {}
+  RestExchange(std::shared_ptr<Exchange> inner, HttpRequest request)
+      : ExchangeWrapper(std::move(inner)), request_(std::move(request)) {}
   const HttpRequest& request() const override { return request_; }
   HttpRequest& mutable_request() override { return request_; }
+
+ private:
+  HttpRequest request_;
+};
+
+// The same, where the route answers JSON that becomes a message like `response`.
+class JsonExchange : public RestExchange {
+ public:
+  JsonExchange(std::shared_ptr<Exchange> inner, HttpRequest request, const Message& response)
+      : RestExchange(std::move(inner), std::move(request)), response_(response) {}
   void Respond(HttpResponse response) override {
-    if (response.status == 200) {
-      const auto bytes = ToMessage(response.body);
-      if (!bytes)
-        return inner().Respond(server::ErrorResponse(answers::ToWireError(bytes.error(), request_.request_id)));
-      response.body = *bytes;
-    }
-    inner().Respond(std::move(response));
-  }
-  // Of server-sent events, or lines of JSON.
-  bool Send(std::string chunk) override {
-    std::string_view rest = chunk;
-    while (!rest.empty()) {
-      const size_t end = std::min(rest.find('\n'), rest.size());
-      std::string_view line = rest.substr(0, end);
-      rest.remove_prefix(std::min(end + 1, rest.size()));
-      if (line.starts_with("data: ")) line.remove_prefix(6);
-      if (!line.starts_with('{')) continue;
-      const auto bytes = ToMessage(line);
-      if (!bytes || !inner().Send(*bytes)) return false;
-    }
-    return true;
+    if (response.status != 200) return inner().Respond(std::move(response));
+    const std::unique_ptr<Message> message(response_.New());
+    const Status status = FromJson(response.body, message.get());
+    if (!status.ok()) return inner().Respond(server::ErrorResponse(answers::ToWireError(status, request().request_id)));
+    inner().Respond({.body = message->SerializeAsString()});
   }
 
  private:
-  Result<std::string> ToMessage(std::string_view json) const {
-    const std::unique_ptr<Message> message(response_.New());
-    INGOT_RETURN_IF_ERROR(FromJson(json, message.get()));
-    return message->SerializeAsString();
-  }
-
-  HttpRequest request_;
   const Message& response_;  // an empty one
 };
 
-struct Method {
+// A method that the model answers, in messages.
+struct AnswerMethod {
   const char* name;
-  const Message& request;  // empty ones
-  const Message& response;
-  const char *verb, *path;  // {session_id} stands for the request's
+  const Message& request;  // an empty one
+  const server::Schema answers::ApiSchemas::* schema;
+  answers::Reader read;  // null: a turn of a session
   bool stream = false;
 };
+std::span<const AnswerMethod> AnswerMethods() {
+  using answers::ApiSchemas;
+  static const AnswerMethod kMethods[] = {
+      {"Chat", v1::ChatRequest::default_instance(), &ApiSchemas::chat_request, answers::ReadChat},
+      {"ChatStream", v1::ChatRequest::default_instance(), &ApiSchemas::chat_request, answers::ReadChat, true},
+      {"Complete", v1::CompleteRequest::default_instance(), &ApiSchemas::completion_request, answers::ReadCompletion},
+      {"CompleteStream", v1::CompleteRequest::default_instance(), &ApiSchemas::completion_request,
+       answers::ReadCompletion, true},
+      {"Turn", v1::TurnRequest::default_instance(), &ApiSchemas::interactive_request, nullptr},
+      {"TurnStream", v1::TurnRequest::default_instance(), &ApiSchemas::interactive_request, nullptr, true}};
+  return kMethods;
+}
 
-std::span<const Method> Methods() {
-  static const Method kMethods[] = {{"Chat", v1::ChatRequest::default_instance(), v1::ChatResponse::default_instance(),
-                                     "POST", "/v1/chat/completions"},
-                                    {"ChatStream", v1::ChatRequest::default_instance(),
-                                     v1::ChatChunk::default_instance(), "POST", "/v1/chat/completions", true},
-                                    {"Complete", v1::CompleteRequest::default_instance(),
-                                     v1::CompleteResponse::default_instance(), "POST", "/v1/completions"},
-                                    {"CompleteStream", v1::CompleteRequest::default_instance(),
-                                     v1::CompleteResponse::default_instance(), "POST", "/v1/completions", true},
-                                    {"Turn", v1::TurnRequest::default_instance(), v1::TurnResponse::default_instance(),
-                                     "POST", "/v1/chat/interactive"},
-                                    {"TurnStream", v1::TurnRequest::default_instance(),
-                                     v1::TurnResponse::default_instance(), "POST", "/v1/chat/interactive", true},
-                                    {"RewindSession", v1::RewindSessionRequest::default_instance(),
-                                     v1::Session::default_instance(), "POST", "/v1/sessions/{session_id}/rewind"},
-                                    {"CloseSession", v1::CloseSessionRequest::default_instance(),
-                                     v1::Session::default_instance(), "DELETE", "/v1/sessions/{session_id}"},
-                                    {"Tokenize", v1::TokenizeRequest::default_instance(),
-                                     v1::TokenizeResponse::default_instance(), "POST", "/tokenize"},
-                                    {"Detokenize", v1::DetokenizeRequest::default_instance(),
-                                     v1::DetokenizeResponse::default_instance(), "POST", "/detokenize"}};
+// A method that a route of HTTP answers, in JSON.
+struct RouteMethod {
+  const char* name;
+  const Message &request, &response;  // empty ones
+  const char *verb, *path;            // {session_id} stands for the request's
+};
+std::span<const RouteMethod> RouteMethods() {
+  static const RouteMethod kMethods[] = {{"RewindSession", v1::RewindSessionRequest::default_instance(),
+                                          v1::Session::default_instance(), "POST", "/v1/sessions/{session_id}/rewind"},
+                                         {"CloseSession", v1::CloseSessionRequest::default_instance(),
+                                          v1::Session::default_instance(), "DELETE", "/v1/sessions/{session_id}"},
+                                         {"Tokenize", v1::TokenizeRequest::default_instance(),
+                                          v1::TokenizeResponse::default_instance(), "POST", "/tokenize"},
+                                         {"Detokenize", v1::DetokenizeRequest::default_instance(),
+                                          v1::DetokenizeResponse::default_instance(), "POST", "/detokenize"}};
   return kMethods;
 }
 
 // What REST calls otherwise.
-void Rename(const Method& method, boost::json::object* body) {
+void Rename(const AnswerMethod& method, boost::json::object* body) {
   if (boost::json::value* ids = body->if_contains("prompt_token_ids")) {
     boost::json::value moved = std::move(*ids);
     body->erase("prompt_token_ids");
     (*body)["prompt"] = std::move(moved);
   }
-  if (&method.request == &v1::TurnRequest::default_instance()) {
+  if (method.read == nullptr) {
     body->emplace("interactive_mode", true);
     body->emplace("prompt", "");
   }
@@ -131,16 +128,26 @@ void AppendValue(const boost::json::value& value, std::string* out) {
   }
 }
 
-void CallRoute(const server::Router& http, const Method& method, const std::shared_ptr<Exchange>& exchange) {
-  const std::unique_ptr<Message> message(method.request.New());
-  const Status status = Parse(exchange->request().body, message.get());
-  if (!status.ok()) return server::Refuse(*exchange, status);
+// The set fields of the call's message. Answers the exchange where it is no such message.
+std::optional<boost::json::object> ReadMessage(const Message& type, Exchange& exchange) {
+  const std::unique_ptr<Message> message(type.New());
+  const Status status = Parse(exchange.request().body, message.get());
+  exchange.mutable_request().DropBody();
+  if (!status.ok()) {
+    server::Refuse(exchange, status);
+    return std::nullopt;
+  }
   auto body = ToJson(*message);
-  if (!body) return server::Refuse(*exchange, body.error());
-  const HttpRequest& call = exchange->request();
+  if (body) return *std::move(body);
+  server::Refuse(exchange, body.error());
+  return std::nullopt;
+}
+
+// A request like the call, without its message.
+HttpRequest RequestLike(const HttpRequest& call) {
   HttpRequest request;
-  request.method = method.verb;
-  request.path = method.path;
+  request.method = "POST";
+  request.path = call.path;
   request.headers = call.headers;
   std::erase_if(request.headers, [](const auto& header) { return header.first == "content-type"; });
   request.request_id = call.request_id;
@@ -148,15 +155,32 @@ void CallRoute(const server::Router& http, const Method& method, const std::shar
   request.received = call.received;
   request.key_id = call.key_id;
   request.is_admin = call.is_admin;
+  return request;
+}
+
+void CallModel(const server::HttpHandler& handler, const AnswerMethod& method,
+               const std::shared_ptr<Exchange>& exchange) {
+  auto body = ReadMessage(method.request, *exchange);
+  if (!body) return;
+  Rename(method, &*body);
+  HttpRequest request = RequestLike(exchange->request());
+  AppendValue(*body, &request.body);
+  handler(std::make_shared<RestExchange>(exchange, std::move(request)));
+}
+
+void CallRoute(const server::Router& http, const RouteMethod& method, const std::shared_ptr<Exchange>& exchange) {
+  auto body = ReadMessage(method.request, *exchange);
+  if (!body) return;
+  HttpRequest request = RequestLike(exchange->request());
+  request.method = method.verb;
+  request.path = method.path;
   if (const size_t at = request.path.find("{session_id}"); at != std::string::npos) {
     const boost::json::value* id = body->if_contains("session_id");
     request.path.replace(at, 12, std::to_string(id != nullptr ? id->get_int64() : 0));
     body->erase("session_id");
   }
-  Rename(method, &*body);
   AppendValue(*body, &request.body);
-  exchange->mutable_request().DropBody();
-  http.Dispatch(std::make_shared<RestExchange>(exchange, std::move(request), method.response));
+  http.Dispatch(std::make_shared<JsonExchange>(exchange, std::move(request), method.response));
 }
 
 void OpenSession(const server::TransportParts& parts, const std::shared_ptr<Exchange>& exchange) {
@@ -183,13 +207,21 @@ void OpenSession(const server::TransportParts& parts, const std::shared_ptr<Exch
 
 void AddGenerationRoutes(server::Router& router, const server::TransportParts& parts) {
   if (parts.http == nullptr) return;
-  for (const Method& method : Methods()) {
-    router.Add(
-        "POST", fmt::format("/{}/{}", kGenerationService, method.name),
-        [parts, &method](const std::shared_ptr<Exchange>& exchange) { CallRoute(*parts.http, method, exchange); });
+  const auto add = [&](const char* name, server::HttpHandler handler) {
+    router.Add("POST", fmt::format("/{}/{}", kGenerationService, name), std::move(handler));
+  };
+  for (const AnswerMethod& method : AnswerMethods()) {
+    const server::Schema& schema = parts.schemas->*method.schema;
+    const server::AnswerRoute route{schema, method.read, answers::kEvents, MessageWriters()};
+    server::HttpHandler handler = method.read == nullptr
+                                      ? server::TurnHandler(*parts.context, schema, *parts.sessions, MessageWriters())
+                                      : server::AnswerHandler(*parts.context, parts.generator->model().llm, route);
+    add(method.name,
+        [&method, handler = std::move(handler)](const auto& exchange) { CallModel(handler, method, exchange); });
   }
-  router.Add("POST", fmt::format("/{}/OpenSession", kGenerationService),
-             [parts](const std::shared_ptr<Exchange>& exchange) { OpenSession(parts, exchange); });
+  for (const RouteMethod& method : RouteMethods())
+    add(method.name, [parts, &method](const auto& exchange) { CallRoute(*parts.http, method, exchange); });
+  add("OpenSession", [parts](const auto& exchange) { OpenSession(parts, exchange); });
 }
 
 }  // namespace ingot::rpc

@@ -9,6 +9,8 @@
 #include <set>
 
 #include "answers/api_schemas.h"
+#include "llm/test_llm.h"
+#include "rpc/message_writers.h"
 
 namespace ingot::rpc {
 namespace {
@@ -33,6 +35,102 @@ TEST(MessagesTest, SetFieldsBecomeTheBodyOfRest) {
                                         {"stop", boost::json::array{"\n"}},
                                         {"logit_bias", {{"5", -1.5}}},
                                         {"chat_template_kwargs", {{"x", true}}}}));
+}
+
+// What is written as messages says what REST's JSON says.
+class WritersTest : public ::testing::Test {
+ protected:
+  static llm::TokenInfo Token(int32_t id, std::string bytes, float logprob) {
+    return {{id, bytes, logprob}, {{id, bytes, logprob}, {id + 1, "\xE6", -3.7F}}};
+  }
+  // The messages that the JSON lines of a stream become, merged in order.
+  template <typename M>
+  static M MergedJson(std::string_view stream) {
+    M merged;
+    while (!stream.empty()) {
+      std::string_view line = stream.substr(0, stream.find('\n'));
+      stream.remove_prefix(std::min(stream.size(), line.size() + 1));
+      if (line.starts_with("data: ")) line.remove_prefix(6);
+      M one;
+      if (!line.starts_with('{')) continue;
+      EXPECT_TRUE(FromJson(line, &one).ok()) << line;
+      merged.MergeFrom(one);
+    }
+    return merged;
+  }
+  template <typename M>
+  static M Parsed(const std::string& bytes) {
+    M message;
+    EXPECT_TRUE(message.ParseFromString(bytes));
+    return message;
+  }
+  static std::string Text(const google::protobuf::Message& message) { return message.DebugString(); }
+
+  const answers::OpenAiHead head_{"id-1", "m", "ingot-1", true, 77};
+  const llm::Usage usage_{5, 2, 1};
+  llm::Event Last() const {
+    return {.index = 0,
+            .text = " é",
+            .token_ids = {7, 8},
+            .logprobs = {Token(7, " ", -0.1F), Token(8, "\xC3", -2e-8F)},
+            .prompt_logprobs = {Token(1, "a", 0), Token(2, "b", -1.5F)},
+            .finish = llm::FinishReason::kLength};
+  }
+  answers::Choice Whole() const {
+    const llm::Event event = Last();
+    return {.index = 0,
+            .choice = {.text = event.text,
+                       .token_ids = event.token_ids,
+                       .logprobs = event.logprobs,
+                       .prompt_logprobs = event.prompt_logprobs,
+                       .finish = *event.finish},
+            .is_first = false};
+  }
+};
+
+TEST_F(WritersTest, Completions) {
+  const llm::ByteTokenizer tokenizer;
+  const answers::CompletionOptions options{
+      .token_ids = true, .echo = true, .logprobs = true, .prompt_logprobs = true, .prompts = {"ab"}};
+  const auto json = answers::JsonWriters().Completion(head_, tokenizer, options);
+  const auto messages = MessageWriters().Completion(head_, tokenizer, options);
+  const answers::Choice first{.index = 0, .choice = {}};
+  EXPECT_EQ(Text(Parsed<v1::CompleteResponse>(messages->Piece(first, Last()))),
+            Text(MergedJson<v1::CompleteResponse>(json->Piece(first, Last()))));
+  EXPECT_EQ(Text(Parsed<v1::CompleteResponse>(messages->Whole({Whole()}, usage_))),
+            Text(MergedJson<v1::CompleteResponse>(json->Whole({Whole()}, usage_))));
+  EXPECT_EQ(Text(Parsed<v1::CompleteResponse>(messages->End(usage_))),
+            Text(MergedJson<v1::CompleteResponse>(json->End(usage_))));
+}
+
+TEST_F(WritersTest, Chat) {
+  const auto json = answers::JsonWriters().Chat(head_, true);
+  const auto messages = MessageWriters().Chat(head_, true);
+  const answers::Choice later{.index = 0, .choice = {}, .is_first = false};
+  llm::Event event = Last();
+  event.finish.reset();
+  EXPECT_EQ(Text(Parsed<v1::ChatChunk>(messages->Piece(later, event))),
+            Text(MergedJson<v1::ChatChunk>(json->Piece(later, event))));
+  EXPECT_EQ(Text(Parsed<v1::ChatResponse>(messages->Whole({Whole()}, usage_))),
+            Text(MergedJson<v1::ChatResponse>(json->Whole({Whole()}, usage_))));
+  // What REST says in three chunks, role, text and finish, comes in one message.
+  const auto whole = Parsed<v1::ChatChunk>(messages->Piece({.index = 0, .choice = {}}, Last()));
+  ASSERT_EQ(whole.choices_size(), 1);
+  EXPECT_EQ(whole.choices(0).delta().role(), "assistant");
+  EXPECT_EQ(whole.choices(0).delta().content(), " é");
+  EXPECT_EQ(whole.choices(0).finish_reason(), "length");
+  EXPECT_EQ(messages->Piece(later, {}), "");
+}
+
+TEST_F(WritersTest, Turns) {
+  const auto counts = std::make_shared<answers::TurnCounts>(answers::TurnCounts{3, 0, 5, 11});
+  const auto other = std::make_shared<answers::TurnCounts>(*counts);
+  const answers::Choice first{.index = 0, .choice = {}};
+  EXPECT_EQ(Text(Parsed<v1::TurnResponse>(MessageWriters().Turn(counts)->Piece(first, Last()))),
+            Text(MergedJson<v1::TurnResponse>(answers::JsonWriters().Turn(other)->Piece(first, Last()))));
+  EXPECT_EQ(counts->tokens, 2);
+  EXPECT_EQ(Text(Parsed<v1::TurnResponse>(MessageWriters().EmptyTurn(4, true))),
+            Text(MergedJson<v1::TurnResponse>(answers::JsonWriters().EmptyTurn(4, true))));
 }
 
 TEST(MessagesTest, AnswersOfRestBecomeMessages) {

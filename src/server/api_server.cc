@@ -102,6 +102,7 @@ class ApiServerImpl : public ApiServer {
     if (!loading) {
       parts.http = &router_;
       parts.context = &routes_->context();
+      parts.schemas = &routes_->schemas();
       parts.generator = &routes_->generator();
       parts.sessions = &routes_->sessions();
     }

@@ -149,17 +149,8 @@ void AddAnswers(Router& router, const ApiSchemas& schemas, const ServerContext& 
                    .responses = {{200, "the answer", "application/json", &(schemas.*route.response)},
                                  {200, "with stream: pieces of it", route.stream_type, &(schemas.*route.chunk)}},
                    .errors = route.errors};
-    const auto answer = [&context, read = route.read, stream_type = route.stream_type](
-                            const ServedModel& model, const Fields& fields, const std::shared_ptr<Exchange>& exchange) {
-      auto prepared = read(fields, model, {exchange->request().request_id, context.answers.always_include_usage});
-      if (!prepared) return Refuse(*exchange, prepared.error());
-      if (!prepared->at_once.empty()) return exchange->Respond(AtOnce(*prepared, stream_type));
-      Answer(context, model, exchange, *std::move(prepared));
-    };
-    const auto take = [&context, &llm, on_body = OnBody(context, request, answer)](std::shared_ptr<Exchange> exchange) {
-      if (!RefuseWhenFull(context, llm, *exchange)) on_body(std::move(exchange));
-    };
-    router.Add({"POST", route.path, std::move(info), take});
+    const AnswerRoute how{request, route.read, route.stream_type};
+    router.Add({"POST", route.path, std::move(info), AnswerHandler(context, llm, how)});
   }
 }
 
@@ -181,6 +172,20 @@ void AddTokens(Router& router, const ApiSchemas& schemas, const ServerContext& c
 }
 
 }  // namespace
+
+HttpHandler AnswerHandler(const ServerContext& context, const llm::Llm& llm, const AnswerRoute& route) {
+  const auto answer = [&context, read = route.read, stream_type = route.stream_type, writers = &route.writers](
+                          const ServedModel& model, const Fields& fields, const std::shared_ptr<Exchange>& exchange) {
+    auto prepared =
+        read(fields, model, {exchange->request().request_id, context.answers.always_include_usage, writers});
+    if (!prepared) return Refuse(*exchange, prepared.error());
+    if (!prepared->at_once.empty()) return exchange->Respond(AtOnce(*prepared, stream_type));
+    Answer(context, model, exchange, *std::move(prepared));
+  };
+  return [&context, &llm, on_body = OnBody(context, route.request, answer)](std::shared_ptr<Exchange> exchange) {
+    if (!RefuseWhenFull(context, llm, *exchange)) on_body(std::move(exchange));
+  };
+}
 
 ModelRoutes::ModelRoutes(llm::Llm& llm, const ApiServerOptions& options, Metrics& metrics)
     : llm_(llm),

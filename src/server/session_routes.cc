@@ -1,6 +1,7 @@
 // /v1/chat/interactive and /v1/sessions…
 #include <limits>
 
+#include "answers/writers.h"
 #include "base/json_writer.h"
 #include "server/model_routes.h"
 
@@ -88,8 +89,9 @@ void Rewind(llm::Sessions& sessions, const Fields& fields, const std::shared_ptr
 
 // What is no turn: {cancel}, and forgetting with an empty prompt and no output. A stream of it is one line. True:
 // answered.
-bool AnswerCommand(const Fields& fields, llm::Sessions& sessions, const llm::SessionKey& key,
+bool AnswerCommand(const Fields& fields, const answers::SessionTurn& session, const answers::Writers& writers,
                    const std::shared_ptr<Exchange>& exchange) {
+  const auto& [sessions, key] = session;
   const boost::json::value* stop = fields.Find("stop");
   const bool cancels = fields.Bool("cancel", false) || (stop != nullptr && stop->is_bool() && stop->get_bool());
   const boost::json::value& prompt = *fields.Find("prompt");
@@ -100,12 +102,9 @@ bool AnswerCommand(const Fields& fields, llm::Sessions& sessions, const llm::Ses
     Refuse(*exchange, Status(InvalidArgument("session_id -1 names no session")).Of("session_id"));
     return true;
   }
-  const auto done = [exchange, id = key.id, stream = fields.Bool("stream", false)] {
-    HttpResponse response{.body = answers::EmptyTurn(id)};
-    if (stream) {
-      response.content_type = answers::kJsonLines;
-      response.body += "\n";
-    }
+  const auto done = [exchange, id = key.id, &writers, stream = fields.Bool("stream", false)] {
+    HttpResponse response{.body = writers.EmptyTurn(id, stream)};
+    if (stream) response.content_type = answers::kJsonLines;
     exchange->Respond(std::move(response));
   };
   if (cancels) {
@@ -121,17 +120,20 @@ bool AnswerCommand(const Fields& fields, llm::Sessions& sessions, const llm::Ses
   return true;
 }
 
-BodyHandler Interactive(const ServerContext& context, llm::Sessions& sessions) {
-  return [&](const ServedModel& model, const Fields& fields, const std::shared_ptr<Exchange>& exchange) {
-    const llm::SessionKey key{exchange->request().key_id, fields.Int("session_id").value_or(-1)};
-    if (AnswerCommand(fields, sessions, key, exchange)) return;
-    auto prepared = answers::ReadTurn(fields, model, sessions, key);
-    if (!prepared) return Refuse(*exchange, prepared.error());
-    Answer(context, model, exchange, *std::move(prepared));
-  };
-}
-
 }  // namespace
+
+HttpHandler TurnHandler(const ServerContext& context, const Schema& request, llm::Sessions& sessions,
+                        const answers::Writers& writers) {
+  return OnBody(context, request,
+                [&](const ServedModel& model, const Fields& fields, const std::shared_ptr<Exchange>& exchange) {
+                  const answers::SessionTurn session{
+                      sessions, {exchange->request().key_id, fields.Int("session_id").value_or(-1)}};
+                  if (AnswerCommand(fields, session, writers, exchange)) return;
+                  auto prepared = answers::ReadTurn(fields, model, session, {.writers = &writers});
+                  if (!prepared) return Refuse(*exchange, prepared.error());
+                  Answer(context, model, exchange, *std::move(prepared));
+                });
+}
 
 void AddSessionRoutes(Router& router, const ApiSchemas& schemas, const ServerContext& context,
                       llm::Sessions& sessions) {
@@ -147,7 +149,7 @@ void AddSessionRoutes(Router& router, const ApiSchemas& schemas, const ServerCon
                .responses = {{200, "the answer", "application/json", &schemas.interactive_response},
                              {200, "with stream: such an object a line; the last may be an error", answers::kJsonLines,
                               &schemas.interactive_response}}},
-              OnBody(context, schemas.interactive_request, Interactive(context, sessions))});
+              TurnHandler(context, schemas.interactive_request, sessions, answers::JsonWriters())});
   router.Add({"GET",
               "/v1/sessions",
               {.summary = "The key's sessions; all of them with an admin key",

@@ -14,6 +14,7 @@ struct TransportParts {
   std::function<bool()> is_ready;  // whether requests are taken
   const Router* http = nullptr;    // the routes of HTTP; this and what follows is null while the model is loaded
   const ServerContext* context = nullptr;
+  const ApiSchemas* schemas = nullptr;
   const kserve::Generator* generator = nullptr;
   llm::Sessions* sessions = nullptr;
 };

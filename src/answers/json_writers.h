@@ -1,0 +1,14 @@
+// HTTP's way to write answers, which JsonWriters() collects: of this folder.
+#pragma once
+
+#include "answers/writers.h"
+
+namespace ingot::answers {
+
+std::unique_ptr<Format> MakeChatJson(OpenAiHead head, bool token_ids);
+std::unique_ptr<Format> MakeCompletionJson(OpenAiHead head, const tokenizer::Tokenizer& tokenizer,
+                                           CompletionOptions options);
+std::unique_ptr<Format> MakeTurnLines(std::shared_ptr<TurnCounts> counts);
+std::string EmptyTurnJson(int64_t session_id, bool stream);
+
+}  // namespace ingot::answers
