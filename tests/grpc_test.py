@@ -41,6 +41,10 @@ def make_stubs(folder: str):
     return importlib.import_module("ingot.v1.generation_pb2"), importlib.import_module("ingot.v1.generation_pb2_grpc")
 
 
+# Messages of which only some fields are known here. Their numbers are compared.
+CONFIGURATION = {"ModelConfig", "ModelInput", "ModelOutput", "ModelInstanceGroup", "ModelVersionPolicy"}
+
+
 def wait_for(condition) -> bool:
     end = time.monotonic() + WAIT
     while time.monotonic() < end:
@@ -107,11 +111,27 @@ class GrpcTest(Cases, unittest.TestCase):
         with self.assertRaisesRegex(InferenceServerException, "UNIMPLEMENTED"):
             self.client.get_trace_settings()
 
-    def test_the_protocol_is_the_one_of_tritons_client(self) -> None:
-        from tritonclient.grpc import service_pb2
+    def test_configuration_and_statistics(self) -> None:
+        config = self.client.get_model_config("m", as_json=True)["config"]
+        self.assertEqual((config["name"], config["backend"], config["max_batch_size"]), ("m", "ingot", 128))
+        self.assertTrue(config["model_transaction_policy"]["decoupled"])
+        self.assertIn({"name": "text_input", "data_type": "TYPE_STRING", "dims": ["1"], "optional": True}, config["input"])
 
-        compare_protocols(self, own_protocol(), [file_of(service_pb2)])
-        self.assertEqual(len(own_protocol().service[0].method), 7)
+        def success() -> int:
+            statistics = self.client.get_inference_statistics("m", as_json=True)["model_stats"][0]
+            return int(statistics["inference_stats"]["success"]["count"])
+
+        before = success()
+        self.infer(max_tokens=2)
+        self.assertEqual(success(), before + 1)
+        self.assertEqual(self.client.get_inference_statistics(as_json=True)["model_stats"][0]["name"], "m")
+
+    def test_the_protocol_is_the_one_of_tritons_client(self) -> None:
+        from tritonclient.grpc import model_config_pb2, service_pb2
+
+        theirs = [file_of(module) for module in (service_pb2, model_config_pb2)]
+        compare_protocols(self, own_protocol(), theirs, partial=CONFIGURATION)
+        self.assertEqual(len(own_protocol().service[0].method), 9)
 
     def stream(self, requests: list[dict], empty_final: bool = False) -> list:
         """Responses, and errors, of ModelStreamInfer until each request has ended."""

@@ -20,7 +20,7 @@ PROMPT = "The capital of France is"
 TYPES = {
     "text_input": ("BYTES", numpy.object_), "stop_words": ("BYTES", numpy.object_), "bad_words": ("BYTES", numpy.object_),
     "max_tokens": ("INT32", numpy.int32), "min_tokens": ("INT32", numpy.int32), "top_k": ("INT32", numpy.int32),
-    "input_ids": ("INT32", numpy.int32), "num_return_sequences": ("INT32", numpy.int32), "end_id": ("INT32", numpy.int32),
+    "step": ("INT32", numpy.int32), "input_ids": ("INT32", numpy.int32), "num_return_sequences": ("INT32", numpy.int32), "end_id": ("INT32", numpy.int32),
     "temperature": ("FP32", numpy.float32), "top_p": ("FP32", numpy.float32), "repetition_penalty": ("FP32", numpy.float32),
     "presence_penalty": ("FP32", numpy.float32), "frequency_penalty": ("FP32", numpy.float32),
     "seed": ("UINT64", numpy.uint64), "stream": ("BOOL", numpy.bool_), "return_log_probs": ("BOOL", numpy.bool_),
@@ -130,6 +130,42 @@ class Cases:
         )
         with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)["tokens"]
+
+    def test_inputs_of_lmdeploy(self) -> None:
+        """Words as ids, and a session that continues from an earlier step."""
+        ids = self.prompt_ids()
+        plain = self.infer(input_ids=ids, max_tokens=8, temperature=0.0).as_numpy("output_ids").flatten().tolist()
+        inputs = {"input_ids": ids, "max_tokens": 8, "temperature": 0.0, "exclude_input_in_output": True}
+
+        def words(name: str, word: list[int]):
+            tensor = self.module.InferInput(name, [1, 2, len(word)], "INT32")
+            tensor.set_data_from_numpy(numpy.array([[word, [len(word)] + [-1] * (len(word) - 1)]], dtype=numpy.int32))
+            return tensor
+
+        def ask(tensor) -> list[int]:
+            return self.client.infer(self.model, [*tensors(self.module, **inputs), tensor]).as_numpy("output_ids").flatten().tolist()
+
+        stopped = ask(words("stop_words_list", plain[2:3]))
+        self.assertEqual(stopped[:2], plain[:2])
+        self.assertLessEqual(len(stopped), 3)
+        self.assertLess(len(ask(words("stop_words_list", plain[2:4]))), len(plain))
+        self.assertNotIn(plain[0], ask(words("bad_words_list", plain[:1])))
+        wrong = self.module.InferInput("bad_words_list", [1, 3, 1], "INT32")
+        wrong.set_data_from_numpy(numpy.zeros([1, 3, 1], dtype=numpy.int32))
+        with self.assertRaisesRegex(InferenceServerException, r"bad_words_list|unexpected shape"):
+            ask(wrong)
+
+        sequence = {"sequence_id": 78, "sequence_start": True, "sequence_end": False}
+        first = self.infer(prompt="My name is Zebulon. Remember it.", sequence=sequence, max_tokens=8, temperature=0.0)
+        self.assertTrue(text_of(first))
+        sequence["sequence_start"] = False
+        kept = text_of(self.infer(prompt="What is my name?", sequence=sequence, max_tokens=24, temperature=0.0))
+        self.assertIn("Zebulon", kept)
+        with self.assertRaisesRegex(InferenceServerException, "step is 100000, outside 0…"):
+            self.infer(prompt="Hello", sequence=sequence, step=100000, max_tokens=4)
+        sequence["sequence_end"] = True
+        forgotten = text_of(self.infer(prompt="What is my name?", sequence=sequence, step=0, max_tokens=24, temperature=0.0))
+        self.assertNotIn("Zebulon", forgotten)
 
     def test_errors_name_the_tensor(self) -> None:
         cases = [

@@ -48,6 +48,19 @@ class KserveTest(Cases, unittest.TestCase):
         with self.assertRaisesRegex(InferenceServerException, "'other' is not served here"):
             self.client.get_model_metadata("other")
 
+    def test_configuration_and_statistics(self) -> None:
+        config = self.client.get_model_config("m")
+        self.assertEqual((config["name"], config["max_batch_size"]), ("m", 128))
+        self.assertIn({"name": "stop_words_list", "data_type": "TYPE_INT32", "dims": [2, -1], "optional": True}, config["input"])
+
+        def success() -> int:
+            return self.client.get_inference_statistics("m")["model_stats"][0]["inference_stats"]["success"]["count"]
+
+        before = success()
+        self.infer(max_tokens=2)
+        self.assertEqual(success(), before + 1)
+        self.assertEqual(self.client.get_inference_statistics()["model_stats"][0]["name"], "m")
+
     def test_outputs_come_as_json_or_binary(self) -> None:
         module = tritonclient.http
         inputs = tensors(module, text_input=PROMPT, max_tokens=5, temperature=0.0)

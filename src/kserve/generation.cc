@@ -21,6 +21,16 @@ class EndedHandle : public llm::Handle {
   int64_t prompt_tokens() const override { return 0; }
 };
 
+constexpr float kNever = -100;  // as a bias, of OpenAI's range
+
+std::vector<std::vector<int32_t>> WordIds(const Fields& fields, const char* name) {
+  std::vector<std::vector<int32_t>> words;
+  const boost::json::value* list = fields.Find(name);
+  if (list == nullptr) return words;
+  for (const boost::json::value& word : list->get_array()) words.push_back(answers::ToIds(word.get_array()));
+  return words;
+}
+
 // The parameters that the row names, over the model's defaults.
 Status ReadInputs(const Fields& fields, const llm::Llm& llm, llm::Request* request) {
   request->sampling = llm.default_sampling();
@@ -34,6 +44,20 @@ Status ReadInputs(const Fields& fields, const llm::Llm& llm, llm::Request* reque
   for (const char* name : kParamsWithoutInput) INGOT_RETURN_IF_ERROR(read(name, name));
   if (const auto end_id = fields.Int("end_id"); end_id && *end_id >= 0)
     request->stop_token_ids.push_back(static_cast<int32_t>(*end_id));
+  for (const std::vector<int32_t>& word : WordIds(fields, "stop_words_list")) {
+    if (word.size() == 1) {
+      request->stop_token_ids.push_back(word[0]);
+    } else {
+      request->stop.push_back(llm.tokenizer().Decode(word, /*skip_special_tokens=*/false));
+    }
+  }
+  for (const std::vector<int32_t>& word : WordIds(fields, "bad_words_list")) {
+    if (word.size() == 1) {
+      request->logit_bias.push_back({word[0], kNever});
+    } else {
+      request->bad_words.push_back(llm.tokenizer().Decode(word, /*skip_special_tokens=*/false));
+    }
+  }
   return {};
 }
 
@@ -55,21 +79,32 @@ Status CheckWanted(const std::vector<std::string>& wanted) {
   return {};
 }
 
+// A turn that continues from the session's first `step` tokens. It cannot continue from tokens that are not there.
+Status RewindTo(llm::Sessions& sessions, const llm::SessionKey& key, int64_t step) {
+  const auto info = sessions.Find(key);
+  if (info && step > info->tokens) {
+    return Status(InvalidArgument("step is {}, outside 0…{}, the tokens of session {}", step, info->tokens, key.id))
+        .Of("step");
+  }
+  const auto rewound = sessions.Rewind(key, step, [] {});
+  return rewound ? Status() : rewound.error().Of("CORRID");
+}
+
 std::string TensorList(bool of_inputs) {
-  const auto one = [](const char* name, DataType type, bool is_list) {
+  const auto one = [](const char* name, DataType type, const std::vector<int64_t>& dims) {
     return JsonObject()
         .Add("name", name)
         .Add("datatype", NameOf(type))
-        .AddJson("shape", JsonList(MetadataShape(is_list)))
+        .AddJson("shape", JsonList(MetadataShape(dims)))
         .Text();
   };
   std::vector<std::string> list;
   if (of_inputs) {
     for (const Input& input : AllInputs()) {
-      if (!input.is_alias) list.push_back(one(input.name, input.type(), input.is_list));
+      if (!input.is_alias) list.push_back(one(input.name, input.type(), input.dims()));
     }
   } else {
-    for (const Output& output : AllOutputs()) list.push_back(one(output.name, output.type, output.is_list));
+    for (const Output& output : AllOutputs()) list.push_back(one(output.name, output.type, output.dims()));
   }
   return JsonList(list, [](const std::string& text) { return text; });
 }
@@ -85,6 +120,7 @@ Result<answers::Question> Generator::TurnOf(const Fields& fields, llm::Request r
   const bool start = fields.Bool("START", false), end = fields.Bool("END", false), stop = fields.Bool("STOP", false);
   const std::string text = fields.Text("text_input").value_or("");
   const bool is_empty = text.empty() && request.token_ids.empty();
+  const int64_t step = fields.Int("step").value_or(-1);
   request.default_max_tokens = DefaultTokens(model_.limits, 0);
   if (!request.token_ids.empty()) {
     request.prompt.reset();
@@ -94,7 +130,7 @@ Result<answers::Question> Generator::TurnOf(const Fields& fields, llm::Request r
   }
   answers::Question question{.requests = {std::move(request)}, .prompt_field = "text_input"};
   llm::Sessions& sessions = *sessions_;
-  question.submit = [&sessions, key, start, end, stop, is_empty](
+  question.submit = [&sessions, key, start, end, stop, is_empty, step](
                         const llm::Request& one, llm::EventFn on_event) -> Result<std::shared_ptr<llm::Handle>> {
     const auto done = [on_event] { on_event({.finish = llm::FinishReason::kStop}); };
     if (stop) {
@@ -110,6 +146,7 @@ Result<answers::Question> Generator::TurnOf(const Fields& fields, llm::Request r
       return std::make_shared<EndedHandle>();
     }
     if (start && is_there) INGOT_RETURN_IF_ERROR(sessions.Remove(key, [](const llm::SessionInfo&) {}).Of("CORRID"));
+    if (!start && step >= 0) INGOT_RETURN_IF_ERROR(RewindTo(sessions, key, step));
     INGOT_ASSIGN_OR_RETURN(const llm::TurnHandle turn,
                            sessions.Turn(key, {.request = one, .keep = !end}, std::move(on_event)));
     return turn.handle;
@@ -140,6 +177,8 @@ Status Generator::AddRow(const boost::json::object& row, const std::string& owne
     if (fields.Bool(name, false))
       return Status(InvalidArgument("{} is of a session, and CORRID names none", name)).Of(name);
   }
+  if (const int64_t step = fields.Int("step").value_or(0); step > 0)
+    return Status(InvalidArgument("step is {}, of a session, and CORRID names none", step)).Of("step");
   if (!fields.Bool("exclude_input_in_output", false)) {
     plan->echoed_ids.push_back(request.token_ids);
     plan->echoed_texts.push_back(request.prompt
@@ -209,7 +248,10 @@ Result<Generation> Generator::FromBody(std::string_view body, const std::string&
   return generation;
 }
 
-std::vector<int64_t> MetadataShape(bool is_list) { return {-1, is_list ? -1 : 1}; }
+std::vector<int64_t> MetadataShape(std::vector<int64_t> dims) {
+  dims.insert(dims.begin(), -1);
+  return dims;
+}
 
 std::string ModelMetadataJson(const std::string& model_name) {
   return JsonObject()

@@ -79,8 +79,9 @@ std::string ModelMetadataJson(const std::string& model_name);
 std::string ServerMetadataJson(const std::string& version);
 inline constexpr const char* kServerName = "ingot";
 inline constexpr const char* kPlatform = "ingot";
-inline constexpr const char* kExtensions[] = {"binary_tensor_data", "parameters", "generate", "sequence"};
-// -1: any size.
-std::vector<int64_t> MetadataShape(bool is_list);
+inline constexpr const char* kExtensions[] = {"binary_tensor_data", "parameters",          "generate",
+                                              "sequence",           "model_configuration", "statistics"};
+// With the batch dimension.
+std::vector<int64_t> MetadataShape(std::vector<int64_t> dims);
 
 }  // namespace ingot::kserve

@@ -160,6 +160,42 @@ TEST_F(GenerationTest, ASessionKeepsItsTurns) {
   EXPECT_EQ(sessions_->count(), 0);
 }
 
+TEST_F(GenerationTest, WordsComeAsIds) {
+  const auto words = [](std::vector<int64_t> shape, const boost::json::array& values) {
+    return Json("stop_words_list", DataType::kInt32, std::move(shape), values);
+  };
+  InferRequest request{.inputs = {Text({1}, {"ab"}), words({1, 2, 4}, {97, 98, 99, 0, 1, 3, -1, -1})}};
+  request.inputs.push_back(request.inputs[1]);
+  request.inputs[2].name = "bad_words_list";
+  const auto generation = generator_.FromTensors(request, "");
+  ASSERT_TRUE(generation) << generation.error().message();
+  const llm::Request& read = generation->question.requests[0];
+  EXPECT_THAT(read.stop_token_ids, ElementsAre(97));
+  EXPECT_THAT(read.stop, ElementsAre("bc"));
+  EXPECT_THAT(read.bad_words, ElementsAre("bc"));
+  EXPECT_THAT(read.logit_bias, ElementsAre(sampling::LogitBias{97, -100}));
+  EXPECT_THAT(ErrorOf({Text({1}, {"a"}), words({3, 1}, {1, 1, 1})}), HasSubstr("expected INT32 of shape [2,entries]"));
+  EXPECT_THAT(ErrorOf({Text({1}, {"a"}), words({2, 2}, {1, 1, 3, -1})}), HasSubstr("a word ends at 3, outside 1…2"));
+  EXPECT_THAT(ErrorOf({Text({1}, {"a"}), words({2, 1}, {1 << 20, 1})}), HasSubstr("stop_words_list"));
+}
+
+TEST_F(GenerationTest, ATurnContinuesFromAStep) {
+  const auto turn = [&](boost::json::object flags, int64_t step) {
+    flags["sequence_id"] = 6;
+    return Ask({.parameters = flags,
+                .inputs = {Text({1}, {"a"}), three_, greedy_, Json("step", DataType::kInt32, {1}, {step})}});
+  };
+  ASSERT_TRUE(turn({{"sequence_start", true}}, 0));
+  const int64_t one = sessions_->Find({"owner", 6})->tokens;
+  ASSERT_TRUE(turn({}, one));
+  const int64_t two = sessions_->Find({"owner", 6})->tokens;
+  EXPECT_GT(two, one);
+  ASSERT_TRUE(turn({}, one));
+  EXPECT_EQ(sessions_->Find({"owner", 6})->tokens, two);
+  EXPECT_THAT(turn({}, two + 1).error().message(), HasSubstr(fmt::format("outside 0…{}", two)));
+  EXPECT_THAT(ErrorOf({Text({1}, {"a"}), Json("step", DataType::kInt32, {1}, {5})}), HasSubstr("CORRID names none"));
+}
+
 TEST_F(GenerationTest, TheGenerateExtensionHasInputsAsMembers) {
   const auto generation = generator_.FromBody(
       R"({"text_input":"ab","id":"7","parameters":{"max_tokens":3,"stop_words":[""],"temperature":0.5},"stream":false})",

@@ -19,6 +19,7 @@ using answers::Property;
 using answers::Schema;
 using answers::String;
 
+constexpr size_t kMaxWords = 256, kMaxWordIds = 256;
 constexpr size_t kMaxRows = 128;  // as many as a completion request has prompts
 
 // Inputs that are no parameter of REST, or have another name there. The parameters of llm/params.h follow under their
@@ -29,11 +30,16 @@ constexpr Input kOwnInputs[] = {{"text_input", Kind::kText},
                                 {"max_tokens", Kind::kInteger, false, "max_tokens"},
                                 {"request_output_len", Kind::kInteger, false, "max_tokens", true},
                                 {"stop_words", Kind::kText, true, "stop"},
+                                {"stop_words_list", Kind::kInteger, false, nullptr, false, true},
+                                {"bad_words_list", Kind::kInteger, false, nullptr, false, true},
+                                {"start_id", Kind::kInteger},
                                 {"end_id", Kind::kInteger},
                                 {"pad_id", Kind::kInteger},
                                 {"runtime_top_k", Kind::kInteger, false, "top_k", true},
                                 {"runtime_top_p", Kind::kFloat, false, "top_p", true},
                                 {"length_penalty", Kind::kFloat},
+                                {"len_penalty", Kind::kFloat, false, nullptr, true},
+                                {"beam_search_diversity_rate", Kind::kFloat},
                                 {"beam_width", Kind::kInteger},
                                 {"seed", Kind::kUnsigned, false, "seed"},
                                 {"random_seed", Kind::kUnsigned, false, "seed", true},
@@ -42,6 +48,8 @@ constexpr Input kOwnInputs[] = {{"text_input", Kind::kText},
                                 {"exclude_input_in_output", Kind::kBool},
                                 {"return_log_probs", Kind::kBool},
                                 {"is_return_log_probs", Kind::kBool, false, nullptr, true},
+                                {"session_len", Kind::kInteger},
+                                {"step", Kind::kInteger},
                                 {"CORRID", Kind::kUnsigned},
                                 {"START", Kind::kBool},
                                 {"END", Kind::kBool},
@@ -182,6 +190,40 @@ Status AddList(const Tensor& tensor, const Input& input, std::vector<boost::json
   return {};
 }
 
+// The words of one row: `ids` [n], and `ends` [n], whose first value below 1 says that no more words follow.
+Result<boost::json::array> WordsOf(std::span<const boost::json::value> ids, std::span<const boost::json::value> ends) {
+  boost::json::array words;
+  size_t begin = 0;
+  for (const boost::json::value& value : ends) {
+    INGOT_ASSIGN_OR_RETURN(const int64_t end, JsonView(value, "end").AsInt());
+    if (end < 1) break;
+    if (end <= static_cast<int64_t>(begin) || end > std::ssize(ids)) {
+      return InvalidArgument("a word ends at {}, outside {}…{}: the second row has the ends of the words, ascending",
+                             end, begin + 1, ids.size());
+    }
+    words.emplace_back(boost::json::array(ids.begin() + static_cast<std::ptrdiff_t>(begin), ids.begin() + end));
+    begin = static_cast<size_t>(end);
+  }
+  return words;
+}
+
+// [2, n] for all rows, or [rows, 2, n].
+Status AddWords(const Tensor& tensor, const Input& input, std::vector<boost::json::object>* rows) {
+  const auto count = static_cast<int64_t>(rows->size());
+  INGOT_ASSIGN_OR_RETURN(const boost::json::array values, Values(tensor));
+  const std::vector<int64_t>& shape = tensor.shape;
+  const bool fits = (shape.size() == 2 || (shape.size() == 3 && (shape[0] == 1 || shape[0] == count))) &&
+                    shape[shape.size() - 2] == 2;
+  if (!fits) return Unfit(tensor, input, fmt::format("[2,entries] or [{},2,entries]", count));
+  const auto length = static_cast<size_t>(shape.back());
+  for (size_t row = 0; row < rows->size(); ++row) {
+    const std::span<const boost::json::value> all(values.data(), values.size());
+    const auto both = all.subspan(shape.size() == 3 && shape[0] > 1 ? row * 2 * length : 0, 2 * length);
+    INGOT_ASSIGN_OR_RETURN((*rows)[row][tensor.name], WordsOf(both.first(length), both.last(length)));
+  }
+  return {};
+}
+
 Status AddTensor(const Tensor& tensor, std::vector<boost::json::object>* rows) {
   const Input* input = FindInput(tensor.name);
   if (input == nullptr) {
@@ -195,7 +237,8 @@ Status AddTensor(const Tensor& tensor, std::vector<boost::json::object>* rows) {
     return Status(InvalidArgument("input '{}' is given twice", tensor.name)).Of(tensor.name);
   if (!Takes(input->kind, tensor.type)) return Unfit(tensor, *input, input->is_list ? "[entries]" : "[1]");
   INGOT_RETURN_IF_ERROR(CheckData(tensor).Of(tensor.name));
-  return (input->is_list ? AddList(tensor, *input, rows) : AddScalar(tensor, *input, rows)).Of(tensor.name);
+  const auto add = input->is_words ? AddWords : input->is_list ? AddList : AddScalar;
+  return add(tensor, *input, rows).Of(tensor.name);
 }
 
 // Ids of a batch have one length: input_lengths says how many count.
@@ -251,6 +294,12 @@ DataType Input::type() const {
   return DataType::kBytes;
 }
 
+std::vector<int64_t> Input::dims() const {
+  if (is_words) return {2, -1};
+  return {is_list ? -1 : 1};
+}
+std::vector<int64_t> Output::dims() const { return {is_list ? -1 : 1}; }
+
 std::span<const Input> AllInputs() {
   static const std::vector<Input> inputs = MakeInputs();
   return inputs;
@@ -267,12 +316,20 @@ answers::Schema GenerateSchema(const answers::ModelLimits& limits) {
   constexpr int64_t kHigh = std::numeric_limits<int64_t>::max();
   const int64_t max_tokens = limits.max_output_len > 0 ? limits.max_output_len : std::numeric_limits<int32_t>::max();
   const int64_t max_id = limits.vocab_size - 1;
+  const auto words = [&] { return Array(Array(Integer(0, max_id), 1, kMaxWordIds), 0, kMaxWords); };
   std::vector<Property> own = {
       {"text_input", String(0, answers::kMaxText).Describe("the prompt; or give input_ids")},
       {"input_ids", Array(Integer(0, max_id), 1, answers::kMaxText).Describe("the prompt's ids")},
       {"end_id", Integer(-1, max_id).Describe("a token that ends the answer, in addition to the model's own")},
       {"pad_id", Integer(-1, kHigh).Describe("taken and ignored")},
+      {"stop_words_list", words().Describe("words that end the answer, as ids")},
+      {"bad_words_list", words().Describe("words that are not drawn, as ids")},
+      {"start_id", Integer(-1, kHigh).Describe("taken and ignored")},
       {"length_penalty", Number(0, 1).Describe("taken and ignored: there is no beam search")},
+      {"len_penalty", Number(0, 1).Describe("taken and ignored: there is no beam search")},
+      {"beam_search_diversity_rate", Number(0, kHigh).Describe("taken and ignored: there is no beam search")},
+      {"session_len", Integer(0, limits.session_len).Describe("taken and ignored: the server's holds")},
+      {"step", Integer(-1, kHigh).Describe("tokens of the session that the turn continues from; -1: all of it")},
       {"beam_width", Integer(1, 1).OrUnsupported("there is no beam search")},
       {"stream", Boolean().Describe("in pieces, where the transport can")},
       {"exclude_input_in_output", Boolean().Default(false).Describe("leave the prompt out of text_output")},

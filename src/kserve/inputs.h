@@ -24,7 +24,10 @@ struct Input {
   const char* param = nullptr;  // the parameter of llm/params.h that it sets; null: read by name
   // Another name of the input before it in the table; not shown.
   bool is_alias = false;
+  // Words as ids, in FasterTransformer's form: [2, n], ids of all words and below them where each word ends.
+  bool is_words = false;
   DataType type() const;
+  std::vector<int64_t> dims() const;  // without the batch dimension; -1: any size
 };
 std::span<const Input> AllInputs();
 // Parameters that no input sets, but members of a request's parameters or of a body: a map; what Triton's clients send
@@ -37,6 +40,7 @@ struct Output {
   const char* name;
   DataType type;
   bool is_list = false;
+  std::vector<int64_t> dims() const;
 };
 std::span<const Output> AllOutputs();
 

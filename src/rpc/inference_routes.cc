@@ -3,6 +3,7 @@
 
 #include "rpc/messages.h"
 #include "rpc/routes.h"
+#include "server/statistics.h"
 
 namespace ingot::rpc {
 namespace {
@@ -100,17 +101,17 @@ void FillMetadata(const std::string& model, inference::ModelMetadataResponse* me
   message->set_name(model);
   message->add_versions(kserve::kModelVersion);
   message->set_platform(kserve::kPlatform);
-  const auto fill = [](const char* name, kserve::DataType type, bool is_list, auto* tensor) {
-    const std::vector<int64_t> shape = kserve::MetadataShape(is_list);
+  const auto fill = [](const char* name, kserve::DataType type, const std::vector<int64_t>& dims, auto* tensor) {
+    const std::vector<int64_t> shape = kserve::MetadataShape(dims);
     tensor->set_name(name);
     tensor->set_datatype(NameOf(type));
     tensor->mutable_shape()->Assign(shape.begin(), shape.end());
   };
   for (const kserve::Input& input : kserve::AllInputs()) {
-    if (!input.is_alias) fill(input.name, input.type(), input.is_list, message->add_inputs());
+    if (!input.is_alias) fill(input.name, input.type(), input.dims(), message->add_inputs());
   }
   for (const kserve::Output& output : kserve::AllOutputs())
-    fill(output.name, output.type, output.is_list, message->add_outputs());
+    fill(output.name, output.type, output.dims(), message->add_outputs());
 }
 
 // A route that parses Request and answers with what fill(request, &response) makes of it.
@@ -170,6 +171,22 @@ void AddInferenceRoutes(server::Router& router, const server::TransportParts& pa
         if (!status.ok()) return status;
         FillMetadata(parts.generator->model().name, response);
         return Status();
+      });
+  AddUnary<inference::ModelConfigRequest, inference::ModelConfigResponse>(
+      router, "ModelConfig", Access::kKey, [parts](const auto& request, auto* response) {
+        const Status status = CheckModel(*parts.generator, request.name(), request.version());
+        if (!status.ok()) return status;
+        return FromJson(kserve::ModelConfigJson(parts.generator->model().name), response->mutable_config());
+      });
+  AddUnary<inference::ModelStatisticsRequest, inference::ModelStatisticsResponse>(
+      router, "ModelStatistics", Access::kKey, [parts](const auto& request, auto* response) {
+        const answers::ServedModel& model = parts.generator->model();
+        // Without a name: of all models.
+        if (!request.name().empty()) {
+          const Status status = CheckModel(*parts.generator, request.name(), request.version());
+          if (!status.ok()) return status;
+        }
+        return FromJson(kserve::ModelStatisticsJson(model.name, StatisticsOf(*parts.context, model.llm)), response);
       });
   for (const bool in_stream : {false, true}) {
     router.Add("POST", in_stream ? kModelStreamInfer : "/inference.GRPCInferenceService/ModelInfer",

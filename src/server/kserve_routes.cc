@@ -3,6 +3,7 @@
 #include "kserve/wire_http.h"
 #include "server/exchange_wrapper.h"
 #include "server/model_routes.h"
+#include "server/statistics.h"
 
 namespace ingot::server {
 namespace {
@@ -161,6 +162,14 @@ void AddKserveRoutes(Router& router, const ServerContext& context, const Generat
   get("/v2", [version] { return kserve::ServerMetadataJson(version); });
   for (const std::string& path : Paths(""))
     get(path, [&] { return kserve::ModelMetadataJson(generator.model().name); });
+  for (const std::string& path : Paths("/config"))
+    get(path, [&] { return kserve::ModelConfigJson(generator.model().name); });
+  const auto statistics = [&] {
+    const answers::ServedModel& model = generator.model();
+    return kserve::ModelStatisticsJson(model.name, StatisticsOf(context, model.llm));
+  };
+  for (const std::string& path : Paths("/stats")) get(path, statistics);
+  get("/v2/models/stats", statistics);
   for (const std::string& path : Paths("/ready")) get(path, [] { return std::string(); });
   post("/infer", [&](const auto& exchange) { Infer(context, generator, exchange); });
   post("/generate", [&](const auto& exchange) { Generate(context, generator, exchange, /*as_stream=*/false); });

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <filesystem>
 
+#include "base/mutex.h"
 #include "base/topology.h"
 #include "server/metric_families.h"
 #include "server/slot_times.h"
@@ -31,6 +32,8 @@ const Buckets kWhole = {.01, .05, .1, .3, .5, .8, 1,   1.5, 2,   2.5, 5,    10,
 const Buckets kTokens = {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
 const Buckets kCached = {0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
 const Buckets kRatios = {0, .1, .2, .3, .4, .5, .6, .7, .8, .9, 1};
+
+uint64_t Nanoseconds(double seconds) { return static_cast<uint64_t>(std::max(seconds, 0.0) * 1e9); }
 
 double SecondsSince(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
@@ -85,6 +88,24 @@ class MetricsImpl : public Metrics, public std::enable_shared_from_this<MetricsI
     http.Add({{"path", path}, {"code", std::to_string(status)}}).Increment();
   }
   void SlowConsumer() override { slow.Increment(); }
+  Totals totals() const override {
+    const MutexLock lock(totals_mutex_);
+    return totals_;
+  }
+  void CountAnswer(const llm::Timings& timings) {
+    const MutexLock lock(totals_mutex_);
+    ++totals_.answers;
+    totals_.queue_ns += Nanoseconds(timings.queue_seconds);
+    totals_.inference_ns += Nanoseconds(timings.prefill_seconds + timings.decode_seconds);
+  }
+  void CountRequest(double seconds, bool succeeded) {
+    const MutexLock lock(totals_mutex_);
+    ++(succeeded ? totals_.succeeded : totals_.failed);
+    (succeeded ? totals_.succeeded_ns : totals_.failed_ns) += Nanoseconds(seconds);
+    totals_.last_ms = static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+            .count());
+  }
   int RetryAfterSeconds(const llm::Stats& engine) const override {
     return RetrySeconds(slot_times.SecondsUntilServed(engine.waiting, engine.running));
   }
@@ -103,6 +124,8 @@ class MetricsImpl : public Metrics, public std::enable_shared_from_this<MetricsI
 
   const MetricsOptions options_;
   prometheus::Registry registry_;
+  mutable Mutex totals_mutex_;
+  Totals totals_ INGOT_GUARDED_BY(totals_mutex_);
 
  public:
   SlotTimes slot_times;
@@ -133,6 +156,7 @@ void ObservedImpl::Tokens(const llm::Event& event) {
     last_[index] = now;
   }
   if (!event.finish) return;
+  metrics_.CountAnswer(event.timings);
   metrics_.queued.Observe(event.timings.queue_seconds);
   metrics_.prefill.Observe(event.timings.prefill_seconds);
   metrics_.decode.Observe(event.timings.decode_seconds);
@@ -148,11 +172,13 @@ void ObservedImpl::Tokens(const llm::Event& event) {
 
 void ObservedImpl::Reject(const WireError& error) {
   if (std::exchange(over_, true)) return;
+  metrics_.CountRequest(SecondsSince(begin_), /*succeeded=*/false);
   metrics_.rejected.Add({{"reason", error.code.empty() ? error.type : error.code}}).Increment();
 }
 
 void ObservedImpl::Fail(const WireError& error) {
   if (std::exchange(over_, true)) return;
+  metrics_.CountRequest(SecondsSince(begin_), /*succeeded=*/false);
   metrics_.requests.Add({{"outcome", "error"}}).Increment();
   if (error.code == "deadline_exceeded") metrics_.cancelled.Add({{"cause", "deadline"}}).Increment();
 }
@@ -163,7 +189,9 @@ void ObservedImpl::End(const llm::Usage& usage) {
   metrics_.prompt_tokens.Observe(prompt);
   metrics_.cached_tokens.Observe(cached);
   if (prompt > 0) metrics_.cache_hit_ratio.Observe(cached / prompt);
-  metrics_.whole.Observe(SecondsSince(begin_));
+  const double seconds = SecondsSince(begin_);
+  metrics_.whole.Observe(seconds);
+  metrics_.CountRequest(seconds, /*succeeded=*/true);
 }
 
 void MetricsImpl::AddEngine(const Server& server, std::vector<MetricFamily>* families) const {

@@ -8,12 +8,10 @@
 #include <variant>
 
 #include "base/json.h"
-#include "kserve/inputs.h"
+#include "kserve/model_info.h"
 
 namespace ingot::triton {
 namespace {
-
-constexpr int64_t kMaxBatchSize = 128;  // rows of a request
 
 using Target = std::variant<std::string*, int64_t*, int*, double*, bool*>;
 
@@ -78,14 +76,6 @@ Status SetTo(const Parameter& parameter, const std::string& text) {
   return std::visit(Setter{parameter, text}, parameter.target);
 }
 
-std::string TypeName(kserve::DataType type) {
-  return type == kserve::DataType::kBytes ? "TYPE_STRING" : fmt::format("TYPE_{}", NameOf(type));
-}
-
-boost::json::object TensorJson(const char* name, kserve::DataType type, bool is_list) {
-  return {{"name", name}, {"data_type", TypeName(type)}, {"dims", boost::json::array{is_list ? -1 : 1}}};
-}
-
 // As protobuf's text format wants it.
 std::string Quoted(const std::string& text) {
   std::string out = "\"";
@@ -142,23 +132,10 @@ Result<std::string> CompleteModelConfig(std::string_view json) {
     const boost::json::value* list = config.if_contains(name);
     return list == nullptr || !list->is_array() || list->get_array().empty();
   };
-  if (is_empty("input")) {
-    boost::json::array inputs;
-    for (const kserve::Input& input : kserve::AllInputs()) {
-      boost::json::object one = TensorJson(input.name, input.type(), input.is_list);
-      one["optional"] = true;
-      inputs.push_back(std::move(one));
-    }
-    config["input"] = std::move(inputs);
-  }
-  if (is_empty("output")) {
-    boost::json::array outputs;
-    for (const kserve::Output& output : kserve::AllOutputs())
-      outputs.push_back(TensorJson(output.name, output.type, output.is_list));
-    config["output"] = std::move(outputs);
-  }
+  if (is_empty("input")) config["input"] = kserve::ConfigInputs();
+  if (is_empty("output")) config["output"] = kserve::ConfigOutputs();
   const boost::json::value* batch = config.if_contains("max_batch_size");
-  if (batch == nullptr || *batch == 0) config["max_batch_size"] = kMaxBatchSize;
+  if (batch == nullptr || *batch == 0) config["max_batch_size"] = kserve::kMaxBatchSize;
   return boost::json::serialize(parsed);
 }
 
@@ -166,7 +143,7 @@ std::string ConfigText(const std::string& model_name, const std::vector<Reposito
                        bool decoupled) {
   std::string text = fmt::format("# Written by `ingot serve triton`. The backend adds inputs and outputs.\nname: {}\n",
                                  Quoted(model_name));
-  text += fmt::format("backend: \"ingot\"\nmax_batch_size: {}\n", kMaxBatchSize);
+  text += fmt::format("backend: \"ingot\"\nmax_batch_size: {}\n", kserve::kMaxBatchSize);
   text += fmt::format("model_transaction_policy {{ decoupled: {} }}\n", decoupled);
   text += "instance_group [ { count: 1 kind: KIND_CPU } ]\n";
   for (const auto& [name, value] : parameters)
