@@ -1,9 +1,6 @@
 """gRPC: KServe's service asked by Triton's client, Ingot's own by stubs made from its .proto, health, reflection, keys,
-TLS, clients that leave or read slowly, and the drain."""
+TLS, and the drain."""
 
-import concurrent.futures
-import importlib
-import os
 import pathlib
 import re
 import shutil
@@ -12,46 +9,19 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import unittest
-import urllib.request
 
 from kserve_cases import DRAWN, PROMPT, Cases, InferenceServerException, rest_completion, tensors, text_of, tritonclient
-from protocols import PROTOS, compare_protocols, file_of, own_protocol
-from support import ROOT, Server, require_model
+from protocols import PROTOS, compare_protocols, file_of, make_stubs, own_protocol
+from support import ROOT, Server, require_model, wait_until
 
 import grpc
-import grpc_tools.protoc
 import tritonclient.grpc.aio
-SCALE = 1.0 if os.environ.get("INGOT_NIGHTLY") else 0.01  # of the 20,000 cancels
+
 WAIT = 240
-
-
-def grpc_port(server: Server) -> int:
-    return int(re.search(r"gRPC is served at \S+:(\d+)", "".join(server.log)).group(1))
-
-
-def make_stubs(folder: str):
-    """ingot.v1 and the protocols, compiled as a user would."""
-    names = ["ingot/v1/generation.proto", "reflection.proto"]
-    well_known = pathlib.Path(grpc_tools.__file__).parent / "_proto"
-    code = grpc_tools.protoc.main(["", f"-I{PROTOS}", f"-I{well_known}", f"--python_out={folder}", f"--grpc_python_out={folder}", *names])
-    assert code == 0
-    sys.path.insert(0, folder)
-    return importlib.import_module("ingot.v1.generation_pb2"), importlib.import_module("ingot.v1.generation_pb2_grpc")
-
 
 # Messages of which only some fields are known here. Their numbers are compared.
 CONFIGURATION = {"ModelConfig", "ModelInput", "ModelOutput", "ModelInstanceGroup", "ModelVersionPolicy"}
-
-
-def wait_for(condition) -> bool:
-    end = time.monotonic() + WAIT
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 class GrpcTest(Cases, unittest.TestCase):
@@ -68,7 +38,7 @@ class GrpcTest(Cases, unittest.TestCase):
         )
         cls.addClassCleanup(cls.server.__exit__)
         cls.rest_url = cls.server.url
-        cls.address = f"127.0.0.1:{grpc_port(cls.server)}"
+        cls.address = cls.server.grpc_address
         cls.client = cls.connect()
         cls.addClassCleanup(cls.client.close)
         cls.channel = grpc.insecure_channel(cls.address)
@@ -84,20 +54,6 @@ class GrpcTest(Cases, unittest.TestCase):
 
     def reference(self, **fields) -> dict:
         return rest_completion(self.server.url, **fields)
-
-    def metric(self, line: str) -> bool:
-        return line in self.server.get("/metrics")
-
-    def is_idle(self) -> bool:
-        text = self.server.get("/metrics")
-        return all(
-            part in text
-            for part in (
-                'ingot_num_requests_running{model_name="m"} 0',
-                'ingot_num_requests_waiting{model_name="m"} 0',
-                'ingot_kv_blocks{model_name="m",state="active"} 0',
-            )
-        )
 
     def test_server_and_model_are_described(self) -> None:
         self.assertTrue(self.client.is_server_live() and self.client.is_server_ready())
@@ -246,68 +202,6 @@ class GrpcTest(Cases, unittest.TestCase):
             self.assertIn(b"inference.GRPCInferenceService", listed)
             self.assertIn(b"ingot/v1/generation.proto", file)
 
-    def test_clients_that_cancel_or_are_killed_leave_nothing(self) -> None:
-        pb = self.pb
-        count = max(100, int(20000 * SCALE))
-        request = pb.CompleteRequest(prompt=[PROMPT], max_tokens=1000, ignore_eos=True)
-        turn = pb.TurnRequest(prompt="Hello", max_tokens=1000, ignore_eos=True, interactive_mode=False)
-        descriptors = len(os.listdir(f"/proc/{self.server.process.pid}/fd"))
-
-        def one(i: int) -> None:
-            call = self.generation.TurnStream(turn) if i % 5 == 0 else self.generation.CompleteStream(request)
-            for _ in range(i % 3):
-                next(call, None)
-            call.cancel()
-
-        with concurrent.futures.ThreadPoolExecutor(64) as pool:
-            list(pool.map(one, range(count)))
-        self.assertTrue(wait_for(self.is_idle))
-        self.assertTrue(wait_for(lambda: self.metric("ingot_sessions 0")))
-        script = (
-            "import grpc,sys,time;c=grpc.insecure_channel(sys.argv[1]);"
-            "s=c.unary_stream('/ingot.v1.Generation/CompleteStream')(bytes.fromhex(sys.argv[2]));next(s);print('x',flush=True);time.sleep(60)"
-        )
-        killed = subprocess.Popen([sys.executable, "-c", script, self.address, request.SerializeToString().hex()], stdout=subprocess.PIPE)
-        killed.stdout.readline()
-        killed.kill()
-        killed.wait()
-        killed.stdout.close()
-        self.assertTrue(wait_for(self.is_idle))
-        self.assertLess(len(os.listdir(f"/proc/{self.server.process.pid}/fd")), descriptors + 20)
-
-    def test_many_streams_at_once(self) -> None:
-        pb = self.pb
-        count = 1000 if os.environ.get("INGOT_NIGHTLY") else 200
-        calls = [self.generation.CompleteStream(pb.CompleteRequest(prompt=[PROMPT], max_tokens=4, ignore_eos=True, temperature=0)) for _ in range(count)]
-        texts = {"".join(piece.choices[0].text for piece in call if piece.choices) for call in calls}
-        self.assertEqual(len(texts), 1)
-
-    def test_slow_readers_are_ended_and_take_no_memory(self) -> None:
-        pb = self.pb
-        count = 20 if os.environ.get("INGOT_NIGHTLY") else 3
-        # 2,400 pieces with logprobs are more than the buffers on the way hold: 64 KiB of the stream, 256 KiB of the server.
-        # All draw the same answers, whose KV blocks are the same: they would be new memory otherwise.
-        request = pb.CompleteRequest(prompt=[PROMPT], n=8, max_tokens=300, ignore_eos=True, logprobs=20, seed=1)
-        slow = self.ended_slowly()
-        resident = []
-        for _ in range(count):
-            channel = grpc.insecure_channel(self.address, [("grpc.http2.lookahead_bytes", 65536), ("grpc.http2.bdp_probe", 0)])
-            call = self.stubs.GenerationStub(channel).CompleteStream(request, timeout=300)
-            next(call)
-            slow += 1
-            self.assertTrue(wait_for(lambda expected=slow: self.ended_slowly() == expected))
-            self.assertTrue(wait_for(self.is_idle))
-            with self.assertRaises(grpc.RpcError):
-                list(call)
-            channel.close()
-            statm = pathlib.Path(f"/proc/{self.server.process.pid}/statm").read_text()
-            resident.append(int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE"))
-        # The first two touch what the server has planned.
-        self.assertLess(resident[-1] - resident[1], 8 << 20)
-
-    def ended_slowly(self) -> int:
-        return int(re.search(r"^ingot_sse_slow_consumer_total (\d+)", self.server.get("/metrics"), re.M).group(1))
-
 
 class DocumentedClients(unittest.TestCase):
     """The programs of docs/grpc.md, with this server's address in place of theirs."""
@@ -316,7 +210,7 @@ class DocumentedClients(unittest.TestCase):
     def setUpClass(cls) -> None:
         cls.server = Server(require_model(), "--model-name", "smollm2", "--session-len", "2048", "--grpc-port", "0")
         cls.addClassCleanup(cls.server.__exit__)
-        text = (ROOT / "docs/grpc.md").read_text().replace("127.0.0.1:8001", f"127.0.0.1:{grpc_port(cls.server)}")
+        text = (ROOT / "docs/grpc.md").read_text().replace("127.0.0.1:8001", cls.server.grpc_address)
         cls.programs = {language: re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL) for language in ("python", "cpp")}
 
     def run_in(self, folder: str, *command: str) -> str:
@@ -367,7 +261,7 @@ class AccessTest(unittest.TestCase):
                 require_model(), "--model-name", "m", "--grpc-port", "0", "--api-keys-file", str(keys), "--ssl-certfile", certificate,
                 "--ssl-keyfile", key, "--session-len", "2048", "--drain-timeout", "90",
             ) as server:  # fmt: skip
-                address = f"127.0.0.1:{grpc_port(server)}"
+                address = server.grpc_address
 
                 def ask(trust: bytes, secret: str):
                     channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(trust))
@@ -385,7 +279,7 @@ class AccessTest(unittest.TestCase):
                 keys.write_text("other\n")
                 renewed = renew()
                 server.process.send_signal(signal.SIGHUP)
-                self.assertTrue(wait_for(lambda: "were read again" in "".join(server.log)))
+                wait_until(lambda: "were read again" in "".join(server.log))
                 self.assertIn(b"ingot", ask(renewed, "other"))
                 with self.assertRaises(grpc.RpcError):
                     ask(renewed, "secret")
@@ -402,7 +296,7 @@ class AccessTest(unittest.TestCase):
         call = channel.unary_stream("/ingot.v1.Generation/CompleteStream")(body, metadata=metadata)
         next(call)
         server.process.terminate()
-        self.assertTrue(wait_for(lambda: "finishing what runs" in "".join(server.log)))
+        wait_until(lambda: "finishing what runs" in "".join(server.log))
         with self.assertRaises(grpc.RpcError) as caught:
             channel.unary_unary("/ingot.v1.Generation/Complete")(body, metadata=metadata, timeout=20)
         self.assertEqual(caught.exception.code(), grpc.StatusCode.UNAVAILABLE)

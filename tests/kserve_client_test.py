@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import re
 import sys
 import tempfile
 import threading
@@ -176,7 +175,7 @@ class IngotOverRest(RestCases, unittest.TestCase):
 class IngotOverGrpc(GrpcCases, unittest.TestCase):
     @staticmethod
     def address() -> str:
-        return "127.0.0.1:" + re.search(r"gRPC is served at \S+:(\d+)", "".join(INGOT.log)).group(1)
+        return INGOT.grpc_address
 
     def test_the_protocol_is_the_one_of_kserves_client(self) -> None:
         compare_protocols(self, own_protocol(), [file_of(grpc_predict_v2_pb2)], partial={"InferParameter"}, only_common=True)

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import socket
 import struct
 import time
@@ -164,6 +165,11 @@ class DisconnectingClient:
 
 def descriptors(server: Server) -> int:
     return len(list(pathlib.Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+def resident_bytes(server: Server) -> int:
+    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
 
 
 async def closed(server: Server, before: int) -> int:

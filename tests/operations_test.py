@@ -9,9 +9,7 @@ import re
 import resource
 import signal
 import socket
-import subprocess
 import tempfile
-import time
 import unittest
 import unittest.mock
 import urllib.error
@@ -19,7 +17,7 @@ import urllib.parse
 import urllib.request
 
 import tiny_internlm
-from support import Server
+from support import Server, wait_until
 
 QUESTION = {"model": "tiny", "prompt": "abc", "max_tokens": 2}
 PATIENCE_SECONDS = 60  # generous, for what happens at once
@@ -51,12 +49,6 @@ def blocks(values: dict[str, float]) -> str:
 
 
 class Operations(unittest.TestCase):
-    def until(self, true) -> None:
-        end = time.monotonic() + PATIENCE_SECONDS
-        while not true():
-            self.assertLess(time.monotonic(), end)
-            time.sleep(0.02)
-
     def test_keys_are_read_again(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             keys, admins = pathlib.Path(folder) / "keys", pathlib.Path(folder) / "admins"
@@ -69,16 +61,16 @@ class Operations(unittest.TestCase):
             self.assertEqual(call(server, "/v1/models", X_Api_Key="first")[0], 200)
             keys.write_text("second\n")
             server.process.send_signal(signal.SIGHUP)
-            self.until(lambda: statuses() == [401, 401, 200, 200, 401])
+            wait_until(lambda: statuses() == [401, 401, 200, 200, 401])
             keys.unlink()  # what cannot be read leaves the old ones
             server.process.send_signal(signal.SIGHUP)
-            self.until(lambda: any("not read again" in line for line in server.log))
+            wait_until(lambda: any("not read again" in line for line in server.log))
             self.assertEqual(statuses(), [401, 401, 200, 200, 401])
 
     def test_a_line_a_request(self) -> None:
         server = tiny_internlm.serve(self)
         call(server, "/v1/completions", QUESTION, X_Request_Id="seen-once")
-        self.until(lambda: any("POST /v1/completions 200" in line and "id=seen-once" in line for line in server.log))
+        wait_until(lambda: any("POST /v1/completions 200" in line and "id=seen-once" in line for line in server.log))
 
     def test_the_log_names_the_key_by_its_hash(self) -> None:
         shown = lambda key: "key=" + hashlib.sha256(key.encode()).hexdigest()[:8]  # noqa: E731
@@ -86,14 +78,14 @@ class Operations(unittest.TestCase):
         for key in ("first", "chief", "unknown", ""):
             call(server, "/v1/completions", QUESTION, key=key, X_Request_Id="of-" + (key or "nobody"))
         line = lambda name: next((line for line in list(server.log) if f"id=of-{name}" in line), "")  # noqa: E731
-        self.until(lambda: all(line(name) for name in ("first", "chief", "unknown", "nobody")))
+        wait_until(lambda: all(line(name) for name in ("first", "chief", "unknown", "nobody")))
         self.assertIn(shown("first"), line("first"))
         self.assertIn(shown("chief"), line("chief"))
         self.assertNotIn("key=", line("unknown") + line("nobody"))
         self.assertEqual(server.stop(), 0)
         server = tiny_internlm.serve(self, "--api-keys", "first", "--log-format", "json")
         call(server, "/v1/models", key="first")
-        self.until(lambda: any("/v1/models" in line for line in server.log))
+        wait_until(lambda: any("/v1/models" in line for line in server.log))
         told = next(json.loads(line) for line in server.log if "/v1/models" in line)
         self.assertEqual("key=" + told["key"], shown("first"))
 
@@ -126,7 +118,7 @@ class Operations(unittest.TestCase):
             with Server("--config", str(config), command=("serve",), env=environment) as server:
                 texts = {json.loads(call(server, "/v1/completions", QUESTION | {"seed": seed})[2])["choices"][0]["text"] for seed in range(3)}
                 self.assertEqual(len(texts), 1)  # it is greedy
-                self.until(lambda: "POST /v1/completions 200" in log.read_text())
+                wait_until(lambda: "POST /v1/completions 200" in log.read_text())
             config.write_text("model: not/there\nmodel-name: tiny\n")
             with Server(tiny_internlm.NAME, "--config", str(config), env=environment):
                 pass  # what is typed wins
@@ -148,7 +140,7 @@ class Operations(unittest.TestCase):
             self.assertTrue(connection.recv(100).startswith(b"HTTP/1.1 400"))
         for wanted in (r"POST /v1/completions 413 code=body_too_large \S+ ms client=127\.0\.0\.1:\d+ id=too-large",
                        r"POST /secret\\npath 413 code=body_too_large", r"- - 400 code=bad_http"):  # fmt: skip
-            self.until(lambda wanted=wanted: any(re.search(wanted, line) for line in server.log))
+            wait_until(lambda wanted=wanted: any(re.search(wanted, line) for line in server.log))
         counts = [line for line in call(server, "/metrics")[2].splitlines() if line.startswith("ingot_http_requests_total{")]
         self.assertEqual(sorted(line for line in counts if "413" in line or "400" in line),
                          ['ingot_http_requests_total{code="400",path="other"} 1', 'ingot_http_requests_total{code="413",path="/v1/completions"} 1',
@@ -160,12 +152,12 @@ class Operations(unittest.TestCase):
         address = urllib.parse.urlsplit(server.url)
         with socket.create_connection((address.hostname, address.port)) as connection:
             connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n" + b" " * 60000)
-            self.until(lambda: held() == 60000)
+            wait_until(lambda: held() == 60000)
             status, headers, text = call(server, "/v1/completions", QUESTION | {"padding": "x" * 6000})
             self.assertEqual((status, json.loads(text)["error"]["code"]), (503, "body_memory_full"))
             self.assertGreaterEqual(int(headers["Retry-After"]), 1)
             self.assertEqual(call(server, "/v1/completions", QUESTION)[0], 200)  # a small one has room
-        self.until(lambda: held() == 0)
+        wait_until(lambda: held() == 0)
         self.assertEqual(call(server, "/v1/completions", QUESTION | {"padding": "x" * 6000})[0], 200)
 
     def test_lines_of_json(self) -> None:
@@ -177,7 +169,7 @@ class Operations(unittest.TestCase):
             found[:] = [json.loads(line) for line in list(server.log) if line.startswith("{")]
             return any("/v1/completions 400" in line["message"] for line in found)
 
-        self.until(logged)
+        wait_until(logged)
         request = next(line for line in found if line.get("path") == "/v1/completions")
         self.assertEqual((request["method"], request["status"], request["id"], request["complete"]), ("POST", 400, "seen", True))
         self.assertGreater(request["ms"], 0)
@@ -299,9 +291,9 @@ class Operations(unittest.TestCase):
             finally:
                 connection.close()
 
-        self.until(lambda: answer() == 503)
+        wait_until(lambda: answer() == 503)
         held.pop().close()
-        self.until(lambda: answer() == 200)
+        wait_until(lambda: answer() == 200)
 
     def test_descriptors_for_those_who_are_turned_away_too(self) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -314,7 +306,7 @@ class Operations(unittest.TestCase):
     def test_strangers_without_a_key_are_warned_of(self) -> None:
         warnings = lambda server: [line for line in server.log if "reachable from other machines" in line]  # noqa: E731
         open_to_all = tiny_internlm.serve(self, "--server-name", "0.0.0.0")
-        self.until(lambda: warnings(open_to_all))
+        wait_until(lambda: warnings(open_to_all))
         self.assertFalse(warnings(tiny_internlm.serve(self, "--server-name", "0.0.0.0", "--api-keys", "k")))
         self.assertFalse(warnings(tiny_internlm.serve(self)))
 
@@ -327,7 +319,7 @@ class Operations(unittest.TestCase):
         self.assertEqual(call(tiny_internlm.serve(self), "/terminate", {})[0], 404)
         self.assertNotIn("no one can stop", "".join(server.log))
         without = tiny_internlm.serve(self, "--allow-terminate-by-client")
-        self.until(lambda: any("there is none (--admin-keys): no one can stop it" in line for line in without.log))
+        wait_until(lambda: any("there is none (--admin-keys): no one can stop it" in line for line in without.log))
 
     def test_no_documents(self) -> None:
         server = tiny_internlm.serve(self, "--disable-fastapi-docs")
@@ -345,7 +337,7 @@ class Operations(unittest.TestCase):
         connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
         connection.getresponse().read(20)
         connection.close()
-        self.until(lambda: running() == "0")
+        wait_until(lambda: running() == "0")
         before = hits()
         self.assertEqual(call(server, "/v1/completions", QUESTION | {"prompt": ids})[0], 200)
         self.assertGreaterEqual(hits() - before, 288)

@@ -1,5 +1,7 @@
-"""Ingot's inference.proto beside the stubs of clients: names, numbers and types must be theirs."""
+"""Ingot's .proto files: stubs made from them, and inference.proto beside the stubs of clients, whose names, numbers and types it
+must have."""
 
+import importlib
 import pathlib
 import subprocess
 import sys
@@ -18,6 +20,15 @@ def own_protocol() -> descriptor_pb2.FileDescriptorProto:
         subprocess.run(command, check=True)
         files = descriptor_pb2.FileDescriptorSet.FromString(pathlib.Path(folder, "set").read_bytes())
     return files.file[0]
+
+
+def make_stubs(folder: str):
+    """ingot.v1 and the protocols, compiled as a user would: the modules generation_pb2 and generation_pb2_grpc."""
+    names = ["ingot/v1/generation.proto", "reflection.proto"]
+    outputs = [f"--python_out={folder}", f"--grpc_python_out={folder}"]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", *outputs, *names], check=True)
+    sys.path.insert(0, folder)
+    return importlib.import_module("ingot.v1.generation_pb2"), importlib.import_module("ingot.v1.generation_pb2_grpc")
 
 
 def file_of(module) -> descriptor_pb2.FileDescriptorProto:

@@ -6,14 +6,12 @@ import contextlib
 import dataclasses
 import json
 import os
-import pathlib
 import random
-import re
 import tempfile
 import time
 import unittest
 
-from load_test import IDLE, SETTLE_SECONDS, DisconnectingClient, closed, completion, descriptors, forget_kept, settled
+from load_test import IDLE, SETTLE_SECONDS, DisconnectingClient, closed, completion, descriptors, forget_kept, resident_bytes, settled
 from many_clients import Client, allow_descriptors
 from support import Server, require_model
 
@@ -23,11 +21,6 @@ WORKERS = 30  # more than slots and queue hold
 BLOCKS = 40  # of 32 tokens: the longest context takes 32
 GROWTH_BYTES = 24 << 20  # of resident memory, from a quarter of the time on
 MEASURED_FROM_SECONDS = 60  # what is shorter warms up for too short a time to judge
-
-
-def resident_bytes(server: Server) -> int:
-    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1)) * 1024
 
 
 @dataclasses.dataclass

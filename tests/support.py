@@ -23,6 +23,14 @@ def require_model() -> str:
     return str(MODEL)
 
 
+def wait_until(condition, seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"not after {seconds} s")
+        time.sleep(0.02)
+
+
 class Server:
     """`ingot serve api_server` on a free port, as a context manager."""
 
@@ -50,6 +58,11 @@ class Server:
         self.process.kill()
         self._log_reader.join(START_SECONDS)  # the last lines may be unread when the process ends
         raise RuntimeError("the server did not start:\n" + "".join(self.log))
+
+    @property
+    def grpc_address(self) -> str:
+        """With --grpc-port 0."""
+        return "127.0.0.1:" + re.search(r"gRPC is served at \S+:(\d+)", "".join(self.log)).group(1)
 
     def get(self, path: str) -> str:
         with urllib.request.urlopen(self.url + path, timeout=60) as response:

@@ -5,13 +5,12 @@ import signal
 import ssl
 import subprocess
 import tempfile
-import time
 import unittest
 
 import httpx
 import openai
 import tiny_internlm
-from support import BINARY
+from support import BINARY, wait_until
 
 
 def make_certificate(folder: pathlib.Path, name: str, *options: str) -> tuple[str, str]:
@@ -71,12 +70,12 @@ class TlsTest(unittest.TestCase):
             with self.assertRaises(httpx.ConnectError):
                 httpx.get(server.url + "/health", verify=new)
             server.process.send_signal(signal.SIGHUP)
-            self.wait_for(lambda: "read again" in "".join(server.log))
+            wait_until(lambda: "read again" in "".join(server.log))
             self.assertEqual(httpx.get(server.url + "/health", verify=new).status_code, 200)
             self.assertEqual(kept.get(server.url + "/health").status_code, 200)  # on its old connection
         pathlib.Path(key).write_text("broken")
         server.process.send_signal(signal.SIGHUP)
-        self.wait_for(lambda: "not read again" in "".join(server.log))
+        wait_until(lambda: "not read again" in "".join(server.log))
         self.assertEqual(httpx.get(server.url + "/health", verify=new).status_code, 200)
 
     def test_clients_show_certificates(self) -> None:
@@ -131,12 +130,6 @@ class TlsTest(unittest.TestCase):
         )
         self.assertNotEqual(run.returncode, 0)
         self.assertIn(word, run.stderr)
-
-    def wait_for(self, happened) -> None:
-        end = time.monotonic() + 30
-        while not happened():
-            self.assertLess(time.monotonic(), end)
-            time.sleep(0.02)
 
 
 if __name__ == "__main__":

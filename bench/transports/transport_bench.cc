@@ -1,7 +1,7 @@
-// The same streams over REST and over gRPC, in turns: tokens/s, time to the first token, and the CPU time of server and
-// client per token. Both clients read on a thread of C++ and parse nothing, so that their costs are small and alike.
-//   ingot serve api_server MODEL --grpc-port 0
-//   transport_bench http://127.0.0.1:23333 127.0.0.1:PORT --pid PID --at-once 32 --tokens 64 --rounds 7
+// The same streams over REST and over gRPC, alternating: tokens/s, time to the first token, and CPU time per token of
+// the server and of the client. Both clients are C++ and parse nothing, so that they cost little.
+//   ingot serve api_server smollm2 --model-name m --session-len 2048 --max-batch-size 32 --grpc-port 8001
+//   transport_bench http://127.0.0.1:23333 127.0.0.1:8001 --pid $(pidof ingot) --at-once 32 --tokens 64 --rounds 7
 #include <fmt/format.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
@@ -21,6 +21,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+[[noreturn]] void Fail(const std::string& message) {
+  fmt::print(stderr, "transport_bench: {}\n", message);
+  std::exit(1);
+}
+
 double SecondsSince(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
 std::string Line(const std::filesystem::path& file) {
@@ -30,7 +35,7 @@ std::string Line(const std::filesystem::path& file) {
   return line;
 }
 
-// CPU time of a process's threads in milliseconds: of those that compute the model, and of the others.
+// CPU time of a process's threads in milliseconds: threads that compute the model, and the others.
 struct CpuTimes {
   double model = 0, others = 0;
 };
@@ -39,7 +44,7 @@ CpuTimes CpuTimesOf(const std::string& pid) {
   std::error_code error;
   for (const auto& task : std::filesystem::directory_iterator("/proc/" + pid + "/task", error)) {
     const std::string name = Line(task.path() / "comm"), stat = Line(task.path() / "schedstat");
-    if (stat.empty()) continue;  // it has ended
+    if (stat.empty()) continue;  // the thread has ended
     const bool computes = name == "ingot-engine" || name == "ingot-worker";
     (computes ? times.model : times.others) += std::stod(stat.substr(0, stat.find(' '))) * 1e-6;
   }
@@ -53,7 +58,7 @@ struct Options {
 
 struct Round {
   double tokens_per_second = 0, first_ms = 0;  // the median of the streams
-  // CPU time per token, in microseconds: of the server's threads that compute the model, of its others, of the client.
+  // CPU time per token, in microseconds: the server's threads that compute the model, its other threads, the client.
   double model_us = 0, transport_us = 0, client_us = 0;
 };
 
@@ -83,22 +88,24 @@ std::vector<double> OverRest(const Options& options, int seed) {
                       },
                   .on_end =
                       [](const ingot::Status& status) {
-                        if (!status.ok()) throw std::runtime_error(status.message());
+                        if (!status.ok()) Fail("REST: " + status.message());
                       }});
   }
   client->Run();
   return first;
 }
 
-// One stream; counts itself out at its end.
+// One stream. `group->running` counts those that have not ended.
 class Reader : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   struct Group {
     std::mutex mutex;
     std::condition_variable changed;
     int running = 0;
+    Clock::time_point begin = Clock::now();
   };
-  Reader(grpc::GenericStub& stub, const ingot::v1::CompleteRequest& request, Group* group) : group_(group) {
+  Reader(grpc::GenericStub& stub, const ingot::v1::CompleteRequest& request, Group* group)
+      : begin_(group->begin), group_(group) {
     const std::string bytes = request.SerializeAsString();
     const grpc::Slice slice(bytes);
     request_ = grpc::ByteBuffer(&slice, 1);
@@ -122,8 +129,8 @@ class Reader : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer
   const grpc::Status& status() const { return status_; }
 
  private:
+  const Clock::time_point begin_;
   Group* const group_;
-  const Clock::time_point begin_ = Clock::now();
   grpc::ClientContext context_;
   grpc::ByteBuffer request_, chunk_;
   double first_ = 0;
@@ -148,7 +155,7 @@ std::vector<double> OverGrpc(const Options& options, grpc::GenericStub& stub, in
   }
   std::vector<double> first;
   for (const auto& reader : readers) {
-    if (!reader->status().ok()) throw std::runtime_error(reader->status().error_message());
+    if (!reader->status().ok()) Fail("gRPC: " + reader->status().error_message());
     first.push_back(reader->first());
   }
   return first;
@@ -160,6 +167,7 @@ Round Measure(const Options& options, const Ask& ask) {
   const auto begin = Clock::now();
   const std::vector<double> first = ask();
   const double seconds = SecondsSince(begin);
+  if (std::ranges::count(first, 0.0) != 0) Fail("a stream had no token: see the server's log");
   const CpuTimes server_now = CpuTimesOf(options.pid), client_now = CpuTimesOf("self");
   const double tokens = static_cast<double>(options.at_once) * options.tokens;
   return {.tokens_per_second = tokens / seconds,
@@ -169,12 +177,12 @@ Round Measure(const Options& options, const Ask& ask) {
           .client_us = (client_now.others - client.others) * 1e3 / tokens};
 }
 
-// "median (least…most)"
+// "median (min…max)"
 std::string Spread(const std::vector<Round>& rounds, double Round::* figure) {
   std::vector<double> values;
   for (const Round& round : rounds) values.push_back(round.*figure);
-  const auto [least, most] = std::ranges::minmax(values);
-  return fmt::format("{:9.3f} ({:.3f}…{:.3f})", Median(values), least, most);
+  const auto [min, max] = std::ranges::minmax(values);
+  return fmt::format("{:9.3f} ({:.3f}…{:.3f})", Median(values), min, max);
 }
 
 void Report(const char* name, const std::vector<Round>& rounds) {
@@ -183,7 +191,7 @@ void Report(const char* name, const std::vector<Round>& rounds) {
              Spread(rounds, &Round::model_us), Spread(rounds, &Round::transport_us), Spread(rounds, &Round::client_us));
 }
 
-// Of gRPC to REST in the same round.
+// gRPC's figures divided by REST's of the same round.
 std::vector<Round> Ratios(const std::vector<Round>& grpc, const std::vector<Round>& rest) {
   std::vector<Round> ratios;
   for (size_t i = 0; i < grpc.size(); ++i) {
@@ -204,18 +212,18 @@ int main(int argc, char** argv) {
   app.add_option("--pid", options.pid, "of the server, which runs on this machine")->required();
   app.add_option("--at-once", options.at_once, "streams");
   app.add_option("--tokens", options.tokens, "of each answer");
-  app.add_option("--rounds", options.rounds, "after one that is not counted");
+  app.add_option("--rounds", options.rounds, "measured ones, after one to warm up");
   CLI11_PARSE(app, argc, argv);
   grpc::GenericStub stub(grpc::CreateChannel(options.address, grpc::InsecureChannelCredentials()));
   std::vector<Round> rest, grpc;
   for (int round = 0; round <= options.rounds; ++round) {
     const auto over_rest = [&] { rest.push_back(Measure(options, [&] { return OverRest(options, round); })); };
     const auto over_grpc = [&] { grpc.push_back(Measure(options, [&] { return OverGrpc(options, stub, round); })); };
-    // The one that goes first takes turns.
+    // Which is first alternates, too.
     if (round % 2 == 0) over_rest();
     over_grpc();
     if (round % 2 == 1) over_rest();
-    if (round > 0) continue;
+    if (round > 0) continue;  // round 0 warms up
     rest.clear();
     grpc.clear();
   }

@@ -166,32 +166,32 @@ std::string PromptLogprobsJson(const std::vector<llm::TokenInfo>& tokens) {
   return JsonList(tokens, one_json);
 }
 
-// One token is drawn where none is wanted (prompt_only): it is not told.
-template <typename Brought>
-CompletionPart CompletionFormat::PartOf(int index, const Brought& brought, bool echoes, size_t before) const {
+// With prompt_only, the engine still draws one token: the answer leaves it out.
+template <typename Source>
+CompletionPart CompletionFormat::PartOf(int index, const Source& source, bool echoes, size_t before) const {
   static const std::vector<int32_t> kNoIds;
-  const bool tells_answer = !options_.prompt_only;
-  CompletionPart part{.index = index, .finish = brought.finish};
+  const bool has_answer = !options_.prompt_only;
+  CompletionPart part{.index = index, .finish = source.finish};
   if (echoes) part.text = PromptOf(index);
-  if (tells_answer) part.text += brought.text;
-  const bool has_answer_logprobs = tells_answer && !brought.logprobs.empty();
-  if (options_.logprobs && (has_answer_logprobs || echoes || std::is_same_v<Brought, llm::Choice>)) {
+  if (has_answer) part.text += source.text;
+  const bool has_logprobs = has_answer && !source.logprobs.empty();
+  if (options_.logprobs && (has_logprobs || echoes || std::is_same_v<Source, llm::Choice>)) {
     LogprobsBuilder logprobs(tokenizer_, part.text, before);
-    if (echoes) logprobs.AddPrompt(brought.prompt_logprobs);
-    if (tells_answer) logprobs.AddAnswer(brought.logprobs);
+    if (echoes) logprobs.AddPrompt(source.prompt_logprobs);
+    if (has_answer) logprobs.AddAnswer(source.logprobs);
     part.logprobs = logprobs.Take();
   }
-  if (options_.token_ids) part.token_ids = tells_answer ? &brought.token_ids : &kNoIds;
-  if (options_.prompt_logprobs && !brought.prompt_logprobs.empty()) part.prompt_logprobs = &brought.prompt_logprobs;
-  if (!tells_answer && part.finish == llm::FinishReason::kStop) part.finish = llm::FinishReason::kLength;
+  if (options_.token_ids) part.token_ids = has_answer ? &source.token_ids : &kNoIds;
+  if (options_.prompt_logprobs && !source.prompt_logprobs.empty()) part.prompt_logprobs = &source.prompt_logprobs;
+  if (!has_answer && part.finish == llm::FinishReason::kStop) part.finish = llm::FinishReason::kLength;
   return part;
 }
 
 std::string CompletionFormat::Piece(const Choice& choice, const llm::Event& event) {
   const bool echoes = options_.echo && choice.is_first;
-  const bool tells_more = !options_.prompt_only && (!event.text.empty() || !event.logprobs.empty());
-  if (!tells_more && !event.finish && !echoes) return "";
-  // Only logprobs need it.
+  const bool has_more = !options_.prompt_only && (!event.text.empty() || !event.logprobs.empty());
+  if (!has_more && !event.finish && !echoes) return "";
+  // Only logprobs need it, and counting takes time.
   size_t before = 0;
   if (options_.logprobs && !choice.is_first) {
     before = CountCharacters(choice.choice.text) + (options_.echo ? CountCharacters(PromptOf(event.index)) : 0);

@@ -1,4 +1,4 @@
-// HTTP's way to write answers, which JsonWriters() collects: of this folder.
+// Answers as JSON, for HTTP. Internal to this folder: others use JsonWriters().
 #pragma once
 
 #include "answers/writers.h"

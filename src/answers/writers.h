@@ -1,5 +1,5 @@
-// Answers that more than one transport writes: what is told of them is decided here, and how it is written by those who
-// derive. JSON is HTTP's way; gRPC has its own.
+// Answers that several transports write. The classes here decide what an answer contains; derived classes encode it: as
+// JSON for HTTP (json_writers.h), as messages for gRPC (rpc/message_writers.h).
 #pragma once
 
 #include <memory>
@@ -17,11 +17,11 @@ class Tokenizer;
 
 namespace ingot::answers {
 
-// What OpenAI calls its answers.
+// OpenAI's names of its answers: their field `object`.
 inline constexpr const char *kChatObject = "chat.completion", *kChatChunkObject = "chat.completion.chunk",
                             *kCompletionObject = "text_completion";
 
-// /v1/chat/completions. Its text is that of the events.
+// /v1/chat/completions
 class ChatFormat : public Format {
  public:
   ChatFormat(OpenAiHead head, bool token_ids) : head_(std::move(head)), token_ids_(token_ids) {}
@@ -38,7 +38,7 @@ struct CompletionOptions {
   int64_t n = 1;
 };
 
-// Logprobs as completions have them: lists with one entry a token.
+// Logprobs of completions: lists with one entry for each token.
 struct CompletionLogprobs {
   using Alternatives = std::vector<std::pair<std::string, float>>;
   std::vector<std::string> tokens;
@@ -48,17 +48,17 @@ struct CompletionLogprobs {
   std::vector<size_t> text_offset;  // characters
 };
 
-// What a piece, or the whole, tells of a choice.
+// What a piece, or the whole answer, contains of a choice.
 struct CompletionPart {
   int index = 0;
   std::string text;
   std::optional<CompletionLogprobs> logprobs;
-  const std::vector<int32_t>* token_ids = nullptr;               // null: not asked for
-  const std::vector<llm::TokenInfo>* prompt_logprobs = nullptr;  // the same, or not of this piece
+  const std::vector<int32_t>* token_ids = nullptr;               // null: not requested
+  const std::vector<llm::TokenInfo>* prompt_logprobs = nullptr;  // null: not requested, or not in this piece
   std::optional<llm::FinishReason> finish;
 };
 
-// /v1/completions.
+// /v1/completions
 class CompletionFormat : public Format {
  public:
   CompletionFormat(OpenAiHead head, const tokenizer::Tokenizer& tokenizer, CompletionOptions options)
@@ -74,9 +74,9 @@ class CompletionFormat : public Format {
   const OpenAiHead head_;
 
  private:
-  // `brought`: an llm::Event or an llm::Choice. `before`: characters of the answer's text.
-  template <typename Brought>
-  CompletionPart PartOf(int index, const Brought& brought, bool echoes, size_t before) const;
+  // `Source`: llm::Event or llm::Choice. `before`: characters of the answer that earlier pieces had.
+  template <typename Source>
+  CompletionPart PartOf(int index, const Source& source, bool echoes, size_t before) const;
   const std::string& PromptOf(int index) const;
   llm::Usage UsageOf(llm::Usage usage) const;
 
@@ -87,12 +87,12 @@ class CompletionFormat : public Format {
 // token that is not among the alternatives is null.
 std::string PromptLogprobsJson(const std::vector<llm::TokenInfo>& tokens);
 
-// Of a turn of a session. Known once the turn has been submitted, before any event; `tokens` counts the answer's.
+// Of a turn of a session. Known once the turn has been submitted, before any event; `tokens` grows with the answer.
 struct TurnCounts {
   int64_t session_id = -1, tokens = 0, input_tokens = 0, history_tokens = 0;
 };
 
-// /v1/chat/interactive.
+// /v1/chat/interactive
 class TurnFormat : public Format {
  public:
   explicit TurnFormat(std::shared_ptr<TurnCounts> counts) : counts_(std::move(counts)) {}
@@ -109,7 +109,7 @@ class TurnFormat : public Format {
   const std::shared_ptr<TurnCounts> counts_;
 };
 
-// A transport's way to write these answers.
+// How a transport encodes these answers.
 class Writers {
  public:
   virtual ~Writers() = default;
@@ -117,7 +117,7 @@ class Writers {
   virtual std::unique_ptr<Format> Completion(OpenAiHead head, const tokenizer::Tokenizer& tokenizer,
                                              CompletionOptions options) const = 0;
   virtual std::unique_ptr<Format> Turn(std::shared_ptr<TurnCounts> counts) const = 0;
-  // Of what is no turn: it stops a session's answer, or forgets the session.
+  // The answer to a request that is no turn: it stops a session's running turn, or deletes the session.
   virtual std::string EmptyTurn(int64_t session_id, bool stream) const = 0;
 };
 

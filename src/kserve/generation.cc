@@ -21,7 +21,7 @@ class EndedHandle : public llm::Handle {
   int64_t prompt_tokens() const override { return 0; }
 };
 
-constexpr float kNever = -100;  // as a bias, of OpenAI's range
+constexpr float kNeverDrawn = -100;  // a logit bias; the API's lowest
 
 std::vector<std::vector<int32_t>> WordIds(const Fields& fields, const char* name) {
   std::vector<std::vector<int32_t>> words;
@@ -53,7 +53,7 @@ Status ReadInputs(const Fields& fields, const llm::Llm& llm, llm::Request* reque
   }
   for (const std::vector<int32_t>& word : WordIds(fields, "bad_words_list")) {
     if (word.size() == 1) {
-      request->logit_bias.push_back({word[0], kNever});
+      request->logit_bias.push_back({word[0], kNeverDrawn});
     } else {
       request->bad_words.push_back(llm.tokenizer().Decode(word, /*skip_special_tokens=*/false));
     }
@@ -79,7 +79,7 @@ Status CheckWanted(const std::vector<std::string>& wanted) {
   return {};
 }
 
-// A turn that continues from the session's first `step` tokens. It cannot continue from tokens that are not there.
+// Drops what follows the session's first `step` tokens.
 Status RewindTo(llm::Sessions& sessions, const llm::SessionKey& key, int64_t step) {
   const auto info = sessions.Find(key);
   if (info && step > info->tokens) {

@@ -1,4 +1,4 @@
-// What Triton's clients ask of a model beside its metadata: its configuration and its statistics, as JSON.
+// A model's configuration and statistics as Triton's clients read them: JSON.
 #pragma once
 
 #include <boost/json/object.hpp>

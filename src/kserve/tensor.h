@@ -54,6 +54,7 @@ Status CheckData(const Tensor& tensor);
 // Booleans, numbers or texts. REQUIRES: CheckData was ok, the type is not FP16 or BF16. kInvalidArgument: BYTES that
 // are no UTF-8. An FP32 becomes the number whose shortest decimal form it has: 0.7 stays 0.7.
 Result<boost::json::array> Values(const Tensor& tensor);
+// The number that the value's shortest decimal form denotes: 0.7, not 0.699999988.
 double ShortestDecimal(float value);
 // The reverse of Values; kInvalidArgument names the element that does not fit the type. Lists in lists are read in
 // order.

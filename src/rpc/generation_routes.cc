@@ -22,7 +22,7 @@ using server::Exchange;
 using server::HttpRequest;
 using server::HttpResponse;
 
-// A call with the body of REST in place of its message.
+// A call whose body is REST's JSON instead of a message.
 class RestExchange : public server::ExchangeWrapper {
  public:
   RestExchange(std::shared_ptr<Exchange> inner, HttpRequest request)
@@ -34,7 +34,7 @@ class RestExchange : public server::ExchangeWrapper {
   HttpRequest request_;
 };
 
-// The same, where the route answers JSON that becomes a message like `response`.
+// The same for a route that answers in JSON, which becomes a message like `response`.
 class JsonExchange : public RestExchange {
  public:
   JsonExchange(std::shared_ptr<Exchange> inner, HttpRequest request, const Message& response)
@@ -51,7 +51,7 @@ class JsonExchange : public RestExchange {
   const Message& response_;  // an empty one
 };
 
-// A method that the model answers, in messages.
+// A method that the model answers. Answers are written as messages.
 struct AnswerMethod {
   const char* name;
   const Message& request;  // an empty one
@@ -72,7 +72,7 @@ std::span<const AnswerMethod> AnswerMethods() {
   return kMethods;
 }
 
-// A method that a route of HTTP answers, in JSON.
+// A method that a route of HTTP answers in JSON.
 struct RouteMethod {
   const char* name;
   const Message &request, &response;  // empty ones

@@ -13,7 +13,7 @@ namespace {
 using answers::Choice;
 using answers::CompletionPart;
 using answers::OpenAiHead;
-using kserve::ShortestDecimal;  // REST's numbers have this value
+using kserve::ShortestDecimal;  // the value that REST's text has
 
 std::string FinishText(std::optional<llm::FinishReason> reason) { return answers::WireFinish(reason).value_or(""); }
 
@@ -149,7 +149,7 @@ class CompletionMessages : public answers::CompletionFormat {
     if (part.logprobs) Fill(*part.logprobs, one.mutable_logprobs());
     if (part.token_ids != nullptr) one.mutable_token_ids()->Assign(part.token_ids->begin(), part.token_ids->end());
     if (part.prompt_logprobs != nullptr) {
-      // Objects whose members are ids: JSON is what the field holds.
+      // The field holds JSON: objects whose members are token ids.
       const Status status = FromJson(answers::PromptLogprobsJson(*part.prompt_logprobs), one.mutable_prompt_logprobs());
       if (!status.ok()) Log(LogLevel::kError, "prompt_logprobs: {}", status.message());
     }

@@ -1,4 +1,4 @@
-// gRPC's way to write answers: messages of ingot.v1, serialized.
+// Answers as serialized messages of ingot.v1, for gRPC.
 #pragma once
 
 #include "answers/writers.h"

@@ -37,7 +37,7 @@ TEST(MessagesTest, SetFieldsBecomeTheBodyOfRest) {
                                         {"chat_template_kwargs", {{"x", true}}}}));
 }
 
-// What is written as messages says what REST's JSON says.
+// Messages contain what REST's JSON contains.
 class WritersTest : public ::testing::Test {
  protected:
   static llm::TokenInfo Token(int32_t id, std::string bytes, float logprob) {
@@ -113,7 +113,7 @@ TEST_F(WritersTest, Chat) {
             Text(MergedJson<v1::ChatChunk>(json->Piece(later, event))));
   EXPECT_EQ(Text(Parsed<v1::ChatResponse>(messages->Whole({Whole()}, usage_))),
             Text(MergedJson<v1::ChatResponse>(json->Whole({Whole()}, usage_))));
-  // What REST says in three chunks, role, text and finish, comes in one message.
+  // Role, text and finish reason, three chunks in REST, are one message here.
   const auto whole = Parsed<v1::ChatChunk>(messages->Piece({.index = 0, .choice = {}}, Last()));
   ASSERT_EQ(whole.choices_size(), 1);
   EXPECT_EQ(whole.choices(0).delta().role(), "assistant");

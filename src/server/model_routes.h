@@ -35,16 +35,16 @@ class ModelRoutes {
   const ServerContext context_;
 };
 
-// How a route of a transport answers: what its body is checked and read with, and how answers are written.
+// A route that the model answers: how its body is checked and read, and how its answers are encoded.
 struct AnswerRoute {
   const Schema& request;
   answers::Reader read;
   const char* stream_type = answers::kEvents;
   const answers::Writers& writers = answers::JsonWriters();
 };
-// What the route names, and context and model, outlive the handler.
+// `context`, `llm` and what `route` refers to outlive the handler.
 HttpHandler AnswerHandler(const ServerContext& context, const llm::Llm& llm, const AnswerRoute& route);
-// The same for a turn of a session, and for the commands to it: /v1/chat/interactive.
+// The same for turns of sessions and the commands to them: /v1/chat/interactive.
 HttpHandler TurnHandler(const ServerContext& context, const Schema& request, llm::Sessions& sessions,
                         const answers::Writers& writers);
 

@@ -1,4 +1,4 @@
-// What the server has counted, as Triton's clients ask for it.
+// The server's counters as Triton's statistics.
 #pragma once
 
 #include "kserve/model_info.h"

@@ -1,0 +1,212 @@
+"""A crowd over gRPC: calls that are cancelled at any moment, clients that are killed or read slowly, streams by the hundred. With
+INGOT_NIGHTLY=1 at full scale."""
+
+import asyncio
+import contextlib
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from kserve_cases import PROMPT, tensors, tritonclient
+from load_test import IDLE, KEPT_SESSIONS, closed, descriptors, forget_kept, resident_bytes, settled
+from many_clients import Client
+from protocols import make_stubs
+from support import Server, require_model, wait_until
+
+import grpc
+import grpc.aio
+import tritonclient.grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+NIGHTLY = bool(os.environ.get("INGOT_NIGHTLY"))
+CANCELS = 20_000 if NIGHTLY else 400
+STREAMS = 1000 if NIGHTLY else 200
+SLOW_READERS = 20 if NIGHTLY else 3
+WAIT = 240
+BLOCKS = 32  # of 32 tokens: one request of the whole context takes them all
+
+temporary = tempfile.TemporaryDirectory()
+pb, stubs = make_stubs(temporary.name)
+
+
+class LeavingClient:
+    """A call of any kind that ends early: cancelled before, while or after it is answered, by its deadline, or with its
+    connection."""
+
+    def __init__(self, address: str, channel: grpc.aio.Channel, seed: int) -> None:
+        self.address, self.channel = address, channel
+        self.draw = random.Random(seed)
+
+    def call(self, channel: grpc.aio.Channel, deadline: float | None):
+        generation = stubs.GenerationStub(channel)
+        words = " ".join(self.draw.choices(["one", "two", "three", "four"], k=self.draw.randint(1, 40)))
+        common = {"max_tokens": 200, "ignore_eos": True}
+        n = self.draw.choice([1, 1, 1, 3])
+        kind = self.draw.randrange(6)
+        if kind == 0:
+            return generation.ChatStream(pb.ChatRequest(messages=[pb.Message(role="user", content=words)], n=n, **common), timeout=deadline)
+        if kind == 1:
+            return generation.Complete(pb.CompleteRequest(prompt=[words], n=n, **common), timeout=deadline)
+        if kind == 2:
+            kept = pb.TurnRequest(session_id=self.draw.randint(1, KEPT_SESSIONS), when_full="renew", prompt=words, **common)
+            return generation.TurnStream(kept, timeout=deadline)
+        if kind == 3:
+            return generation.TurnStream(pb.TurnRequest(prompt=words, interactive_mode=False, **common), timeout=deadline)
+        if kind == 4:
+            inputs = tensors(tritonclient.grpc, text_input=words, stream=True, **common)
+            request = service_pb2.ModelInferRequest(
+                model_name="m",
+                inputs=[tensor._get_tensor() for tensor in inputs],
+                raw_input_contents=[tensor._get_content() for tensor in inputs],
+            )
+            requests = [request] * self.draw.randint(1, 4)
+            return service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(iter(requests), timeout=deadline)
+        return generation.CompleteStream(pb.CompleteRequest(prompt=[words], n=n, **common), timeout=deadline)
+
+    async def __call__(self) -> None:
+        how = self.draw.randrange(16)
+        own = grpc.aio.insecure_channel(self.address, [("grpc.use_local_subchannel_pool", 1)]) if how == 0 else None
+        call = self.call(own or self.channel, 0.2 * self.draw.random() if how < 4 else None)
+        with contextlib.suppress(grpc.RpcError, asyncio.CancelledError):
+            if how < 8:
+                await asyncio.sleep(0.2 * self.draw.random())
+            else:
+                await self.read_some(call)
+        call.cancel()
+        if own is not None:
+            await own.close()
+
+    async def read_some(self, call) -> None:
+        left = self.draw.randint(0, 12)
+        if isinstance(call, grpc.aio.UnaryUnaryCall):
+            await asyncio.sleep(0.02 * left)
+            return
+        while left > 0 and await call.read() is not grpc.aio.EOF:
+            left -= 1
+
+
+async def leave(address: str) -> None:
+    """What a process of its own does, whose connections end with it: the client library keeps some of those it has closed."""
+    waiting = asyncio.Semaphore(48)
+    async with grpc.aio.insecure_channel(address) as channel:
+
+        async def one(seed: int) -> None:
+            async with waiting, asyncio.timeout(WAIT):
+                await LeavingClient(address, channel, seed)()
+
+        await asyncio.gather(*(one(seed) for seed in range(CANCELS)))
+
+
+async def read_four(address: str) -> None:
+    """Reads four streams until this process is killed."""
+    request = pb.CompleteRequest(prompt=[PROMPT], max_tokens=900, ignore_eos=True)
+    async with grpc.aio.insecure_channel(address) as channel:
+        calls = [stubs.GenerationStub(channel).CompleteStream(request) for _ in range(4)]
+        for call in calls:
+            await call.read()
+        print("reading", flush=True)
+        await asyncio.gather(*(drain(call) for call in calls))
+
+
+async def drain(call) -> None:
+    async for _ in call:
+        pass
+
+
+class CancelTest(unittest.TestCase):
+    def test_cancelled_calls_leave_nothing_behind(self) -> None:
+        """A small cache, so that some are preempted, and a request at the end that needs all of it."""
+
+        async def process(function, server: Server) -> asyncio.subprocess.Process:
+            return await asyncio.create_subprocess_exec(
+                sys.executable, __file__, function.__name__, server.grpc_address, stdout=subprocess.PIPE
+            )
+
+        async def kill(server: Server) -> None:
+            for _ in range(20 if NIGHTLY else 2):
+                reading = await process(read_four, server)
+                async with asyncio.timeout(WAIT):
+                    self.assertEqual(await reading.stdout.readline(), b"reading\n")
+                reading.kill()
+                await reading.wait()
+
+        async def main(server: Server) -> dict[str, float]:
+            client = Client(server.url)
+            await settled(client, **IDLE)
+            before = descriptors(server)
+            leaving = await process(leave, server)
+            self.assertEqual(await leaving.wait(), 0)
+            await forget_kept(client)
+            await settled(client, **IDLE)
+            await kill(server)
+            await settled(client, **IDLE)
+            self.assertLessEqual(await closed(server, before), before)
+            tokens = 32 * BLOCKS
+            ids = [1 + i % 1000 for i in range(tokens - 40)]
+            async with grpc.aio.insecure_channel(server.grpc_address) as channel:
+                request = pb.CompleteRequest(prompt_token_ids=ids, max_tokens=40, ignore_eos=True)
+                answer = await stubs.GenerationStub(channel).Complete(request)
+            self.assertEqual(answer.usage.total_tokens, tokens)
+            return await settled(client, **IDLE)
+
+        flags = ["--session-len", str(32 * BLOCKS), "--max-batch-size", "16", "--cache-block-seq-len", "32"]
+        with Server(require_model(), "--model-name", "m", "--grpc-port", "0", *flags, "--kv-cache-memory", str(32 * BLOCKS * 23040)) as server:
+            metrics = asyncio.run(main(server))
+            self.assertEqual(metrics["ingot_kv_blocks.free"] + metrics["ingot_kv_blocks.cached"], BLOCKS)
+            print(f"{CANCELS} cancelled; {metrics['ingot_preemptions_total']:.0f} preemptions, "
+                  f"{metrics['ingot_generation_tokens_total']:.0f} tokens generated")  # fmt: skip
+            self.assertEqual(server.stop(), 0)
+
+
+class CrowdTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = Server(require_model(), "--model-name", "m", "--session-len", "2048", "--max-queue", "2048", "--grpc-port", "0")
+        cls.addClassCleanup(cls.server.__exit__)
+        cls.address = cls.server.grpc_address
+
+    def idle(self) -> None:
+        asyncio.run(settled(Client(self.server.url), **IDLE))
+
+    def test_many_streams_at_once(self) -> None:
+        request = pb.CompleteRequest(prompt=[PROMPT], max_tokens=4, ignore_eos=True, temperature=0)
+        with grpc.insecure_channel(self.address) as channel:
+            generation = stubs.GenerationStub(channel)
+            calls = [generation.CompleteStream(request) for _ in range(STREAMS)]
+            texts = {"".join(piece.choices[0].text for piece in call if piece.choices) for call in calls}
+        self.assertEqual(len(texts), 1)
+        self.idle()
+
+    def test_slow_readers_are_ended_and_take_no_memory(self) -> None:
+        # 2,400 pieces with logprobs are more than the buffers on the way hold: 64 KiB of the stream, 256 KiB of the server.
+        # All draw the same answers, whose KV blocks are the same: they would be new memory otherwise.
+        request = pb.CompleteRequest(prompt=[PROMPT], n=8, max_tokens=300, ignore_eos=True, logprobs=20, seed=1)
+
+        slow = self.ended_slowly()
+        resident = []
+        for _ in range(SLOW_READERS):
+            with grpc.insecure_channel(self.address, [("grpc.http2.lookahead_bytes", 65536), ("grpc.http2.bdp_probe", 0)]) as channel:
+                call = stubs.GenerationStub(channel).CompleteStream(request, timeout=300)
+                next(call)
+                slow += 1
+                wait_until(lambda expected=slow: self.ended_slowly() == expected)
+                self.idle()
+                with self.assertRaises(grpc.RpcError):
+                    list(call)
+            resident.append(resident_bytes(self.server))
+        # The first two touch what the server has planned.
+        self.assertLess(resident[-1] - resident[1], 8 << 20)
+
+    def ended_slowly(self) -> int:
+        return int(re.search(r"^ingot_sse_slow_consumer_total (\d+)", self.server.get("/metrics"), re.M).group(1))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] in (["leave"], ["read_four"]):
+        asyncio.run(globals()[sys.argv[1]](sys.argv[2]))
+    else:
+        unittest.main()
