@@ -4,9 +4,7 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "base/log.h"
 #include "ops/cuda/launch.h"
-#include "ops/devices.h"
 #include "ops/panels.h"
 
 namespace ingot::ops {
@@ -16,29 +14,6 @@ using kernels::cuda::KernelId;
 CudaBackend::CudaBackend(int num_threads, std::unique_ptr<CudaDriver> driver, DType activation_dtype)
     : Backend(num_threads, ""), driver_(std::move(driver)), activation_dtype_(activation_dtype) {
   INGOT_CHECK(activation_dtype == DType::kF16 || activation_dtype == DType::kBF16);
-}
-
-namespace {
-
-Result<ChosenDevice> OpenCuda(const DeviceOptions& options) {
-  INGOT_ASSIGN_OR_RETURN(auto driver, OpenCudaDriver(0));
-  auto backend = std::make_unique<CudaBackend>(options.num_threads, std::move(driver), options.activation_dtype);
-  const CudaBackend& cuda = *backend;
-  return ChosenDevice{std::move(backend), cuda.description(), [&cuda] { return cuda.memory(); }};
-}
-
-}  // namespace
-
-Result<ChosenDevice> ChooseDevice(const DeviceOptions& options) {
-  const auto cpu = [&] { return ChosenDevice{MakeCpuBackend(options.num_threads), "", GetMemoryAllowance}; };
-  if (options.device == "cpu") return cpu();
-  if (options.device != "cuda" && options.device != "auto") {
-    return InvalidArgument("--device {} is not one of cpu, cuda, auto", options.device);
-  }
-  Result<ChosenDevice> cuda = OpenCuda(options);
-  if (cuda || options.device == "cuda") return cuda;
-  Log(LogLevel::kInfo, "computes on the CPU: {}", cuda.error().message());
-  return cpu();
 }
 
 std::string CudaBackend::description() const {

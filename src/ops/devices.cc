@@ -1,0 +1,32 @@
+#include "ops/devices.h"
+
+#include <utility>
+
+#include "base/log.h"
+#include "ops/cuda/backend.h"
+
+namespace ingot::ops {
+namespace {
+
+Result<ChosenDevice> OpenCuda(const DeviceOptions& options) {
+  INGOT_ASSIGN_OR_RETURN(auto driver, OpenCudaDriver(0));
+  auto backend = std::make_unique<CudaBackend>(options.num_threads, std::move(driver), options.activation_dtype);
+  const CudaBackend& cuda = *backend;
+  return ChosenDevice{std::move(backend), cuda.description(), [&cuda] { return cuda.memory(); }};
+}
+
+}  // namespace
+
+Result<ChosenDevice> ChooseDevice(const DeviceOptions& options) {
+  const auto cpu = [&] { return ChosenDevice{MakeCpuBackend(options.num_threads), "", GetMemoryAllowance}; };
+  if (options.device == "cpu") return cpu();
+  if (options.device != "cuda" && options.device != "auto") {
+    return InvalidArgument("--device {} is not one of cpu, cuda, auto", options.device);
+  }
+  Result<ChosenDevice> cuda = OpenCuda(options);
+  if (cuda || options.device == "cuda") return cuda;
+  Log(LogLevel::kInfo, "computes on the CPU: {}", cuda.error().message());
+  return cpu();
+}
+
+}  // namespace ingot::ops
