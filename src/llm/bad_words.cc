@@ -19,7 +19,11 @@ void KeepEnd(size_t size, std::string* text) {
 TokenTexts::TokenTexts(const tokenizer::Tokenizer& tokenizer) {
   const auto size = static_cast<size_t>(tokenizer.vocab_size());
   std::vector<std::string> of_ids(size);
-  for (size_t id = 0; id < size; ++id) of_ids[id] = tokenizer.TokenBytes(static_cast<int32_t>(id));
+  is_special_.resize(size);
+  for (size_t id = 0; id < size; ++id) {
+    of_ids[id] = tokenizer.TokenBytes(static_cast<int32_t>(id));
+    is_special_[id] = tokenizer.IsSpecial(static_cast<int32_t>(id));
+  }
   ids_.resize(size);
   std::iota(ids_.begin(), ids_.end(), 0);
   const auto text_of = [&](int32_t id) -> const std::string& { return of_ids[static_cast<size_t>(id)]; };
@@ -65,8 +69,9 @@ std::vector<int32_t> TokenTexts::Containing(std::string_view text) const {
   return ids;
 }
 
-BadWords::BadWords(std::vector<std::string> words, const TokenTexts& texts, std::vector<bool> silent)
+BadWords::BadWords(std::vector<std::string> words, const TokenTexts& texts, SilentTokens silent)
     : words_(std::move(words)), texts_(texts), silent_(std::move(silent)) {
+  std::ranges::sort(silent_.ids);
   anywhere_.assign(sampling::MaskWords(texts.vocab_size()), ~0u);
   for (size_t w = 0; w < words_.size(); ++w) {
     const std::string_view word = words_[w];

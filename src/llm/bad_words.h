@@ -1,6 +1,7 @@
 // Keeps texts out of answers, whichever tokens would write them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -13,7 +14,8 @@
 
 namespace ingot::llm {
 
-// What the tokens of a vocabulary write, sorted. Thread safety: const methods from any thread at once.
+// What the tokens of a vocabulary write, sorted, and which are special. Thread safety: const methods from any thread at
+// once.
 class TokenTexts {
  public:
   explicit TokenTexts(const tokenizer::Tokenizer& tokenizer);
@@ -24,6 +26,7 @@ class TokenTexts {
   std::span<const int32_t> BeginningWith(std::string_view text) const;
   std::vector<int32_t> Containing(std::string_view text) const;  // `text` is not empty
   size_t longest() const { return longest_; }
+  bool IsSpecial(int32_t id) const { return id >= 0 && id < vocab_size() && is_special_[static_cast<size_t>(id)]; }
 
  private:
   std::string_view TextAt(size_t place) const;
@@ -32,16 +35,22 @@ class TokenTexts {
   std::vector<size_t> begins_;    // [vocab_size + 1] where each begins in `texts_`
   std::vector<int32_t> ids_;      // [vocab_size] whose text it is
   std::vector<uint32_t> places_;  // [vocab_size] where in that order the text of an id is
+  std::vector<bool> is_special_;  // [vocab_size]
   size_t longest_ = 0;
+};
+
+// Tokens that leave no text in the answer; they are always allowed.
+struct SilentTokens {
+  bool special = false;
+  std::vector<int32_t> ids = {};  // others, as those that end it
 };
 
 // The texts that a request's answers must not contain, and the tokens that would complete them. Thread safety: as
 // above.
 class BadWords {
  public:
-  // `silent`: by id, tokens that leave no text in the answer, as those that end it; they are always allowed. `texts`
-  // outlives this.
-  BadWords(std::vector<std::string> words, const TokenTexts& texts, std::vector<bool> silent);
+  // `texts` outlives this.
+  BadWords(std::vector<std::string> words, const TokenTexts& texts, SilentTokens silent);
 
   // Clears the bits of tokens that complete a word after an answer that ends in `tail`.
   void Mask(std::string_view tail, std::span<uint32_t> allowed) const;
@@ -57,13 +66,13 @@ class BadWords {
     std::span<const int32_t> ids;  // of texts_
   };
   bool IsSilent(int32_t id) const {
-    return static_cast<size_t>(id) < silent_.size() && silent_[static_cast<size_t>(id)];
+    return (silent_.special && texts_.IsSpecial(id)) || std::ranges::binary_search(silent_.ids, id);
   }
   void Clear(std::span<const int32_t> ids, std::span<uint32_t> allowed) const;
 
   const std::vector<std::string> words_;
   const TokenTexts& texts_;
-  const std::vector<bool> silent_;
+  SilentTokens silent_;             // ids sorted
   std::vector<uint32_t> anywhere_;  // bits of the tokens that contain no word
   std::vector<Rest> rests_;
   size_t most_tail_ = 0;

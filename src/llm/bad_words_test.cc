@@ -73,7 +73,7 @@ TEST(BadWords, RefuseExactlyTheTokensThatCompleteOne) {
     for (std::string& word : words) {
       for (size_t length = 2 + below(8); word.size() < length;) word += below(2) == 0 ? 'a' : 'b';
     }
-    BadWordsMask mask(std::make_shared<const BadWords>(words, texts, std::vector<bool>()), nullptr, 100);
+    BadWordsMask mask(std::make_shared<const BadWords>(words, texts, SilentTokens()), nullptr, 100);
     std::vector<std::string> answer = {""};  // after each token
     for (int step = 0; step < 40; ++step) {
       const std::vector<int32_t> allowed = AllowedBy(mask, tokenizer.vocab_size());
@@ -100,15 +100,15 @@ TEST(BadWords, TokensThatLeaveNoTextAreAllowedAndChangeNothing) {
   const PairTokenizer tokenizer;
   const TokenTexts texts(tokenizer);
   const int32_t special = tokenizer.vocab_size() - 1;
-  std::vector<bool> silent(static_cast<size_t>(tokenizer.vocab_size()), false);
-  silent[static_cast<size_t>(special)] = true;
-  BadWordsMask mask(std::make_shared<const BadWords>(std::vector<std::string>{"ab"}, texts, silent), nullptr, 10);
   const int32_t a = 0, b = 1;
-  for (const int32_t id : {special, a, special}) ASSERT_TRUE(mask.Accept(id));
-  const std::vector<int32_t> allowed = AllowedBy(mask, tokenizer.vocab_size());
-  EXPECT_TRUE(std::ranges::binary_search(allowed, special));
-  EXPECT_TRUE(std::ranges::binary_search(allowed, a));
-  EXPECT_FALSE(std::ranges::binary_search(allowed, b));  // a<ab>b reads ab
+  for (const SilentTokens& silent : {SilentTokens{.ids = {0x7fffffff, special}}, SilentTokens{.special = true}}) {
+    BadWordsMask mask(std::make_shared<const BadWords>(std::vector<std::string>{"ab"}, texts, silent), nullptr, 10);
+    for (const int32_t id : {special, a, special}) ASSERT_TRUE(mask.Accept(id));
+    const std::vector<int32_t> allowed = AllowedBy(mask, tokenizer.vocab_size());
+    EXPECT_TRUE(std::ranges::binary_search(allowed, special));
+    EXPECT_TRUE(std::ranges::binary_search(allowed, a));
+    EXPECT_FALSE(std::ranges::binary_search(allowed, b));  // a<ab>b reads ab
+  }
 }
 
 // What a mask of its own and the words both allow; ids past the tokenizer's vocabulary write nothing.
@@ -123,8 +123,7 @@ TEST(BadWords, AddToAnotherMask) {
   const PairTokenizer tokenizer;
   const TokenTexts texts(tokenizer);
   const auto even = std::make_shared<Even>();
-  BadWordsMask mask(std::make_shared<const BadWords>(std::vector<std::string>{"b"}, texts, std::vector<bool>()), even,
-                    10);
+  BadWordsMask mask(std::make_shared<const BadWords>(std::vector<std::string>{"b"}, texts, SilentTokens()), even, 10);
   const std::vector<int32_t> allowed = AllowedBy(mask, 100);
   for (int32_t id = 0; id < 100; ++id) {
     EXPECT_EQ(std::ranges::binary_search(allowed, id),

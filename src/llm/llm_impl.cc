@@ -61,12 +61,8 @@ const TokenTexts& LlmImpl::token_texts() const {
 
 std::shared_ptr<const BadWords> LlmImpl::BadWordsOf(const Request& request, const std::vector<int32_t>& end_ids) const {
   if (request.bad_words.empty()) return nullptr;
-  std::vector<bool> silent(static_cast<size_t>(parts_.tokenizer->vocab_size()), false);
-  for (size_t id = 0; id < silent.size() && request.skip_special_tokens; ++id)
-    silent[id] = parts_.tokenizer->IsSpecial(static_cast<int32_t>(id));
-  for (const int32_t id : end_ids) {
-    if (!request.include_stop && static_cast<size_t>(id) < silent.size()) silent[static_cast<size_t>(id)] = true;
-  }
+  SilentTokens silent{.special = request.skip_special_tokens};
+  if (!request.include_stop) silent.ids = end_ids;
   return std::make_shared<const BadWords>(request.bad_words, token_texts(), std::move(silent));
 }
 
