@@ -9,11 +9,10 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <system_error>
 
 #include "base/env.h"
+#include "base/mapped_file.h"
 #include "llm/pytorch.h"
 #include "models/model.h"
 
@@ -60,9 +59,7 @@ std::optional<std::string> FindPython(const std::vector<std::string>& modules) {
 }
 
 Result<std::vector<std::string>> CommandLine() {
-  std::ifstream file("/proc/self/cmdline", std::ios::binary);  // its size is said to be 0, which ReadFile believes
-  const std::string line{std::istreambuf_iterator<char>(file), {}};
-  if (line.empty()) return Io("cannot read /proc/self/cmdline");
+  INGOT_ASSIGN_OR_RETURN(const std::string line, ReadFile("/proc/self/cmdline"));
   std::vector<std::string> words;
   for (size_t begin = 0; begin < line.size();) {
     const size_t end = std::min(line.find('\0', begin), line.size());

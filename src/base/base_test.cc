@@ -1,7 +1,10 @@
 // Status, environment, logs, hashes, mapped files and texts.
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <regex>
@@ -158,9 +161,35 @@ TEST_F(FileTest, DropPagesKeepsTheBytes) {
   for (const std::byte byte : file->bytes()) ASSERT_EQ(byte, std::byte{'x'});
 }
 
+TEST_F(FileTest, ReadsWhatHasNoSizeToItsEnd) {
+  EXPECT_THAT(ReadFile("/proc/self/status").value(), HasSubstr("\nPid:\t" + std::to_string(getpid())));
+  const std::string path = folder_ + "/pipe", text(100000, 'x');
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  const auto read = [&](size_t max_bytes) {
+    std::thread writer([&] {
+      const int fd = open(path.c_str(), O_WRONLY);
+      for (size_t done = 0; done < text.size();) {
+        const ssize_t n = write(fd, text.data() + done, text.size() - done);
+        if (n <= 0) break;  // the reader has enough
+        done += static_cast<size_t>(n);
+      }
+      close(fd);
+    });
+    Result<std::string> content = ReadFile(path, max_bytes);
+    writer.join();
+    return content;
+  };
+  signal(SIGPIPE, SIG_IGN);
+  EXPECT_EQ(read(text.size()), text);
+  EXPECT_THAT(read(text.size() - 1).error().message(), HasSubstr("more than 99999 bytes"));
+  EXPECT_THAT(ReadFile("/dev/zero", 1000).error().message(), HasSubstr("more than 1000 bytes"));
+}
+
 TEST_F(FileTest, Errors) {
   EXPECT_EQ(MappedFile::Open(folder_ + "/none").error().code(), Code::kNotFound);
   EXPECT_EQ(MappedFile::Open(folder_).error().code(), Code::kInvalidArgument);
+  EXPECT_THAT(MappedFile::Open("/dev/null").error().message(), HasSubstr("not a regular file"));
+  EXPECT_THAT(ReadFile(folder_).error().message(), HasSubstr("a folder, not a file"));
   EXPECT_EQ(ReadFile(folder_ + "/none").error().code(), Code::kNotFound);
   EXPECT_EQ(WriteFile(folder_ + "/no/such/folder", "x").code(), Code::kNotFound);
   ASSERT_TRUE(WriteFile(folder_ + "/empty", "").ok());

@@ -13,6 +13,8 @@
 namespace ingot {
 namespace {
 
+constexpr size_t kReadBytes = 16 << 10;  // at a time, past the size that a file tells
+
 // Closes on scope exit.
 class FileDescriptor {
  public:
@@ -34,12 +36,24 @@ Error SystemError(const std::string& path, const char* what) {
   return Io("{}: cannot {}: {}", path, what, std::strerror(error));
 }
 
-// Opens a regular file for reading and gets its size.
-Result<size_t> RegularFileSize(int fd, const std::string& path) {
+Result<struct stat> StatusOf(int fd, const std::string& path) {
   struct stat info{};
   if (fstat(fd, &info) != 0) return SystemError(path, "stat");
-  if (!S_ISREG(info.st_mode)) return InvalidArgument("{}: not a regular file", path);
-  return static_cast<size_t>(info.st_size);
+  if (S_ISDIR(info.st_mode)) return InvalidArgument("{}: a folder, not a file", path);
+  return info;
+}
+
+// Appends up to `count` bytes; returns how many there were, 0 at the end.
+Result<size_t> ReadSome(int fd, const std::string& path, size_t count, std::string* content) {
+  const size_t before = content->size();
+  content->resize(before + count);
+  ssize_t n = 0;
+  do {
+    n = read(fd, content->data() + before, count);
+  } while (n < 0 && errno == EINTR);
+  if (n < 0) return SystemError(path, "read");
+  content->resize(before + static_cast<size_t>(n));
+  return static_cast<size_t>(n);
 }
 
 }  // namespace
@@ -47,7 +61,9 @@ Result<size_t> RegularFileSize(int fd, const std::string& path) {
 Result<MappedFile> MappedFile::Open(const std::string& path) {
   const FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd.get() < 0) return SystemError(path, "open");
-  INGOT_ASSIGN_OR_RETURN(const size_t size, RegularFileSize(fd.get(), path));
+  INGOT_ASSIGN_OR_RETURN(const struct stat info, StatusOf(fd.get(), path));
+  if (!S_ISREG(info.st_mode)) return InvalidArgument("{}: not a regular file", path);
+  const auto size = static_cast<size_t>(info.st_size);
   if (size == 0) return MappedFile(path, nullptr, 0);
   void* data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
   if (data == MAP_FAILED && errno == ENOMEM && MemoryLeftByLimits())
@@ -85,19 +101,17 @@ void MappedFile::DropPages(size_t offset, size_t length) const {
 Result<std::string> ReadFile(const std::string& path, size_t max_bytes) {
   const FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd.get() < 0) return SystemError(path, "open");
-  INGOT_ASSIGN_OR_RETURN(const size_t size, RegularFileSize(fd.get(), path));
+  INGOT_ASSIGN_OR_RETURN(const struct stat info, StatusOf(fd.get(), path));
+  const auto size = static_cast<size_t>(info.st_size);  // 0 of a pipe, and of files in /proc that are not empty
   if (size > max_bytes) return InvalidArgument("{}: {} bytes, at most {} are read", path, size, max_bytes);
-  std::string content(size, '\0');
-  size_t done = 0;
-  while (done < size) {
-    const ssize_t n = read(fd.get(), content.data() + done, size - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return SystemError(path, "read");
-    if (n == 0) break;
-    done += static_cast<size_t>(n);
+  std::string content;
+  content.reserve(size + kReadBytes);
+  for (size_t count = size + kReadBytes;; count = kReadBytes) {
+    INGOT_ASSIGN_OR_RETURN(const size_t read, ReadSome(fd.get(), path, count, &content));
+    if (read == 0) return content;
+    if (content.size() > max_bytes)
+      return InvalidArgument("{}: more than {} bytes, which is all that is read", path, max_bytes);
   }
-  content.resize(done);
-  return content;
 }
 
 Status WriteFile(const std::string& path, std::string_view content) {

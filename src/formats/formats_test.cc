@@ -260,6 +260,11 @@ TEST_F(FormatsTest, NamesGitLfs) {
   }
 }
 
+TEST_F(FormatsTest, NamesAWorkspaceOfLmdeploy) {
+  std::filesystem::create_directories(folder_ + "/triton_models/weights");
+  EXPECT_THAT(OpenError(folder_), HasSubstr("converted by LMDeploy; give the checkpoint that it was made from"));
+}
+
 TEST_F(FormatsTest, ATokenizerNeedsNoWeights) {
   Write("tokenizer.json", "{}");
   EXPECT_THAT(OpenError(folder_), HasSubstr("neither config.json nor a .gguf file"));

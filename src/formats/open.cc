@@ -230,6 +230,8 @@ Result<std::shared_ptr<const Checkpoint>> OpenDirectory(const std::string& direc
   if (models.empty() && (has_config || (has_tokenizer && !options.weights))) {
     return OpenHfDirectory(directory, options);
   }
+  if (models.empty() && Exists(directory + "/triton_models"))
+    return InvalidArgument("{}: converted by LMDeploy; give the checkpoint that it was made from", directory);
   if (models.empty()) return NotFound("{}: neither config.json nor a .gguf file", directory);
   return InvalidArgument("{}: holds {} GGUF models; name one: {}", directory, models.size(), fmt::join(models, ", "));
 }
