@@ -20,6 +20,12 @@ TEST(OutboxTest, IsOverOnlyWhenMoreThanItsBoundWaitedAlready) {
   EXPECT_TRUE(closed);
 }
 
+TEST(OutboxTest, ItsBoundIsExact) {
+  const auto outbox = Outbox::Make(std::make_shared<asio::io_context>(1), 10);
+  for (const size_t size : {8, 2, 1}) EXPECT_TRUE(outbox->Push(Chunk(size)));  // 8 and 10 waited
+  EXPECT_FALSE(outbox->Push(Chunk(1)));
+}
+
 TEST(OutboxTest, AnEndFollowsWhateverWaits) {
   const auto outbox = Outbox::Make(std::make_shared<asio::io_context>(1), 10);
   EXPECT_TRUE(outbox->Push(Chunk(100)));
