@@ -171,6 +171,7 @@ class LlamaServer(CompatTest):
         self.assertEqual([slot["is_processing"] for slot in self.get("/slots?fail_on_no_slot=1")], [False] * 3)
         self.assertEqual(self.get("/models"), self.get("/v1/models"))
         self.assertEqual(self.get("/v1/health"), self.get("/health"))
+        self.assertEqual(self.get("/ping"), self.get("/health"))
         self.assertEqual(self.post("/chat/completions", {"messages": QUESTION, "max_tokens": 1})["object"], "chat.completion")
 
     def test_what_is_not_there_is_refused_by_name(self) -> None:

@@ -161,7 +161,8 @@ class Operations(unittest.TestCase):
         self.assertEqual(call(server, "/v1/completions", QUESTION | {"padding": "x" * 6000})[0], 200)
 
     def test_lines_of_json(self) -> None:
-        server = tiny_internlm.serve(self, "--log-format", "json")
+        # With more connections than a process may have descriptors for.
+        server = tiny_internlm.serve(self, "--log-format", "json", "--max-connections", str(1 << 20))
         call(server, "/v1/completions", QUESTION | {"max_tokens": -1}, X_Request_Id="seen")
         found: list[dict] = []
 
@@ -179,6 +180,8 @@ class Operations(unittest.TestCase):
         lines = [json.loads(line) for line in server.log]  # all of them, what it says at start and end, too
         self.assertTrue(all(set(line) >= {"time", "level", "message"} for line in lines), lines)
         self.assertEqual([line["answer"] for line in lines if "answer" in line], [3])
+        warnings = [line["message"] for line in lines if line["level"] == "warning"]
+        self.assertTrue(any("--max-connections 1048576 needs 2097280" in warning for warning in warnings), warnings)
 
     def test_sampling_defaults(self) -> None:
         server = tiny_internlm.serve(self, "--override-generation-config", '{"temperature": 0}')

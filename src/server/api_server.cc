@@ -214,6 +214,7 @@ class ApiServerImpl : public ApiServer {
     router.Add(
         {"GET", "/health", health("Whether the engine makes progress"), [this](auto exchange) { Health(*exchange); }});
     router.AddAlias("/v1/health", "/health");  // llama-server's
+    router.AddAlias("/ping", "/health");       // vLLM's
     router.Add({"GET", "/health/live", health("Whether the process answers"),
                 [](auto exchange) { exchange->Respond({.body = R"({"status":"healthy"})"}); }});
     router.Add(
