@@ -376,7 +376,8 @@ int Main(int argc, char** argv) {
     Say("{}\n'ingot --help' lists what there is.\n", ExplainUnknown(app, given[0]));  // also before --help
     return 2;
   }
-  const auto settings = Settings::Collect(Translate(given));
+  std::vector<std::string> remarks;
+  const auto settings = Settings::Collect(Translate(given, &remarks));
   if (!settings) {
     Say("--config: {}\n", settings.error().message());
     return 2;
@@ -384,7 +385,8 @@ int Main(int argc, char** argv) {
   program.typed = settings->typed();
   if (!settings->model().empty()) setenv(kModelVariable, settings->model().c_str(), /*overwrite=*/0);
   try {
-    auto arguments = Translate(settings->Arguments());
+    auto arguments = Translate(settings->Arguments(), &remarks);
+    for (const std::string& remark : remarks) Say("{}\n", remark);
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
     app.parse(std::move(arguments));
   } catch (const CLI::ParseError& error) {

@@ -51,18 +51,23 @@ struct Foreign {
   const char* remark;               // why there is none
   const char* in_effect = nullptr;  // values that it has anyway, which are accepted; "": it has no value
   bool may_stand_alone = false;     // its value may be left out
+  bool is_ignored = false;          // no answer depends on it: any value is accepted, and the remark is printed
 };
 constexpr Foreign kForeign[] = {
     {"--device", "this command computes on the CPU"},
     {"--dp --pipeline-parallel-size -pp --data-parallel-size -dp", kOneDevice, "1"},
-    {"--n-gpu-layers --gpu-layers -ngl --main-gpu -mg", kOneDevice, "0"},
-    {"--split-mode -sm --tensor-split -ts --communicator", kOneDevice, "none"},
+    {"--n-gpu-layers --gpu-layers -ngl --main-gpu -mg", kOneDevice, "0", false, true},
+    {"--split-mode -sm --tensor-split -ts", kOneDevice, "none", false, true},
+    {"--communicator", kOneDevice, "none"},
     {"--nnodes", "one process computes, on one machine", "1"},
-    {"--distributed-executor-backend --worker-use-ray", "one process computes, on one machine", "mp"},
-    {"--api-server-count --threads-http", "one thread does all input and output of the server", "1"},
-    {"--threads-batch -tb", "prefill and decode have the same threads: --threads"},
+    {"--distributed-executor-backend", "one process computes, on one machine", "mp", false, true},
+    {"--override-tensor -ot --n-cpu-moe -ncmoe", kOneDevice, nullptr, false, true},
+    {"--disable-custom-all-reduce --worker-use-ray --cpu-moe -cmoe --no-kv-offload -nkvo", kOneDevice, ""},
+    {"--rpc", "one process computes, on one machine"},
+    {"--api-server-count --threads-http", "one thread does all input and output of the server", "1", false, true},
+    {"--threads-batch -tb", "prefill and decode have the same threads: --threads", nullptr, false, true},
     {"--numa --prio --poll --cpu-mask -C --cpu-range -Cr",
-     "threads stay on the CPUs that the process may use, which taskset, numactl and nice change"},
+     "threads stay on the CPUs that the process may use, which taskset, numactl and nice change", nullptr, false, true},
     {"--generation-config",
      "sampling defaults are those of the checkpoint's generation_config.json; --override-generation-config has others",
      "auto"},
@@ -70,17 +75,28 @@ constexpr Foreign kForeign[] = {
      "auto"},
     {"--cache-type-k -ctk --cache-type-v -ctv", "here it is --quant-policy 8 (int8) or 4 (int4), for keys and values",
      "f16"},
-    {"--load-format --quantization -q", "how the weights are stored is read from the checkpoint", "auto"},
+    {"--load-format", "how the weights are stored is read from the checkpoint", "auto safetensors gguf"},
+    {"--quantization -q", "how the weights are stored is read from the checkpoint",
+     "auto awq awq_marlin gptq gptq_marlin compressed-tensors gguf"},
     {"--tokenizer --tokenizer-mode", "the tokenizer is the checkpoint's", "auto"},
     {"--task --runner", "this server generates text", "generate auto"},
     {"--cap", "the route of a request says whether a text is completed or a conversation answered", "chat completion"},
     {"--trust-remote-code", "Ingot runs no code from a checkpoint, so it needs no trust", ""},
     {"--enforce-eager --eager-mode", "there are no graphs to leave out", ""},
+    {"--compilation-config --max-seq-len-to-capture", "there are no graphs to compile", nullptr, false, true},
+    {"--async-scheduling", "how steps are planned and computed depends on the device alone", ""},
+    {"--num-scheduler-steps", "each step is planned after the one before", "1", false, true},
+    {"--defrag-thold -dt", "the cache is blocks of one size, which do not fragment", nullptr, false, true},
+    {"--kv-unified -kvu", "all sequences share one cache", ""},
+    {"--chat-template-content-format", "content is given to the template in the form that it reads", "auto"},
+    {"--offline", "nothing is downloaded", ""},
+    {"--log-timestamps --log-prefix", "every line of the log has its time and level", ""},
+    {"--enable-request-id-headers", "every answer has an X-Request-Id", ""},
     {"--enable-chunked-prefill", "prefill always comes in chunks; --max-prefill-token-num is their size", ""},
     {"--ubatch-size -ub --num-tokens-per-iter --max-prefill-iters",
-     "--max-prefill-token-num (or -b) is the size of a forward pass"},
+     "--max-prefill-token-num (or -b) is the size of a forward pass", nullptr, false, true},
     {"--swap-space --cpu-offload-gb",
-     "nothing is swapped: a preempted request is recomputed, and weights stay where they are", "0"},
+     "nothing is swapped: a preempted request is recomputed, and weights stay where they are", "0", false, true},
     {"--preemption-mode", "a preempted request is recomputed", "recompute"},
     {"--scheduling-policy", "requests rank by arrival, and by their field `priority` where they have it",
      "fcfs priority"},
@@ -90,8 +106,8 @@ constexpr Foreign kForeign[] = {
     {"--cont-batching -cb", "requests are always batched continuously", ""},
     {"--no-cont-batching -nocb", "requests are always batched continuously; --max-batch-size 1 runs one at a time"},
     {"--cache-prompt", "beginnings that prompts share are always cached", ""},
-    {"--cache-reuse --slot-save-path --cache-ram",
-     "beginnings that prompts share are cached as they are; --session-db keeps conversations across restarts", "0"},
+    {"--cache-reuse --cache-ram", "beginnings that prompts share are cached as they are", "0", false, true},
+    {"--slot-save-path", "--session-db keeps conversations across restarts"},
     {"--no-context-shift", "a context is never shifted: a prompt that is too long is refused", ""},
     {"--context-shift", "a context is never shifted: a prompt that is too long is refused"},
     {"--rope-scaling --rope-freq-base --rope-freq-scale --rope-scaling-factor --hf-overrides --use-logn-attn",
@@ -109,6 +125,7 @@ constexpr Foreign kForeign[] = {
     {"--timeout -to", "a request's field `timeout` limits it; --idle-timeout closes connections without a request"},
     {"--conversation -cnv --interactive -i --color",
      "`ingot chat` is a conversation, and `ingot generate` answers one prompt", ""},
+    {"--escape -e", "the prompt is taken as it is; $'...' of the shell writes line breaks"},
     {"--file -f", "a prompt in a file is read from standard input: ingot generate MODEL < FILE"},
     {"--enable-auto-tool-choice --tool-call-parser", "tools are not supported"},
     {"--guided-decoding-backend --structured-outputs-config --grammar --grammar-file --json-schema -j",
@@ -125,8 +142,13 @@ constexpr Foreign kForeign[] = {
     {"--download-dir --model-url -mu --hf-file -hff",
      "nothing is downloaded; HF_HOME names the cache that models are read from"},
 };
+static_assert(std::ranges::none_of(kForeign, [](const Foreign& f) { return f.is_ignored && f.may_stand_alone; }));
 
 constexpr const char* kOff = "off 0 false";
+
+// Of requests, beside kAliases.
+constexpr const char* kSamplingFlags =
+    "--top-k --top-p --min-p --presence-penalty --frequency-penalty --ignore-eos --stop --logit-bias --bad-words";
 
 // Whether `names` has this one.
 bool Has(std::string_view names, std::string_view name) {
@@ -138,11 +160,18 @@ bool Has(std::string_view names, std::string_view name) {
   return false;
 }
 
+constexpr const char* kCommandFirst =
+    "a command comes first: `ingot generate -m MODEL -p TEXT`, `ingot chat -m MODEL`, `ingot serve -m MODEL`";
+
 // Commands of theirs.
 struct Instead {
   const char *command, *line;
 };
 constexpr Instead kInstead[] = {
+    {"-m", kCommandFirst},
+    {"--model", kCommandFirst},
+    {"-hf", kCommandFirst},
+    {"--hf-repo", kCommandFirst},
     {"serve triton_client", "`ingot chat http://HOST:PORT` talks to a server"},
     {"serve api_client", "`ingot chat http://HOST:PORT` talks to a server"},
     {"serve proxy", "there is no proxy here; any balancer of HTTP in front of several `ingot serve MODEL` will do"},
@@ -158,6 +187,14 @@ constexpr Instead kInstead[] = {
     {"run-batch", "`ingot batch IN.jsonl -o OUT.jsonl MODEL` answers a file of requests"},
     {"collect-env", "it is `ingot check_env`"},
     {"server", "it is `ingot serve MODEL`"},
+    {"llama-server", "it is `ingot serve MODEL`"},
+    {"llama-cli", "`ingot chat MODEL` talks to a model; `ingot generate MODEL -p TEXT` answers one prompt"},
+    {"bench -m", "`ingot bench latency MODEL` and `ingot bench throughput MODEL` measure it"},
+    {"imatrix", "`ingot lite auto_awq MODEL --work-dir DIR` measures what it needs while it quantizes"},
+    {"embedding", "embeddings are not supported"},
+    {"gguf-split", "files are read as they are, split or not"},
+    {"push", "nothing is uploaded: models are the files that they are"},
+    {"signin", "there are no accounts, and nothing is downloaded or uploaded"},
     {"cli", "`ingot chat MODEL` talks to a model; `ingot generate MODEL -p TEXT` answers one prompt"},
     {"pull", "nothing is downloaded: MODEL is a file, a folder, or Org/Name in the Hugging Face cache"},
     {"create",
@@ -206,6 +243,11 @@ Given Split(const std::string& argument) {
   return {argument.substr(0, equals), argument.substr(equals + 1)};
 }
 
+// A word or a number, -1 too, and no flag.
+bool IsValue(std::string_view argument) {
+  return !argument.starts_with("-") || (argument.size() > 1 && argument[1] >= '0' && argument[1] <= '9');
+}
+
 // Whether the flag says what is so here anyway; then `at` is moved to its value, if that is an argument of its own.
 bool IsSoAnyway(const std::vector<std::string>& arguments, size_t* at) {
   const auto [name, own_value] = Split(arguments[*at]);
@@ -221,9 +263,20 @@ bool IsSoAnyway(const std::vector<std::string>& arguments, size_t* at) {
   return values.empty() || (foreign->may_stand_alone && !Has(kOff, next));
 }
 
+// Whether no answer depends on the flag; then `at` is moved to its value, if that is an argument of its own, and a line
+// about it is appended.
+bool IsIgnored(const std::vector<std::string>& arguments, size_t* at, std::vector<std::string>* remarks) {
+  const auto [name, own_value] = Split(arguments[*at]);
+  const auto foreign = std::ranges::find_if(kForeign, [&](const Foreign& one) { return Has(one.names, name); });
+  if (foreign == std::end(kForeign) || !foreign->is_ignored) return false;
+  if (!own_value && *at + 1 < arguments.size() && IsValue(arguments[*at + 1])) ++*at;
+  remarks->push_back(fmt::format("{} is ignored: {}", name, foreign->remark));
+  return true;
+}
+
 }  // namespace
 
-std::vector<std::string> Translate(const std::vector<std::string>& arguments) {
+std::vector<std::string> Translate(const std::vector<std::string>& arguments, std::vector<std::string>* remarks) {
   const std::string command = WordAt(arguments, 0), second = WordAt(arguments, 1);
   const bool serves = command == "serve", has_texts = command == "eval" || command == "tokenize";
   // Others have flags of their own under most of their names.
@@ -240,7 +293,7 @@ std::vector<std::string> Translate(const std::vector<std::string>& arguments) {
       if (own_value) out.push_back(*own_value);
       continue;
     }
-    if (answers && IsSoAnyway(arguments, &i)) continue;
+    if (answers && (IsSoAnyway(arguments, &i) || IsIgnored(arguments, &i, remarks))) continue;
     const auto alias = std::ranges::find_if(kAliases, [&](const Alias& one) { return Has(one.theirs, name); });
     const bool is_alias = answers && alias != std::end(kAliases) && (name != "--api-key" || serves);
     const char* ours = is_alias                                                        ? alias->ours
@@ -257,10 +310,8 @@ std::vector<std::string> Translate(const std::vector<std::string>& arguments) {
 }
 
 std::string ExplainForeignCommand(const std::vector<std::string>& arguments) {
-  if (!arguments.empty() && (arguments[0] == "-m" || arguments[0] == "--model"))
-    return "-m: a command comes first: `ingot generate -m MODEL -p TEXT`, `ingot chat -m MODEL`, `ingot serve -m "
-           "MODEL`";
-  const std::string one = WordAt(arguments, 0), two = one + " " + WordAt(arguments, 1);
+  if (arguments.empty()) return "";
+  const std::string one = Split(arguments[0]).name, two = one + " " + (arguments.size() > 1 ? arguments[1] : "");
   // `lmdeploy convert NAME PATH`; ours says --to.
   const bool has_target = std::ranges::any_of(arguments, [](const std::string& a) { return a.starts_with("--to"); });
   const bool converts_name = one == "convert" && !WordAt(arguments, 1).empty() && !WordAt(arguments, 2).empty();
@@ -273,7 +324,7 @@ std::string ExplainForeignCommand(const std::vector<std::string>& arguments) {
 
 std::string NearestOf(std::string_view word, const std::vector<std::string>& names) {
   std::string nearest;
-  size_t best = 1 + std::max<size_t>(2, word.size() / 3);
+  size_t best = 1 + (word.size() <= 3 ? 1 : std::max<size_t>(2, word.size() / 3));  // -sp is no slip of --tp
   for (const std::string& name : names) {
     const size_t distance = EditDistance(word, name);
     if (distance < best) {
@@ -292,8 +343,9 @@ std::string ExplainUnknownFlag(const std::string& flag, const std::vector<std::s
     return fmt::format("{}: {}{}", flag, foreign.remark,
                        values.empty() ? "" : fmt::format("; {} is what it has", values.substr(0, values.find(' '))));
   }
-  for (const auto& [ours, theirs] : kAliases) {
-    if (!Has(theirs, flag) && flag != ours) continue;
+  const bool is_alias =
+      std::ranges::any_of(kAliases, [&](const Alias& one) { return Has(one.theirs, flag) || flag == one.ours; });
+  if (is_alias || Has(kSamplingFlags, flag)) {
     const bool is_of_answers = command.ends_with("api_server");
     return fmt::format(
         "{}: `{}` has no use for it{}", flag, command,

@@ -8,8 +8,9 @@
 namespace ingot::cli {
 
 // Their names of our flags become ours, `ingot serve MODEL` is `ingot serve api_server MODEL`, and a flag that only
-// says what is so here anyway (--dp 1, --trust-remote-code) is left out.
-std::vector<std::string> Translate(const std::vector<std::string>& arguments);
+// says what is so here anyway (--dp 1, --trust-remote-code) is left out. So is one that no answer depends on (-ngl 99),
+// and `remarks` gets a line about it.
+std::vector<std::string> Translate(const std::vector<std::string>& arguments, std::vector<std::string>* remarks);
 
 // One line about a command of theirs that is not here: what to do instead. "": it is none of these.
 std::string ExplainForeignCommand(const std::vector<std::string>& arguments);

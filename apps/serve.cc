@@ -113,8 +113,8 @@ void RaiseDescriptorLimit(int connections) {
   limit.rlim_cur = std::min(wanted, limit.rlim_max);
   setrlimit(RLIMIT_NOFILE, &limit);
   if (limit.rlim_cur < wanted) {
-    Log(LogLevel::kWarning, "{} file descriptors are allowed (ulimit -n); --max-connections {} needs {}", limit.rlim_cur,
-        connections, wanted);
+    Log(LogLevel::kWarning, "{} file descriptors are allowed (ulimit -n); --max-connections {} needs {}",
+        limit.rlim_cur, connections, wanted);
   }
 }
 

@@ -33,7 +33,8 @@ Result<std::vector<std::string>> TypedFlags(const std::string& model) {
   INGOT_ASSIGN_OR_RETURN(std::vector<std::string> words, CommandLine());
   words.erase(words.begin(), std::ranges::find(words, "gradio"));
   words.insert(words.begin(), "serve");
-  words = Translate(words);  // with the server's names of flags
+  std::vector<std::string> remarks;    // said already
+  words = Translate(words, &remarks);  // with the server's names of flags
   words.erase(words.begin(), words.begin() + std::min<ptrdiff_t>(2, std::ssize(words)));
   const auto found = std::ranges::find(words, model);
   if (found != words.end()) words.erase(found);
