@@ -15,11 +15,11 @@ INGOT := build/release/bin/ingot
 help: ## What there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
-build: ## The program: build/release/bin/ingot (CUDA=1: with NVIDIA's compiler, installed if need be)
+build: ## The program: build/release/bin/ingot, and the backend for Triton (CUDA=1: with NVIDIA's compiler, installed if need be)
 	@tools/bootstrap.sh build
 	@test -z "$(CUDA)" || tools/bootstrap.sh cuda
 	@test -f build/release/build.ninja -a -z "$(CUDA)" || cmake --preset release -DINGOT_CUDA=ON $(if $(wildcard build/release/build.ninja),,-DINGOT_TESTS=OFF)
-	@ninja -C build/release -j $(JOBS) ingot
+	@ninja -C build/release -j $(JOBS) ingot triton_ingot
 
 serve: ## Serve MODEL (default: SmolLM2-135M-Instruct) on http://127.0.0.1:PORT
 	@tools/bootstrap.sh serve

@@ -15,7 +15,7 @@ from kserve_cases import PROMPT, tensors, tritonclient
 from load_test import IDLE, KEPT_SESSIONS, closed, descriptors, forget_kept, resident_bytes, settled
 from many_clients import Client
 from protocols import make_stubs
-from support import Server, require_model, wait_until
+from support import ROOT, Server, require_model, wait_until
 
 import grpc
 import grpc.aio
@@ -28,6 +28,7 @@ STREAMS = 1000 if NIGHTLY else 200
 SLOW_READERS = 20 if NIGHTLY else 3
 WAIT = 240
 BLOCKS = 32  # of 32 tokens: one request of the whole context takes them all
+TOKEN_BYTES = 256  # of the tiny model in the KV cache
 
 temporary = tempfile.TemporaryDirectory()
 pb, stubs = make_stubs(temporary.name)
@@ -44,7 +45,7 @@ class LeavingClient:
     def call(self, channel: grpc.aio.Channel, deadline: float | None):
         generation = stubs.GenerationStub(channel)
         words = " ".join(self.draw.choices(["one", "two", "three", "four"], k=self.draw.randint(1, 40)))
-        common = {"max_tokens": 200, "ignore_eos": True}
+        common = {"max_tokens": 600, "ignore_eos": True}
         n = self.draw.choice([1, 1, 1, 3])
         kind = self.draw.randrange(6)
         if kind == 0:
@@ -103,7 +104,7 @@ async def leave(address: str) -> None:
 
 async def read_four(address: str) -> None:
     """Reads four streams until this process is killed."""
-    request = pb.CompleteRequest(prompt=[PROMPT], max_tokens=900, ignore_eos=True)
+    request = pb.CompleteRequest(prompt=[PROMPT], max_tokens=800, ignore_eos=True)
     async with grpc.aio.insecure_channel(address) as channel:
         calls = [stubs.GenerationStub(channel).CompleteStream(request) for _ in range(4)]
         for call in calls:
@@ -115,6 +116,13 @@ async def read_four(address: str) -> None:
 async def drain(call) -> None:
     async for _ in call:
         pass
+
+
+def tiny_server(home: str, *flags: str) -> Server:
+    """Of a model so small that calls, not the model, take the time."""
+    write = [str(ROOT / "build/venv/bin/python"), str(ROOT / "tests/tiny_internlm.py"), home]
+    name = subprocess.run(write, check=True, capture_output=True, text=True).stdout.strip()
+    return Server(name, "--model-name", "m", *flags, env={**os.environ, "HF_HOME": home, "HF_HUB_CACHE": f"{home}/hub"})
 
 
 class CancelTest(unittest.TestCase):
@@ -146,7 +154,7 @@ class CancelTest(unittest.TestCase):
             await settled(client, **IDLE)
             self.assertLessEqual(await closed(server, before), before)
             tokens = 32 * BLOCKS
-            ids = [1 + i % 1000 for i in range(tokens - 40)]
+            ids = [3 + i % 300 for i in range(tokens - 40)]
             async with grpc.aio.insecure_channel(server.grpc_address) as channel:
                 request = pb.CompleteRequest(prompt_token_ids=ids, max_tokens=40, ignore_eos=True)
                 answer = await stubs.GenerationStub(channel).Complete(request)
@@ -154,7 +162,8 @@ class CancelTest(unittest.TestCase):
             return await settled(client, **IDLE)
 
         flags = ["--session-len", str(32 * BLOCKS), "--max-batch-size", "16", "--cache-block-seq-len", "32"]
-        with Server(require_model(), "--model-name", "m", "--grpc-port", "0", *flags, "--kv-cache-memory", str(32 * BLOCKS * 23040)) as server:
+        flags += ["--kv-cache-memory", str(32 * BLOCKS * TOKEN_BYTES), "--grpc-port", "0"]
+        with tempfile.TemporaryDirectory() as home, tiny_server(home, *flags) as server:
             metrics = asyncio.run(main(server))
             self.assertEqual(metrics["ingot_kv_blocks.free"] + metrics["ingot_kv_blocks.cached"], BLOCKS)
             print(f"{CANCELS} cancelled; {metrics['ingot_preemptions_total']:.0f} preemptions, "

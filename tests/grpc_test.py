@@ -13,7 +13,7 @@ import unittest
 
 from kserve_cases import DRAWN, PROMPT, Cases, InferenceServerException, rest_completion, tensors, text_of, tritonclient
 from protocols import PROTOS, compare_protocols, file_of, make_stubs, own_protocol
-from support import ROOT, Server, require_model, wait_until
+from support import ROOT, Server, make_certificate, require_model, wait_until
 
 import grpc
 import tritonclient.grpc.aio
@@ -242,54 +242,62 @@ class DocumentedClients(unittest.TestCase):
 
 
 class AccessTest(unittest.TestCase):
-    def test_keys_tls_reload_and_drain(self) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            keys = pathlib.Path(folder, "keys")
-            keys.write_text("secret\n")
-            certificate, key = f"{folder}/c.pem", f"{folder}/k.pem"
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.folder = pathlib.Path(temporary.name)
 
-            def renew() -> bytes:
-                subprocess.run(
-                    ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "2", "-subj", "/CN=x",
-                     "-addext", "subjectAltName=IP:127.0.0.1", "-nodes", "-keyout", key, "-out", certificate],
-                    check=True, capture_output=True,
-                )  # fmt: skip
-                return pathlib.Path(certificate).read_bytes()
+    def serve(self, certificate: str, key: str, *flags: str) -> Server:
+        files = ["--ssl-certfile", certificate, "--ssl-keyfile", key]
+        server = Server(require_model(), "--model-name", "m", "--grpc-port", "0", "--session-len", "2048", *files, *flags)
+        self.addCleanup(server.__exit__)
+        return server
 
-            trusted = renew()
-            with Server(
-                require_model(), "--model-name", "m", "--grpc-port", "0", "--api-keys-file", str(keys), "--ssl-certfile", certificate,
-                "--ssl-keyfile", key, "--session-len", "2048", "--drain-timeout", "90",
-            ) as server:  # fmt: skip
-                address = server.grpc_address
+    def connect(self, server: Server, certificate: str, mine: tuple[str, str] | None = None) -> grpc.Channel:
+        """`mine`: the client's certificate and its key."""
+        own = [pathlib.Path(file).read_bytes() for file in reversed(mine)] if mine else []
+        credentials = grpc.ssl_channel_credentials(pathlib.Path(certificate).read_bytes(), *own)
+        channel = grpc.secure_channel(server.grpc_address, credentials, [("grpc.use_local_subchannel_pool", 1)])
+        self.addCleanup(channel.close)
+        return channel
 
-                def ask(trust: bytes, secret: str):
-                    channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(trust))
-                    try:
-                        call = channel.unary_unary("/inference.GRPCInferenceService/ServerMetadata")
-                        return call(b"", metadata=(("authorization", f"Bearer {secret}"),), timeout=20)
-                    finally:
-                        channel.close()
+    def ask(self, channel: grpc.Channel, secret: str = "") -> None:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ServerMetadata")
+        self.assertIn(b"ingot", call(b"", metadata=(("authorization", f"Bearer {secret}"),) if secret else (), timeout=20))
 
-                self.assertIn(b"ingot", ask(trusted, "secret"))
-                with self.assertRaises(grpc.RpcError) as caught:
-                    ask(trusted, "wrong")
-                self.assertEqual(caught.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
-                self.assertIn("not known here", caught.exception.details())
-                keys.write_text("other\n")
-                renewed = renew()
-                server.process.send_signal(signal.SIGHUP)
-                wait_until(lambda: "were read again" in "".join(server.log))
-                self.assertIn(b"ingot", ask(renewed, "other"))
-                with self.assertRaises(grpc.RpcError):
-                    ask(renewed, "secret")
-                with self.assertRaises(grpc.RpcError):
-                    ask(trusted, "other")
-                self.drain(server, address, renewed)
+    def refused(self, channel: grpc.Channel, secret: str = "") -> grpc.RpcError:
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.ask(channel, secret)
+        return caught.exception
 
-    def drain(self, server: Server, address: str, trust: bytes) -> None:
+    def test_keys_and_certificates_are_read_again_and_the_drain(self) -> None:
+        keys = self.folder / "keys"
+        keys.write_text("secret\n")
+        certificate, key = make_certificate(self.folder, "server", "-nodes")
+        server = self.serve(certificate, key, "--api-keys-file", str(keys), "--drain-timeout", "90")
+        kept = self.connect(server, certificate)
+        self.ask(kept, "secret")
+        wrong = self.refused(kept, "wrong")
+        self.assertEqual(wrong.code(), grpc.StatusCode.UNAUTHENTICATED)
+        self.assertIn("not known here", wrong.details())
+        old = self.connect(server, certificate)
+        keys.write_text("other\n")
+        make_certificate(self.folder, "server", "-nodes")
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "were read again" in "".join(server.log))
+        renewed = self.connect(server, certificate)
+        self.ask(renewed, "other")
+        self.ask(kept, "other")  # on its old connection
+        self.refused(renewed, "secret")
+        self.assertEqual(self.refused(old, "other").code(), grpc.StatusCode.UNAVAILABLE)
+        pathlib.Path(key).write_text("broken")
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "not read again" in "".join(server.log))
+        self.ask(self.connect(server, certificate), "other")
+        self.drain(server, renewed)
+
+    def drain(self, server: Server, channel: grpc.Channel) -> None:
         """What runs is finished, and what comes meanwhile refused."""
-        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(trust))
         metadata = (("authorization", "Bearer other"),)
         # prompt: "a"; max_tokens: 60; ignore_eos
         body = b"\x12\x01a" + b"\x18\x3c" + b"\x80\x01\x01"
@@ -301,8 +309,18 @@ class AccessTest(unittest.TestCase):
             channel.unary_unary("/ingot.v1.Generation/Complete")(body, metadata=metadata, timeout=20)
         self.assertEqual(caught.exception.code(), grpc.StatusCode.UNAVAILABLE)
         self.assertGreater(sum(1 for _ in call), 20)
-        channel.close()
         self.assertEqual(server.process.wait(timeout=120), 0)
+
+    def test_clients_show_certificates(self) -> None:
+        """To a server whose key is encrypted."""
+        certificate, key = make_certificate(self.folder, "server", "-passout", "pass:open sesame")
+        authority, authority_key = make_certificate(self.folder, "authority", "-nodes")
+        mine = make_certificate(self.folder, "client", "-nodes", "-CA", authority, "-CAkey", authority_key)
+        stranger = make_certificate(self.folder, "stranger", "-nodes")
+        server = self.serve(certificate, key, "--ssl-keyfile-password", "open sesame", "--ssl-ca-certs", authority)
+        self.ask(self.connect(server, certificate, mine))
+        for shown in (stranger, None):
+            self.assertEqual(self.refused(self.connect(server, certificate, shown)).code(), grpc.StatusCode.UNAVAILABLE)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,17 @@ def wait_until(condition, seconds: float = 240) -> None:
         time.sleep(0.02)
 
 
+def make_certificate(folder: pathlib.Path, name: str, *options: str) -> tuple[str, str]:
+    """A certificate and its key; signed by itself unless the options say by whom."""
+    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "2", "-subj",
+         f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate, *options],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return str(certificate), str(key)
+
+
 class Server:
     """`ingot serve api_server` on a free port, as a context manager."""
 

@@ -10,18 +10,7 @@ import unittest
 import httpx
 import openai
 import tiny_internlm
-from support import BINARY, wait_until
-
-
-def make_certificate(folder: pathlib.Path, name: str, *options: str) -> tuple[str, str]:
-    """A certificate and its key; signed by itself unless the options say by whom."""
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "2", "-subj",
-         f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate, *options],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return str(certificate), str(key)
+from support import BINARY, make_certificate, wait_until
 
 
 class TlsTest(unittest.TestCase):
