@@ -10,12 +10,12 @@ TSAN_TESTS ?= base_test engine_test kv_test llm_test server_test
 CXX_FILES = $(shell find src apps tests bench python -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 INGOT := build/release/bin/ingot
 
-.PHONY: help build serve wheel test bench fmt lint san nightly fuzz cuda
+.PHONY: help build serve triton wheel test bench fmt lint san nightly fuzz cuda
 
 help: ## What there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
 
-build: ## The program: build/release/bin/ingot, and the backend for Triton (CUDA=1: with NVIDIA's compiler, installed if need be)
+build: ## The program, build/release/bin/ingot, and Triton's backend (CUDA=1: with NVIDIA's compiler, installed if need be)
 	@tools/bootstrap.sh build
 	@test -z "$(CUDA)" || tools/bootstrap.sh cuda
 	@test -f build/release/build.ninja -a -z "$(CUDA)" || cmake --preset release -DINGOT_CUDA=ON $(if $(wildcard build/release/build.ninja),,-DINGOT_TESTS=OFF)
@@ -26,6 +26,12 @@ serve: ## Serve MODEL (default: SmolLM2-135M-Instruct) on http://127.0.0.1:PORT
 	@test -f build/release/build.ninja || cmake --preset release -DINGOT_TESTS=OFF
 	@ninja -C build/release -j $(JOBS) ingot
 	@exec $(INGOT) serve api_server $(MODEL) --server-port $(PORT) $(if $(MODEL_NAME),--model-name $(MODEL_NAME))
+
+triton: ## Serve MODEL by Triton Inference Server with Ingot's backend: HTTP at 8000, gRPC at 8001, metrics at 8002
+	@tools/bootstrap.sh triton
+	@test -f build/release/build.ninja || cmake --preset release -DINGOT_TESTS=OFF
+	@ninja -C build/release -j $(JOBS) ingot triton_ingot
+	@VIRTUAL_ENV=$(CURDIR)/build/venv-serving exec $(INGOT) serve triton $(MODEL) --model-repository build/triton $(if $(MODEL_NAME),--model-name $(MODEL_NAME))
 
 wheel: ## The Python package: build/wheel/*.whl
 	@tools/bootstrap.sh wheel

@@ -103,19 +103,20 @@ async def leave(address: str) -> None:
 
 
 async def read_four(address: str) -> None:
-    """Reads four streams until this process is killed."""
+    """Reads four streams at once, and more of them, until this process is killed."""
     request = pb.CompleteRequest(prompt=[PROMPT], max_tokens=800, ignore_eos=True)
     async with grpc.aio.insecure_channel(address) as channel:
-        calls = [stubs.GenerationStub(channel).CompleteStream(request) for _ in range(4)]
-        for call in calls:
-            await call.read()
-        print("reading", flush=True)
-        await asyncio.gather(*(drain(call) for call in calls))
+        generation = stubs.GenerationStub(channel)
+        has_begun = asyncio.Event()
 
+        async def read() -> None:
+            while True:
+                async for _ in generation.CompleteStream(request):
+                    if not has_begun.is_set():
+                        print("reading", flush=True)
+                    has_begun.set()
 
-async def drain(call) -> None:
-    async for _ in call:
-        pass
+        await asyncio.gather(*(read() for _ in range(4)))
 
 
 def tiny_server(home: str, *flags: str) -> Server:

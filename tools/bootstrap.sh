@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|wheel|test|san|lint|cuda|torch
+# Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|triton|wheel|test|san|lint|cuda|torch
 #   build  compiler and libraries (apt), the assets of the pages in build/assets/ (pip)
 #   serve  build + the default model in build/models/ (pip)
+#   triton serve + a tritonserver and clients (tools/serving_requirements.txt) in build/venv-serving (pip)
 #   wheel  build + Python's headers (apt) + tools/wheel_requirements.txt in build/venv-wheel (pip), and what the wheel
 #          depends on as files in build/wheelhouse
-#   test   serve + wheel + test libraries (apt) + the oracles of tools/requirements.txt in build/venv (pip), and clients of
-#          gRPC and Triton with a tritonserver (tools/serving_requirements.txt) in build/venv-serving (pip);
+#   test   triton + wheel + test libraries (apt) + the oracles of tools/requirements.txt in build/venv (pip);
 #          KServe's client (tools/kserve_requirements.txt) in build/venv-kserve (pip); Gradio in build/venv-gradio (pip)
 #   san    test + the sanitizers and what makes their reports readable (apt)
 #   lint   the formatter (apt) and python3
@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 
 role=${1:-}
 case $role in
-  build | serve | wheel | test | san | lint | cuda | torch) ;;
+  build | serve | triton | wheel | test | san | lint | cuda | torch) ;;
   *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
@@ -54,7 +54,7 @@ say() { echo "bootstrap: $*" >&2; }
 digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/serving_requirements.txt tools/kserve_requirements.txt tools/wheel_requirements.txt tools/gradio_requirements.txt tools/torch_requirements.txt tools/torch_without_cuda.py tools/models.json tools/assets.json tools/fetch_model.py | sha256sum | cut -c1-16)
 stamp=build/.bootstrap-$role
 if [[ -f $stamp && $(<"$stamp") == "$digest" ]] &&
-  { [[ $role != serve && $role != test && $role != san ]] || [[ -d $MODELS/$DEFAULT_MODEL ]]; } &&
+  { [[ $role != serve && $role != triton && $role != test && $role != san ]] || [[ -d $MODELS/$DEFAULT_MODEL ]]; } &&
   { [[ $role != torch ]] || [[ -f $(echo $TORCH_VENV/lib/python3*/site-packages/torch/__init__.py) ]]; } &&
   { [[ $role == lint || $role == cuda || $role == torch ]] || [[ -x $VENV/bin/python && -f $ASSETS/swagger-ui/swagger-ui.css ]]; } &&
   { [[ $role != wheel && $role != test ]] || [[ -x $WHEEL_VENV/bin/auditwheel && -d $WHEELHOUSE ]]; } &&
@@ -126,7 +126,7 @@ install_oracles() {
   retry "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tools/requirements.txt >&2
 }
 
-# Beside the oracles: its packages want other versions of theirs. Without it the tests of gRPC and Triton are skipped.
+# Apart from the oracles: its packages want other versions of theirs. Without it the tests of gRPC and Triton are skipped.
 install_serving() {
   [[ -x $SERVING_VENV/bin/python ]] || /usr/bin/python3 -m venv "$SERVING_VENV"
   say "installing with pip into $SERVING_VENV: $(grep -v '^#' tools/serving_requirements.txt | tr '\n' ' ')"
@@ -190,7 +190,7 @@ mkdir -p build
 # shellcheck disable=SC2086
 case $role in
   build) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES ;;
-  serve) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES ;;
+  serve | triton) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES ;;
   wheel) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $WHEEL_PACKAGES ;;
   test) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $WHEEL_PACKAGES $TEST_PACKAGES ;;
   san) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $TEST_PACKAGES $SAN_PACKAGES ;;
@@ -204,10 +204,10 @@ if [[ $role != lint && $role != cuda && $role != torch ]]; then
   make_venv
   fetch_assets
 fi
-if [[ $role == serve || $role == test || $role == san ]]; then fetch_model; fi
+if [[ $role == serve || $role == triton || $role == test || $role == san ]]; then fetch_model; fi
+if [[ $role == triton || $role == test || $role == san ]]; then install_serving; fi
 if [[ $role == test || $role == san ]]; then
   install_oracles
-  install_serving
   unpack_nginx
 fi
 if [[ $role == wheel || $role == test ]]; then install_wheel_tools; fi
