@@ -13,7 +13,7 @@ from support import MODEL, ROOT, Server
 class ForeignFlags(CliTest):
     def test_flags_of_other_programs_are_told_what_they_are_here(self) -> None:
         for command, flag, expected in (
-            ("serve", "--rpc", "one process"), ("generate", "-e", "taken as it is"), ("serve", "--quantization=fp8", "read from the checkpoint"),
+            ("serve", "--rpc", "one process"), ("generate", "-e", "taken as it is"),
             ("serve", "--kv-cache-dtype", "here it is --quant-policy 8 (int8)"),
             ("serve", "--temp", "every request says for itself"),
             ("serve api_server", "--load-format", "is read from the checkpoint"),
@@ -47,6 +47,8 @@ class ForeignFlags(CliTest):
         self.assertIn("not split", self.error("info", "smollm2", "-ngl", "9"))  # commands with flags of their own
 
     def test_names_of_other_programs_work(self) -> None:
+        self.assertIn("is gguf; leave the flag out", self.error("generate", "smollm2", "-p", "x", "-q", "awq"))
+        self.assertIn("compressed-tensors", self.error("serve", "smollm2", "--quantization", "fp8"))
         def length(*arguments: str) -> int:
             options = ("-p", QUESTION, "--json", "--temp", "0", "--ctx-size", "128", *arguments)
             answer = json.loads(self.output("generate", "-m", "smollm2", "--jinja", "--mlock", *options))
