@@ -108,9 +108,13 @@ struct AttentionItem {
 inline int64_t PaddedDim(int head_dim) { return (static_cast<int64_t>(head_dim) + 15) / 16 * 16; }
 inline int64_t PartialFloats(int head_dim) { return PaddedDim(head_dim) + 16; }
 // Per thread: scores [kMaxRows, kSplit + 16]; q, sum of the split and sum of all splits [3, kMaxRows, PartialFloats]; a
-// tile of keys and one of values [2, kKvTile, padded head_dim].
+// tile of keys and one of values [2, kKvTile, padded head_dim]; and, where attention is computed on tiles, in bf16: q
+// [kMaxRows, dim], a tile of keys [32, dim] and the values of a split [kSplit, dim], where dim is head_dim up to a
+// multiple of 32.
 inline int64_t AttentionWorkspaceFloats(int head_dim) {
-  return int64_t{kMaxRows} * (kSplit + 16 + 3 * PartialFloats(head_dim)) + 2 * kKvTile * PaddedDim(head_dim);
+  const int64_t tile_halves = (kMaxRows + 32 + kSplit) * ((static_cast<int64_t>(head_dim) + 31) / 32 * 32);
+  return int64_t{kMaxRows} * (kSplit + 16 + 3 * PartialFloats(head_dim)) + 2 * kKvTile * PaddedDim(head_dim) +
+         tile_halves / 2;
 }
 
 struct AttentionKernels {
@@ -122,6 +126,9 @@ struct AttentionKernels {
   void (*attend)(const AttentionArgs&, const AttentionItem&, float* workspace);
   // Merges the partial results of `item` (whose splits are all done) and writes args.out.
   void (*merge)(const AttentionArgs&, const AttentionItem&, float* workspace);
+  // attend, with q, keys, values and exponentials rounded to bf16 and multiplied on tiles, 32 dims of a score or
+  // positions of a sum at a time; null where there are no tiles. Sums, maximum and exponentials are fp32.
+  void (*attend_on_tiles)(const AttentionArgs&, const AttentionItem&, float* workspace);
 };
 
 namespace reference {
@@ -135,6 +142,12 @@ extern const AttentionKernels kAttention;
 }
 namespace avx512 {
 extern const AttentionKernels kAttention;
+}
+namespace amx {
+void AttendOnTiles(const AttentionArgs&, const AttentionItem&, float* workspace);
+}
+namespace amx_emulated {
+void AttendOnTiles(const AttentionArgs&, const AttentionItem&, float* workspace);
 }
 
 }  // namespace ingot::kernels

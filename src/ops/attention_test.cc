@@ -37,17 +37,17 @@ std::vector<Config> Configs() {
 
 class AttentionTest : public testing::TestWithParam<std::string> {
  protected:
-  bool IsReference() const { return GetParam() == "reference"; }
+  bool IsSlow() const { return GetParam() == "reference" || GetParam() == "amx_emulated"; }
 };
 
 TEST_P(AttentionTest, EqualsDoublePrecision) {
   for (const Config& config : Configs()) {
     for (const int length : {1, 2, 31, 32, 33, 65, 511, 512, 513, 1100}) {
-      const bool slow = IsReference() || config.head_dim > 80;
-      if (slow && length > 65 && (length != 513 || (IsReference() && config.head_dim != 24))) continue;
+      const bool slow = IsSlow() || config.head_dim > 80;
+      if (slow && length > 65 && (length != 513 || (IsSlow() && config.head_dim != 24))) continue;
       const Text text = RandomText(config, length, 1);
       Runner runner({GetParam(), config, 2, 1, length, 1});
-      ExpectCloseToExact(config, text, runner.InChunks(text, length), length > 65 ? 149 : 7);
+      ExpectCloseToExact(config, text, runner.InChunks(text, length), length > 65 ? 149 : 7, IsOnTiles(GetParam()));
     }
   }
 }
@@ -56,7 +56,7 @@ TEST_P(AttentionTest, EqualsDoublePrecision) {
 TEST_P(AttentionTest, ChunksDoNotChangeABit) {
   for (const Config& config : Configs()) {
     const bool wide = config.head_dim > 80;
-    const int length = IsReference() ? (wide ? 40 : 70) : wide ? 520 : config.head_dim > 60 ? 700 : 1100;
+    const int length = IsSlow() ? (wide ? 40 : 70) : wide ? 520 : config.head_dim > 60 ? 700 : 1100;
     const Text text = RandomText(config, length, 2);
     const std::vector<float> whole = Runner({GetParam(), config, 1, 1, length, 1}).InChunks(text, length);
     for (const int chunk : {1, 5, 48, 333}) {
@@ -70,7 +70,7 @@ TEST_P(AttentionTest, ChunksDoNotChangeABit) {
 TEST_P(AttentionTest, BlockLengthDoesNotChangeABit) {
   for (const KvFormat format : {KvFormat::kF16, KvFormat::kBF16, KvFormat::kI8, KvFormat::kI4}) {
     Config config{.num_heads = 3, .num_kv_heads = 1, .head_dim = 64, .format = format};
-    const int length = IsReference() ? 70 : 600;
+    const int length = IsSlow() ? 70 : 600;
     const Text text = RandomText(config, length, 3);
     const std::vector<float> want = Runner({GetParam(), config, 1, 1, length, 1}).InChunks(text, length);
     for (const int block_len : {32, 96, 128, 1024}) {
@@ -88,7 +88,7 @@ TEST_P(AttentionTest, CompanyAndThreadsDoNotChangeABit) {
                                Config{.num_heads = 6, .num_kv_heads = 2, .head_dim = 80, .format = KvFormat::kBF16},
                                Config{.num_heads = 6, .num_kv_heads = 2, .head_dim = 80, .format = KvFormat::kI8},
                                Config{.num_heads = 6, .num_kv_heads = 2, .head_dim = 80, .format = KvFormat::kI4}}) {
-    const std::vector<int> lengths = IsReference() ? std::vector<int>{40, 3} : std::vector<int>{1030, 1, 77, 520, 900};
+    const std::vector<int> lengths = IsSlow() ? std::vector<int>{40, 3} : std::vector<int>{1030, 1, 77, 520, 900};
     std::vector<Text> texts;
     std::vector<const Text*> pointers;
     for (size_t s = 0; s < lengths.size(); ++s)
@@ -169,6 +169,16 @@ TEST_P(AttentionTest, Bf16HoldsWhatExceedsFp16) {
   for (int i = 0; i < config.OutWidth(); ++i) value[i] *= 1e30f;
   const std::vector<float> out = Runner({GetParam(), config, 1, 1, 1, 1}).InChunks(text, 1);
   for (size_t i = 0; i < out.size(); ++i) EXPECT_EQ(out[i], BF16ToF32(F32ToBF16(value[i])));
+}
+
+TEST(AttentionTilesTest, EmulatedOnesAgreeBitForBit) {
+  const std::vector<std::string> isas = GetIsaInfo().available;
+  if (std::ranges::find(isas, "amx") == isas.end()) GTEST_SKIP() << "this machine has no AMX";
+  for (const Config& config : Configs()) {
+    const Text text = RandomText(config, 150, 12);
+    const std::vector<float> want = Runner({"amx_emulated", config, 1, 1, 150, 1}).InChunks(text, 70);
+    EXPECT_TRUE(SameBits(want, Runner({"amx", config, 1, 1, 150, 1}).InChunks(text, 70))) << config.ToString();
+  }
 }
 
 struct RopeCase {
@@ -294,7 +304,7 @@ TEST_P(AttentionTest, RopeKvWrite) {
   CheckRope(GetParam(), {3, 1, 128, 0, true, 40});
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, AttentionTest, testing::ValuesIn(GetIsaInfo().available),
+INSTANTIATE_TEST_SUITE_P(Isas, AttentionTest, testing::ValuesIn(AttentionIsas()),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -174,6 +174,15 @@ class AttentionRunner {
   Scratch scratch_;
 };
 
+// The instruction sets of this machine, and emulated tiles.
+inline std::vector<std::string> AttentionIsas() {
+  std::vector<std::string> isas = GetIsaInfo().available;
+  isas.emplace_back("amx_emulated");
+  return isas;
+}
+// Whether Compute::kFast rounds to bf16 there.
+inline bool IsOnTiles(const std::string& isa) { return isa.starts_with("amx"); }
+
 struct RunnerParams {
   std::string isa;
   Config config;
@@ -204,7 +213,7 @@ class Runner : public AttentionRunner {
     const auto view = [&](std::vector<float>* x, int64_t width) {
       return TensorView{x->data(), DType::kF32, {batch.num_tokens(), width}, {}};
     };
-    RunLayer(batch, Compute::kExact, view(qkv, config().QkvWidth()), view(&out, config().OutWidth()));
+    RunLayer(batch, Compute::kFast, view(qkv, config().QkvWidth()), view(&out, config().OutWidth()));
     return out;
   }
 
@@ -301,8 +310,23 @@ inline std::vector<double> Exact(const Config& c, const Seen& seen, int p) {
   return out;
 }
 
-inline void ExpectCloseToExact(const Config& config, const Text& text, const std::vector<float>& out, int stride) {
-  const Seen seen = SeenOf(config, text);
+// As tiles take it: q times scale, keys and values in bf16.
+inline Seen RoundedToBf16(const Config& c, Seen seen) {
+  const float scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
+  for (std::vector<float>* qkv : {&seen.closed, &seen.open}) {
+    for (size_t i = 0; i < qkv->size(); ++i) {
+      const float factor = static_cast<int64_t>(i) % c.QkvWidth() < c.OutWidth() ? scale : 1;
+      (*qkv)[i] = BF16ToF32(F32ToBF16((*qkv)[i] * factor)) / factor;
+    }
+  }
+  return seen;
+}
+
+// The outputs of every stride-th token. on_tiles: weights of values are rounded to bf16 as well.
+inline void ExpectCloseToExact(const Config& config, const Text& text, const std::vector<float>& out, int stride,
+                               bool on_tiles) {
+  const Seen seen = on_tiles ? RoundedToBf16(config, SeenOf(config, text)) : SeenOf(config, text);
+  const double tolerance = on_tiles ? 3e-3 : 5e-6;
   for (int p = 0; p < text.length;
        p += p + 1 < text.length && p + stride >= text.length ? text.length - 1 - p : stride) {
     const std::vector<double> want = Exact(config, seen, p);
@@ -311,7 +335,8 @@ inline void ExpectCloseToExact(const Config& config, const Text& text, const std
       const double error = std::abs(out[static_cast<size_t>(p * config.OutWidth() + i)] - want[static_cast<size_t>(i)]);
       if (!(error <= worst)) worst = error;
     }
-    ASSERT_TRUE(worst <= 5e-6) << config.ToString() << " length " << text.length << " position " << p << ": " << worst;
+    ASSERT_TRUE(worst <= tolerance) << config.ToString() << " length " << text.length << " position " << p << ": "
+                                    << worst;
     if (p == text.length - 1) break;
   }
 }

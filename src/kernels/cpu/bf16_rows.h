@@ -1,5 +1,5 @@
-// Weights as pairs of bf16 for 16 channels, which is a row of a tile, and as f32 with the same values: with AVX-512, or
-// in plain C++ with the same results (for INGOT_EMULATE_TILES). For gemm_tiles.cc only.
+// Pairs of bf16 for 16 channels, which is a row of a tile, and f32 with the same values: with AVX-512, or in plain C++
+// with the same results (for INGOT_EMULATE_TILES). For gemm_tiles.cc and attention_tiles.cc.
 #pragma once
 
 #include "kernels/cpu/simd.h"
@@ -25,6 +25,12 @@ INGOT_INLINE Bf16Pairs PairsOf(F32x16 even, F32x16 odd) {
 // To nearest even; denormals become zero, NaN stays NaN. In the order of the 32 numbers.
 INGOT_INLINE Bf16Pairs RoundToBf16(F32x16 first, F32x16 second) {
   return {(__m512i)_mm512_cvtne2ps_pbh(second.v, first.v)};
+}
+// Number i of the first 16, then number i of the others.
+INGOT_INLINE Bf16Pairs Interleave(Bf16Pairs pairs) {
+  alignas(64) static constexpr uint16_t kOrder[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return {_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), pairs.v)};
 }
 // Of four numbers, the second and the third change places.
 INGOT_INLINE Bf16Pairs SwapMiddles(Bf16Pairs pairs) {
@@ -85,6 +91,11 @@ INGOT_INLINE Bf16Pairs RoundToBf16(F32x16 first, F32x16 second) {
   Bf16Pairs pairs;
   for (int i = 0; i < 32; ++i) pairs.v[i] = RoundedToBf16(bits[i]);
   return pairs;
+}
+INGOT_INLINE Bf16Pairs Interleave(const Bf16Pairs& pairs) {
+  Bf16Pairs mixed;
+  for (int i = 0; i < 16; ++i) mixed.v[2 * i] = pairs.v[i], mixed.v[2 * i + 1] = pairs.v[16 + i];
+  return mixed;
 }
 INGOT_INLINE Bf16Pairs SwapMiddles(const Bf16Pairs& pairs) {
   Bf16Pairs swapped = pairs;

@@ -1,5 +1,5 @@
 // Tiles: eight registers of 16 rows of 64 bytes, and their products. Two implementations: AMX's instructions, and plain
-// C++ with the same results, bit for bit (INGOT_EMULATE_TILES). For gemm_tiles.cc only.
+// C++ with the same results, bit for bit (INGOT_EMULATE_TILES). For gemm_tiles.cc and attention_tiles.cc.
 #pragma once
 
 #include <immintrin.h>
@@ -53,13 +53,14 @@ class Tiles {
   void Zero() {
     asm volatile("tilezero %%tmm%c0" : : "i"(kTile));
   }
+  // stride: bytes between rows
   template <int kTile>
-  void Load(const void* from) {
-    asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(int64_t{64}), "i"(kTile) : "memory");
+  void Load(const void* from, int64_t stride = 64) {
+    asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(kTile) : "memory");
   }
   template <int kTile>
-  void Store(void* to) const {
-    asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(int64_t{64}), "i"(kTile) : "memory");
+  void Store(void* to, int64_t stride = 64) const {
+    asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(stride), "i"(kTile) : "memory");
   }
   // sums += activations · weights
   template <int kSums, int kActivations, int kWeights>
@@ -102,15 +103,17 @@ class Tiles {
     __builtin_memset(tiles_[kTile], 0, sizeof tiles_[kTile]);
   }
   template <int kTile>
-  void Load(const void* from) {
+  void Load(const void* from, int64_t stride = 64) {
     const auto bytes = static_cast<uint64_t>(kTile == 4 || kTile == 5 ? 4 * sizes_.pairs : 64);
     for (int64_t row = 0; row < RowsOf(kTile); ++row) {
-      __builtin_memcpy(tiles_[kTile][row], static_cast<const char*>(from) + row * 64, bytes);
+      __builtin_memcpy(tiles_[kTile][row], static_cast<const char*>(from) + row * stride, bytes);
     }
   }
   template <int kTile>
-  void Store(void* to) const {
-    __builtin_memcpy(to, tiles_[kTile], static_cast<uint64_t>(RowsOf(kTile) * 64));
+  void Store(void* to, int64_t stride = 64) const {
+    for (int64_t row = 0; row < RowsOf(kTile); ++row) {
+      __builtin_memcpy(static_cast<char*>(to) + row * stride, tiles_[kTile][row], 64);
+    }
   }
   template <int kSums, int kActivations, int kWeights>
   void MultiplyBf16() {

@@ -331,6 +331,6 @@ void Merge(const AttentionArgs& args, const AttentionItem& item, float* workspac
 
 }  // namespace
 
-const AttentionKernels kAttention = {KvWrite, CloseTile, Attend, Merge};
+const AttentionKernels kAttention = {KvWrite, CloseTile, Attend, Merge, nullptr};
 
 }  // namespace ingot::kernels::reference

@@ -317,8 +317,10 @@ void CpuBackend::Attention(const Context& context, const Step& step, const Atten
   const Scratch::Mark mark(*context.scratch);
   const int64_t workspace_floats = WorkspaceFloats(kv.layout.head_dim);
   float* const workspaces = context.scratch->Take<float>(pool_.num_threads() * workspace_floats);
+  const bool on_tiles = context.compute == Compute::kFast && kernels_.attention.attend_on_tiles != nullptr;
+  const auto attend = on_tiles ? kernels_.attention.attend_on_tiles : kernels_.attention.attend;
   pool_.ParallelForWorker(group.num_items, [&](int64_t i, int worker) {
-    kernels_.attention.attend(args, group.items[i], workspaces + worker * workspace_floats);
+    attend(args, group.items[i], workspaces + worker * workspace_floats);
   });
   pool_.ParallelForWorker(group.num_merges, [&](int64_t i, int worker) {
     kernels_.attention.merge(args, group.merges[i], workspaces + worker * workspace_floats);
