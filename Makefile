@@ -48,11 +48,11 @@ test: ## All checks and tests (TORCH=1: those of the PyTorch engine, too, for wh
 	@tools/make_wheel.sh
 	@ctest --preset release -j $(JOBS)
 
-bench: ## Micro-benchmarks of the kernels
+bench: ## The kernels, compared with what the machine does at most
 	@tools/bootstrap.sh build
-	@cmake --preset release -DINGOT_BENCH=ON >build/cmake.log || { cat build/cmake.log; exit 1; }
-	@ninja -C build/release -j $(JOBS) benchmarks
-	@for bench in build/release/bin/*_bench; do "$$bench"; done
+	@test -f build/release/build.ninja || cmake --preset release -DINGOT_TESTS=OFF
+	@ninja -C build/release -j $(JOBS) ingot
+	@$(INGOT) bench kernels
 
 fmt: ## Format the C++ sources in place
 	@tools/bootstrap.sh lint

@@ -1,5 +1,7 @@
-// ingot bench latency | throughput | serve: what the three share.
+// What the commands of `ingot bench` share.
 #include "bench.h"
+
+#include <charconv>
 
 #include "base/json.h"
 #include "llm/compute.h"
@@ -11,6 +13,29 @@ namespace {
 constexpr double kMaxPrompts = 1e7, kMaxTokens = 1e8;
 
 }  // namespace
+
+std::vector<std::string> SplitList(const std::vector<std::string>& texts) {
+  std::vector<std::string> words;
+  for (const std::string& text : texts) {
+    for (size_t at = 0, comma; at <= text.size(); at = comma + 1) {
+      comma = std::min(text.find(',', at), text.size());
+      words.push_back(text.substr(at, comma - at));
+    }
+  }
+  return words;
+}
+
+Result<std::vector<int64_t>> ParseList(const char* flag, const std::vector<std::string>& texts, int64_t max) {
+  std::vector<int64_t> values;
+  for (const std::string& word : SplitList(texts)) {
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+    if (error != std::errc() || end != word.data() + word.size() || value < 1 || value > max)
+      return InvalidArgument("{} '{}' is no list of numbers of 1…{}", flag, word, max);
+    values.push_back(value);
+  }
+  return values;
+}
 
 void AddPromptFlags(Flags& flags, PromptFlags* prompts) {
   flags.Add(
@@ -97,10 +122,11 @@ std::string EngineJson(const ModelFlags& model, const llm::Llm& llm) {
 }
 
 void DeclareBench(Flags& root) {
-  Flags& bench = root.Command("bench", "Measure speed: latency, throughput, serve; and the machine: roofline");
+  Flags& bench = root.Command("bench", "Measure speed: latency, throughput, serve; kernels; and the machine: roofline");
   DeclareBenchLatency(bench);
   DeclareBenchThroughput(bench);
   DeclareBenchServe(bench);
+  DeclareBenchKernels(bench);
   DeclareBenchRoofline(bench);
 }
 

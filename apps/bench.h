@@ -13,6 +13,11 @@
 
 namespace ingot::cli {
 
+// The words of "1 8 32" or "1,8,32".
+std::vector<std::string> SplitList(const std::vector<std::string>& texts);
+// Those as numbers of 1…max.
+Result<std::vector<int64_t>> ParseList(const char* flag, const std::vector<std::string>& texts, int64_t max);
+
 struct PromptFlags {
   std::string dataset;  // "": random prompts
   int64_t num_prompts = 100, input_len = 128, prefix_len = 0, seed = 0;
@@ -57,5 +62,6 @@ void DeclareBenchLatency(Flags& bench);
 void DeclareBenchThroughput(Flags& bench);
 void DeclareBenchServe(Flags& bench);
 void DeclareBenchRoofline(Flags& bench);
+void DeclareBenchKernels(Flags& bench);
 
 }  // namespace ingot::cli

@@ -1,7 +1,7 @@
 // ingot bench latency MODEL
-#include <charconv>
-
+#include "base/json_writer.h"
 #include "bench.h"
+#include "ops/profile.h"
 #include "progress_bar.h"
 
 namespace ingot::cli {
@@ -15,6 +15,7 @@ struct LatencyFlags {
   ReportFlags report;
   std::vector<std::string> batch_sizes = {"1"}, input_lens = {"128"}, output_lens = {"64"};
   int64_t warmup = 1, repeats = 5, seed = 0;
+  bool profile = false;
 };
 
 struct Shape {
@@ -27,25 +28,6 @@ struct Measured {
   bench::Report report;                     // over all requests of all repeats
   bench::Summary prefill, decode, seconds;  // over repeats: tokens a second, tokens a second, seconds of the whole
 };
-
-// "1 8 32" or "1,8,32".
-Result<std::vector<int64_t>> ParseList(const char* name, const std::vector<std::string>& texts, int64_t max) {
-  std::vector<int64_t> values;
-  for (const std::string& text : texts) {
-    const char* at = text.data();
-    const char* const end = at + text.size();
-    for (bool more = true; more;) {
-      int64_t value = 0;
-      const auto [parsed, error] = std::from_chars(at, end, value);
-      if (error != std::errc() || value < 1 || value > max || (parsed != end && *parsed != ','))
-        return InvalidArgument("{} '{}' is no list of numbers of 1…{}", name, text, max);
-      values.push_back(value);
-      more = parsed != end;
-      at = parsed + 1;
-    }
-  }
-  return values;
-}
 
 Result<std::vector<Shape>> Shapes(const LatencyFlags& flags) {
   INGOT_ASSIGN_OR_RETURN(const auto batch_sizes, ParseList("--batch-size", flags.batch_sizes, kMaxBatch));
@@ -93,6 +75,8 @@ Rates RatesOf(const bench::LoadResult& result) {
 
 Result<Measured> Measure(llm::Llm& llm, const Shape& shape, const LatencyFlags& flags,
                          const bench::ReportOptions& options) {
+  ops::Profile* const profile = llm.options().profile;
+  if (profile != nullptr) profile->Clear();
   const auto ids = bench::OrdinaryIds(llm.tokenizer());
   bench::RandomPrompts random(static_cast<uint64_t>(flags.seed));
   const InterruptGuard interrupt;
@@ -102,7 +86,10 @@ Result<Measured> Measure(llm::Llm& llm, const Shape& shape, const LatencyFlags& 
     const auto result =
         RunEngine(llm, MakeBatch(shape, ids, random), {.interrupted = [&] { return interrupt.interrupted(); }});
     INGOT_RETURN_IF_ERROR(OutcomeOf(result, interrupt.interrupted()));
-    if (round < flags.warmup) continue;
+    if (round < flags.warmup) {
+      if (profile != nullptr) profile->Clear();
+      continue;
+    }
     const Rates rates = RatesOf(result);
     prefill.push_back(rates.prefill);
     decode.push_back(rates.decode);
@@ -131,7 +118,38 @@ void PrintRow(const Measured& measured) {
   std::fflush(stdout);
 }
 
-void AppendRun(std::string& out, const Measured& measured, const bench::ReportOptions& options) {
+// --profile: where the time of the forward passes went.
+void PrintProfile(const ops::Profile& profile) {
+  const std::vector<ops::Profile::Stage> stages = profile.stages();
+  double total = 0;
+  for (const auto& stage : stages) total += stage.seconds;
+  fmt::print("  {:<38}{:>6}{:>9}{:>11}{:>8}{:>10}{:>14}\n", "op", "rows", "calls", "us/call", "share", "GB/s",
+             "G mul-add/s");
+  for (const auto& [work, calls, seconds] : stages) {
+    const std::string name = work.out_features == 0 ? work.op
+                                                    : fmt::format("{} {} x {}, {} bits", work.op, work.out_features,
+                                                                  work.in_features, work.bits);
+    fmt::print("  {:<38}{:>6}{:>9}{:>11.1f}{:>7.1f}%{:>10.2f}{:>14.1f}\n", name, work.rows, calls,
+               seconds / static_cast<double>(calls) * 1e6, 100 * seconds / total, work.bytes / seconds / 1e9,
+               work.products / seconds / 1e9);
+  }
+}
+
+std::string ProfileJson(const ops::Profile& profile) {
+  return JsonList(profile.stages(), [](const ops::Profile::Stage& stage) {
+    JsonObject json;
+    json.Add("op", stage.work.op).Add("rows", stage.work.rows).Add("calls", stage.calls).Add("seconds", stage.seconds);
+    json.Add("bytes", stage.work.bytes).Add("products", stage.work.products);
+    if (stage.work.out_features > 0) {
+      json.Add("out_features", stage.work.out_features).Add("in_features", stage.work.in_features);
+      json.Add("bits", stage.work.bits);
+    }
+    return json.Text();
+  });
+}
+
+void AppendRun(std::string& out, const Measured& measured, const bench::ReportOptions& options,
+               const ops::Profile* profile) {
   const auto& [shape, report, prefill, decode, seconds] = measured;
   out += fmt::format(R"({{"batch_size":{},"input_len":{},"output_len":{},)", shape.batch_size, shape.input_len,
                      shape.output_len);
@@ -139,6 +157,7 @@ void AppendRun(std::string& out, const Measured& measured, const bench::ReportOp
   AppendSummary(out, prefill, "prefill_throughput", options.percents);
   AppendSummary(out, decode, "decode_throughput", options.percents);
   AppendSummary(out, seconds, "batch_seconds", options.percents);
+  if (profile != nullptr) out += ",\"profile\":" + ProfileJson(*profile);
   out += '}';
 }
 
@@ -155,6 +174,8 @@ Status Latency(const LatencyFlags& flags) {
   }
   if (model.options.session_len == 0) model.options.session_len = length;
   if (!flags.report.json) options.percents = {95, 99};  // what the table shows
+  ops::Profile profile;
+  if (flags.profile) model.options.profile = &profile;
   INGOT_ASSIGN_OR_RETURN(const auto llm, LoadModel(model));
   std::string out = fmt::format(R"({{"benchmark":"latency",{}"num_iters":{},"num_iters_warmup":{},"runs":[)",
                                 EngineJson(flags.model, *llm), flags.repeats, flags.warmup);
@@ -165,8 +186,9 @@ Status Latency(const LatencyFlags& flags) {
     INGOT_ASSIGN_OR_RETURN(const Measured measured, Measure(*llm, shapes[i], flags, options));
     bar.Clear();
     if (!flags.report.json) PrintRow(measured);
+    if (!flags.report.json && flags.profile) PrintProfile(profile);
     if (i > 0) out += ',';
-    AppendRun(out, measured, options);
+    AppendRun(out, measured, options, model.options.profile);
   }
   if (flags.report.json) fmt::print("{}]}}\n", out);
   return {};
@@ -187,7 +209,9 @@ void DeclareBenchLatency(Flags& bench) {
   command.Add("--num-iters-warmup,--warmup-round", &flags->warmup, "warm-up batches of each shape", {0, 1e6});
   command.Add("--seed", &flags->seed, "the same seed draws the same prompts");
   command.Add("--metric-percentiles,--percentiles", &flags->report.percentiles, "with --json: which percentiles");
+  command.Add("--profile", &flags->profile, "time every op of the forward passes, and print where the time goes");
   command.Add("--json", &flags->report.json, "one JSON object");
+  command.Example("ingot bench latency smollm2 --input-len 512 --output-len 32 --profile");
   command.Example("ingot bench latency smollm2 --batch-size 1 8 32 --input-len 128,512 --output-len 64");
   command.OnRun([flags] { return Latency(*flags); });
 }

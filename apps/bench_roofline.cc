@@ -1,14 +1,10 @@
 // ingot bench roofline
-#include <atomic>
-#include <chrono>
-
 #include "base/json_writer.h"
 #include "base/thread_pool.h"
 #include "base/topology.h"
 #include "bench.h"
+#include "bench_limits.h"
 #include "ops/isa_info.h"
-#include "ops/limits.h"
-#include "tensor/tensor.h"
 
 namespace ingot::cli {
 namespace {
@@ -22,20 +18,11 @@ struct RooflineFlags {
   bool json = false;
 };
 
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-// Per second, over all repeats: of work that `run` does `amount` of each time.
-bench::Summary Rate(const RooflineFlags& flags, double amount, const std::function<void()>& run) {
+// In units of 10^9 a second, over all repeats, after one that warms up.
+bench::Summary Repeat(const RooflineFlags& flags, const std::function<double()>& rate) {
+  rate();
   std::vector<double> rates;
-  for (int64_t i = 0; i < flags.repeats; ++i) {
-    int64_t count = 0;
-    const double begin = Now();
-    do {
-      run();
-      ++count;
-    } while (Now() - begin < flags.seconds);
-    rates.push_back(amount * static_cast<double>(count) / (Now() - begin));
-  }
+  for (int64_t i = 0; i < flags.repeats; ++i) rates.push_back(rate() / 1e9);
   return bench::Summarize(rates, {});
 }
 
@@ -61,38 +48,20 @@ std::string ToJson(const Row& row) {
       .Text();
 }
 
-// All threads multiply at once, each for about a millisecond at a time.
 Row Multiply(const RooflineFlags& flags, ThreadPool& pool, const ops::MultiplyLimit& limit) {
-  constexpr int64_t kRounds = 200;
-  const double products = limit.products * kRounds * pool.num_threads() / 1e9;
-  const auto run = [&] { pool.ParallelFor(pool.num_threads(), [&](int64_t) { limit.run(kRounds); }); };
-  run();
   return {.name = fmt::format("{} ({})", limit.name, limit.instruction),
           .unit = "G multiply-adds/s",
           .json = JsonObject().Add("name", limit.name).Add("instruction", limit.instruction),
           .threads = pool.num_threads(),
-          .rate = Rate(flags, products, run)};
+          .rate = Repeat(flags, [&] { return MultiplyRate(pool, limit, flags.seconds); })};
 }
 
-// `bytes` in all, each thread its own part, in pieces of up to 1 MiB.
 Row Read(const RooflineFlags& flags, ThreadPool& pool, const Buffer& buffer, int64_t bytes) {
-  const int64_t each = bytes / pool.num_threads() / 1024 * 1024, piece = std::min<int64_t>(each, 1 << 20);
-  const int64_t times = std::max<int64_t>(1, (1 << 20) / each);  // small ones again, or the clock would be measured
-  std::atomic<uint64_t> sink = 0;
-  const auto run = [&] {
-    pool.ParallelFor(pool.num_threads(), [&](int64_t thread) {
-      for (int64_t i = 0; i < times * each; i += piece) {
-        sink += ops::ReadMemory(buffer.data() + thread * each + i % (each / piece * piece), piece);
-      }
-    });
-  };
-  run();
-  const int64_t read = (times * each + piece - 1) / piece * piece * pool.num_threads();
   return {.name = fmt::format("read {} KiB", bytes >> 10),
           .unit = "GB/s",
           .json = JsonObject().Add("bytes", bytes),
           .threads = pool.num_threads(),
-          .rate = Rate(flags, static_cast<double>(read) / 1e9, run)};
+          .rate = Repeat(flags, [&] { return ReadRate(pool, buffer, bytes, flags.seconds); })};
 }
 
 Status Roofline(const RooflineFlags& flags) {
@@ -101,8 +70,7 @@ Status Roofline(const RooflineFlags& flags) {
     return InvalidArgument("--max-bytes {} is less than {} ({} for each of {} threads)", flags.max_bytes,
                            threads * kMinBytes, kMinBytes, threads);
   }
-  INGOT_ASSIGN_OR_RETURN(const Buffer buffer, Buffer::Allocate(flags.max_bytes));
-  for (int64_t at = 0; at < buffer.size(); at += 4096) buffer.data()[at] = std::byte{1};  // pages of their own
+  INGOT_ASSIGN_OR_RETURN(const Buffer buffer, TouchedBuffer(flags.max_bytes));
   std::vector<Row> multiply, read;
   const auto add = [&](std::vector<Row>& rows, Row row) {
     if (!flags.json) Print(row);

@@ -56,6 +56,51 @@ class RooflineTest(unittest.TestCase):
         self.assertIn("--max-bytes", done.stderr)
 
 
+class KernelsTest(unittest.TestCase):
+    def kernels(self, *arguments: str) -> list[dict]:
+        done = run("kernels", "--json", "--shape", "135m", "--num-iters", "2", *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)["ops"]
+
+    def test_products_norms_and_activations(self) -> None:
+        rows = self.kernels("--ops", "linear", "--formats", "q4_1,bf16", "--rows", "1,3", "--threads", "2")
+        shapes = [(960, 576), (576, 576), (3072, 576), (576, 1536), (49152, 576)]
+        for format, bits in (("q4_1", 5), ("bf16", 16)):
+            for count in (1, 4):  # 3 rows are among those of up to 4
+                linear = [row for row in rows if row["format"] == format and row["rows"] == count]
+                self.assertEqual(sorted((row["out_features"], row["in_features"]) for row in linear), sorted(shapes))
+                for row in linear:
+                    self.assertLessEqual(row["min_us"], row["us"])
+                    self.assertLessEqual(row["us"], row["max_us"])
+                    size = row["out_features"] * row["in_features"]
+                    count_of_rows = {1: 1, 4: 3}[count]
+                    read = size * bits / 8 + 4 * count_of_rows * (row["out_features"] + row["in_features"])
+                    self.assertAlmostEqual(row["gbyte_per_s"] * row["us"] * 1e3 / read, 1, delta=0.25)  # scales, padding
+                    if "gmac_per_s" in row:
+                        self.assertAlmostEqual(row["gmac_per_s"] * row["us"] * 1e3 / (size * count_of_rows), 1, places=3)
+        self.assertEqual({row["op"] for row in rows if row["format"] == ""}, {"add_rms_norm", "act_mul"})
+
+    def test_attention(self) -> None:
+        rows = self.kernels("--ops", "attention", "--kv-formats", "f16,i4", "--contexts", "128,200", "--chunks", "1,64")
+        read = {}
+        for row in rows:
+            if row["op"] == "attention":
+                self.assertEqual(row["rows"] in (1, 64), True)
+                products = 2 * 9 * 64 * sum(range(row["context"] - row["rows"] + 1, row["context"] + 1))
+                self.assertAlmostEqual(row["gmac_per_s"] * row["us"] * 1e3 / products, 1, places=3)
+                read[row["format"], row["context"], row["rows"]] = row["gbyte_per_s"] * row["us"] * 1e3
+        self.assertEqual(len(read), 8)
+        self.assertAlmostEqual(read["f16", 200, 1], 200 * 3 * 2 * 64 * 2 + 2 * 9 * 64 * 4, delta=1)
+        self.assertLess(read["i4", 200, 1], read["f16", 200, 1] / 2)
+
+    def test_unknown_formats_are_refused_by_name(self) -> None:
+        for arguments, names in ((("--formats", "q4_0,q9"), "q4_0, q4_1"), (("--kv-formats", "i2"), "f16, bf16, i8, i4")):
+            done = run("kernels", *arguments)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(arguments[0], done.stderr)
+            self.assertIn(names, done.stderr)
+
+
 class BenchTest(unittest.TestCase):
     def report(self, *arguments: str, code: int = 0) -> dict:
         done = run(*arguments, "--json")
@@ -122,6 +167,22 @@ class InProcess(BenchTest):
                 self.assertGreater(row[f"min_{name}"], 0)
                 self.assertLessEqual(row[f"min_{name}"], row[f"median_{name}"])
                 self.assertLessEqual(row[f"median_{name}"], row[f"max_{name}"])
+
+    def test_profile(self) -> None:
+        report = self.report("latency", "smollm2", "--input-len", "16", "--output-len", "3", "--num-iters", "2",
+                             "--num-iters-warmup", "1", "--profile")  # fmt: skip
+        (run_,) = report["runs"]
+        stages = {(stage["op"], stage.get("out_features"), stage["rows"]): stage for stage in run_["profile"]}
+        for tokens, steps in ((16, 2), (1, 4)):  # of the two rounds that are measured; 30 layers
+            self.assertEqual(stages["attention", None, tokens]["calls"], 30 * steps)
+            self.assertEqual(stages["linear", 960, tokens]["calls"], 30 * steps)
+            self.assertEqual(stages["linear", 960, tokens]["products"], 30 * steps * tokens * 960 * 576)
+        self.assertEqual(stages["linear", 49152, 1]["calls"], 6)  # logits of the last token alone
+        self.assertEqual(stages["sample", None, 1]["calls"], 6)
+        total = sum(stage["seconds"] for stage in run_["profile"])
+        self.assertLessEqual(total, 2 * run_["max_batch_seconds"])
+        table = run("latency", "smollm2", "--input-len", "16", "--output-len", "3", "--num-iters", "1", "--profile")
+        self.assertRegex(table.stdout, r"linear 960 x 576, 4 bits +16 +30 ")
 
     def test_latency_table_and_errors(self) -> None:
         done = run("latency", "smollm2", "--output-len", "1", "--num-iters", "1", "--num-iters-warmup", "0")

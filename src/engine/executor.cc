@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "ops/profile.h"
 
 namespace ingot::engine {
 namespace {
@@ -192,6 +193,8 @@ void Executor::Execute(Step& step) {
   if (!step.status.ok()) return;
   const auto vocab_size = static_cast<size_t>(model_.spec().vocab_size);
   float* const logits = backend_.ReadBack(wanted);
+  const ops::Timed timed(options_.profile,
+                         {.op = "sample", .rows = std::ssize(step.rows), .bytes = static_cast<double>(wanted.bytes())});
   backend_.host().pool->ParallelForWorker(std::ssize(step.rows), [&](int64_t index, int worker) {
     const auto row = static_cast<size_t>(index);
     UseRow(step.rows[row], std::span(logits + row * vocab_size, vocab_size), workspaces_[static_cast<size_t>(worker)]);
@@ -205,7 +208,8 @@ void Executor::Execute(Step& step) {
 }
 
 Status Executor::Forward(BatchBuilder& batch, const TensorView& logits, const models::LayerTap* tap) {
-  const ops::Context context{.backend = &backend_, .scratch = &scratch_, .compute = options_.compute};
+  const ops::Context context{
+      .backend = &backend_, .scratch = &scratch_, .compute = options_.compute, .profile = options_.profile};
   return model_.Forward(context, batch.Batch(drawn_tokens_.view()), views_, logits, tap);
 }
 

@@ -26,6 +26,7 @@ struct ExecutorOptions {
   bool prefix_caching = true;             // what is computed for one request serves others
   ops::KvFormat kv_format = ops::KvFormat::kF16;
   ops::Compute compute = ops::Compute::kFast;
+  ops::Profile* profile = nullptr;  // of forward passes and of sampling
 };
 
 struct ExecutorBytes {

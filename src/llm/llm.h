@@ -32,6 +32,9 @@ class ChatTemplate;
 namespace ingot::models {
 class Model;
 }
+namespace ingot::ops {
+class Profile;
+}
 namespace ingot::formats {
 class Checkpoint;
 }
@@ -66,6 +69,7 @@ struct LoadOptions {
   // handlers are then set; "": none.
   std::string flight_recorder;
   std::function<void(int64_t done, int64_t total)> progress;  // bytes of weights
+  ops::Profile* profile = nullptr;  // times the ops of every step, on the CPU; outlives the Llm
 };
 
 struct Request {

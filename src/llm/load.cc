@@ -108,6 +108,8 @@ Status LoadNative(models::ModelSpec spec, LoadOptions* options, LlmParts* parts)
 Status LoadWithPytorch(int64_t available, LoadOptions* options, LlmParts* parts) {
   INGOT_RETURN_IF_ERROR(CheckFits(*parts->checkpoint, parts->checkpoint->weight_bytes(), available));
   INGOT_ASSIGN_OR_RETURN(PytorchModel loaded, LoadPytorch(*options, *parts->checkpoint, *parts->backend));
+  if (options->profile != nullptr)
+    return Unsupported("--profile times Ingot's ops; for PyTorch's, take torch.profiler");
   options->backend = "pytorch";
   options->pytorch_dtype = loaded.dtype;
   parts->model = std::move(loaded.model);
@@ -165,6 +167,8 @@ Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {
                                             .activation_dtype = options.kv_bf16 ? DType::kBF16 : DType::kF16}));
   parts.backend = std::move(device.backend);
   parts.device = device.description;
+  if (options.profile != nullptr && !parts.device.empty())
+    return Unsupported("--profile times the ops of the CPU; for those of {}, take NVIDIA's nsys", parts.device);
   options.device = parts.device.empty() ? "cpu" : "cuda";  // what "auto" found; defaults and checks depend on it
   INGOT_RETURN_IF_ERROR(CheckLoadOptions(options));
   INGOT_ASSIGN_OR_RETURN(parts.tokenizer, tokenizer::Tokenizer::Create(parts.checkpoint->vocabulary()));

@@ -33,7 +33,8 @@ engine::ExecutorOptions ExecutorOptionsOf(const LoadOptions& options) {
           .block_len = options.cache_block_seq_len,
           .prefix_caching = options.enable_prefix_caching,
           .kv_format = KvFormatOf(options),
-          .compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast};
+          .compute = options.exact ? ops::Compute::kExact : ops::Compute::kFast,
+          .profile = options.profile};
 }
 
 MemoryNeeds NeedsOf(const models::Model& model, const LoadOptions& options, const ops::Backend& backend) {

@@ -9,6 +9,7 @@
 namespace ingot::ops {
 
 class Backend;
+class Profile;
 
 // kFast: activations in int8 per token and group of 32 before products with 2…8-bit weights (W4A8), bf16 before
 // products with bf16 weights where the device multiplies those. kExact: fp32 activations times dequantized fp32
@@ -54,6 +55,7 @@ struct Context {
   Backend* backend;
   Scratch* scratch;  // of the backend's memory: activations, and what ops need for themselves
   Compute compute;
+  Profile* profile = nullptr;  // times every op (ops/profile.h)
 };
 
 }  // namespace ingot::ops

@@ -3,6 +3,7 @@
 
 #include "ops/backend.h"
 #include "ops/match.h"
+#include "ops/profile.h"
 
 namespace ingot::ops {
 namespace {
@@ -30,6 +31,55 @@ void MatchQkv(const Matcher& match, const Step& step, const TensorView& qkv, KvP
   match.Activations(qkv, {&tokens, &width});
 }
 
+double Bytes(std::initializer_list<const TensorView*> views) {
+  double bytes = 0;
+  for (const TensorView* view : views) bytes += static_cast<double>(view->bytes());
+  return bytes;
+}
+
+OpWork Rowwise(const char* op, const Dim& rows, std::initializer_list<const TensorView*> operands) {
+  return {.op = op, .rows = *rows, .bytes = Bytes(operands)};
+}
+
+OpWork Product(const TensorView& x, std::span<const PackedWeight> parts, const TensorView& y) {
+  OpWork work{.op = "linear",
+              .rows = x.shape[0],
+              .bytes = Bytes({&x, &y}),
+              .out_features = y.shape[1],
+              .in_features = x.shape[1]};
+  for (const PackedWeight& part : parts) {
+    work.bytes += static_cast<double>(part.bytes());
+    work.bits = std::max(work.bits, part.format().bits);
+  }
+  work.products = static_cast<double>(work.rows) * static_cast<double>(work.out_features * work.in_features);
+  return work;
+}
+
+// Of the experts' products a row takes part in one; of their weights, those of as many experts as there are rows at
+// most are read.
+OpWork ExpertProduct(const TensorView& x, std::span<const FusedLinear> experts, const TensorView& y) {
+  OpWork work = Product(x, {}, y);
+  work.op = "expert_linear";
+  const double read = std::min(1.0, static_cast<double>(work.rows) / static_cast<double>(experts.size()));
+  for (const FusedLinear& expert : experts) {
+    const OpWork one = Product(x, expert.parts, y);
+    work.bits = std::max(work.bits, one.bits);
+    work.bytes += read * (one.bytes - Bytes({&x, &y}));
+  }
+  return work;
+}
+
+OpWork AttentionWork(const Context& context, const Step& step, const AttentionParams& params) {
+  OpWork work{.op = "attention", .rows = step.num_tokens, .bytes = 0};
+  if (context.profile == nullptr) return work;
+  const KvLayout& layout = step.kv[static_cast<size_t>(params.place.group)].layout;
+  const Profile::Seen seen = context.profile->seen(params.place.group);
+  const double token_bytes = static_cast<double>(layout.block_bytes) / layout.block_len / layout.num_layers;
+  work.bytes = seen.positions * token_bytes + Bytes({&params.out}) * 2;  // queries are as many as outputs
+  work.products = 2 * seen.pairs * layout.num_heads * layout.head_dim;
+  return work;
+}
+
 }  // namespace
 
 int64_t FusedLinear::out_features() const {
@@ -52,6 +102,8 @@ Step BeginStep(const Context& context, const StepBatch& batch, std::span<const K
   }
   INGOT_CHECK(batch.groups.size() == kv.size());
   for (size_t g = 0; g < kv.size(); ++g) CheckGroup(batch, batch.groups[g], kv[g]);
+  if (context.profile != nullptr) context.profile->BeginStep(batch, kv);
+  const Timed timed(context.profile, {.op = "begin_step", .rows = num_tokens, .bytes = 0});
   return context.backend->BeginStep(context, batch, kv);
 }
 
@@ -60,6 +112,7 @@ void Embed(const Context& context, const Step& step, const PackedWeight& table, 
   Dim tokens = step.num_tokens, hidden = table.in_features();
   match(step.token_ids, kI32, {&tokens});
   match(y, kF32, {&tokens, &hidden});
+  const Timed timed(context.profile, Rowwise("embed", tokens, {&y}));
   context.backend->Embed(context, step, table, scale, y);
 }
 
@@ -69,6 +122,7 @@ void Linear(const Context& context, const TensorView& x, const FusedLinear& weig
   match.Activations(x, {&rows, &in});
   match.Activations(y, {&rows, &out});
   if (!weight.bias.empty()) match(weight.bias.view(), kF32, {&out});
+  const Timed timed(context.profile, Product(x, weight.parts, y));
   if (*rows > 0 && *out > 0) context.backend->Linear(context, x, weight.parts, weight.bias.view(), y);
 }
 
@@ -77,6 +131,7 @@ void Linear(const Context& context, const TensorView& x, const PackedWeight& wei
   Dim rows, in = weight.in_features(), out = weight.out_features();
   match.Activations(x, {&rows, &in});
   match.Activations(y, {&rows, &out});
+  const Timed timed(context.profile, Product(x, {&weight, 1}, y));
   if (*rows > 0 && *out > 0) context.backend->Linear(context, x, {&weight, 1}, {}, y);
 }
 
@@ -89,6 +144,7 @@ void ExpertLinear(const Context& context, const TensorView& x, const Routing& ro
   match(routing.expert_begin, kI32, {&begins});
   match.Activations(x, {&rows, &in});
   match.Activations(y, {&rows, &out});
+  const Timed timed(context.profile, ExpertProduct(x, experts, y));
   context.backend->ExpertLinear(context, x, routing, experts, y);
 }
 
@@ -98,6 +154,7 @@ void RmsNorm(const Context& context, const TensorView& x, const NormWeight& norm
   match.Activations(x, {&tokens, &hidden});
   match.Activations(y, {&tokens, &hidden});
   match(norm.weight.view(), kF32, {&hidden});
+  const Timed timed(context.profile, Rowwise("rms_norm", tokens, {&x, &y}));
   context.backend->RmsNorm(context, x, norm, y);
 }
 
@@ -109,6 +166,7 @@ void AddRmsNorm(const Context& context, const TensorView& x, const TensorView& r
   match(residual, kF32, {&tokens, &hidden});
   match.Activations(y, {&tokens, &hidden});
   match(norm.weight.view(), kF32, {&hidden});
+  const Timed timed(context.profile, Rowwise("add_rms_norm", tokens, {&x, &residual, &residual, &y}));
   context.backend->AddRmsNorm(context, x, residual, norm, y);
 }
 
@@ -117,6 +175,7 @@ void Add(const Context& context, const TensorView& x, const TensorView& y) {
   Dim tokens, hidden;
   match.Activations(x, {&tokens, &hidden});
   match(y, kF32, {&tokens, &hidden});
+  const Timed timed(context.profile, Rowwise("add", tokens, {&x, &y, &y}));
   context.backend->Add(context, x, y);
 }
 
@@ -126,6 +185,7 @@ void ActMul(const Context& context, const TensorView& gate_up, Activation activa
   match.Activations(y, {&rows, &inner});
   Dim both = 2 * *inner;
   match.Activations(gate_up, {&rows, &both});
+  const Timed timed(context.profile, Rowwise("act_mul", rows, {&gate_up, &y}));
   context.backend->ActMul(context, gate_up, activation, y);
 }
 
@@ -134,6 +194,7 @@ void Softcap(const Context& context, const TensorView& x, float cap) {
   Dim rows, cols;
   match(x, kF32, {&rows, &cols});
   INGOT_CHECK(cap > 0);
+  const Timed timed(context.profile, Rowwise("softcap", rows, {&x, &x}));
   context.backend->Softcap(context, x, cap);
 }
 
@@ -145,6 +206,7 @@ void RopeAngles(const Context& context, const TensorView& positions, const RopeT
   match(table.inv_freq.view(), DType::kF64, {&half});
   match(cos, kF32, {&tokens, &half});
   match(sin, kF32, {&tokens, &half});
+  const Timed timed(context.profile, Rowwise("rope_angles", tokens, {&cos, &sin}));
   context.backend->RopeAngles(context, positions, table, cos, sin);
 }
 
@@ -159,6 +221,7 @@ void RopeKvWrite(const Context& context, const Step& step, const RopeKvWritePara
   }
   if (!params.q_norm.empty()) match(params.q_norm, kF32, {&head});
   if (!params.k_norm.empty()) match(params.k_norm, kF32, {&head});
+  const Timed timed(context.profile, Rowwise("rope_kv_write", tokens, {&params.qkv, &params.qkv}));
   context.backend->RopeKvWrite(context, step, params);
 }
 
@@ -168,6 +231,7 @@ void Attention(const Context& context, const Step& step, const AttentionParams& 
   const KvLayout& layout = step.kv[static_cast<size_t>(params.place.group)].layout;
   Dim tokens = step.num_tokens, width = int64_t{layout.num_heads} * layout.head_dim;
   match.Activations(params.out, {&tokens, &width});
+  const Timed timed(context.profile, AttentionWork(context, step, params));
   if (step.num_tokens > 0) context.backend->Attention(context, step, params);
 }
 
@@ -182,6 +246,7 @@ void Route(const Context& context, const TensorView& router_logits, RouteRule ru
   match(routing.row_of, kI32, {&tokens, &k});
   match(routing.token_of, kI32, {&rows});
   match(routing.expert_begin, kI32, {&begins});
+  const Timed timed(context.profile, Rowwise("route", tokens, {&router_logits}));
   context.backend->Route(context, router_logits, rule, routing);
 }
 
@@ -193,6 +258,7 @@ void CombineExperts(const Context& context, const TensorView& x, const Routing& 
   match(routing.weights, kF32, {&tokens, &k});
   match.Activations(x, {&rows, &hidden});
   match.Activations(y, {&tokens, &hidden});
+  const Timed timed(context.profile, Rowwise("combine_experts", tokens, {&x, &y}));
   context.backend->CombineExperts(context, x, routing, y);
 }
 
@@ -202,6 +268,7 @@ void GatherRows(const Context& context, const TensorView& x, const TensorView& r
   match.Activations(x, {&from, &width});
   match(rows, kI32, {&count});
   match(y, x.dtype, {&count, &width});
+  const Timed timed(context.profile, Rowwise("gather_rows", count, {&y, &y}));
   context.backend->GatherRows(context, x, rows, y);
 }
 
