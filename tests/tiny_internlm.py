@@ -1,5 +1,6 @@
 """A tiny random InternLM checkpoint as its makers ship theirs: config.json, pytorch_model.bin and tokenizer.model, in the
-layout of the Hugging Face cache."""
+layout of the Hugging Face cache. With INGOT_TEST_BACKEND=pytorch a LLaMA with the same tensors, which PyTorch computes:
+transformers knows no InternLM without code of the checkpoint's."""
 
 import io
 import json
@@ -20,6 +21,8 @@ NAME = "InternLM/internlm-chat-7b"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HIDDEN, INTERMEDIATE, LAYERS, HEADS = 32, 48, 2, 4
 VOCABULARY = 320  # 256 bytes, <unk> <s> </s>, the marks of turns, and what is learned
+ON_PYTORCH = os.environ.get("INGOT_TEST_BACKEND") == "pytorch"
+FLAGS = ("--backend", "pytorch", "--dtype", "float32", "--chat-template", "internlm") if ON_PYTORCH else ()
 
 
 def tokenizer_model() -> bytes:
@@ -58,8 +61,9 @@ def serve(case: type[unittest.TestCase] | unittest.TestCase, *arguments: str) ->
     write_cache(pathlib.Path(folder.name))
     environment = {**os.environ, "HF_HOME": folder.name}
     environment.pop("HF_HUB_CACHE", None)
-    server = Server(NAME, "--model-name", "tiny", *arguments, env=environment)
+    server = Server(NAME, "--model-name", "tiny", *FLAGS, *arguments, env=environment)
     add_cleanup(server.__exit__)
+    assert ("PyTorch" in "".join(server.log)) == ON_PYTORCH
     return server
 
 
@@ -76,6 +80,8 @@ def write_cache(home: pathlib.Path) -> None:
         "num_hidden_layers": LAYERS, "vocab_size": VOCABULARY, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6,
         "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "tie_word_embeddings": False,
         "torch_dtype": "float16"}  # fmt: skip
+    if ON_PYTORCH:
+        config |= {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "attention_bias": True}
     (snapshot / "config.json").write_text(json.dumps(config))
     (snapshot / "tokenizer.model").write_bytes(tokenizer_model())
     torch_save(snapshot / "pytorch_model.bin", weights())

@@ -10,7 +10,8 @@
 #   san    test + the sanitizers and what makes their reports readable (apt)
 #   lint   the formatter (apt) and python3
 #   cuda   NVIDIA's compiler, where there is none (pip, in build/venv-cuda)
-#   torch  build + PyTorch without CUDA, 540 MB, and transformers in build/venv-torch (pip), for `make test TORCH=1`
+#   torch  build + PyTorch without CUDA, 600 MB, bitsandbytes and transformers in build/venv-torch (pip), for
+#          `make test TORCH=1`
 # For Debian 12, as root or with sudo. Elsewhere it names what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,7 +19,7 @@ cd "$(dirname "$0")/.."
 role=${1:-}
 case $role in
   build | serve | triton | wheel | test | san | lint | cuda | torch) ;;
-  *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 BUILD_PACKAGES="clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev
@@ -43,7 +44,8 @@ WHEEL_VENV=build/venv-wheel
 WHEELHOUSE=build/wheelhouse
 GRADIO_VENV=build/venv-gradio
 TORCH_VENV=build/venv-torch
-TORCH=torch==2.15.0
+# bitsandbytes, too, depends on torch: without what they depend on.
+TORCH="torch==2.15.0 accelerate==1.15.0 bitsandbytes==0.50.2"
 MODELS=build/models
 ASSETS=build/assets
 DEFAULT_MODEL=smollm2
@@ -159,7 +161,8 @@ install_gradio() {
 install_torch() {
   say "installing with pip into $TORCH_VENV: $TORCH $(grep -v '^#' tools/torch_requirements.txt | tr '\n' ' ')"
   make_venv "$TORCH_VENV"
-  retry "$TORCH_VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-cache-dir "$TORCH" >&2
+  # shellcheck disable=SC2086
+  retry "$TORCH_VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-cache-dir $TORCH >&2
   retry "$TORCH_VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r tools/torch_requirements.txt >&2
   python3 tools/torch_without_cuda.py "$(echo "$TORCH_VENV"/lib/python3*/site-packages/torch)"
 }

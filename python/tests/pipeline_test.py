@@ -215,7 +215,7 @@ class Streams(WithPipeline):
         stream.close()
         steps = self.pipe.stats()["steps"]
         self.assertTrue(wait_until(lambda: self.pipe.stats()["running"] == 0 and self.used_blocks() == 0))
-        self.assertLessEqual(self.pipe.stats()["steps"] - steps, 2)
+        self.assertLessEqual(self.pipe.stats()["steps"] - steps, 1)  # the one under way
 
     def test_other_threads_run_meanwhile(self) -> None:
         """The GIL is not held while the engine works."""

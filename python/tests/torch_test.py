@@ -1,5 +1,6 @@
 """The PyTorch engine: models that transformers computes, over Ingot's cache and scheduler."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -14,7 +15,7 @@ import openai
 import torch
 import torch_models
 from support import MODEL, MODELS, ROOT
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 import ingot
 from ingot import GenerationConfig, PytorchEngineConfig, TurbomindEngineConfig, errors, paged_attention
@@ -154,6 +155,27 @@ class Families(WithFolder):
         for family in torch_models.KNOWN:
             with self.subTest(family):
                 self.check(family, CONFIG)
+
+    def test_quantized_by_bitsandbytes(self) -> None:
+        if importlib.util.find_spec("bitsandbytes") is None:
+            self.skipTest("bitsandbytes is not installed")
+        torch_models.make(self.folder / "plain", "olmo2", intermediate_size=128)  # its kernels want multiples of 64
+        four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.float32}
+        for name, options, dtype, tolerance in (("4bit", four, torch.float32, 1e-3), ("8bit", {"load_in_8bit": True}, torch.float16, 0.1)):
+            with self.subTest(name):
+                folder = self.folder / name
+                model = AutoModelForCausalLM.from_pretrained(self.folder / "plain", quantization_config=BitsAndBytesConfig(**options), dtype=dtype)
+                model.save_pretrained(folder)
+                torch_models.save_tokenizer(folder)
+                model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager")
+                scored = GenerationConfig(max_new_tokens=2, ignore_eos=True, output_logits="all")
+                prompt = prompts_of(70)[0]
+                with ingot.pipeline(folder) as pipe:
+                    self.assertIn("PyTorch", pipe.memory)
+                    answer = pipe(prompt, gen_config=scored)
+                expected = torch_models.logits_of(model, prompt + answer.token_ids[:-1])
+                error, largest = float((torch.as_tensor(answer.logits) - expected).abs().max()), float(expected.abs().max())
+                self.assertTrue(error <= tolerance * largest, f"{name}: off by {error} of {largest}")
 
     def test_both_engines_agree(self) -> None:
         model = torch_models.make(self.folder / "both", "llama")
@@ -300,6 +322,18 @@ class Choice(WithFolder):
         ):
             with self.subTest(family), self.assertRaisesRegex(errors.IngotError, message):
                 self.load(family, CONFIG, **changes)
+
+    def test_the_packages_of_a_quantization_are_named(self) -> None:
+        for method, package in (("awq", "gptqmodel"), ("gptq", "optimum")):
+            if importlib.util.find_spec(package) is not None:
+                continue
+            folder = self.folder / method
+            torch_models.make(folder, "olmo2")
+            config = json.loads((folder / "config.json").read_text())
+            config["quantization_config"] = {"quant_method": method, "bits": 4, "group_size": 32}
+            (folder / "config.json").write_text(json.dumps(config))
+            with self.subTest(method), self.assertRaisesRegex(errors.Unsupported, f"pip install {package}"):
+                ingot.pipeline(folder, backend_config=CONFIG)
 
     def test_options_that_it_does_not_have(self) -> None:
         torch_models.make(self.folder / "glm4", "glm4")

@@ -382,7 +382,11 @@ TEST_F(FormatsTest, SaysWhichQuantizationIsNotRead) {
   const auto error = [&](const std::string& quantization) {
     Write("q/config.json", quantization.empty() ? "{}" : R"({"quantization_config":)" + quantization + "}");
     Write("q/model.safetensors", weights);
-    return OpenError(folder_ + "/q");
+    const auto opened = Checkpoint::Open(folder_ + "/q");
+    if (!opened) return opened.error().ToString();
+    EXPECT_NE((*opened)->Find("a.qweight"), nullptr);  // as it is
+    const boost::json::value config((*opened)->config());
+    return CheckQuantization(JsonView(config, "config.json")).ToString();
   };
   EXPECT_THAT(error(""), AllOf(HasSubstr("a.qweight"), HasSubstr("no quantization_config")));
   EXPECT_THAT(error(R"({"quant_method":"bitsandbytes"})"), AllOf(HasSubstr("unsupported"), HasSubstr("bitsandbytes")));

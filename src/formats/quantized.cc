@@ -339,14 +339,30 @@ Result<QuantizedMatrix> ScaledMatrix(const TensorEntry& codes, const TensorEntry
   return m;
 }
 
-}  // namespace
-
-Status GatherQuantized(CheckpointParts* parts) {
-  const JsonView config(parts->config, parts->path + "/config.json");
+// What config.json says of matrices; nullopt where it says nothing.
+Result<std::optional<Scheme>> FindScheme(const JsonView& config) {
   auto quantization = config.Find("quantization_config");
   if (const auto text = config.Find("text_config"); !quantization && text)
     quantization = text->Find("quantization_config");
-  if (!quantization) {
+  if (!quantization) return std::nullopt;
+  INGOT_ASSIGN_OR_RETURN(const std::string layout, quantization->String("format", ""));
+  if (layout == "dense") return std::nullopt;  // llm-compressor's for a KV cache alone
+  INGOT_ASSIGN_OR_RETURN(const Scheme scheme, ReadScheme(*quantization));
+  return scheme;
+}
+
+}  // namespace
+
+Status CheckQuantization(const JsonView& config) {
+  const auto scheme = FindScheme(config);
+  return scheme ? Status() : scheme.error();
+}
+
+Status GatherQuantized(CheckpointParts* parts) {
+  const auto scheme = FindScheme(JsonView(parts->config, parts->path + "/config.json"));
+  if (!scheme && scheme.error().code() == Code::kUnsupported) return {};
+  if (!scheme) return scheme.error();
+  if (!*scheme) {
     for (const TensorEntry& tensor : parts->tensors) {
       if (tensor.name.ends_with(".qweight") || tensor.name.ends_with(".weight_packed")) {
         return InvalidArgument("{}: {} is quantized, and config.json has no quantization_config that says how",
@@ -355,11 +371,7 @@ Status GatherQuantized(CheckpointParts* parts) {
     }
     return {};
   }
-  // llm-compressor's for a KV cache alone.
-  INGOT_ASSIGN_OR_RETURN(const std::string layout, quantization->String("format", ""));
-  if (layout == "dense") return {};
-  INGOT_ASSIGN_OR_RETURN(const Scheme scheme, ReadScheme(*quantization));
-  return Gatherer(scheme, parts).Run();
+  return Gatherer(**scheme, parts).Run();
 }
 
 Status GatherScaled(CheckpointParts* parts) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "base/json.h"
 #include "base/status.h"
 #include "formats/loaded_checkpoint.h"
 #include "tensor/weight_source.h"
@@ -42,8 +43,12 @@ inline int64_t StoredBytes(const TensorEntry& tensor) {
 }
 
 // Reads config.json's quantization_config and replaces the tensors of every quantized matrix by one entry,
-// "….weight". A checkpoint that is not quantized stays as it is. kUnsupported names a scheme that is not read.
+// "….weight". A checkpoint that is not quantized stays as it is; so does one of a scheme that is not read, which
+// models::ReadModelSpec refuses: PyTorch may know it.
 Status GatherQuantized(CheckpointParts* parts);
+// Whether Weight reads the matrices of a checkpoint with this config.json. kUnsupported names a scheme that is not
+// read.
+Status CheckQuantization(const JsonView& config);
 
 // The same of a GGUF file: "….weight" whose blocks have f16 scales (NVFP4 above all), "….scale" and, which is not
 // needed, "….input_scale".

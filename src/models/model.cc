@@ -4,7 +4,9 @@
 #include <tuple>
 
 #include "base/check.h"
+#include "base/json.h"
 #include "base/log.h"
+#include "formats/quantized.h"
 #include "models/decoder.h"
 #include "models/roles.h"
 #include "models/spec_internal.h"
@@ -79,7 +81,10 @@ void TellOfLongRope(const ModelSpec& spec, int64_t session_len) {
 Result<ModelSpec> ReadModelSpec(const formats::Checkpoint& checkpoint) {
   const boost::json::value config(checkpoint.config());
   auto read = [&]() -> Result<ModelSpec> {
-    if (checkpoint.kind() == formats::CheckpointKind::kHuggingFace) return ReadHuggingFaceSpec(config);
+    if (checkpoint.kind() == formats::CheckpointKind::kHuggingFace) {
+      INGOT_RETURN_IF_ERROR(formats::CheckQuantization(JsonView(config, "config.json")));
+      return ReadHuggingFaceSpec(config);
+    }
     INGOT_ASSIGN_OR_RETURN(const GgufTensors tensors, ReadGgufTensors(checkpoint));
     return ReadGgufSpec(config, tensors);
   };
