@@ -1,7 +1,7 @@
 // The same streams over REST and over gRPC, alternating: tokens/s, time to the first token, and CPU time per token of
 // the server and of the client. Both clients are C++ and parse nothing, so that they cost little.
 //   ingot serve api_server smollm2 --model-name m --session-len 2048 --max-batch-size 32 --grpc-port 8001
-//   transport_bench http://127.0.0.1:23333 127.0.0.1:8001 --pid $(pidof ingot) --at-once 32 --tokens 64 --rounds 7
+//   compare_transports http://127.0.0.1:23333 127.0.0.1:8001 --pid $(pidof ingot) --at-once 32 --tokens 64 --rounds 7
 #include <fmt/format.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
@@ -22,7 +22,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 [[noreturn]] void Fail(const std::string& message) {
-  fmt::print(stderr, "transport_bench: {}\n", message);
+  fmt::print(stderr, "compare_transports: {}\n", message);
   std::exit(1);
 }
 
