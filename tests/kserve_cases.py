@@ -120,6 +120,9 @@ class Cases:
         log_probs = result.as_numpy("output_log_probs")
         self.assertEqual(log_probs.shape, (1, 4))
         self.assertAlmostEqual(float(log_probs.sum()), float(result.as_numpy("cum_log_probs").flatten()[0]), places=4)
+        rest = self.reference(prompt=PROMPT, max_tokens=4, temperature=0.0, ignore_eos=True, logprobs=1)
+        expected = numpy.array(rest["choices"][0]["logprobs"]["token_logprobs"], dtype=numpy.float32)
+        self.assertEqual(log_probs.flatten().tolist(), expected.tolist())  # the same bits
         self.assertEqual(result.as_numpy("sequence_length").flatten().tolist(), [4])
         again = self.infer(input_ids=self.prompt_ids(), max_tokens=4, temperature=0.0, ignore_eos=True)
         self.assertEqual(again.as_numpy("output_ids").tolist(), ids.tolist())
