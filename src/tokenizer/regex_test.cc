@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include "base/test_cpu_time.h"
 
 namespace ingot::tokenizer {
 namespace {
@@ -67,11 +67,11 @@ TEST(Regex, RefusesByName) {
 }
 
 TEST(Regex, WorkIsBounded) {
-  const auto begin = std::chrono::steady_clock::now();
+  const double begin = CpuSeconds();
   Matches("(a+)+(a+)+(a+)+b", std::string(5000, 'a'));
   Matches("((((a*)*)*)*)*c", std::string(5000, 'a'));
   EXPECT_EQ(Matches(R"(\p{L}+)", std::string(1'000'000, 'a')).size(), 1u);
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
+  EXPECT_LT(CpuSeconds() - begin, 20.0);
 }
 
 TEST(Regex, InvalidBytesAreSymbols) {
