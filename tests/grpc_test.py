@@ -203,6 +203,41 @@ class GrpcTest(Cases, unittest.TestCase):
             self.assertIn(b"ingot/v1/generation.proto", file)
 
 
+class LimitsTest(unittest.TestCase):
+    def test_what_is_too_much_is_refused_and_counted(self) -> None:
+        flags = ["--session-len", "8192", "--max-batch-size", "1", "--max-queue", "1", "--max-body-size", "64KiB"]
+        with tempfile.TemporaryDirectory() as folder, Server(require_model(), "--model-name", "m", "--grpc-port", "0", *flags) as server:
+            pb, stubs = make_stubs(folder)
+            with grpc.insecure_channel(server.grpc_address) as channel:
+                generation = stubs.GenerationStub(channel)
+                long = pb.CompleteRequest(prompt=[PROMPT], max_tokens=8000, ignore_eos=True)
+
+                def exhausted(ask) -> grpc.RpcError:
+                    with self.assertRaises(grpc.RpcError) as caught:
+                        ask()
+                    self.assertEqual(caught.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+                    return caught.exception
+
+                exhausted(lambda: generation.Tokenize(pb.TokenizeRequest(prompt="x" * (65 << 10))))
+                exhausted(lambda: generation.Tokenize(pb.TokenizeRequest(prompt="x"), metadata=(("x-long", "x" * (20 << 10)),)))
+                running = generation.CompleteStream(long)
+                next(running)  # it has the slot
+                waiting = generation.CompleteStream(long)
+                wait_until(lambda: 'ingot_num_requests_waiting{model_name="m"} 1' in server.get("/metrics"))
+                full = exhausted(lambda: generation.Complete(long))
+                self.assertIn("the queue holds 1", full.details())
+                self.assertGreater(int(dict(full.trailing_metadata())["retry-after"]), 0)
+                waiting.cancel()
+                wait_until(lambda: 'ingot_num_requests_waiting{model_name="m"} 0' in server.get("/metrics"))
+                with self.assertRaises(grpc.RpcError) as late:
+                    list(generation.CompleteStream(long, timeout=0.5))  # it waits for the slot
+                self.assertEqual(late.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+                wait_until(lambda: 'ingot_num_requests_waiting{model_name="m"} 0' in server.get("/metrics"))
+                running.cancel()
+                wait_until(lambda: 'ingot_num_requests_running{model_name="m"} 0' in server.get("/metrics"))
+                self.assertIn('ingot_http_requests_total{code="429",path="/ingot.v1.Generation/Complete"} 1', server.get("/metrics"))
+
+
 class DocumentedClients(unittest.TestCase):
     """The programs of docs/grpc.md, with this server's address in place of theirs."""
 
