@@ -141,16 +141,23 @@ TEST_P(AttentionTest, BlocksBehindTheWindowAreNotRead) {
 
 // A later token whose value overflowed to inf must not reach an earlier one, though they are computed together.
 TEST_P(AttentionTest, LaterInfinitiesDoNotReachEarlierTokens) {
-  const Config config{.num_heads = 3, .num_kv_heads = 1, .head_dim = 24};
-  Text text = RandomText(config, 40, 6);
-  const std::vector<float> want = Runner({GetParam(), config, 1, 1, 40, 1}).InChunks(text, 40);
-  for (int64_t i = 0; i < 2 * config.head_dim; ++i) {
-    text.qkv[static_cast<size_t>(35 * config.QkvWidth() + config.OutWidth() + i)] = INFINITY;
+  for (const KvFormat format : {KvFormat::kF16, KvFormat::kBF16}) {
+    for (const int head_dim : {24, 80}) {
+      const Config config{.num_heads = 3, .num_kv_heads = 1, .head_dim = head_dim, .format = format};
+      Text text = RandomText(config, 40, 6);
+      const std::vector<float> want = Runner({GetParam(), config, 1, 1, 40, 1}).InChunks(text, 40);
+      for (int64_t i = 0; i < 2 * config.head_dim; ++i) {
+        text.qkv[static_cast<size_t>(35 * config.QkvWidth() + config.OutWidth() + i)] = INFINITY;
+      }
+      for (const int chunk : {40, 4}) {
+        const std::vector<float> got = Runner({GetParam(), config, 1, 1, 40, 1}).InChunks(text, chunk);
+        const int64_t before = 35 * config.OutWidth();
+        EXPECT_TRUE(SameBits({want.begin(), want.begin() + before}, {got.begin(), got.begin() + before}))
+            << config.ToString() << " chunk " << chunk;
+        EXPECT_FALSE(std::isfinite(got.back()));
+      }
+    }
   }
-  const std::vector<float> got = Runner({GetParam(), config, 1, 1, 40, 1}).InChunks(text, 40);
-  const int64_t before = 35 * config.OutWidth();
-  EXPECT_TRUE(SameBits({want.begin(), want.begin() + before}, {got.begin(), got.begin() + before}));
-  EXPECT_FALSE(std::isfinite(got.back()));
 }
 
 TEST_P(AttentionTest, HugeScoresDoNotOverflow) {

@@ -20,9 +20,6 @@ struct Range {
 };
 inline Range Intersect(Range a, Range b) { return {Max(a.begin, b.begin), Min(a.end, b.end)}; }
 
-// How many tiles ahead memory is asked for: as many as take as long to compute as the first of them to come.
-inline int TilesAhead(KvFormat format) { return format == KvFormat::kI4 ? 4 : format == KvFormat::kI8 ? 3 : 2; }
-
 // An item at work. Rows are (token, head), by token.
 struct Work {
   const AttentionArgs& args;
@@ -40,7 +37,6 @@ struct Work {
   std::byte* tiles;         // for those that compute on tiles
   int own_begin = -1;       // kI4: where the positions of the item's own tile begin
   TilePair own{};           // kI4
-  int tiles_ahead;          // so many are prefetched
   int positions[kMaxRows];  // of the rows' tokens
   Range visible[kMaxRows];  // what the rows see of the present split, from its begin
 
@@ -57,8 +53,7 @@ struct Work {
         total(part + kMaxRows * row_floats),
         keys(total + kMaxRows * row_floats),
         values(keys + kKvTile * PaddedDim(dim)),
-        tiles(reinterpret_cast<std::byte*>(values + kKvTile * PaddedDim(dim))),
-        tiles_ahead(TilesAhead(args.kv.format)) {
+        tiles(reinterpret_cast<std::byte*>(values + kKvTile * PaddedDim(dim))) {
     for (int token = 0, row = 0; token < item.num_tokens; ++token) {
       for (int head = 0; head < item.num_heads; ++head) positions[row++] = args.positions[item.token_begin + token];
     }
@@ -174,9 +169,12 @@ struct Columns {
   int split, first, last;  // tiles begin at first … last
 };
 
+// How many tiles ahead memory is asked for: as many as take as long to compute as the first of them to come.
+inline int TilesAhead(KvFormat format) { return format == KvFormat::kI4 ? 4 : format == KvFormat::kI8 ? 3 : 2; }
+
 // What is fetched while the tile of keys or values at `column` is worked on.
 inline NextTile TileAhead(const Work& w, const Columns& columns, bool values, int column) {
-  const int ahead = w.tiles_ahead * kKvTile;
+  const int ahead = TilesAhead(w.args.kv.format) * kKvTile;
   int position = columns.split * kSplit + column + ahead;
   const int past = column + ahead - columns.last - kKvTile;  // columns past the last one
   if (past >= 0 && values) {
@@ -197,7 +195,7 @@ inline void FetchFirstKeys(const Work& w) {
   const Range seen = w.Visible(0, w.item.split_begin);
   const int first = w.item.split_begin * kSplit + seen.begin / kKvTile * kKvTile;
   const int last = w.item.split_begin * kSplit + seen.end - 1;
-  for (int i = 0; i < w.tiles_ahead && first + i * kKvTile <= last; ++i) {
+  for (int i = 0; i < TilesAhead(w.args.kv.format) && first + i * kKvTile <= last; ++i) {
     Prefetcher({TilesAt(w, first + i * kKvTile).keys, w.args.kv.key_tile_bytes}, 1).FetchPart();
   }
 }

@@ -89,6 +89,20 @@ void PackKeys(const Keys& keys, int dim, NextTile next, const TileRoom& room) {
   }
 }
 
+// Those of a bf16 cache as they are.
+void PackKeys(const HalfKeys<Bf16>& keys, int dim, NextTile next, const TileRoom& room) {
+  Prefetcher prefetcher(next, room.steps * 16);
+  for (int pair = 0; pair < room.steps * 16; ++pair) {
+    prefetcher.FetchPart();
+    const uint16_t* even = keys.tile + 2 * pair * kKvTile;
+    PairsOfRows pairs{};
+    if (2 * pair < dim) pairs = LoadPairs(even, 2 * pair + 1 < dim ? even + kKvTile : nullptr, kKvTile);
+    std::byte* to = room.keys + pair / 16 * 2 * kTileBytes + pair % 16 * 64;
+    Store(to, pairs.low);
+    Store(to + kTileBytes, pairs.high);
+  }
+}
+
 template <typename Row>
 INGOT_INLINE F32x16 LoadValues(const Row& row, int d) {
   F32x16 x;
@@ -96,10 +110,10 @@ INGOT_INLINE F32x16 LoadValues(const Row& row, int d) {
   return x;
 }
 
-// The positions of the tile that are seen; the others become zero: what lies there may be NaN. Returns whether those
-// seen are finite.
+// Tiles of dims [dims.begin, dims.end). The positions of the tile that are not seen become zero: what lies there may be
+// NaN. Returns whether those seen are finite.
 template <typename Values>
-bool PackValues(const Values& values, Range seen, NextTile next, int dim_tiles, std::byte* out) {
+bool PackValues(const Values& values, Range seen, NextTile next, Range dims, std::byte* out) {
   Prefetcher prefetcher(next, kKvTile / 2);
   F32x16 probe = Broadcast(0.0F);  // NaN once there was an infinity or a NaN
   for (int pair = 0; pair < kKvTile / 2; ++pair) {
@@ -107,12 +121,12 @@ bool PackValues(const Values& values, Range seen, NextTile next, int dim_tiles, 
     const int j = 2 * pair;
     const auto even_row = values.At(j), odd_row = values.At(j + 1);
     const bool even_seen = seen.begin <= j && j < seen.end, odd_seen = seen.begin <= j + 1 && j + 1 < seen.end;
-    for (int tile = 0; tile < dim_tiles; ++tile) {
+    for (int tile = dims.begin; tile < dims.end; ++tile) {
       F32x16 even = Broadcast(0.0F), odd = even;
       if (even_seen) even = LoadValues(even_row, tile * 16);
       if (odd_seen) odd = LoadValues(odd_row, tile * 16);
       probe = Fma(even, Broadcast(0.0F), Fma(odd, Broadcast(0.0F), probe));
-      Store(out + tile * kTileBytes + pair * 64, Interleave(RoundToBf16(even, odd)));
+      Store(out + (tile - dims.begin) * kTileBytes + pair * 64, Interleave(RoundToBf16(even, odd)));
     }
   }
   alignas(64) float lanes[16];
@@ -120,6 +134,27 @@ bool PackValues(const Values& values, Range seen, NextTile next, int dim_tiles, 
   float sum = 0;
   for (const float lane : lanes) sum += lane;
   return sum == 0;
+}
+
+bool PackValues(const HalfValues<Bf16>& values, Range seen, NextTile next, Range dims, std::byte* out) {
+  Prefetcher prefetcher(next, kKvTile / 2);
+  alignas(64) static constexpr uint16_t kZeros[32] = {};
+  bool finite = true;
+  for (int pair = 0; pair < kKvTile / 2; ++pair) {
+    prefetcher.FetchPart();
+    const int j = 2 * pair;
+    const bool even_seen = seen.begin <= j && j < seen.end, odd_seen = seen.begin <= j + 1 && j + 1 < seen.end;
+    const uint16_t* const even = values.tile + int64_t{j} * values.dim;
+    for (int tile = dims.begin; tile < dims.end; tile += 2) {
+      const PairsOfRows pairs = LoadPairs(even_seen ? even + tile * 16 : kZeros,
+                                          odd_seen ? even + values.dim + tile * 16 : nullptr, (dims.end - tile) * 16);
+      finite &= AreFinite(pairs);
+      std::byte* const to = out + (tile - dims.begin) * kTileBytes + pair * 64;
+      Store(to, pairs.low);
+      if (tile + 1 < dims.end) Store(to + kTileBytes, pairs.high);
+    }
+  }
+  return finite;
 }
 
 // scores of the tile at `column` for the rows of one tile or, with kTwo, of two.
@@ -212,80 +247,123 @@ struct SplitWork {
   const Columns& columns;
 };
 
-// part = Σ p · values of kCount tiles of dims from `dim_tile` on, for the rows of one tile, whose sums go to `to`.
+// Sums of kCount tiles of dims for the rows of one tile.
 template <int kCount>
-INGOT_INLINE void AddRowTile(const SplitWork& split, int row, int dim_tile, float* to) {
-  const auto& [w, tiles, room, columns] = split;
-  const auto* p = reinterpret_cast<const std::byte*>(w.scores + int64_t{row} * kScoreStride);
+INGOT_INLINE void ZeroSums(Tiles& tiles) {
   tiles.Zero<0>();
   if constexpr (kCount > 1) tiles.Zero<1>();
   if constexpr (kCount > 2) tiles.Zero<2>();
   if constexpr (kCount > 3) tiles.Zero<3>();
-  for (int column = columns.first; column <= columns.last; column += kKvTile) {
-    const std::byte* values = room.ValuesAt(column) + dim_tile * kTileBytes;
-    tiles.Load<4>(p + column * 2, kScoreBytes);
-    tiles.Load<6>(values);
-    tiles.MultiplyBf16<0, 4, 6>();
-    if constexpr (kCount > 1) tiles.Load<7>(values + kTileBytes), tiles.MultiplyBf16<1, 4, 7>();
-    if constexpr (kCount > 2) tiles.Load<6>(values + 2 * kTileBytes), tiles.MultiplyBf16<2, 4, 6>();
-    if constexpr (kCount > 3) tiles.Load<7>(values + 3 * kTileBytes), tiles.MultiplyBf16<3, 4, 7>();
-  }
-  const int64_t stride = w.row_floats * 4;
+}
+template <int kCount>
+INGOT_INLINE void AddToSums(Tiles& tiles, const std::byte* p, const std::byte* values) {
+  tiles.Load<4>(p, kScoreBytes);
+  tiles.Load<6>(values);
+  tiles.MultiplyBf16<0, 4, 6>();
+  if constexpr (kCount > 1) tiles.Load<7>(values + kTileBytes), tiles.MultiplyBf16<1, 4, 7>();
+  if constexpr (kCount > 2) tiles.Load<6>(values + 2 * kTileBytes), tiles.MultiplyBf16<2, 4, 6>();
+  if constexpr (kCount > 3) tiles.Load<7>(values + 3 * kTileBytes), tiles.MultiplyBf16<3, 4, 7>();
+}
+template <int kCount>
+INGOT_INLINE void StoreSums(const Tiles& tiles, float* to, int64_t stride) {
   tiles.Store<0>(to, stride);
   if constexpr (kCount > 1) tiles.Store<1>(to + kTileColumns, stride);
   if constexpr (kCount > 2) tiles.Store<2>(to + 2 * kTileColumns, stride);
   if constexpr (kCount > 3) tiles.Store<3>(to + 3 * kTileColumns, stride);
 }
 
+// The exponentials of a tile of rows, of the split's column 0.
+const std::byte* ExponentialsAt(const Work& w, int row) {
+  return reinterpret_cast<const std::byte*>(w.scores + int64_t{row} * kScoreStride);
+}
+
+// out = Σ p · values for a tile of rows: [rows, row_floats]. All values have been packed.
+template <int kCount>
+void AddPacked(const SplitWork& split, int row, int dim_tile, float* out) {
+  const auto& [w, tiles, room, columns] = split;
+  const std::byte* const p = ExponentialsAt(w, row);
+  ZeroSums<kCount>(tiles);
+  for (int column = columns.first; column <= columns.last; column += kKvTile) {
+    AddToSums<kCount>(tiles, p + column * 2, room.ValuesAt(column) + dim_tile * kTileBytes);
+  }
+  StoreSums<kCount>(tiles, out + dim_tile * kTileColumns, w.row_floats * 4);
+}
+
+// The same for the only tile of rows, whose values are packed one tile after another. Returns whether they are finite.
+template <int kCount>
+bool PackAndAdd(const SplitWork& split, int dim_tile) {
+  const auto& [w, tiles, room, columns] = split;
+  const std::byte* const p = ExponentialsAt(w, 0);
+  const Range seen = w.VisibleToAny(0, w.rows - 1);
+  bool finite = true;
+  ZeroSums<kCount>(tiles);
+  for (int column = columns.first; column <= columns.last; column += kKvTile) {
+    const NextTile next = dim_tile == 0 ? TileAhead(w, columns, true, column) : NextTile{};
+    VisitValues(w, columns.split * kSplit + column, [&](const auto& values) {
+      finite &= PackValues(values, {seen.begin - column, seen.end - column}, next, {dim_tile, dim_tile + kCount},
+                           room.values);
+    });
+    AddToSums<kCount>(tiles, p + column * 2, room.values);
+  }
+  StoreSums<kCount>(tiles, w.part + dim_tile * kTileColumns, w.row_floats * 4);
+  return finite;
+}
+
+using AddPackedFunction = void (*)(const SplitWork&, int row, int dim_tile, float* out);
+using PackAndAddFunction = bool (*)(const SplitWork&, int dim_tile);
+constexpr AddPackedFunction kAddPacked[kSums + 1] = {nullptr, AddPacked<1>, AddPacked<2>, AddPacked<3>, AddPacked<4>};
+constexpr PackAndAddFunction kPackAndAdd[kSums + 1] = {nullptr, PackAndAdd<1>, PackAndAdd<2>, PackAndAdd<3>,
+                                                       PackAndAdd<4>};
+
 // out: [rows of the tile, row_floats]
 void AddRows(const SplitWork& split, int row, float* out) {
   for (int tile = 0; tile < split.room.dim_tiles; tile += kSums) {
-    float* to = out + tile * kTileColumns;
-    switch (split.room.dim_tiles - tile) {
-      case 1:
-        AddRowTile<1>(split, row, tile, to);
-        break;
-      case 2:
-        AddRowTile<2>(split, row, tile, to);
-        break;
-      case 3:
-        AddRowTile<3>(split, row, tile, to);
-        break;
-      default:
-        AddRowTile<4>(split, row, tile, to);
-    }
+    kAddPacked[Min(kSums, split.room.dim_tiles - tile)](split, row, tile, out);
   }
 }
 
 // The values of a split as its rows `seen` see them. Returns whether they are finite.
-bool PackSplit(const Work& w, const TileRoom& room, const Columns& columns, Range seen) {
+bool PackSplit(const SplitWork& split, Range seen) {
+  const auto& [w, tiles, room, columns] = split;
   bool finite = true;
   for (int column = columns.first; column <= columns.last; column += kKvTile) {
     const NextTile next = TileAhead(w, columns, true, column);
     VisitValues(w, columns.split * kSplit + column, [&](const auto& values) {
-      finite &=
-          PackValues(values, {seen.begin - column, seen.end - column}, next, room.dim_tiles, room.ValuesAt(column));
+      finite &= PackValues(values, {seen.begin - column, seen.end - column}, next, {0, room.dim_tiles},
+                           room.ValuesAt(column));
     });
   }
   return finite;
 }
 
-void AddSplit(const SplitWork& split) {
-  const auto& [w, tiles, room, columns] = split;
-  if (PackSplit(w, room, columns, w.VisibleToAny(0, w.rows - 1))) {
-    for (int i = 0; i < NumRowTiles(w); ++i) {
-      const int row = RowTileAt(w, i);
-      AddRows(split, row, w.part + row * w.row_floats);
+// Returns false where values are not finite; then the sums are of no use.
+bool AddFinite(const SplitWork& split) {
+  const Work& w = split.w;
+  bool finite = true;
+  if (w.rows <= kTileRows) {
+    for (int tile = 0; tile < split.room.dim_tiles; tile += kSums) {
+      finite &= kPackAndAdd[Min(kSums, split.room.dim_tiles - tile)](split, tile);
     }
-    return;
+    return finite;
   }
+  finite = PackSplit(split, w.VisibleToAny(0, w.rows - 1));
+  for (int i = 0; finite && i < NumRowTiles(w); ++i) {
+    const int row = RowTileAt(w, i);
+    AddRows(split, row, w.part + row * w.row_floats);
+  }
+  return finite;
+}
+
+void AddSplit(const SplitWork& split) {
+  if (AddFinite(split)) return;
   // An infinity times zero would be NaN: each row by itself, with the values that it sees.
+  const Work& w = split.w;
   for (int row = 0; row < w.rows; ++row) {
-    PackSplit(w, room, columns, w.visible[row]);
+    PackSplit(split, w.visible[row]);
     const int begin = RowTileAt(w, row / kTileRows);
     AddRows(split, begin, w.values);  // as a tile of rows; its floats have been packed
     const float* sums = w.values + (row - begin) * w.row_floats;
-    for (int d = 0; d < room.dim_tiles * 16; ++d) w.part[row * w.row_floats + d] = sums[d];
+    for (int d = 0; d < split.room.dim_tiles * 16; ++d) w.part[row * w.row_floats + d] = sums[d];
   }
 }
 
@@ -307,7 +385,6 @@ void AttendSplitOnTiles(Work& w, Tiles& tiles, const TileRoom& room, int split) 
 void AttendOnTiles(const AttentionArgs& args, const AttentionItem& item, float* workspace) {
   const FlushDenormals flush;
   Work w(args, item, workspace);
-  w.tiles_ahead *= 2;  // one is computed in half the time
   const TileRoom room(w);
   FetchFirstKeys(w);
   LoadQueries(w);

@@ -32,6 +32,25 @@ INGOT_INLINE Bf16Pairs Interleave(Bf16Pairs pairs) {
                                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   return {_mm512_permutexvar_epi16(_mm512_load_si512(kOrder), pairs.v)};
 }
+// Up to 32 numbers of two rows, one of the first, then one of the other: `low` of their first 16, `high` of the rest.
+struct PairsOfRows {
+  Bf16Pairs low, high;
+};
+// odd: or null, for zeros.   n: 16 or more
+INGOT_INLINE PairsOfRows LoadPairs(const uint16_t* even, const uint16_t* odd, int n) {
+  alignas(64) static constexpr uint16_t kLow[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                                    8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  const __mmask32 lanes = n < 32 ? 0xffffU : 0xffffffffU;
+  const __m512i a = _mm512_maskz_loadu_epi16(lanes, even);
+  const __m512i b = odd == nullptr ? _mm512_setzero_si512() : _mm512_maskz_loadu_epi16(lanes, odd);
+  const __m512i low = _mm512_load_si512(kLow), high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+  return {{_mm512_permutex2var_epi16(a, low, b)}, {_mm512_permutex2var_epi16(a, high, b)}};
+}
+INGOT_INLINE bool AreFinite(const PairsOfRows& pairs) {
+  const __m512i exponent = _mm512_set1_epi16(0x7f80);
+  const auto full = [&](__m512i x) { return _mm512_cmpeq_epi16_mask(_mm512_and_si512(x, exponent), exponent); };
+  return (full(pairs.low.v) | full(pairs.high.v)) == 0;
+}
 // Of four numbers, the second and the third change places.
 INGOT_INLINE Bf16Pairs SwapMiddles(Bf16Pairs pairs) {
   const __m128i order = _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
@@ -96,6 +115,24 @@ INGOT_INLINE Bf16Pairs Interleave(const Bf16Pairs& pairs) {
   Bf16Pairs mixed;
   for (int i = 0; i < 16; ++i) mixed.v[2 * i] = pairs.v[i], mixed.v[2 * i + 1] = pairs.v[16 + i];
   return mixed;
+}
+struct PairsOfRows {
+  Bf16Pairs low, high;
+};
+INGOT_INLINE PairsOfRows LoadPairs(const uint16_t* even, const uint16_t* odd, int n) {
+  PairsOfRows pairs{};
+  for (int i = 0; i < (n < 32 ? 16 : 32); ++i) {
+    uint16_t* const to = (i < 16 ? pairs.low : pairs.high).v + i % 16 * 2;
+    to[0] = even[i];
+    to[1] = odd == nullptr ? 0 : odd[i];
+  }
+  return pairs;
+}
+INGOT_INLINE bool AreFinite(const PairsOfRows& pairs) {
+  for (int i = 0; i < 32; ++i) {
+    if ((pairs.low.v[i] & 0x7f80) == 0x7f80 || (pairs.high.v[i] & 0x7f80) == 0x7f80) return false;
+  }
+  return true;
 }
 INGOT_INLINE Bf16Pairs SwapMiddles(const Bf16Pairs& pairs) {
   Bf16Pairs swapped = pairs;
