@@ -188,7 +188,7 @@ class Bootstrap(unittest.TestCase):
     def test_unknown_role_shows_the_usage(self) -> None:
         done = self.run_role("nonsense")
         self.assertEqual(done.returncode, 2)
-        self.assertIn("build|serve|wheel|test", done.stderr)
+        self.assertIn("build|serve|triton|wheel|test", done.stderr)
 
     @unittest.skipUnless((ROOT / "build/.bootstrap-test").exists(), "not bootstrapped")
     def test_a_second_run_is_quick_and_silent(self) -> None:
