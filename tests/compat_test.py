@@ -172,6 +172,7 @@ class LlamaServer(CompatTest):
         self.assertEqual(self.get("/models"), self.get("/v1/models"))
         self.assertEqual(self.get("/v1/health"), self.get("/health"))
         self.assertEqual(self.get("/ping"), self.get("/health"))
+        self.assertEqual(self.get("/lora-adapters"), [])  # none are loaded
         self.assertEqual(self.post("/chat/completions", {"messages": QUESTION, "max_tokens": 1})["object"], "chat.completion")
 
     def test_what_is_not_there_is_refused_by_name(self) -> None:

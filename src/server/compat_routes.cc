@@ -47,6 +47,7 @@ void AddLlamaServerRoutes(Router& router, const ApiSchemas& schemas, const Serve
                .request = &schemas.apply_template_request,
                .responses = {{200, "the text", "application/json", &schemas.apply_template_response}}},
               OnBody(context, schemas.apply_template_request, apply)});
+  router.Add({"GET", "/lora-adapters", {.hidden = true}, [](auto exchange) { exchange->Respond({.body = "[]"}); }});
 }
 
 void AddOllamaRoutes(Router& router, const ApiSchemas& schemas, const ServerContext& context,
