@@ -216,7 +216,7 @@ TEST_F(RequestsTest, RoutesAskForTheirKeys) {
       EXPECT_EQ(status(route, basic + other) == "401", route.method != "GET") << other;
     }
   }
-  EXPECT_EQ(open, 6);  // health, as Ingot, llama-server and KServe name it
+  EXPECT_EQ(open, 7);  // health, as Ingot, llama-server, vLLM and KServe name it
 }
 
 // Before the engine's queue there is one for the threads that render and tokenize.
