@@ -44,7 +44,8 @@ class Memory(unittest.TestCase):
         grown = resident() - before
         print(f"{self.id()}: {count} times, resident memory {before / 2**20:.1f} MiB, then {grown / 2**20:+.2f} MiB", flush=True)
         self.assertLess(grown, SLACK)
-        self.assertEqual((len(os.listdir("/proc/self/fd")), threading.active_count()), (descriptors, threads))
+        self.assertLessEqual(len(os.listdir("/proc/self/fd")), descriptors)  # the test before may have left one, which goes
+        self.assertLessEqual(threading.active_count(), threads)
         stats = self.pipe.stats()
         self.assertEqual(stats["total_blocks"], stats["free_blocks"] + stats["cached_blocks"])
         self.assertEqual((self.pipe._engine.sessions(), stats["running"], stats["waiting"]), ([], 0, 0))
