@@ -108,9 +108,9 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
   flags.Add("--cache-block-seq-len", &options.cache_block_seq_len, "tokens of a KV block, a multiple of 32");
   flags.AddNamed("--quant-policy", &options.quant_policy, kQuantPolicies,
                  "KV cache in fp16 (0), int8 (8) or int4 (4, as in LMDeploy today; in 0.2 that was int8)");
-  flags.AddChoice("--dtype", &model->dtype, {"auto", "float16", "half", "bfloat16", "float32"},
-                  "numbers of a 16-bit KV cache, CUDA's activations, PyTorch's weights; auto: float16 (half), finer, "
-                  "but where --compute fast is on AMX bfloat16, which tiles multiply; bfloat16: wider range");
+  flags.AddChoice(
+      "--dtype", &model->dtype, {"auto", "float16", "half", "bfloat16", "float32"},
+      "of a 16-bit KV cache, CUDA's activations, PyTorch's weights; auto: bfloat16 on AMX tiles, else float16");
   flags.Add("--enable-prefix-caching", &options.enable_prefix_caching,
             "share the cache of common beginnings (on; --enable-prefix-caching=false turns it off)");
   flags.Add("--speculative-ngram", &options.speculative_ngram,
