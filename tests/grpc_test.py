@@ -219,7 +219,9 @@ class LimitsTest(unittest.TestCase):
                     return caught.exception
 
                 exhausted(lambda: generation.Tokenize(pb.TokenizeRequest(prompt="x" * (65 << 10))))
-                exhausted(lambda: generation.Tokenize(pb.TokenizeRequest(prompt="x"), metadata=(("x-long", "x" * (20 << 10)),)))
+                with grpc.insecure_channel(server.grpc_address, [("grpc.use_local_subchannel_pool", 1)]) as other:  # which gRPC may close
+                    long_metadata = (("x-long", "x" * (20 << 10)),)
+                    exhausted(lambda: stubs.GenerationStub(other).Tokenize(pb.TokenizeRequest(prompt="x"), metadata=long_metadata))
                 running = generation.CompleteStream(long)
                 next(running)  # it has the slot
                 waiting = generation.CompleteStream(long)
