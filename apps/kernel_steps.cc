@@ -32,14 +32,23 @@ class RepeatedRows : public WeightSource {
     };
     for (float& x : block_.dense) x = BF16ToF32(F32ToBF16(number(0.1F) - 0.05F));
     for (uint8_t& code : block_.codes) code = static_cast<uint8_t>(random() & ((1U << format.bits) - 1));
-    for (float& scale : block_.scale) scale = number(0.01F);
-    for (float& zero : block_.zero) {
-      zero = format.zero == Format::Zero::kInteger ? static_cast<float>(random() % 16) : -number(0.1F);
+    // Weights of both signs, so that what they make of activations is of everyday size: else exponentials overflow.
+    const float middle = static_cast<float>((1 << format.bits) - 1) / 2;
+    const auto pair = [&](float* scale, float* min, float size) {
+      *scale = number(size);
+      if (min != nullptr) *min = F16ToF32(F32ToF16(-middle * *scale));
+    };
+    const bool has_min = format.zero == Format::Zero::kMin;
+    for (size_t i = 0; i < block_.scale.size(); ++i) {
+      pair(&block_.scale[i], has_min ? &block_.zero[i] : nullptr, 0.01F);
+      if (format.zero == Format::Zero::kInteger) block_.zero[i] = std::floor(middle) + static_cast<float>(random() % 2);
     }
-    for (float& scale : block_.super_scale) scale = number(0.001F);
-    for (float& min : block_.super_min) min = -number(0.001F);
+    for (size_t i = 0; i < block_.super_scale.size(); ++i) {
+      pair(&block_.super_scale[i], has_min ? &block_.super_min[i] : nullptr, 0.001F);
+    }
     for (int16_t& code : block_.scale_code) code = static_cast<int16_t>(random() % 64);
-    for (int16_t& code : block_.min_code) code = static_cast<int16_t>(random() % 64);
+    block_.min_code.assign(block_.min_code.size(), 0);
+    if (has_min) std::ranges::copy(block_.scale_code, block_.min_code.begin());
   }
   int64_t rows() const override { return rows_; }
   int64_t cols() const override { return block_.cols; }

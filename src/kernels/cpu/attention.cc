@@ -1,6 +1,7 @@
 #include "kernels/attention.h"
 
 #include "kernels/cpu/attention_item.h"
+#include "kernels/cpu/flush_denormals.h"
 #include "kernels/cpu/kv_write.h"
 
 namespace ingot::kernels::INGOT_ISA_NAMESPACE {
@@ -200,6 +201,7 @@ void AttendSplit(Work& w, int split) {
 }
 
 void Attend(const AttentionArgs& args, const AttentionItem& item, float* workspace) {
+  const FlushDenormals flush;  // exponentials of what is far below the maximum
   Work w(args, item, workspace);
   FetchFirstKeys(w);
   LoadQueries(w);

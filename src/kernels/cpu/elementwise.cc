@@ -1,5 +1,6 @@
 #include "kernels/elementwise.h"
 
+#include "kernels/cpu/flush_denormals.h"
 #include "kernels/cpu/vector_math.h"
 
 namespace ingot::kernels::INGOT_ISA_NAMESPACE {
@@ -69,6 +70,7 @@ void ActMulRows(const ActMulParams& p, int64_t begin, int64_t end) {
 }
 
 void ActMul(const ActMulParams& p, int64_t begin, int64_t end) {
+  const FlushDenormals flush;  // e^-x of the large x that real models have
   switch (p.activation) {
     case Activation::kSilu:
       return ActMulRows<Silu>(p, begin, end);

@@ -6,21 +6,10 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/flush_denormals.h"
+
 namespace ingot::kernels::INGOT_ISA_NAMESPACE {
 namespace {
-
-// While it lives, arithmetic takes denormal operands and results as zero, as tiles do.
-class FlushDenormals {
- public:
-  FlushDenormals() : before_(_mm_getcsr()) { Set(before_ | 0x8040); }
-  ~FlushDenormals() { Set(before_); }
-  FlushDenormals(const FlushDenormals&) = delete;
-  FlushDenormals& operator=(const FlushDenormals&) = delete;
-
- private:
-  static void Set(uint32_t mxcsr) { asm volatile("ldmxcsr %0" : : "m"(mxcsr) : "memory"); }
-  uint32_t before_;
-};
 
 // Tiles 0…3 are sums, [rows][16 channels] f32; 4 and 5 hold activations, [rows][pairs][2] bf16; 6 and 7 hold weights,
 // [pairs][16 channels][2] bf16.
