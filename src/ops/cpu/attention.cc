@@ -289,7 +289,11 @@ void CpuBackend::RopeKvWrite(const Context&, const Step& step, const RopeKvWrite
       .open = OpenTilesOf(kv, params.place.layer, metadata.tiles)};
   CarryTiles(pool_, write.open, metadata.tiles, KvTiles(kv.layout).open_bytes);
   const int64_t token_elements = int64_t{write.num_heads + 4 * write.num_kv_heads} * kv.layout.head_dim;
-  const int64_t tokens_per_part = std::max<int64_t>(1, 16384 / token_elements);
+  int64_t tokens_per_part = std::max<int64_t>(1, 16384 / token_elements);
+  // Keys of 32 positions share cache lines, which threads should not take from each other.
+  if (step.num_tokens >= kKvTile * metadata.batch->num_seqs()) {
+    tokens_per_part = (tokens_per_part + kKvTile - 1) / kKvTile * kKvTile;
+  }
   pool_.ParallelFor((step.num_tokens + tokens_per_part - 1) / tokens_per_part, [&](int64_t part) {
     kernels_.attention.kv_write(write, part * tokens_per_part, std::min(step.num_tokens, (part + 1) * tokens_per_part));
   });
