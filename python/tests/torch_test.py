@@ -156,6 +156,14 @@ class Families(WithFolder):
             with self.subTest(family):
                 self.check(family, CONFIG)
 
+    def check_logits(self, pipe: ingot.Pipeline, model: Any, tolerance: float) -> None:
+        self.assertIn("PyTorch", pipe.memory)
+        prompt = prompts_of(70)[0]
+        answer = pipe(prompt, gen_config=GenerationConfig(max_new_tokens=2, ignore_eos=True, output_logits="all"))
+        expected = torch_models.logits_of(model, prompt + answer.token_ids[:-1])
+        error, largest = float((torch.as_tensor(answer.logits) - expected).abs().max()), float(expected.abs().max())
+        self.assertTrue(error <= tolerance * largest, f"off by {error} of {largest}")
+
     def test_quantized_by_bitsandbytes(self) -> None:
         if importlib.util.find_spec("bitsandbytes") is None:
             self.skipTest("bitsandbytes is not installed")
@@ -167,15 +175,19 @@ class Families(WithFolder):
                 model = AutoModelForCausalLM.from_pretrained(self.folder / "plain", quantization_config=BitsAndBytesConfig(**options), dtype=dtype)
                 model.save_pretrained(folder)
                 torch_models.save_tokenizer(folder)
-                model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager")
-                scored = GenerationConfig(max_new_tokens=2, ignore_eos=True, output_logits="all")
-                prompt = prompts_of(70)[0]
                 with ingot.pipeline(folder) as pipe:
-                    self.assertIn("PyTorch", pipe.memory)
-                    answer = pipe(prompt, gen_config=scored)
-                expected = torch_models.logits_of(model, prompt + answer.token_ids[:-1])
-                error, largest = float((torch.as_tensor(answer.logits) - expected).abs().max()), float(expected.abs().max())
-                self.assertTrue(error <= tolerance * largest, f"{name}: off by {error} of {largest}")
+                    self.check_logits(pipe, AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager"), tolerance)
+
+    def test_quantized_by_awq_and_gptq(self) -> None:
+        if importlib.util.find_spec("gptqmodel") is None:
+            self.skipTest("gptqmodel is not installed")
+        torch_models.make(self.folder / "unquantized", "llama", hidden_size=128, intermediate_size=256)
+        for method in ("auto_awq", "auto_gptq"):
+            with self.subTest(method):
+                folder = self.folder / method
+                subprocess.run([PROGRAM, "lite", method, self.folder / "unquantized", "--work-dir", folder, "--calib-samples", "4", "--calib-seqlen", "64"], check=True, capture_output=True)
+                with ingot.pipeline(folder, backend_config=PytorchEngineConfig(**SMALL, dtype="float32")) as pipe:
+                    self.check_logits(pipe, AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager"), 1e-3)
 
     def test_both_engines_agree(self) -> None:
         model = torch_models.make(self.folder / "both", "llama")
