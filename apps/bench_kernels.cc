@@ -38,6 +38,7 @@ struct Series {
   ops::OpWork work;
   std::string format;  // of weights or of the cache; "": neither
   int64_t context;     // positions of a sequence; 0: no matter
+  int64_t calls;       // of a step
   std::string limit;   // the multiplication that bounds it; "": none does alone
   std::vector<double> seconds, read_share, multiply_share;
 };
@@ -142,6 +143,7 @@ class KernelBench {
     Series series{.work = work,
                   .format = work.bits > 0 || is_cached ? format : "",
                   .context = is_cached ? context_len : 0,
+                  .calls = stage.calls,
                   .limit = work.products > 0 ? LimitOf(isa_, work.bits, flags_.compute == "exact") : ""};
     if (!series.limit.empty() && !limits_.contains(series.limit)) series.limit = LimitOf(isa_, 0, true);
     series.work.bytes /= static_cast<double>(stage.calls);
@@ -169,7 +171,10 @@ class KernelBench {
   static std::string ToJson(const Series& series) {
     const bench::Summary seconds = bench::Summarize(series.seconds, {});
     JsonObject json;
-    json.Add("op", series.work.op).Add("format", series.format).Add("rows", series.work.rows);
+    json.Add("op", series.work.op)
+        .Add("format", series.format)
+        .Add("rows", series.work.rows)
+        .Add("calls", series.calls);
     if (series.context > 0) json.Add("context", series.context);
     if (series.work.out_features > 0)
       json.Add("out_features", series.work.out_features).Add("in_features", series.work.in_features);

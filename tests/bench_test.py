@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 import unittest
+import xml.etree.ElementTree
 
 import numpy
 from support import BINARY, MODEL, Server, require_model
@@ -92,6 +93,21 @@ class KernelsTest(unittest.TestCase):
         self.assertEqual(len(read), 8)
         self.assertAlmostEqual(read["f16", 200, 1], 200 * 3 * 2 * 64 * 2 + 2 * 9 * 64 * 4, delta=1)
         self.assertLess(read["i4", 200, 1], read["f16", 200, 1] / 2)
+
+    def test_the_picture_of_the_crossover(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        picture = pathlib.Path(folder.name, "crossover.svg")
+        tool = pathlib.Path(__file__).resolve().parent.parent / "tools/plot_crossover.py"
+        done = subprocess.run([tool, "--ingot", BINARY, "--out", picture, "--isas", "avx2", "--shape", "135m",
+                               "--num-iters", "1"], capture_output=True, text=True, timeout=SECONDS)  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        figures = json.loads(done.stdout)
+        self.assertEqual((figures["isa"], figures["batches"][-1]), ("avx2", 256))
+        self.assertAlmostEqual(figures["memory_tokens_per_s"][3] / figures["memory_tokens_per_s"][0], 8)
+        self.assertTrue(all(rate > 0 for rate in figures["tokens_per_s"]))
+        dots = xml.etree.ElementTree.parse(picture).findall(".//{http://www.w3.org/2000/svg}circle")
+        self.assertEqual(len(dots), 9)
 
     def test_unknown_formats_are_refused_by_name(self) -> None:
         for arguments, names in ((("--formats", "q4_0,q9"), "q4_0, q4_1"), (("--kv-formats", "i2"), "f16, bf16, i8, i4")):
