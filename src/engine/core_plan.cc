@@ -135,7 +135,8 @@ void Core::MakePlan(bool admit, bool use_hits) {
     state.available[static_cast<size_t>(g)] = cache_.Available(g);
     state.total[static_cast<size_t>(g)] = cache_.group(g).num_blocks;
   }
-  prefill_budget_ = PrefillBudget(cost_, decodes, executor_->options().max_prefill_tokens);
+  const StepDemand demand{.decodes = decodes, .prompts = num_live_ - decodes + std::ssize(waiting_states_)};
+  prefill_budget_ = PrefillBudget(cost_, demand, executor_->options().max_prefill_tokens);
   Plan(state, prefill_budget_, &plan_);
 }
 

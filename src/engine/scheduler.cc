@@ -172,11 +172,12 @@ int64_t CostTable::DecodeUs(int64_t decodes) const {
   return 0;
 }
 
-int64_t PrefillBudget(const CostTable& cost, int64_t decodes, int64_t max_prefill_tokens) {
-  if (decodes == 0) return max_prefill_tokens;
-  const int64_t alone = cost.DecodeUs(decodes);
+int64_t PrefillBudget(const CostTable& cost, StepDemand demand, int64_t max_prefill_tokens) {
+  if (demand.decodes == 0) return max_prefill_tokens;
+  const int64_t alone = cost.DecodeUs(demand.decodes);
   if (alone == 0 || cost.prefill_ns == 0) return std::min(kFirstChunk, max_prefill_tokens);
-  const int64_t fits = alone * 1000 * kChunkPercent / 100 / cost.prefill_ns;
+  const int64_t delayed = std::max(demand.decodes, demand.prompts);
+  const int64_t fits = alone * 1000 * kChunkPercent / 100 * delayed / demand.decodes / cost.prefill_ns;
   return std::clamp(fits, std::min(kMinChunk, max_prefill_tokens), max_prefill_tokens);
 }
 

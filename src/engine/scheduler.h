@@ -23,9 +23,13 @@ struct CostTable {
   int64_t DecodeUs(int64_t decodes) const;
 };
 
-// Tokens of prompts that a step with `decodes` may have: with them it takes less than twice the time, so that a
-// prefill hardly slows the decodes.
-int64_t PrefillBudget(const CostTable& cost, int64_t decodes, int64_t max_prefill_tokens);
+// Sequences that a step can compute: those that decode, and those whose prompts are still to be read.
+struct StepDemand {
+  int64_t decodes, prompts;
+};
+// Tokens of prompts that a step may have. While no more prompts wait than sequences decode, the step takes less than
+// twice the time with them, so that a prefill hardly slows the decodes; where more wait, as many times more.
+int64_t PrefillBudget(const CostTable& cost, StepDemand demand, int64_t max_prefill_tokens);
 
 // A class of priority counts as much as this time of waiting (aging), so that no request starves.
 inline constexpr int64_t kClassUs = 10'000'000;

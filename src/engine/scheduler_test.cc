@@ -136,19 +136,31 @@ TEST(Plan, NothingToDoIsAnEmptyPlan) {
 
 TEST(PrefillBudget, KeepsAStepBelowTwiceWhatTheDecodesTake) {
   CostTable cost;
-  EXPECT_EQ(PrefillBudget(cost, 0, 512), 512);
-  EXPECT_LE(PrefillBudget(cost, 3, 512), 64);
+  EXPECT_EQ(PrefillBudget(cost, {0, 1}, 512), 512);
+  EXPECT_LE(PrefillBudget(cost, {3, 1}, 512), 64);
   for (int i = 0; i < 50; ++i) {
     cost.Observe(16, 0, 40'000);
     cost.Observe(0, 100, 50'000);
   }
-  EXPECT_EQ(PrefillBudget(cost, 0, 512), 512);
-  const int64_t budget = PrefillBudget(cost, 16, 4096);
+  EXPECT_EQ(PrefillBudget(cost, {0, 1}, 512), 512);
+  const int64_t budget = PrefillBudget(cost, {16, 1}, 4096);
   EXPECT_GT(budget * 500, 20'000);
   EXPECT_LT(budget * 500 + 40'000, 80'000);
+  EXPECT_EQ(PrefillBudget(cost, {16, 16}, 4096), budget);
   for (int i = 0; i < 100; ++i) cost.Observe(0, 1, 10'000'000);
-  EXPECT_EQ(PrefillBudget(cost, 16, 4096), 4);  // a prompt makes progress all the same
-  EXPECT_EQ(PrefillBudget(cost, 16, 3), 3);
+  EXPECT_EQ(PrefillBudget(cost, {16, 1}, 4096), 4);  // a prompt makes progress all the same
+  EXPECT_EQ(PrefillBudget(cost, {16, 1}, 3), 3);
+}
+
+TEST(PrefillBudget, GrowsWhereMorePromptsWaitThanDecode) {
+  CostTable cost;
+  for (int i = 0; i < 50; ++i) {
+    cost.Observe(2, 0, 40'000);
+    cost.Observe(0, 100, 50'000);
+  }
+  const int64_t budget = PrefillBudget(cost, {2, 1}, 4096);
+  EXPECT_NEAR(static_cast<double>(PrefillBudget(cost, {2, 30}, 4096)), 15.0 * static_cast<double>(budget), 15);
+  EXPECT_EQ(PrefillBudget(cost, {2, 30}, 512), 512);
 }
 
 }  // namespace
