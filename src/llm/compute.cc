@@ -40,4 +40,9 @@ Compute ComputeOf(std::string_view name) {
   INGOT_CHECK(false);
 }
 
+bool HasBf16Cache(const LoadOptions& options) {
+  if (options.kv_bf16 || options.pytorch_dtype != "auto") return options.kv_bf16;
+  return options.device == "cpu" && !options.exact && ops::GetIsaInfo().fast_is_close;
+}
+
 }  // namespace ingot::llm

@@ -36,4 +36,8 @@ inline void SetCompute(Compute compute, LoadOptions* options) {
   options->auto_compute = compute == Compute::kAuto;
 }
 
+// Whether a 16-bit KV cache is in bf16: as --dtype says, else where tiles multiply bf16, to which an fp16 cache would
+// be converted at each step. REQUIRES: options.exact says how the model computes
+bool HasBf16Cache(const LoadOptions& options);
+
 }  // namespace ingot::llm

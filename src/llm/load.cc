@@ -15,7 +15,6 @@
 #include "llm/params.h"
 #include "llm/pytorch.h"
 #include "ops/devices.h"
-#include "ops/isa_info.h"
 #include "text/bytes.h"
 
 namespace ingot::llm {
@@ -98,9 +97,6 @@ Status LoadNative(models::ModelSpec spec, LoadOptions* options, LlmParts* parts)
     return InvalidArgument("--dtype float32 is for --backend pytorch; here it is --compute exact");
   // A GPU has one way to compute.
   SetCompute(parts->device.empty() ? ChooseCompute(ComputeOf(*options), spec).compute : Compute::kFast, options);
-  // Tiles multiply bf16, to which an fp16 cache would be converted at each step.
-  const bool on_tiles = parts->device.empty() && !options->exact && ops::GetIsaInfo().fast_is_close;
-  if (on_tiles && options->pytorch_dtype == "auto" && options->quant_policy == 0) options->kv_bf16 = true;
   const models::LoadOptions model_options{.compute = options->exact ? ops::Compute::kExact : ops::Compute::kFast,
                                           .session_len = options->session_len,
                                           .progress = options->progress};

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/memory_limit.h"
 #include "kv/cache.h"
+#include "llm/compute.h"
 #include "text/bytes.h"
 
 namespace ingot::llm {
@@ -164,7 +165,7 @@ const char* KvFormatName(const LoadOptions& options) {
   if (options.backend == "pytorch") return options.pytorch_dtype == "bfloat16" ? "bf16" : "fp16";
   if (options.quant_policy == 8) return "int8";
   if (options.quant_policy == 4) return "int4";
-  return options.kv_bf16 ? "bf16" : "fp16";
+  return HasBf16Cache(options) ? "bf16" : "fp16";
 }
 
 std::string FormatLedger(const MemoryPlan& plan, const LoadOptions& options, const MemoryAllowance& memory) {

@@ -1,6 +1,7 @@
 #include "llm/model_memory.h"
 
 #include "base/topology.h"
+#include "llm/compute.h"
 
 namespace ingot::llm {
 namespace {
@@ -14,7 +15,7 @@ constexpr int kDefaultBatchSizeOnGpu = 128;
 ops::KvFormat KvFormatOf(const LoadOptions& options) {
   if (options.quant_policy == 8) return ops::KvFormat::kI8;
   if (options.quant_policy == 4) return ops::KvFormat::kI4;
-  return options.kv_bf16 ? ops::KvFormat::kBF16 : ops::KvFormat::kF16;
+  return HasBf16Cache(options) ? ops::KvFormat::kBF16 : ops::KvFormat::kF16;
 }
 
 }  // namespace
