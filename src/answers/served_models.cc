@@ -13,7 +13,7 @@ std::string SystemFingerprint(const llm::Llm& llm, std::string_view version) {
   print.Add(llm.model().fingerprint());
   print.Add(ops::GetIsaInfo().chosen);
   print.Add(fmt::format("{} quant_policy={} kv_bf16={}", llm::ComputeName(llm::ComputeOf(options)),
-                        options.quant_policy, options.kv_bf16));
+                        options.quant_policy, llm::HasBf16Cache(options)));
   if (options.backend == "pytorch") print.Add("pytorch " + options.pytorch_dtype);
   return fmt::format("ingot-{}-{}", version, print.Text().substr(0, 12));
 }
