@@ -12,6 +12,7 @@
 
 #include "base/mutex.h"
 #include "base/topology.h"
+#include "kserve/model_info.h"
 #include "server/metric_families.h"
 #include "server/slot_times.h"
 
@@ -88,21 +89,21 @@ class MetricsImpl : public Metrics, public std::enable_shared_from_this<MetricsI
     http.Add({{"path", path}, {"code", std::to_string(status)}}).Increment();
   }
   void SlowConsumer() override { slow.Increment(); }
-  Totals totals() const override {
-    const MutexLock lock(totals_mutex_);
-    return totals_;
+  kserve::Statistics statistics() const override {
+    const MutexLock lock(statistics_mutex_);
+    return statistics_;
   }
   void CountAnswer(const llm::Timings& timings) {
-    const MutexLock lock(totals_mutex_);
-    ++totals_.answers;
-    totals_.queue_ns += Nanoseconds(timings.queue_seconds);
-    totals_.inference_ns += Nanoseconds(timings.prefill_seconds + timings.decode_seconds);
+    const MutexLock lock(statistics_mutex_);
+    ++statistics_.answers;
+    statistics_.queue_ns += Nanoseconds(timings.queue_seconds);
+    statistics_.inference_ns += Nanoseconds(timings.prefill_seconds + timings.decode_seconds);
   }
   void CountRequest(double seconds, bool succeeded) {
-    const MutexLock lock(totals_mutex_);
-    ++(succeeded ? totals_.succeeded : totals_.failed);
-    (succeeded ? totals_.succeeded_ns : totals_.failed_ns) += Nanoseconds(seconds);
-    totals_.last_ms = static_cast<uint64_t>(
+    const MutexLock lock(statistics_mutex_);
+    ++(succeeded ? statistics_.succeeded : statistics_.failed);
+    (succeeded ? statistics_.succeeded_ns : statistics_.failed_ns) += Nanoseconds(seconds);
+    statistics_.last_ms = static_cast<uint64_t>(
         std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
             .count());
   }
@@ -124,8 +125,8 @@ class MetricsImpl : public Metrics, public std::enable_shared_from_this<MetricsI
 
   const MetricsOptions options_;
   prometheus::Registry registry_;
-  mutable Mutex totals_mutex_;
-  Totals totals_ INGOT_GUARDED_BY(totals_mutex_);
+  mutable Mutex statistics_mutex_;
+  kserve::Statistics statistics_ INGOT_GUARDED_BY(statistics_mutex_);
 
  public:
   SlotTimes slot_times;

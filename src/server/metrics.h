@@ -9,6 +9,10 @@
 #include "llm/llm.h"
 #include "server/http.h"
 
+namespace ingot::kserve {
+struct Statistics;
+}
+
 namespace ingot::server {
 
 struct MetricsOptions {
@@ -38,15 +42,8 @@ class Metrics {
   // A request that was answered, whatever it was.
   virtual void Answered(const std::string& path, int status) = 0;
   virtual void SlowConsumer() = 0;
-  // Counters of ended requests to the model, for Triton's statistics.
-  struct Totals {
-    uint64_t succeeded = 0, failed = 0;        // requests; a refused one failed
-    uint64_t succeeded_ns = 0, failed_ns = 0;  // from their arrival to their end
-    uint64_t answers = 0;                      // that had a slot; a request has n of them for each prompt
-    uint64_t queue_ns = 0, inference_ns = 0;   // of answers: before they had a slot, and while they had it
-    uint64_t last_ms = 0;  // the end of the last request, in milliseconds since 1970; 0: there was none
-  };
-  virtual Totals totals() const = 0;
+  // Of requests to the model that have ended: all but steps, which the engine counts.
+  virtual kserve::Statistics statistics() const = 0;
   // For a request that found the queue full, by how long those that ended lately had a slot.
   virtual int RetryAfterSeconds(const llm::Stats& engine) const = 0;
 

@@ -7,16 +7,9 @@
 namespace ingot::server {
 
 inline kserve::Statistics StatisticsOf(const ServerContext& context, const llm::Llm& llm) {
-  const Metrics::Totals totals = context.metrics.totals();
-  return {.succeeded = totals.succeeded,
-          .failed = totals.failed,
-          .succeeded_ns = totals.succeeded_ns,
-          .failed_ns = totals.failed_ns,
-          .answers = totals.answers,
-          .queue_ns = totals.queue_ns,
-          .inference_ns = totals.inference_ns,
-          .steps = static_cast<uint64_t>(llm.stats().steps),
-          .last_ms = totals.last_ms};
+  kserve::Statistics statistics = context.metrics.statistics();
+  statistics.steps = static_cast<uint64_t>(llm.stats().steps);
+  return statistics;
 }
 
 }  // namespace ingot::server
