@@ -112,6 +112,10 @@ Status OutcomeOf(const bench::LoadResult& result, bool interrupted) {
   return {};
 }
 
+std::string StageName(const ops::OpWork& work) {
+  return work.out_features == 0 ? work.op : fmt::format("{} {} x {}", work.op, work.out_features, work.in_features);
+}
+
 std::string EngineJson(const ModelFlags& model, const llm::Llm& llm) {
   std::string out = R"("model":)";
   AppendJsonString(out, model.options.model);

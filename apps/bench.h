@@ -10,6 +10,7 @@
 #include "bench/load_generator.h"
 #include "bench/random_prompts.h"
 #include "common.h"
+#include "ops/profile.h"
 
 namespace ingot::cli {
 
@@ -53,6 +54,9 @@ struct EngineLoad {
   std::function<void(int64_t done)> on_progress;  // either may be empty
 };
 bench::LoadResult RunEngine(llm::Llm& llm, const std::vector<llm::Request>& requests, const EngineLoad& load);
+
+// "linear 960 x 576": an op, and of a product its matrix.
+std::string StageName(const ops::OpWork& work);
 
 // `"model":…,"compute":…,"isa":…,"threads":…,`
 std::string EngineJson(const ModelFlags& model, const llm::Llm& llm);

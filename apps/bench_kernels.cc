@@ -7,7 +7,6 @@
 #include "bench_limits.h"
 #include "kernel_steps.h"
 #include "ops/isa_info.h"
-#include "ops/profile.h"
 
 namespace ingot::cli {
 namespace {
@@ -134,11 +133,7 @@ class KernelBench {
                    std::vector<Series>* all) const {
     const ops::OpWork& work = stage.work;
     const bool is_cached = std::string_view(work.op) == "attention" || std::string_view(work.op) == "rope_kv_write";
-    const auto same = [&](const Series& s) {
-      return s.work.rows == work.rows && s.work.out_features == work.out_features &&
-             s.work.in_features == work.in_features && std::string_view(s.work.op) == work.op;
-    };
-    const auto found = std::ranges::find_if(*all, same);
+    const auto found = std::ranges::find_if(*all, [&](const Series& s) { return ops::IsSameStage(s.work, work); });
     if (found != all->end()) return *found;
     Series series{.work = work,
                   .format = work.bits > 0 || is_cached ? format : "",
@@ -151,18 +146,14 @@ class KernelBench {
     return all->emplace_back(std::move(series));
   }
 
-  static std::string Name(const ops::OpWork& work) {
-    return work.out_features == 0 ? work.op : fmt::format("{} {} x {}", work.op, work.out_features, work.in_features);
-  }
-
   static void Print(const Series& series) {
     const bench::Summary seconds = bench::Summarize(series.seconds, {});
     const auto percent = [](const std::vector<double>& shares) {
       return shares.empty() ? std::string("-") : fmt::format("{:.0f}%", 100 * bench::Summarize(shares, {}).median);
     };
-    fmt::print("{:<28}{:<8}{:>6}{:>9}{:>12.1f}{:>20}{:>9.2f}{:>9}{:>13.1f}{:>12}\n", Name(series.work), series.format,
-               series.work.rows, series.context > 0 ? std::to_string(series.context) : "", seconds.median * 1e6,
-               fmt::format("{:.1f}…{:.1f}", seconds.min * 1e6, seconds.max * 1e6),
+    fmt::print("{:<28}{:<8}{:>6}{:>9}{:>12.1f}{:>20}{:>9.2f}{:>9}{:>13.1f}{:>12}\n", StageName(series.work),
+               series.format, series.work.rows, series.context > 0 ? std::to_string(series.context) : "",
+               seconds.median * 1e6, fmt::format("{:.1f}…{:.1f}", seconds.min * 1e6, seconds.max * 1e6),
                series.work.bytes / seconds.median / 1e9, percent(series.read_share),
                series.work.products / seconds.median / 1e9, percent(series.multiply_share));
     std::fflush(stdout);

@@ -1,7 +1,6 @@
 // ingot bench latency MODEL
 #include "base/json_writer.h"
 #include "bench.h"
-#include "ops/profile.h"
 #include "progress_bar.h"
 
 namespace ingot::cli {
@@ -126,9 +125,7 @@ void PrintProfile(const ops::Profile& profile) {
   fmt::print("  {:<38}{:>6}{:>9}{:>11}{:>8}{:>10}{:>14}\n", "op", "rows", "calls", "us/call", "share", "GB/s",
              "G mul-add/s");
   for (const auto& [work, calls, seconds] : stages) {
-    const std::string name = work.out_features == 0 ? work.op
-                                                    : fmt::format("{} {} x {}, {} bits", work.op, work.out_features,
-                                                                  work.in_features, work.bits);
+    const std::string name = StageName(work) + (work.bits > 0 ? fmt::format(", {} bits", work.bits) : "");
     fmt::print("  {:<38}{:>6}{:>9}{:>11.1f}{:>7.1f}%{:>10.2f}{:>14.1f}\n", name, work.rows, calls,
                seconds / static_cast<double>(calls) * 1e6, 100 * seconds / total, work.bytes / seconds / 1e9,
                work.products / seconds / 1e9);

@@ -12,8 +12,8 @@ class Backend;
 class Profile;
 
 // kFast: activations in int8 per token and group of 32 before products with 2…8-bit weights (W4A8), bf16 before
-// products with bf16 weights where the device multiplies those. kExact: fp32 activations times dequantized fp32
-// weights.
+// products with bf16 weights where the device multiplies those; on tiles bf16 before all products, attention's too.
+// kExact: fp32 activations times dequantized fp32 weights.
 enum class Compute : uint8_t { kFast, kExact };
 
 // A bump allocator over one buffer of a backend's memory that is sized once. Marks nest: Scratch::Mark frees on scope

@@ -7,14 +7,11 @@
 #include "ops/kv_view.h"
 
 namespace ingot::ops {
-namespace {
 
-bool SameStage(const OpWork& a, const OpWork& b) {
+bool IsSameStage(const OpWork& a, const OpWork& b) {
   return a.rows == b.rows && a.out_features == b.out_features && a.in_features == b.in_features && a.bits == b.bits &&
          std::string_view(a.op) == b.op;
 }
-
-}  // namespace
 
 void Profile::Clear() {
   const MutexLock lock(mutex_);
@@ -25,7 +22,7 @@ void Profile::Add(const OpWork& work, double seconds) {
   OpWork key = work;
   key.rows = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(work.rows)));
   const MutexLock lock(mutex_);
-  const auto stage = std::ranges::find_if(stages_, [&](const Stage& s) { return SameStage(s.work, key); });
+  const auto stage = std::ranges::find_if(stages_, [&](const Stage& s) { return IsSameStage(s.work, key); });
   if (stage == stages_.end()) {
     stages_.push_back({key, 1, seconds});
     return;

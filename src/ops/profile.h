@@ -21,6 +21,9 @@ struct OpWork {
   int bits = 0;                               // of its weights
 };
 
+// Whether both are of the same op, number of rows and matrix.
+bool IsSameStage(const OpWork& a, const OpWork& b);
+
 // Thread safety: any.
 class Profile {
  public:

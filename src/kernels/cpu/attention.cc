@@ -172,12 +172,10 @@ void ScoreTile(const Work& w, const Keys& keys, int column, NextTile next) {
 }
 
 void AttendSplit(Work& w, int split) {
-  for (int row = 0; row < w.rows; ++row) w.visible[row] = w.Visible(row, split);
-  const Range all = w.VisibleToAny(0, w.rows - 1);
-  const Columns columns{split, all.begin / kKvTile * kKvTile, (all.end - 1) / kKvTile * kKvTile};
+  const Columns columns = BeginSplit(w, split);
   // Few rows read a tile as it is. Many would convert it again and again: for them it becomes floats first.
   const bool once = w.rows <= kRows;
-  for (int column = columns.first; column < all.end; column += kKvTile) {
+  for (int column = columns.first; column <= columns.last; column += kKvTile) {
     const NextTile next = TileAhead(w, columns, false, column);
     VisitKeys(w, split * kSplit + column, [&](const auto& keys) {
       if (once) return ScoreTile(w, keys, column, next);
@@ -189,7 +187,7 @@ void AttendSplit(Work& w, int split) {
     if (!w.visible[row].empty()) SoftmaxRow(w, row);
     for (int d = 0; d < w.dim; d += kLanes) Store(w.part + row * w.row_floats + d, Set(0));
   }
-  for (int column = columns.first; column < all.end; column += kKvTile) {
+  for (int column = columns.first; column <= columns.last; column += kKvTile) {
     const NextTile next = TileAhead(w, columns, true, column);
     VisitValues(w, split * kSplit + column, [&](const auto& values) {
       if (once) return AddTile(w, values, {0, w.rows, column, next});

@@ -169,6 +169,13 @@ struct Columns {
   int split, first, last;  // tiles begin at first … last
 };
 
+// What the rows see of a split, and with it its columns.
+inline Columns BeginSplit(Work& w, int split) {
+  for (int row = 0; row < w.rows; ++row) w.visible[row] = w.Visible(row, split);
+  const Range all = w.VisibleToAny(0, w.rows - 1);
+  return {split, all.begin / kKvTile * kKvTile, (all.end - 1) / kKvTile * kKvTile};
+}
+
 // How many tiles ahead memory is asked for: as many as take as long to compute as the first of them to come.
 inline int TilesAhead(KvFormat format) { return format == KvFormat::kI4 ? 4 : format == KvFormat::kI8 ? 3 : 2; }
 

@@ -30,6 +30,7 @@ struct TileRoom {
         q(w.tiles),
         keys(q + kMaxRows * q_stride),
         values(keys + 2 * kTileBytes * steps) {}
+  std::byte* KeysAt(int pair) const { return keys + pair / 16 * 2 * kTileBytes + pair % 16 * 64; }
   std::byte* ValuesAt(int column) const { return values + column / kKvTile * dim_tiles * kTileBytes; }
 };
 
@@ -39,6 +40,14 @@ inline int NumRowTiles(const Work& w) { return (w.rows + kTileRows - 1) / kTileR
 inline Range RowsAt(const Work& w, int index) {
   const int begin = RowTileAt(w, index);
   return {begin, Min(begin + kTileRows, w.rows)};
+}
+
+INGOT_INLINE float SumInOrder(F32x16 x) {
+  alignas(64) float lanes[16];
+  Store(lanes, x);
+  float sum = 0;
+  for (const float lane : lanes) sum += lane;
+  return sum;
 }
 
 void RoundQueries(const Work& w, const TileRoom& room) {
@@ -80,7 +89,7 @@ void PackKeys(const Keys& keys, int dim, NextTile next, const TileRoom& room) {
   for (int pair = 0; pair < room.steps * 16; ++pair) {
     prefetcher.FetchPart();
     const int d = 2 * pair;
-    std::byte* to = room.keys + pair / 16 * 2 * kTileBytes + pair % 16 * 64;
+    std::byte* const to = room.KeysAt(pair);
     KeyPair even{{Broadcast(0.0F), Broadcast(0.0F)}}, odd = even;
     if (d < dim) even = reader.Load(d);
     if (d + 1 < dim) odd = reader.Load(d + 1);
@@ -97,7 +106,7 @@ void PackKeys(const HalfKeys<Bf16>& keys, int dim, NextTile next, const TileRoom
     const uint16_t* even = keys.tile + 2 * pair * kKvTile;
     PairsOfRows pairs{};
     if (2 * pair < dim) pairs = LoadPairs(even, 2 * pair + 1 < dim ? even + kKvTile : nullptr, kKvTile);
-    std::byte* to = room.keys + pair / 16 * 2 * kTileBytes + pair % 16 * 64;
+    std::byte* const to = room.KeysAt(pair);
     Store(to, pairs.low);
     Store(to + kTileBytes, pairs.high);
   }
@@ -129,11 +138,7 @@ bool PackValues(const Values& values, Range seen, NextTile next, Range dims, std
       Store(out + (tile - dims.begin) * kTileBytes + pair * 64, Interleave(RoundToBf16(even, odd)));
     }
   }
-  alignas(64) float lanes[16];
-  Store(lanes, probe);
-  float sum = 0;
-  for (const float lane : lanes) sum += lane;
-  return sum == 0;
+  return SumInOrder(probe) == 0;
 }
 
 bool PackValues(const HalfValues<Bf16>& values, Range seen, NextTile next, Range dims, std::byte* out) {
@@ -231,12 +236,8 @@ void SoftmaxRow(const Work& w, int row, const Columns& columns) {
     const I32x16 words = LoadI32x16(rounded + column * 2);
     sum = sum + (FromBits(ShiftLeft<16>(words)) + UpperHalves(words));
   }
-  alignas(64) float lanes[16];
-  Store(lanes, sum);
-  float total = 0;
-  for (const float lane : lanes) total += lane;
   *w.M(w.part, row) = m;
-  *w.L(w.part, row) = total;
+  *w.L(w.part, row) = SumInOrder(sum);
 }
 
 // A split at work.
@@ -368,9 +369,7 @@ void AddSplit(const SplitWork& split) {
 }
 
 void AttendSplitOnTiles(Work& w, Tiles& tiles, const TileRoom& room, int split) {
-  for (int row = 0; row < w.rows; ++row) w.visible[row] = w.Visible(row, split);
-  const Range all = w.VisibleToAny(0, w.rows - 1);
-  const Columns columns{split, all.begin / kKvTile * kKvTile, (all.end - 1) / kKvTile * kKvTile};
+  const Columns columns = BeginSplit(w, split);
   for (int column = columns.first; column <= columns.last; column += kKvTile) {
     const NextTile next = TileAhead(w, columns, false, column);
     VisitKeys(w, split * kSplit + column, [&](const auto& keys) { PackKeys(keys, w.dim, next, room); });
