@@ -171,6 +171,48 @@ class CancelTest(unittest.TestCase):
                   f"{metrics['ingot_generation_tokens_total']:.0f} tokens generated")  # fmt: skip
             self.assertEqual(server.stop(), 0)
 
+    def test_a_client_that_goes_away_costs_one_step_at_most(self) -> None:
+        """Prompts of 16 steps and more, each of which takes longer than the news of a cancel."""
+        draw = random.Random(3)
+
+        def leave_while_it_is_read(server: Server, ask) -> float:
+            """The steps that ended after the client had left."""
+            before = value(server, "ingot_engine_steps_total")
+            cancel = ask(pb.CompleteRequest(prompt_token_ids=draw.choices(range(100, 40_000), k=8000), max_tokens=8))
+            wait_until(lambda: value(server, "ingot_engine_steps_total") > before)
+            left = value(server, "ingot_engine_steps_total")
+            self.assertLess(left - before, 8)
+            cancel()
+            wait_until(lambda: value(server, "ingot_num_requests_running") == 0)
+            self.assertEqual(value(server, 'ingot_kv_blocks{model_name="m",state="active"}'), 0)
+            return value(server, "ingot_engine_steps_total") - left
+
+        with Server(require_model(), "--model-name", "m", "--session-len", "8192", "--grpc-port", "0") as server:
+            with grpc.insecure_channel(server.grpc_address) as channel:
+                generation = stubs.GenerationStub(channel)
+                ways = {
+                    "a stream": lambda request: generation.CompleteStream(request).cancel,
+                    "an answer in one piece": lambda request: generation.Complete.future(request).cancel,
+                    "its connection": lambda request: close_with(server, request),
+                }
+                for name, ask in ways.items():
+                    with self.subTest(name):
+                        # The step under way, and the one that may begin before the news arrives.
+                        self.assertLessEqual(leave_while_it_is_read(server, ask), 2)
+
+
+def value(server: Server, name: str) -> float:
+    """Of the metric of this name; with labels if they are given, else of whatever labels."""
+    found = re.search(rf"^{re.escape(name)}(?:{{.*}})? (\S+)$", server.get("/metrics"), re.MULTILINE)
+    return float(found.group(1))
+
+
+def close_with(server: Server, request):
+    """Asks over a connection of its own. Returns what closes it."""
+    channel = grpc.insecure_channel(server.grpc_address, [("grpc.use_local_subchannel_pool", 1)])
+    call = stubs.GenerationStub(channel).CompleteStream(request)  # which ends when nothing refers to it
+    return lambda: (channel.close(), call)
+
 
 class CrowdTest(unittest.TestCase):
     @classmethod
