@@ -12,6 +12,8 @@ namespace {
 // A chunk adds at most this share of the time that the decodes take: 2 would be the promise broken, less leaves room
 // for what the table does not know.
 constexpr int64_t kChunkPercent = 75;
+// Or it fills the step up to this: ten tokens a second are as fast as people read.
+constexpr int64_t kReadableStepUs = 100'000;
 constexpr int64_t kMinChunk = 4;     // a prompt makes progress, however slow the machine is
 constexpr int64_t kFirstChunk = 64;  // while nothing is known
 constexpr int64_t kSmoothing = 8;    // an observation counts an eighth
@@ -177,7 +179,8 @@ int64_t PrefillBudget(const CostTable& cost, StepDemand demand, int64_t max_pref
   const int64_t alone = cost.DecodeUs(demand.decodes);
   if (alone == 0 || cost.prefill_ns == 0) return std::min(kFirstChunk, max_prefill_tokens);
   const int64_t delayed = std::max(demand.decodes, demand.prompts);
-  const int64_t fits = alone * 1000 * kChunkPercent / 100 * delayed / demand.decodes / cost.prefill_ns;
+  const int64_t spare_us = std::max(alone * kChunkPercent / 100 * delayed / demand.decodes, kReadableStepUs - alone);
+  const int64_t fits = spare_us * 1000 / cost.prefill_ns;
   return std::clamp(fits, std::min(kMinChunk, max_prefill_tokens), max_prefill_tokens);
 }
 

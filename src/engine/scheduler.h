@@ -27,8 +27,9 @@ struct CostTable {
 struct StepDemand {
   int64_t decodes, prompts;
 };
-// Tokens of prompts that a step may have. While no more prompts wait than sequences decode, the step takes less than
-// twice the time with them, so that a prefill hardly slows the decodes; where more wait, as many times more.
+// Tokens of prompts that a step may have. While no more prompts wait than sequences decode, the step takes at most 100
+// ms or less than twice the time with them, so that readers do not notice a prefill; where more wait, as many times
+// more.
 int64_t PrefillBudget(const CostTable& cost, StepDemand demand, int64_t max_prefill_tokens);
 
 // A class of priority counts as much as this time of waiting (aging), so that no request starves.

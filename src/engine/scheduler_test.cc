@@ -139,23 +139,32 @@ TEST(PrefillBudget, KeepsAStepBelowTwiceWhatTheDecodesTake) {
   EXPECT_EQ(PrefillBudget(cost, {0, 1}, 512), 512);
   EXPECT_LE(PrefillBudget(cost, {3, 1}, 512), 64);
   for (int i = 0; i < 50; ++i) {
-    cost.Observe(16, 0, 40'000);
+    cost.Observe(16, 0, 400'000);
     cost.Observe(0, 100, 50'000);
   }
   EXPECT_EQ(PrefillBudget(cost, {0, 1}, 512), 512);
   const int64_t budget = PrefillBudget(cost, {16, 1}, 4096);
-  EXPECT_GT(budget * 500, 20'000);
-  EXPECT_LT(budget * 500 + 40'000, 80'000);
+  EXPECT_GT(budget * 500, 200'000);
+  EXPECT_LT(budget * 500 + 400'000, 800'000);
   EXPECT_EQ(PrefillBudget(cost, {16, 16}, 4096), budget);
   for (int i = 0; i < 100; ++i) cost.Observe(0, 1, 10'000'000);
   EXPECT_EQ(PrefillBudget(cost, {16, 1}, 4096), 4);  // a prompt makes progress all the same
   EXPECT_EQ(PrefillBudget(cost, {16, 1}, 3), 3);
 }
 
+TEST(PrefillBudget, FillsAShortStepUpToWhatReadersDoNotNotice) {
+  CostTable cost;
+  for (int i = 0; i < 50; ++i) {
+    cost.Observe(16, 0, 20'000);
+    cost.Observe(0, 100, 50'000);
+  }
+  EXPECT_EQ(PrefillBudget(cost, {16, 1}, 4096), 160);  // 80 ms beside 20 ms of decodes
+}
+
 TEST(PrefillBudget, GrowsWhereMorePromptsWaitThanDecode) {
   CostTable cost;
   for (int i = 0; i < 50; ++i) {
-    cost.Observe(2, 0, 40'000);
+    cost.Observe(2, 0, 80'000);
     cost.Observe(0, 100, 50'000);
   }
   const int64_t budget = PrefillBudget(cost, {2, 1}, 4096);
