@@ -266,8 +266,32 @@ std::string ExplainRemaining(const CLI::App& command, const std::vector<std::str
   return lines.empty() ? ExplainUnknown(command, remaining[0]) : lines;
 }
 
+// A full disk behind standard output shows when it is written, in fmt as an exception, or at the last.
+Status RunToTheEnd(const Run& run) {
+  try {
+    INGOT_RETURN_IF_ERROR(run());
+  } catch (const std::system_error& error) {
+    return Io("cannot write standard output: {}", error.code().message());
+  }
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+    return Io("cannot write standard output: {}", std::strerror(errno));
+  return {};
+}
+
+int ExitCodeOf(const Status& status, const Settings& settings) {
+  if (status.ok()) return 0;
+  Say("ingot: {}\n", settings.WithSource(status.message()));
+  return status.code() == Code::kInvalidArgument ? 2 : 1;
+}
+
 int Report(const CLI::App& app, const CLI::ParseError& error, const Settings& settings) {
-  if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version: to stdout
+  if (error.get_exit_code() == 0) {  // --help, --version
+    return ExitCodeOf(RunToTheEnd([&]() -> Status {
+                        app.exit(error);
+                        return {};
+                      }),
+                      settings);
+  }
   const CLI::App& command = InnermostCommand(app);
   const auto remaining = app.remaining(true);
   const bool lacks_command = !command.get_subcommands([](const CLI::App*) { return true; }).empty();
@@ -293,18 +317,6 @@ void WarnOfVariables(const CLI::App& app) {
   std::vector<std::string> known;
   AddVariables(app, &known);
   for (const std::string& warning : UnknownVariables(environ, std::move(known))) Say("warning: {}\n", warning);
-}
-
-// A full disk behind standard output shows when it is written, in fmt as an exception, or at the last.
-Status RunToTheEnd(const Run& run) {
-  try {
-    INGOT_RETURN_IF_ERROR(run());
-  } catch (const std::system_error& error) {
-    return Io("cannot write standard output: {}", error.code().message());
-  }
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
-    return Io("cannot write standard output: {}", std::strerror(errno));
-  return {};
 }
 
 // A file that is opened later must not take the number of a stream that was closed. From these nothing can be read, and
@@ -402,10 +414,7 @@ int Main(int argc, char** argv) {
     SetLogLevel(*level);
   }
   if (const std::string problem = ops::GetIsaInfo().problem; !problem.empty()) Say("warning: {}\n", problem);
-  const Status status = RunToTheEnd(program.chosen);
-  if (status.ok()) return 0;
-  Say("ingot: {}\n", settings->WithSource(status.message()));
-  return status.code() == Code::kInvalidArgument ? 2 : 1;
+  return ExitCodeOf(RunToTheEnd(program.chosen), *settings);
 }
 
 }  // namespace ingot::cli

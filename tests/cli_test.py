@@ -415,7 +415,7 @@ class Errors(CliTest):
                 self.assertIn("damaged.gguf", self.error(*command))
 
     def test_an_output_that_cannot_be_written(self) -> None:
-        for command in (["check_env"], ["tokenize", str(MODEL), "--json", "--text", "word " * 20_000]):
+        for command in (["--help"], ["--version"], ["serve", "--help"], ["check_env"], ["tokenize", str(MODEL), "--json", "--text", "word " * 20_000]):
             with open("/dev/full", "w") as full:
                 done = subprocess.run([BINARY, *command], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
             self.assertEqual(done.returncode, 1)
