@@ -10,7 +10,7 @@ TSAN_TESTS ?= base_test engine_test kv_test llm_test server_test
 CXX_FILES = $(shell find src apps tests bench python -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 INGOT := build/release/bin/ingot
 
-.PHONY: help build serve triton wheel test bench fmt lint san nightly fuzz cuda
+.PHONY: help build serve triton wheel test bench peers fmt lint san nightly fuzz cuda
 
 help: ## What there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 18
@@ -53,6 +53,12 @@ bench: ## The kernels, compared with what the machine does at most
 	@test -f build/release/build.ninja || cmake --preset release -DINGOT_TESTS=OFF
 	@ninja -C build/release -j $(JOBS) ingot
 	@$(INGOT) bench kernels
+
+peers: ## Ingot compared with llama.cpp and OpenVINO GenAI: installs them, and prints a table (QUICK=1: in minutes)
+	@tools/bootstrap.sh peers
+	@test -f build/release/build.ninja || cmake --preset release -DINGOT_TESTS=OFF
+	@ninja -C build/release -j $(JOBS) ingot
+	@bench/peers/run.py $(if $(QUICK),--quick)
 
 fmt: ## Format the C++ sources in place
 	@tools/bootstrap.sh lint

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|triton|wheel|test|san|lint|cuda|torch
+# Installs what a make target needs, and nothing twice: tools/bootstrap.sh build|serve|triton|wheel|test|san|lint|cuda|torch|peers
 #   build  compiler and libraries (apt), the assets of the pages in build/assets/ (pip)
 #   serve  build + the default model in build/models/ (pip)
 #   triton serve + a tritonserver and clients (tools/serving_requirements.txt) in build/venv-serving (pip)
@@ -12,14 +12,15 @@
 #   cuda   NVIDIA's compiler, where there is none (pip, in build/venv-cuda)
 #   torch  build + PyTorch without CUDA, 600 MB, bitsandbytes and transformers in build/venv-torch (pip), for
 #          `make test TORCH=1`
+#   peers  serve + gguf and NumPy, of the oracles, for `make peers`, which installs other engines itself
 # For Debian 12, as root or with sudo. Elsewhere it names what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 role=${1:-}
 case $role in
-  build | serve | triton | wheel | test | san | lint | cuda | torch) ;;
-  *) sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  build | serve | triton | wheel | test | san | lint | cuda | torch | peers) ;;
+  *) sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
 BUILD_PACKAGES="clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81-dev libboost-json1.81-dev
@@ -56,7 +57,7 @@ say() { echo "bootstrap: $*" >&2; }
 digest=$(cat tools/bootstrap.sh tools/requirements.txt tools/serving_requirements.txt tools/kserve_requirements.txt tools/wheel_requirements.txt tools/gradio_requirements.txt tools/torch_requirements.txt tools/torch_without_cuda.py tools/models.json tools/assets.json tools/fetch_model.py | sha256sum | cut -c1-16)
 stamp=build/.bootstrap-$role
 if [[ -f $stamp && $(<"$stamp") == "$digest" ]] &&
-  { [[ $role != serve && $role != triton && $role != test && $role != san ]] || [[ -d $MODELS/$DEFAULT_MODEL ]]; } &&
+  { [[ $role != serve && $role != triton && $role != test && $role != san && $role != peers ]] || [[ -d $MODELS/$DEFAULT_MODEL ]]; } &&
   { [[ $role != torch ]] || [[ -f $(echo $TORCH_VENV/lib/python3*/site-packages/torch/__init__.py) ]]; } &&
   { [[ $role == lint || $role == cuda || $role == torch ]] || [[ -x $VENV/bin/python && -f $ASSETS/swagger-ui/swagger-ui.css ]]; } &&
   { [[ $role != wheel && $role != test ]] || [[ -x $WHEEL_VENV/bin/auditwheel && -d $WHEELHOUSE ]]; } &&
@@ -193,7 +194,7 @@ mkdir -p build
 # shellcheck disable=SC2086
 case $role in
   build) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES ;;
-  serve | triton) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES ;;
+  serve | triton | peers) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES ;;
   wheel) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $WHEEL_PACKAGES ;;
   test) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $WHEEL_PACKAGES $TEST_PACKAGES ;;
   san) install_packages $BUILD_PACKAGES $PYTHON_PACKAGES $TEST_PACKAGES $SAN_PACKAGES ;;
@@ -207,12 +208,10 @@ if [[ $role != lint && $role != cuda && $role != torch ]]; then
   make_venv
   fetch_assets
 fi
-if [[ $role == serve || $role == triton || $role == test || $role == san ]]; then fetch_model; fi
+if [[ $role == serve || $role == triton || $role == test || $role == san || $role == peers ]]; then fetch_model; fi
 if [[ $role == triton || $role == test || $role == san ]]; then install_serving; fi
-if [[ $role == test || $role == san ]]; then
-  install_oracles
-  unpack_nginx
-fi
+if [[ $role == test || $role == san || $role == peers ]]; then install_oracles; fi
+if [[ $role == test || $role == san ]]; then unpack_nginx; fi
 if [[ $role == wheel || $role == test ]]; then install_wheel_tools; fi
 if [[ $role == test ]]; then
   install_gradio

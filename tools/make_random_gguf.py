@@ -16,6 +16,16 @@ from gguf import GGMLQuantizationType as Type
 
 BLOCK = {Type.Q4_0: 32, Type.Q4_1: 32, Type.Q5_0: 32, Type.Q5_1: 32, Type.Q8_0: 32, Type.Q4_K: 256, Type.Q5_K: 256, Type.Q6_K: 256}
 
+# What general.file_type says of a file whose matrices are of that type.
+FILE_TYPE = {
+    kind: gguf.LlamaFileType[name]
+    for kind, name in {
+        Type.F32: "ALL_F32", Type.F16: "MOSTLY_F16", Type.Q4_0: "MOSTLY_Q4_0", Type.Q4_1: "MOSTLY_Q4_1", Type.Q5_0: "MOSTLY_Q5_0",
+        Type.Q5_1: "MOSTLY_Q5_1", Type.Q8_0: "MOSTLY_Q8_0", Type.Q4_K: "MOSTLY_Q4_K_S", Type.Q5_K: "MOSTLY_Q5_K_S",
+        Type.Q6_K: "MOSTLY_Q6_K",
+    }.items()
+}  # fmt: skip
+
 
 def _half(values: np.ndarray) -> np.ndarray:
     """float values → their fp16 bytes, [n, 2]"""
@@ -109,6 +119,7 @@ def write(path: str, shape: Shape, kind: Type, seed: int) -> None:
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(shape.vocab)
+    writer.add_file_type(FILE_TYPE[kind])
     tokens, types = byte_level_tokens(shape.vocab)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("default")
