@@ -75,7 +75,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--ingot", default=str(ROOT / "build/release/bin/ingot"))
     parser.add_argument("--peers", type=pathlib.Path, default=ROOT / "build/peers", help="where the others are installed")
     parser.add_argument("--no-install", action="store_true", help="measure only what is installed")
-    parser.add_argument("--realtime", action="store_true", help="run before other processes (chrt -f 1; needs root)")
+    parser.add_argument("--high-priority", action="store_true", help="run before other processes (nice -n -20; needs root)")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build/peers/table.md")
     args = parser.parse_args()
     for flag, known in (("engines", ENGINES), ("workloads", WORKLOADS)):
@@ -125,7 +125,7 @@ def model_file(args: argparse.Namespace, model: str) -> str:
 
 def prepare(args: argparse.Namespace) -> tuple[dict[str, Engine], dict[str, str], dict[str, str]]:
     """Engines, their versions, and why others are missing."""
-    prefix = ["chrt", "-f", "1"] if args.realtime else []
+    prefix = ["nice", "-n", "-20"] if args.high_priority else []
     settings = Settings(args.ingot, args.peers.resolve(), args.threads, args.compute, prefix, not args.no_install)
     engines, versions, missing = {}, {}, {}
     for key in args.engines.split(","):
@@ -180,7 +180,7 @@ def main() -> int:
     report = {
         "date": datetime.date.today().isoformat(),
         "machine": {key: machine.get(key) for key in ("cpu", "isa", "physical_cores")},
-        "threads": args.threads, "rounds": args.rounds, "compute": args.compute, "realtime": args.realtime,
+        "threads": args.threads, "rounds": args.rounds, "compute": args.compute, "high_priority": args.high_priority,
         "load_before": load_before, "versions": versions, "missing": missing,
         "places": {name: engine.place for name, engine in engines.items()},
         "models": {MODELS.get(model, model): [dataclasses.asdict(cell) for cell in of] for model, of in cells.items()},

@@ -58,7 +58,7 @@ def markdown(report: dict) -> str:
     cpu = f"{machine['cpu']}, {machine['physical_cores']} cores, {machine['isa']}" if machine.get("cpu") else "?"
     text = (f"Measured {report['date']} by `make peers`: {cpu}; {report['threads']} threads; {report['rounds']} rounds, one engine "
             f"right after the other; load of the machine before: {report['load_before']:.1f}")  # fmt: skip
-    text += ", every process before all others (`--realtime`).\n" if report["realtime"] else ".\n"
+    text += ", each engine before other processes (`--high-priority`).\n" if report["high_priority"] else ".\n"
     text += "; ".join(f"{name}: {version}, serving {places[name]}" for name, version in report["versions"].items()) + ".\n"
     text += f"Ingot computes with `--compute {report['compute']}`.\n"
     text += "Median (smallest–largest); ratios are of the same round.\n"
