@@ -93,6 +93,8 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
   });
   flags.AddChoice("--device", &options.device, {"cpu", "cuda", "auto"},
                   "cuda: the first NVIDIA GPU (not yet tested on one: docs/cuda.md); auto: that, where there is one");
+  flags.Add("--cuda-graphs", &options.cuda_graphs,
+            "on cuda, start each step of decodes as one CUDA graph (on; --cuda-graphs=false turns it off)");
   flags.Add("--threads", &options.num_threads,
             "threads to compute with; 0: what this machine, or its container, allows");
   flags.Add("--chat-template", &options.chat_template,

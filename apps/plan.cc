@@ -10,6 +10,7 @@
 #include "llm/checks.h"
 #include "llm/compute.h"
 #include "models/known_shapes.h"
+#include "ops/devices.h"
 #include "plan_report.h"
 #include "text/bytes.h"
 
@@ -77,18 +78,19 @@ Status CheckPlanFlags(const PlanFlags& flags) {
   if (flags.group_size != 16 && (flags.group_size < 32 || flags.group_size % 32 != 0 || flags.group_size > 1 << 20)) {
     return InvalidArgument("--w-group-size {}: groups are 16, or a multiple of 32", flags.group_size);
   }
-  if (!flags.device.empty() && plan::FindDevice(flags.device) == nullptr) {
-    std::vector<std::string> names;
+  if (!flags.device.empty() && flags.device != "cuda" && plan::FindDevice(flags.device) == nullptr) {
+    std::vector<std::string> names = {"cuda"};
     for (const plan::Device& device : plan::Devices()) names.emplace_back(device.name);
     return InvalidArgument("--device {} is not known; known are {}", flags.device, fmt::join(names, ", "));
   }
   return {};
 }
 
-// Memory, sessions and their length, where they are not given.
-Status FillIn(const PlanFlags& flags, PlanReport* report) {
+// Memory, sessions and their length, where they are not given. `here`: what --device cuda found, or the CPU.
+Status FillIn(const PlanFlags& flags, const ops::ChosenDevice& here, PlanReport* report) {
   llm::LoadOptions& options = report->options;
   options = flags.options;
+  if (!here.description.empty()) options.device = "cuda";
   llm::SetCompute(llm::ChooseCompute(llm::ComputeOf(flags.compute), report->spec).compute, &options);
   options.quant_policy = 0;
   if (options.max_batch_size == 0) options.max_batch_size = kDefaultSessions;
@@ -107,8 +109,8 @@ Status FillIn(const PlanFlags& flags, PlanReport* report) {
     report->memory = device->memory;
     report->memory_source = device->title;
   } else {
-    report->memory = GetMemoryAllowance().available_bytes;
-    report->memory_source = "free on this machine";
+    report->memory = here.memory().available_bytes;
+    report->memory_source = here.description.empty() ? "free on this machine" : "free on " + here.description;
   }
   return {};
 }
@@ -168,6 +170,7 @@ void AddDevices(const PlanFlags& flags, PlanReport* report) {
 
 Status MeasureChosen(const PlanFlags& flags, ops::Backend& backend, PlanReport* report) {
   const PlanRow& row = *report->chosen;
+  if (row.options.device == "cuda") return InvalidArgument("--measure measures the CPU; leave out --device cuda");
   if (row.weights == plan::Weights::kStored) {
     return InvalidArgument("--measure runs random weights of a shape: give --weights fp16, w8a8 or w4");
   }
@@ -192,11 +195,13 @@ Status Plan(const PlanFlags& flags) {
   INGOT_RETURN_IF_ERROR(CheckPlanFlags(flags));
   INGOT_ASSIGN_OR_RETURN(const Subject subject, FindSubject(flags.options.model));
   PlanReport report{.model = flags.options.model, .spec = subject.spec, .group_size = flags.group_size};
-  INGOT_RETURN_IF_ERROR(FillIn(flags, &report));
-  const auto backend = ops::MakeCpuBackend(report.options.num_threads);
-  INGOT_RETURN_IF_ERROR(AddRows(flags, subject, *backend, &report));
+  INGOT_ASSIGN_OR_RETURN(const ops::ChosenDevice here,
+                         ops::ChooseDevice({.device = flags.device == "cuda" ? "cuda" : "cpu",
+                                            .num_threads = llm::WithDefaults(flags.options).num_threads}));
+  INGOT_RETURN_IF_ERROR(FillIn(flags, here, &report));
+  INGOT_RETURN_IF_ERROR(AddRows(flags, subject, *here.backend, &report));
   AddDevices(flags, &report);
-  if (flags.measure && report.chosen != nullptr) INGOT_RETURN_IF_ERROR(MeasureChosen(flags, *backend, &report));
+  if (flags.measure && report.chosen != nullptr) INGOT_RETURN_IF_ERROR(MeasureChosen(flags, *here.backend, &report));
   flags.json ? PrintPlanJson(report) : PrintPlan(report);
   if (report.chosen == nullptr) return NothingFits(report);
   if (report.measured && report.measured->peak > report.memory) {
@@ -215,7 +220,8 @@ void DeclarePlan(Flags& root) {
   command.Positional("MODEL", &options.model,
                      "as for generate, or a shape alone: llama-2-7b, qwen3-8b, … or a config.json");
   command.AddBytes("--memory", &flags->memory, "the memory to plan for; default: the device's, or what is free here");
-  command.Add("--device", &flags->device, "a100, h100, h200, 4090, l4, …: its memory, and where its decode turns");
+  command.Add("--device", &flags->device,
+              "cuda: this machine's GPU; a100, h200, 4090, …: its memory, and where its decode turns");
   command.Add("--devices", &flags->devices, "a table of all devices: where the decode of this model turns on each");
   command.Add("--session-len", &options.session_len, "tokens of a session; 0: the model's, at most 8192");
   command.Add("--max-batch-size", &options.max_batch_size, "sessions at once; 0: 8");

@@ -12,7 +12,7 @@ PATH = require_model()
 PROMPT = "The capital of France is"
 EMULATED = dict(os.environ, INGOT_CUDA_EMULATE="1")
 # The emulator takes some seconds of CPU time a step.
-SMALL = ("--session-len", "64", "--max-batch-size", "2", "--log-level", "info")
+SMALL = ("--session-len", "64", "--max-batch-size", "2", "--kv-cache-memory", "16MiB", "--log-level", "info")
 
 
 def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
@@ -32,12 +32,22 @@ class CudaTest(unittest.TestCase):
             )
             with urllib.request.urlopen(request, timeout=600) as response:
                 text = json.load(response)["choices"][0]["text"]
+            metrics = server.get("/metrics")
             log = "".join(server.log)
         self.assertEqual(text.strip(), expected.stdout.strip())
         self.assertIn("device      CUDA emulator", log)
+        self.assertIn('ingot_device_info{device="CUDA emulator, compute capability 8.0', metrics)
+        self.assertRegex(metrics, r"\ningot_device_memory_bytes \d+")
+        self.assertRegex(metrics, r"\ningot_device_memory_free_bytes \d+")
 
     def test_check_env_names_the_device(self) -> None:
         self.assertIn("CUDA emulator, compute capability 8.0", run("check_env", env=EMULATED).stdout)
+
+    def test_plan_asks_the_device(self) -> None:
+        done = run("plan", "smollm2-135m", "--device", "cuda", "--session-len", "512", env=EMULATED)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("free on CUDA emulator", done.stdout)
+        self.assertIn(" --device cuda", done.stdout)
 
     def test_what_is_missing_is_said(self) -> None:
         plain = {name: value for name, value in os.environ.items() if name != "INGOT_CUDA_EMULATE"}

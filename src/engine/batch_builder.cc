@@ -24,6 +24,7 @@ void BatchBuilder::Clear() {
   cu_seqlens_.assign(1, 0);
   for (Group& group : groups_) group.kv_slots.clear();
   max_context_ = 0;
+  is_padded_ = false;
 }
 
 void BatchBuilder::AddTokens(std::span<const int32_t> token_ids) {
@@ -46,6 +47,18 @@ void BatchBuilder::EndSequence(const Sequence& sequence, const kv::Holding& bloc
   max_context_ = std::max(max_context_, end);
 }
 
+void BatchBuilder::PadDecodes(int64_t count) {
+  is_padded_ = true;
+  const auto begin = static_cast<int32_t>(num_tokens());
+  for (int32_t token = begin; token < count; ++token) {
+    for (auto* zeros : {&token_ids_, &positions_, &tail_slots_}) zeros->push_back(0);
+    adapters_.push_back(ops::kNoAdapter);
+    logits_rows_.push_back(token);
+    cu_seqlens_.push_back(token + 1);
+    for (Group& group : groups_) group.kv_slots.push_back(ops::kNoSlot);
+  }
+}
+
 ops::StepBatch BatchBuilder::Batch(const TensorView& drawn_tokens) {
   const size_t num_seqs = cu_seqlens_.size() - 1;
   for (size_t g = 0; g < groups_.size(); ++g) {
@@ -62,7 +75,8 @@ ops::StepBatch BatchBuilder::Batch(const TensorView& drawn_tokens) {
           .tail_slots = tail_slots_,
           .adapters = adapters_,
           .logits_rows = logits_rows_,
-          .max_context = max_context_};
+          .max_context = max_context_,
+          .is_padded = is_padded_};
 }
 
 }  // namespace ingot::engine

@@ -31,6 +31,11 @@ class BatchBuilder {
   // The logits of this token of the batch are wanted. REQUIRES: ascending.
   void WantLogits(int64_t token) { logits_rows_.push_back(static_cast<int32_t>(token)); }
 
+  // Fills up a batch of one token of each sequence, whose logits are all wanted, to `count` sequences
+  // (ops::StepBatch::is_padded).
+  void PadDecodes(int64_t count);
+
+  int64_t num_logits() const { return static_cast<int64_t>(logits_rows_.size()); }
   int64_t num_tokens() const { return static_cast<int64_t>(token_ids_.size()); }
   // Views of what is in here, and of drawn_tokens: i32 [max_batch_size].
   ops::StepBatch Batch(const TensorView& drawn_tokens);
@@ -45,6 +50,7 @@ class BatchBuilder {
   std::vector<Group> groups_;
   std::vector<ops::KvGroupBatch> group_views_;  // of groups_
   int64_t max_context_ = 0;
+  bool is_padded_ = false;
 };
 
 }  // namespace ingot::engine

@@ -8,6 +8,7 @@
 #include "base/env.h"
 #include "engine/test_support.h"
 #include "formats/checkpoint.h"
+#include "ops/cuda/counting_driver.h"
 #include "ops/cuda/test_device.h"
 
 namespace ingot::engine {
@@ -30,39 +31,79 @@ std::vector<Request> Conversations(std::mt19937_64& random, size_t count) {
   return requests;
 }
 
-class CudaEngine : public testing::TestWithParam<ops::KvFormat> {};
-
-TEST_P(CudaEngine, AnswersInAnyMixAreThoseGivenAlone) {
-  const auto backend = ops::MakeTestBackend(DType::kF16, kernels::emulator::Schedule::kRandom);
+std::unique_ptr<models::Model> LoadLlama(ops::Backend& backend) {
   const auto folder =
       std::filesystem::path(GetEnv("INGOT_SOURCE_DIR").value_or(INGOT_SOURCE_DIR)) / "tests/goldens/llama";
-  const auto checkpoint = formats::Checkpoint::Open(folder.string()).value();
-  const auto model = models::Model::Load(checkpoint, {.session_len = 256}, *backend).value();
-  std::mt19937_64 random(3);
-  const std::vector<Request> requests = Conversations(random, 8);
-  std::vector<Told> alone;
-  for (const Request& request : requests) alone.push_back(Alone(*model, request, *backend, GetParam()));
-  auto core = MakeCore(*model,
-                       {.max_batch_size = 4,
-                        .max_prefill_tokens = 41,
-                        .max_context = 256,
-                        .block_len = 32,
-                        .num_blocks = {8},
-                        .kv_format = GetParam()},
-                       *backend, Device::kLazy);
+  return models::Model::Load(formats::Checkpoint::Open(folder.string()).value(), {.session_len = 256}, backend).value();
+}
+
+// Submits one request a step, and runs until all have ended.
+std::deque<Told> RunAll(Core& core, const std::vector<Request>& requests) {
   std::deque<Told> told(requests.size());
   for (size_t i = 0; i < requests.size(); ++i) {
     Request request = requests[i];
     request.on_event = Record(&told[i]);
-    ASSERT_TRUE(core->Check(request).ok()) << core->Check(request).ToString();
-    core->Add(i, std::move(request), Clock::now());
-    core->Step();
+    EXPECT_TRUE(core.Check(request).ok()) << core.Check(request).ToString();
+    core.Add(i, std::move(request), Clock::now());
+    core.Step();
   }
-  while (core->num_running() + core->num_waiting() > 0) core->Step();
-  EXPECT_EQ(InUse(*core), 0);
+  while (core.num_running() + core.num_waiting() > 0) core.Step();
+  EXPECT_EQ(InUse(core), 0);
+  return told;
+}
+
+ExecutorOptions FourSlots(ops::KvFormat format, int32_t num_blocks) {
+  return {.max_batch_size = 4,
+          .max_prefill_tokens = 41,
+          .max_context = 256,
+          .block_len = 32,
+          .num_blocks = {num_blocks},
+          .kv_format = format};
+}
+
+class CudaEngine : public testing::TestWithParam<ops::KvFormat> {};
+
+TEST_P(CudaEngine, AnswersInAnyMixAreThoseGivenAlone) {
+  const auto backend = ops::MakeTestBackend(DType::kF16, {.schedule = kernels::emulator::Schedule::kRandom});
+  const auto model = LoadLlama(*backend);
+  std::mt19937_64 random(3);
+  const std::vector<Request> requests = Conversations(random, 8);
+  std::vector<Told> alone;
+  for (const Request& request : requests) alone.push_back(Alone(*model, request, *backend, GetParam()));
+  auto core = MakeCore(*model, FourSlots(GetParam(), 8), *backend, Device::kLazy);
+  const std::deque<Told> told = RunAll(*core, requests);
   EXPECT_GT(core->stats().preemptions, 0);
   EXPECT_GT(core->stats().prefix_hits, 0);
   for (size_t i = 0; i < requests.size(); ++i) EXPECT_TRUE(told[i] == alone[i]) << "request " << i;
+}
+
+// Of three requests some steps decode one, two, or three and one that only fills up the batch. The device runs late, so
+// that what is overwritten before it was read shows. After the first step nothing is allocated.
+TEST_P(CudaEngine, GraphsAnswerAsTheirLaunchesDo) {
+  std::mt19937_64 random(5);
+  std::vector<Request> requests = Conversations(random, 3);
+  for (Request& request : requests) request.max_tokens = 20 + static_cast<int64_t>(&request - requests.data()) * 14;
+  std::deque<Told> expected;
+  for (const auto graphs : {ops::CudaBackend::Graphs::kOff, ops::CudaBackend::Graphs::kOn}) {
+    ops::CudaCounts counts;
+    ops::CudaBackend backend(1,
+                             std::make_unique<ops::CountingDriver>(ops::OpenTestDriver({.runs_late = true}), &counts),
+                             DType::kF16, graphs);
+    const auto model = LoadLlama(backend);
+    const auto core = MakeCore(*model, FourSlots(GetParam(), 32), backend);
+    counts = {};
+    const std::deque<Told> told = RunAll(*core, requests);
+    EXPECT_EQ(counts.allocations, 0);
+    if (graphs == ops::CudaBackend::Graphs::kOff) {
+      EXPECT_EQ(counts.graphs, 0);
+      expected = told;
+      continue;
+    }
+    EXPECT_EQ(backend.graphs().made(), 3);  // for one, two, and four sequences
+    EXPECT_EQ(counts.graphs, backend.graphs().launched());
+    EXPECT_GT(counts.graphs, 30);
+    for (size_t i = 0; i < requests.size(); ++i) EXPECT_TRUE(told[i] == expected[i]) << "request " << i;
+  }
 }
 
 std::string NameOf(const testing::TestParamInfo<ops::KvFormat>& info) {

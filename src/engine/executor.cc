@@ -17,10 +17,12 @@ int64_t MaxDraws(const ExecutorOptions& options) { return int64_t{options.max_ba
 int64_t MaxTokens(const ExecutorOptions& options) { return options.max_prefill_tokens + MaxDraws(options); }
 int64_t MaxRows(const ExecutorOptions& options) { return MaxDraws(options) + kMaxPromptRows; }
 
+ops::StepLimits LimitsOf(const ExecutorOptions& options) {
+  return {.max_tokens = MaxTokens(options), .max_seqs = options.max_batch_size, .max_context = options.max_context};
+}
+
 int64_t ScratchBytes(const models::Model& model, const ExecutorOptions& options, const ops::Backend& backend) {
-  return model.ScratchBytes(backend, {.step = {.max_tokens = MaxTokens(options),
-                                               .max_seqs = options.max_batch_size,
-                                               .max_context = options.max_context},
+  return model.ScratchBytes(backend, {.step = LimitsOf(options),
                                       .max_logits = MaxTokens(options),  // scoring wants those of a whole chunk
                                       .kv_format = options.kv_format});
 }
@@ -69,8 +71,10 @@ Status Executor::AllocateCache() {
   if (groups.size() > kv::kMaxGroups) {
     return Unsupported("{} kinds of layers by what they cache; at most {} are served", groups.size(), kv::kMaxGroups);
   }
+  std::vector<ops::KvLayout> layouts;
   for (size_t g = 0; g < groups.size(); ++g) {
     const ops::KvLayout layout = model_.KvLayoutFor(backend_, groups[g], options_.block_len, options_.kv_format);
+    layouts.push_back(layout);
     const int32_t num_blocks = options_.num_blocks[g];
     Group& group = groups_.emplace_back();
     group.is_state = groups[g].state_bytes > 0;
@@ -83,6 +87,7 @@ Status Executor::AllocateCache() {
                       .tails = group.tails.data(),
                       .num_tails = options_.max_batch_size});
   }
+  INGOT_RETURN_IF_ERROR(backend_.ReserveStep(LimitsOf(options_), layouts));
   const BatchBuilder::Limits limits{.max_tokens = MaxTokens(options_),
                                     .max_seqs = options_.max_batch_size,
                                     .max_context = options_.max_context,
@@ -131,8 +136,17 @@ Executor::Ticket Executor::Launch(std::span<const Work> work, std::span<Sequence
   step.rows.clear();
   step.results.clear();
   for (const Work& w : work) AddWork(w, *slots[static_cast<size_t>(w.slot)], &step);
+  PadDecodes(work, &step);
   step.posted = stream_->Post([this, &step] { Execute(step); });
   return launched_++;
+}
+
+// Steps of decodes alone, where the backend wants it.
+void Executor::PadDecodes(std::span<const Work> work, Step* step) {
+  const auto is_decode = [](const Work& w) { return w.count == 1 && w.num_drafts == 0 && w.sample; };
+  if (step->rows.size() != work.size() || !std::ranges::all_of(work, is_decode)) return;
+  const int64_t padded = backend_.PaddedDecodes(std::ssize(work));
+  if (padded > 0) step->batch.PadDecodes(std::min<int64_t>(padded, options_.max_batch_size));
 }
 
 Result<std::span<const StepResult>> Executor::Collect(Ticket ticket) {
@@ -188,9 +202,9 @@ void Executor::AddDraws(const Work& work, Sequence& sequence, Step* step) {
 // The device's half of a step: what it touches is the step's, the cache's or this device's own.
 void Executor::Execute(Step& step) {
   CopyBlocks(step);
-  const TensorView wanted = logits_.view().Rows(0, std::ssize(step.rows));
-  step.status = Forward(step.batch, wanted, nullptr);
+  step.status = Forward(step.batch, logits_.view().Rows(0, step.batch.num_logits()), nullptr);
   if (!step.status.ok()) return;
+  const TensorView wanted = logits_.view().Rows(0, std::ssize(step.rows));
   const auto vocab_size = static_cast<size_t>(model_.spec().vocab_size);
   float* const logits = backend_.ReadBack(wanted);
   const ops::Timed timed(options_.profile,

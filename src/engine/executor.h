@@ -119,6 +119,7 @@ class Executor {
 
   Status AllocateCache();
   Step& StepOf(Ticket ticket) { return steps_[static_cast<size_t>(ticket) % steps_.size()]; }
+  void PadDecodes(std::span<const Work> work, Step* step);
   void AddWork(const Work& work, Sequence& sequence, Step* step);
   void AddDraws(const Work& work, Sequence& sequence, Step* step);
   void AddPromptRows(const Work& work, Sequence& sequence, Step* step);

@@ -45,6 +45,7 @@ struct KvLayer {
   int block_len;
   int head_dim;
   KvFormat format;
+  bool operator==(const KvLayer&) const = default;
 };
 
 // kI4: the open tiles of a step in one layer. Each is [num_kv_heads][keys, then values] in kF16. A running sequence
@@ -55,6 +56,7 @@ struct OpenTiles {
   std::byte* passing;  // [tiles of the step], contiguous
   int64_t tail_stride;
   const int32_t* index;  // [T] where the tile of each token is: >= 0 in passing, else the tail of slot ~index
+  bool operator==(const OpenTiles&) const = default;
 };
 
 struct KvWriteParams {

@@ -77,6 +77,7 @@ struct PanelLayout {
 
   // Always inline: sources compiled for AVX-512 include this, and the linker must not keep their copy for all.
   [[gnu::always_inline]] bool quantized() const { return kind == WeightKind::kInt4 || kind == WeightKind::kInt8; }
+  bool operator==(const PanelLayout&) const = default;
 };
 // REQUIRES: a format that ops::PackedFormat returns.
 PanelLayout LayoutOf(const Format& held, int64_t in_features);

@@ -50,6 +50,7 @@ struct LoadOptions {
   std::string backend = "auto";        // native, pytorch, or auto: native where it knows the model
   std::string pytorch_dtype = "auto";  // float32, float16, bfloat16, or auto: the checkpoint's
   std::string device = "cpu";          // cpu, cuda, or auto: cuda where a GPU is found
+  bool cuda_graphs = true;             // on cuda: steps of decodes are started as graphs
   int num_threads = 0;                 // 0: what the cgroup and the affinity allow
   bool exact = false;                  // --compute exact: fp32 activations
   bool auto_compute = true;            // --compute auto: exact, too, where fast would be noticed (llm/compute.h)
@@ -171,6 +172,12 @@ struct Answer {
   Timings timings;
 };
 
+// What the model computes on.
+struct DeviceState {
+  std::string name;  // "CPU", or a GPU's description
+  int64_t total_bytes = 0, free_bytes = 0;
+};
+
 // Thread safety: all methods from any thread at once.
 class Llm {
  public:
@@ -207,6 +214,7 @@ class Llm {
   virtual int64_t session_len() const = 0;
   virtual const LoadOptions& options() const = 0;  // with the defaults filled in
   virtual std::string MemoryLedger() const = 0;    // printed at start: weights, KV, workspace
+  virtual DeviceState device() const = 0;          // as it is now
   // generation_config.json's sampling defaults.
   virtual const sampling::Params& default_sampling() const = 0;
   // For health: seconds since the engine last made progress while it had work; 0 when idle.

@@ -18,6 +18,11 @@ uint64_t FreshSeed() {
 
 }  // namespace
 
+DeviceState LlmImpl::device() const {
+  const MemoryAllowance memory = parts_.memory();
+  return {parts_.device.empty() ? "CPU" : parts_.device, memory.total_bytes, memory.available_bytes};
+}
+
 LlmImpl::LlmImpl(LlmParts parts, Sizing sizing, std::unique_ptr<engine::Engine> engine)
     : parts_(std::move(parts)),
       sizing_(std::move(sizing)),

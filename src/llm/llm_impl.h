@@ -1,12 +1,14 @@
 // The façade over tokenizer, template, model and engine.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 
 #include "base/task_pool.h"
+#include "base/topology.h"
 #include "chat/chat_template.h"
 #include "engine/engine.h"
 #include "formats/checkpoint.h"
@@ -22,8 +24,9 @@ namespace ingot::llm {
 
 // What an Llm is put together from; tests bring their own.
 struct LlmParts {
-  std::unique_ptr<ops::Backend> backend;  // outlives the model, whose weights are in its memory
-  std::string device = {};                // a GPU's description; "" for the CPU
+  std::unique_ptr<ops::Backend> backend;                         // outlives the model, whose weights are in its memory
+  std::string device = {};                                       // a GPU's description; "" for the CPU
+  std::function<MemoryAllowance()> memory = GetMemoryAllowance;  // of the device, as it is when this is called
   std::shared_ptr<const formats::Checkpoint> checkpoint;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   std::optional<chat::ChatTemplate> chat_template;
@@ -32,7 +35,7 @@ struct LlmParts {
 };
 
 // REQUIRES: CheckLoadOptions(options).ok().
-Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options, const MemoryAllowance& memory);
+Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options);
 
 class LlmImpl : public Llm {
  public:
@@ -63,6 +66,7 @@ class LlmImpl : public Llm {
   int64_t session_len() const override { return sizing_.memory.session_len; }
   const LoadOptions& options() const override { return sizing_.options; }
   std::string MemoryLedger() const override { return sizing_.ledger; }
+  DeviceState device() const override;
   const sampling::Params& default_sampling() const override { return parts_.default_sampling; }
   double StalledSeconds() const override { return engine_->StalledSeconds(); }
   Stats stats() const override { return engine_->stats(); }

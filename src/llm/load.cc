@@ -135,9 +135,22 @@ Status LoadWeights(int64_t available, LoadOptions* options, LlmParts* parts) {
   return LoadWithPytorch(available, options, parts);
 }
 
+// Other programs may have taken memory since it was planned.
+Status StillFits(const Status& error, const MemoryPlan& plan, int64_t available) {
+  if (error.code() != Code::kResourceExhausted) return error;
+  const int64_t left = available - plan.workspace - plan.kv_tails;
+  if (left < plan.groups[0].block_bytes) {
+    return ResourceExhausted(
+        "{}; {} are free, and the workspace takes {}: a smaller --max-prefill-token-num or --max-batch-size needs less",
+        error.message(), FormatBytes(available), FormatBytes(plan.workspace + plan.kv_tails));
+  }
+  return ResourceExhausted("{}; {} are free now; --kv-cache-memory {} fits", error.message(), FormatBytes(available),
+                           SizeAtMost(left));
+}
+
 }  // namespace
 
-Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options, const MemoryAllowance& memory) {
+Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options) {
   LlmImpl::Sizing sizing{.options = WithDefaults(options)};
   engine::EngineOptions engine_options{.executor = ExecutorOptionsOf(sizing.options),
                                        .max_queue = options.max_queue,
@@ -145,14 +158,16 @@ Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options,
   engine::ExecutorOptions& executor = engine_options.executor;
   const models::Model& model = *parts.model;
   const MemoryNeeds needs = NeedsOf(model, sizing.options, *parts.backend);
+  const MemoryAllowance memory = parts.memory();
   INGOT_ASSIGN_OR_RETURN(sizing.memory, PlanMemory(sizing.options, needs, memory.available_bytes));
   if (!sizing.memory.shortened.empty()) Log(LogLevel::kWarning, "{}", sizing.memory.shortened);
   executor.max_context = sizing.options.session_len = sizing.memory.session_len;
   executor.num_blocks = sizing.memory.num_blocks;
   sizing.ledger = FormatLedger(sizing.memory, sizing.options, memory);
   if (!parts.device.empty()) sizing.ledger = fmt::format("device      {}\n{}", parts.device, sizing.ledger);
-  INGOT_ASSIGN_OR_RETURN(auto engine, engine::Engine::Create(model, engine_options, *parts.backend));
-  return std::make_unique<LlmImpl>(std::move(parts), std::move(sizing), std::move(engine));
+  auto engine = engine::Engine::Create(model, engine_options, *parts.backend);
+  if (!engine) return Error(StillFits(engine.error(), sizing.memory, parts.memory().available_bytes));
+  return std::make_unique<LlmImpl>(std::move(parts), std::move(sizing), *std::move(engine));
 }
 
 Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {
@@ -164,9 +179,11 @@ Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {
   INGOT_ASSIGN_OR_RETURN(ops::ChosenDevice device,
                          ops::ChooseDevice({.device = options.device,
                                             .num_threads = WithDefaults(given).num_threads,
-                                            .activation_dtype = options.kv_bf16 ? DType::kBF16 : DType::kF16}));
+                                            .activation_dtype = options.kv_bf16 ? DType::kBF16 : DType::kF16,
+                                            .cuda_graphs = options.cuda_graphs}));
   parts.backend = std::move(device.backend);
   parts.device = device.description;
+  parts.memory = device.memory;
   if (options.profile != nullptr && !parts.device.empty())
     return Unsupported("--profile times the ops of the CPU; for those of {}, take NVIDIA's nsys", parts.device);
   options.device = parts.device.empty() ? "cpu" : "cuda";  // what "auto" found; defaults and checks depend on it
@@ -175,8 +192,8 @@ Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {
   INGOT_ASSIGN_OR_RETURN(parts.chat_template, ChooseTemplate(*parts.checkpoint, options));
   parts.default_sampling = DefaultSampling(*parts.checkpoint);
   INGOT_RETURN_IF_ERROR(OverrideSampling(options.generation_config, &parts.default_sampling));
-  INGOT_RETURN_IF_ERROR(LoadWeights(device.memory().available_bytes, &options, &parts));
-  return MakeLlm(std::move(parts), options, device.memory());
+  INGOT_RETURN_IF_ERROR(LoadWeights(parts.memory().available_bytes, &options, &parts));
+  return MakeLlm(std::move(parts), options);
 }
 
 }  // namespace ingot::llm

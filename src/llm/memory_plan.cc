@@ -148,7 +148,8 @@ Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& nee
       session_len = fits;
       continue;
     }
-    if (options.kv_cache_bytes == 0)
+    // A GPU's memory is there for this alone: what the slots cannot use serves later hits.
+    if (options.kv_cache_bytes == 0 && options.device != "cuda")
       blocks = std::min(blocks, SaturatingProduct(session_blocks, options.max_batch_size));
     for (const CacheGroup& group : needs.groups) {
       plan.num_blocks.push_back(static_cast<int32_t>(shape.BlocksOf(group, blocks)));

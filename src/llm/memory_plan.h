@@ -39,10 +39,10 @@ struct MemoryPlan {
 
 // REQUIRES: CheckLoadOptions(options).ok(), max_batch_size set. `available` is what may still be taken besides the
 // weights. Where some layers see a window only, or keep a state, their blocks are as many as the slots can hold, and as
-// many again for later hits; the others get the rest. The cache gets kv_cache_bytes, or the smaller of
-// cache_max_entry_count of what the workspace leaves and of what max_batch_size sessions can use. Without a session_len
-// of the caller's, sessions are as long as the model and the cache allow, and `shortened` says where that is less than
-// the model's. kResourceExhausted names the option and the value that would fit.
+// many again for later hits; the others get the rest. The cache gets kv_cache_bytes, or cache_max_entry_count of what
+// the workspace leaves: on a CPU no more of it than max_batch_size sessions can use. Without a session_len of the
+// caller's, sessions are as long as the model and the cache allow, and `shortened` says where that is less than the
+// model's. kResourceExhausted names the option and the value that would fit.
 Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& needs, int64_t available);
 
 // "fp32", "fp16", "bf16", "int8" or "int4". Of a PyTorch model, pytorch_dtype is what it was loaded with.

@@ -26,6 +26,14 @@ TEST(MemoryPlan, TakesWhatTheSlotsCanUse) {
   EXPECT_EQ(plan->workspace, 10 * kMiB + 640'000);
 }
 
+TEST(MemoryPlan, TakesItsFractionOfAGpu) {
+  LoadOptions options = Options();
+  options.device = "cuda";
+  const auto plan = PlanMemory(options, Needs(), 10'000 * kMiB);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->num_blocks[0], (10'000 * kMiB - plan->workspace) / 10 * 8 / kMiB);
+}
+
 TEST(MemoryPlan, TakesItsFractionWhereThatIsLess) {
   const auto plan = PlanMemory(Options(), Needs(), 211 * kMiB);
   ASSERT_TRUE(plan.has_value());

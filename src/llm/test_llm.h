@@ -83,7 +83,8 @@ inline FakeLlm MakeFakeLlm(bool with_template = true, LoadOptions options = {},
   engine::FakeModel* raw = model.get();
   parts.model = std::move(model);
   parts.backend = ops::MakeCpuBackend(options.num_threads);
-  auto llm = MakeLlm(std::move(parts), options, {.total_bytes = int64_t{1} << 30, .available_bytes = int64_t{1} << 29});
+  parts.memory = [] { return MemoryAllowance{.total_bytes = int64_t{1} << 30, .available_bytes = int64_t{1} << 29}; };
+  auto llm = MakeLlm(std::move(parts), options);
   INGOT_CHECK(llm.has_value());
   return {*std::move(llm), raw};
 }

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "models/golden.h"
+#include "models/known_shapes.h"
 #include "models/model.h"
+#include "models/random_checkpoint.h"
 #include "models/test_runner.h"
 #include "ops/cuda/test_device.h"
 
@@ -96,6 +98,19 @@ TEST(CudaModels, RunWithBfloat16Activations) {
     const double distance = MeanDistance(LogitsOf(loaded, c.prompt, {.kv = ops::KvFormat::kF16}), c.logits);
     EXPECT_TRUE(distance <= 8 * 3e-3) << name << ": " << distance;
   }
+}
+
+// Refused before a weight is read, and by `ingot plan`.
+TEST(CudaModels, HeadsThatNoKernelHoldsAreRefused) {
+  ModelSpec spec = KnownShape("qwen3-8b").value();
+  for (LayerSpec& layer : spec.layers) layer.head_dim = layer.value_head_dim = 320;
+  const auto backend = ops::MakeTestBackend();
+  const auto checkpoint = MakeRandomCheckpoint(spec, Format::Dense(DType::kF16), "wide");
+  const auto refused = Model::Load(checkpoint, spec, {.outline = true}, *backend);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kUnsupported);
+  EXPECT_EQ(refused.error().message(),
+            "head_dim 320: on CUDA there are kernels for heads of up to 256; --device cpu runs this model");
 }
 
 // A real model: the same token comes first as on the CPU with fp32 activations, at each position of a text.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "models/model.h"
+
 namespace ingot::models {
 namespace {
 
@@ -31,6 +33,9 @@ void TapExperts(const DecoderLayers::Step& step, LinearInput input, const Tensor
 
 Result<DecoderLayers> DecoderLayers::Make(const ModelSpec& spec, int64_t session_len, ops::Backend& backend) {
   DecoderLayers layers(spec);
+  for (const KvGroup& group : KvGroupsOf(spec)) {
+    INGOT_RETURN_IF_ERROR(backend.CheckAttention({.head_dim = group.head_dim}));
+  }
   for (const RopeSpec& rope : spec.ropes) {
     const RopeFrequencies f = MakeRopeFrequencies(rope, spec.rotary_dim, spec.max_position, session_len);
     INGOT_ASSIGN_OR_RETURN(Tensor inv_freq, ops::AllocateTensor(backend, DType::kF64, {std::ssize(f.inv_freq)}));

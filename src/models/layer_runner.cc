@@ -17,12 +17,6 @@ LayerRunner::LayerRunner(const ModelSpec& spec, const RunnerOptions& options, op
       options_(options),
       backend_(backend),
       context_{.backend = &backend, .scratch = &scratch_, .compute = options.compute} {
-  kv_.layout = backend.LayoutOf({.format = options.kv_format,
-                                 .num_layers = 1,
-                                 .num_heads = spec.heads().num_heads,
-                                 .num_kv_heads = spec.heads().num_kv_heads,
-                                 .head_dim = spec.heads().head_dim,
-                                 .block_len = kBlockLen});
   kv_.num_tails = 1;
 }
 
@@ -35,15 +29,21 @@ int64_t LayerRunner::TokensOf(const HiddenStates& hidden) const {
 Status LayerRunner::Prepare(int64_t num_tokens, Positions logits, int64_t product_bytes) {
   const int64_t num_logits = logits.end - logits.begin;
   const auto blocks = static_cast<int32_t>((num_tokens + kBlockLen - 1) / kBlockLen);
+  if (!layers_) {
+    INGOT_ASSIGN_OR_RETURN(layers_, DecoderLayers::Make(spec_, 0, backend_));
+    kv_.layout = backend_.LayoutOf({.format = options_.kv_format,
+                                    .num_layers = 1,
+                                    .num_heads = spec_.heads().num_heads,
+                                    .num_kv_heads = spec_.heads().num_kv_heads,
+                                    .head_dim = spec_.heads().head_dim,
+                                    .block_len = kBlockLen});
+  }
   if (blocks > kv_.num_blocks) {
     INGOT_ASSIGN_OR_RETURN(kv_bytes_, backend_.Allocate(blocks * kv_.layout.block_bytes));
     INGOT_ASSIGN_OR_RETURN(tail_bytes_, backend_.Allocate(kv_.layout.tail_bytes));
     kv_.data = kv_bytes_.data();
     kv_.tails = tail_bytes_.data();
     kv_.num_blocks = blocks;
-  }
-  if (!layers_) {
-    INGOT_ASSIGN_OR_RETURN(layers_, DecoderLayers::Make(spec_, 0, backend_));
   }
   const ops::StepLimits limits{.max_tokens = num_tokens, .max_seqs = 1, .max_context = num_tokens};
   ScratchCount count;

@@ -56,8 +56,14 @@ class Backend {
   virtual int64_t PackedBytes(const Format& source, int64_t out_features, int64_t in_features) const = 0;
   virtual PackedWeight Outline(const WeightSource& source) const = 0;
   virtual Result<PackedWeight> Prepack(const WeightSource& source) = 0;
-  virtual KvLayout LayoutOf(const KvShape& shape) const = 0;
+  // kUnsupported says for what of an attention there are no kernels.
+  virtual Status CheckAttention(const KvShape&) const { return {}; }
+  virtual KvLayout LayoutOf(const KvShape& shape) const = 0;  // REQUIRES: CheckAttention(shape).ok()
 
+  // How many sequences a step of `num_seqs` decodes is to be filled up to (StepBatch::is_padded); 0: it stays as it is.
+  virtual int64_t PaddedDecodes(int64_t) const { return 0; }
+  // Takes what steps of this size need besides scratch; a larger step takes more when it begins.
+  virtual Status ReserveStep(const StepLimits&, std::span<const KvLayout>) { return {}; }
   // Bytes of scratch: of a step as long as it lasts, and of an op while it runs.
   virtual int64_t StepBytes(const StepLimits& limits, std::span<const KvLayout> groups) const = 0;
   virtual int64_t AttentionBytes(const StepLimits& limits, const KvLayout& group) const = 0;

@@ -10,7 +10,9 @@ namespace {
 
 Result<ChosenDevice> OpenCuda(const DeviceOptions& options) {
   INGOT_ASSIGN_OR_RETURN(auto driver, OpenCudaDriver(0));
-  auto backend = std::make_unique<CudaBackend>(options.num_threads, std::move(driver), options.activation_dtype);
+  using Graphs = CudaBackend::Graphs;
+  auto backend = std::make_unique<CudaBackend>(options.num_threads, std::move(driver), options.activation_dtype,
+                                               options.cuda_graphs ? Graphs::kOn : Graphs::kOff);
   const CudaBackend& cuda = *backend;
   return ChosenDevice{std::move(backend), cuda.description(), [&cuda] { return cuda.memory(); }};
 }

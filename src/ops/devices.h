@@ -14,6 +14,7 @@ struct DeviceOptions {
   std::string device = "cpu";  // cpu; cuda: the first GPU, or the emulator (INGOT_CUDA_EMULATE); auto: cuda, else cpu
   int num_threads = 1;
   DType activation_dtype = DType::kF16;  // on cuda: kF16 or kBF16
+  bool cuda_graphs = true;               // on cuda: steps of decodes are started as graphs
 };
 
 struct ChosenDevice {

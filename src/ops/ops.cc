@@ -15,7 +15,8 @@ void CheckGroup(const StepBatch& batch, const KvGroupBatch& group, const KvView&
   INGOT_CHECK(std::ssize(group.kv_slots) == batch.num_tokens());
   INGOT_CHECK(std::ssize(group.block_tables) >= batch.num_seqs() * group.block_table_stride);
   const int64_t num_slots = int64_t{kv.num_blocks} * kv.layout.block_len;
-  for (const int32_t slot : group.kv_slots) INGOT_CHECK(slot >= 0 && slot < num_slots);
+  const int32_t least = batch.is_padded ? kNoSlot : 0;
+  for (const int32_t slot : group.kv_slots) INGOT_CHECK(slot >= least && slot < num_slots);
   INGOT_CHECK(kv.layout.block_len % kKvTile == 0);
   INGOT_CHECK(kv.layout.num_kv_heads > 0 && kv.layout.num_heads % kv.layout.num_kv_heads == 0);
   if (kv.layout.format != KvFormat::kI4) return;

@@ -19,6 +19,7 @@ struct KvGroupBatch {
 };
 
 inline constexpr int32_t kNoAdapter = -1;
+inline constexpr int32_t kNoSlot = -1;  // in the cache: that of a token which only fills up the batch
 
 struct StepBatch {
   std::span<const int32_t> token_ids;    // [T] an id, or ~slot: the token last drawn for that slot
@@ -30,6 +31,9 @@ struct StepBatch {
   std::span<const int32_t> adapters;     // [S] whose weights are added for each sequence, or kNoAdapter; empty: none
   std::span<const int32_t> logits_rows;  // [L] tokens (in [0, T)) whose logits are wanted, ascending
   int64_t max_context = 0;               // largest position + 1
+  // One token of each sequence, filled up to Backend::PaddedDecodes with sequences of one token of kNoSlot, whose rows
+  // of logits mean nothing: such steps of one size make the same launches.
+  bool is_padded = false;
 
   int64_t num_tokens() const { return static_cast<int64_t>(token_ids.size()); }
   int64_t num_seqs() const { return static_cast<int64_t>(cu_seqlens.size()) - 1; }

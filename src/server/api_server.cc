@@ -266,7 +266,8 @@ class ApiServerImpl : public ApiServer {
                                                 .body_bytes = http_->body_bytes(),
                                                 .sessions = routes_->sessions().count(),
                                                 .failed_session_writes = routes_->sessions().failed_writes(),
-                                                .startup_seconds = startup_seconds_})});
+                                                .startup_seconds = startup_seconds_,
+                                                .device = llm.device()})});
   }
 
   void AddTerminate(Router& router, const ApiSchemas& schemas) {

@@ -262,12 +262,17 @@ void MetricsImpl::AddProcess(const Server& server, std::vector<MetricFamily>* fa
       {"ingot_sessions", "Sessions that are kept", kGauge, static_cast<double>(server.sessions)},
       {"ingot_session_write_failures_total", "Changes of sessions that --session-db did not take at first",
        prometheus::MetricType::Counter, static_cast<double>(server.failed_session_writes)},
+      {"ingot_device_memory_bytes", "Memory of the device that computes", kGauge,
+       static_cast<double>(server.device.total_bytes)},
+      {"ingot_device_memory_free_bytes", "Of that, what may still be taken", kGauge,
+       static_cast<double>(server.device.free_bytes)},
       {"ingot_startup_seconds", "From the process's start to the first request that it could take", kGauge,
        server.startup_seconds},
       {"process_cpu_seconds_total", "User and system CPU time", prometheus::MetricType::Counter, cpu},
       {"process_resident_memory_bytes", "Resident memory", kGauge, static_cast<double>(ResidentBytes())},
       {"process_open_fds", "Open file descriptors", kGauge, static_cast<double>(OpenDescriptors())}};
   for (const Sample& sample : samples) Append(sample, {}, families);
+  Append({"ingot_device_info", "Always 1", kGauge, 1}, {{"device", server.device.name}}, families);
   Append({"ingot_build_info", "Always 1", kGauge, 1}, {{"version", options_.version}}, families);
 }
 

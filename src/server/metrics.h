@@ -57,6 +57,7 @@ class Metrics {
     int64_t sessions = 0;
     int64_t failed_session_writes = 0;  // changes that --session-db did not take at first
     double startup_seconds = 0;
+    llm::DeviceState device;
   };
   // Prometheus' text format.
   virtual std::string Scrape(const Server& server) = 0;

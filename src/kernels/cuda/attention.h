@@ -421,6 +421,7 @@ INGOT_DEVICE float* PartialOf(const AttendParams& p, int token_of_tile, int head
 // kAttendSplitSharedBytes
 template <typename T, int kDim>
 INGOT_DEVICE void AttendSplit(const AttendParams& p) {
+  if (p.tiles[BlockIndex().x].num_tokens == 0) return;
   SharedMemory memory;
   const AttendBlock<T, kDim, 1> block(p, &memory);
   const auto split = static_cast<int>(BlockIndex().z);

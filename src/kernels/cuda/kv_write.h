@@ -69,6 +69,7 @@ INGOT_DEVICE void WriteKv(const WriteKvParams& p) {
   float* const x = shared.Take<float>(kMaxHeadDim);
   const int dim = p.kv.head_dim, head = static_cast<int>(BlockIndex().x);
   const int64_t token = BlockIndex().y;
+  if (p.kv_slots[token] < 0) return;
   T* const row = static_cast<T*>(p.qkv) + (token * GridSize().x + head) * dim;
   for (int d = Lane(); d < dim; d += kWarpSize) x[d] = ToFloat(row[d]);
   SyncWarp();
@@ -142,6 +143,7 @@ INGOT_DEVICE void CloseValues(const std::byte* open, std::byte* closed, int j, i
 // kI4: tiles that are full go into the cache.   grid: (closing, num_kv_heads), threads: kRowThreads
 INGOT_DEVICE void CloseTiles(const CloseTilesParams& p) {
   const int64_t token = p.closing[BlockIndex().x];
+  if (token < 0) return;
   const int kv_head = static_cast<int>(BlockIndex().y), dim = p.kv.head_dim;
   const KvTile open = OpenTile(p.open, {token, p.num_kv_heads, kv_head, dim});
   const KvTile closed = CacheTile(p.kv, p.kv_slots[token], kv_head);

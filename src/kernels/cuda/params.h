@@ -1,4 +1,5 @@
 // What each kernel is given. T: the activations' type, Half or BFloat16 (`void*` here); shapes are beside the pointers.
+// Equal ones make equal launches (ops/cuda/graphs.h).
 #pragma once
 
 #include <cstddef>
@@ -18,6 +19,7 @@ inline constexpr int kConformanceSharedBytes = 2048;
 struct ConformanceParams {
   const uint32_t* in;
   uint32_t* out;
+  bool operator==(const ConformanceParams&) const = default;
 };
 
 // y[m][n] = Σ_k x[m][k] · W[n][k] + bias[n]
@@ -33,6 +35,7 @@ struct LinearParams {
   int64_t out_features;
   const int32_t* row_range;  // null: all rows; else rows [row_range[0], row_range[1]) alone
   bool y_is_float;
+  bool operator==(const LinearParams&) const = default;
 };
 inline constexpr int kLinearWarps = 4;  // that share the inputs of a panel among them
 inline constexpr int kLinearRows = 8;   // of x in a block
@@ -47,6 +50,7 @@ struct EmbedParams {
   const int32_t* drawn;  // [slots]
   float scale;
   float* y;  // [T, k]
+  bool operator==(const EmbedParams&) const = default;
 };
 
 struct NormParams {
@@ -56,6 +60,7 @@ struct NormParams {
   void* y;              // T [rows, n]
   int64_t n;
   float eps;
+  bool operator==(const NormParams&) const = default;
 };
 inline constexpr int kNormThreads = 256;
 inline constexpr int kNormSharedBytes = kNormThreads / kWarpSize * 4;
@@ -65,17 +70,20 @@ struct AddParams {
   const void* x;  // T
   float* y;       // y += x
   int64_t count;
+  bool operator==(const AddParams&) const = default;
 };
 struct ActivateParams {
   const void* gate_up;  // T [rows, 2 · n]
   void* y;              // T [rows, n]
   int64_t n, count;     // count = rows · n
   Activation activation;
+  bool operator==(const ActivateParams&) const = default;
 };
 struct SoftcapParams {
   float* x;
   int64_t count;
   float cap;
+  bool operator==(const SoftcapParams&) const = default;
 };
 // y[i] = x[rows[i]], in units of 16 bits
 struct GatherParams {
@@ -83,6 +91,7 @@ struct GatherParams {
   const int32_t* rows;
   uint16_t* y;
   int64_t n;  // units of a row
+  bool operator==(const GatherParams&) const = default;
 };
 inline constexpr int kRowThreads = 256;
 
@@ -92,6 +101,7 @@ struct RopeAnglesParams {
   double factor;
   float *cos, *sin;     // [T, half]
   int64_t half, count;  // count = T · half
+  bool operator==(const RopeAnglesParams&) const = default;
 };
 
 // One layer of the cache on the device; kernels/attention.h has the tiles.
@@ -99,27 +109,30 @@ struct WriteKvParams {
   void* qkv;                     // T [tokens, (num_heads + 2 · num_kv_heads) · head_dim]
   const float *cos, *sin;        // [tokens, rotary_dim / 2]
   const float *q_norm, *k_norm;  // [head_dim] or null
-  const int32_t* kv_slots;       // [tokens]
+  const int32_t* kv_slots;       // [tokens] negative: a token that only fills up the batch
   KvLayer kv;
   OpenTiles open;
   int num_heads, num_kv_heads, rotary_dim;
   float norm_eps;
+  bool operator==(const WriteKvParams&) const = default;
 };
 inline constexpr int kWriteKvSharedBytes = kMaxHeadDim * 4;
 struct CarryTilesParams {
   OpenTiles open;
   const int32_t* carried;  // [n, 2] slot, passing tile
   int64_t open_bytes;      // of a tile, all KV heads
+  bool operator==(const CarryTilesParams&) const = default;
 };
 struct CloseTilesParams {
   OpenTiles open;
   KvLayer kv;
-  const int32_t* closing;   // [n] tokens at the last position of a tile
+  const int32_t* closing;   // [n] tokens at the last position of a tile, or -1
   const int32_t* kv_slots;  // [tokens]
   int num_kv_heads;
+  bool operator==(const CloseTilesParams&) const = default;
 };
 
-// Some tokens of one sequence. With kI4 they lie in one tile of positions.
+// Some tokens of one sequence, or none. With kI4 they lie in one tile of positions.
 struct QueryTile {
   int32_t seq, first_token, num_tokens;
 };
@@ -138,6 +151,7 @@ struct AttendParams {
   int num_heads, heads_per_kv_head, num_splits;
   float scale, softcap;
   int window;
+  bool operator==(const AttendParams&) const = default;
 };
 // A block does 16 rows for each of its warps, so many of them that its shared memory fits (99 KiB on sm_86 and sm_89).
 template <int kDim>
@@ -156,6 +170,7 @@ struct RouteParams {
   int64_t tokens;
   int experts, k;
   bool normalize;
+  bool operator==(const RouteParams&) const = default;
 };
 struct SortExpertsParams {
   const int32_t* ids;     // [T, k]
@@ -164,6 +179,7 @@ struct SortExpertsParams {
   int32_t* expert_begin;  // [experts + 1]
   int32_t rows;           // T · k
   int experts, k;
+  bool operator==(const SortExpertsParams&) const = default;
 };
 inline constexpr int kMaxExperts = 1023;  // and one place more for the end of the last one's rows
 inline constexpr int kSortSharedBytes = (kMaxExperts + 1) * 4;
@@ -174,6 +190,7 @@ struct CombineExpertsParams {
   void* y;                // T [T, n]
   int64_t n, count;       // count = T · n
   int k;
+  bool operator==(const CombineExpertsParams&) const = default;
 };
 
 }  // namespace ingot::kernels::cuda

@@ -1,5 +1,6 @@
 // The KV cache and attention: what a step needs to know of its tokens is worked out on the host once, for all layers.
 #include <algorithm>
+#include <bit>
 
 #include "base/check.h"
 #include "ops/cpu/kv_tiles.h"
@@ -59,22 +60,25 @@ uint32_t PiecesOfHeads(const KvLayout& layout, int heads) {
 TileShape FewShape(const KvLayout& layout) { return ShapeOf(layout, kSplitRows); }
 TileShape ManyShape(const KvLayout& layout) { return ShapeOf(layout, KernelsOf(layout.head_dim).rows); }
 
-int64_t NumSplits(int64_t context) { return (context + kSplit - 1) / kSplit; }
+// A power of two, so that decodes seldom come to other grids (ops/cuda/graphs.h); what is too many ends at once.
+int64_t NumSplits(int64_t context) {
+  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>((context + kSplit - 1) / kSplit)));
+}
 // 0 where one split covers the context.
-int64_t PartialBytesOfTile(const KvLayout& layout, int64_t max_context) {
-  const int64_t splits = NumSplits(max_context);
+int64_t PartialBytesOfTile(const KvLayout& layout, int64_t splits) {
   if (splits <= 1) return 0;
   return FewShape(layout).tokens * layout.num_heads * splits * (layout.head_dim + 2) * int64_t{sizeof(float)};
 }
 // How many such tiles are attended at a time.
-int64_t TilesAtATime(const KvLayout& layout, int64_t num_tiles, int64_t max_context) {
-  const int64_t bytes = PartialBytesOfTile(layout, max_context);
+int64_t TilesAtATime(const KvLayout& layout, int64_t num_tiles, int64_t splits) {
+  const int64_t bytes = PartialBytesOfTile(layout, splits);
   return bytes == 0 ? num_tiles : std::min(num_tiles, std::max(kMaxPartialBytes / bytes, int64_t{1}));
 }
 
-// Calls add(tile, is_few) for the tiles of a batch, in order: sequences of few tokens have few-token tiles.
+// Calls add(tile, is_few) for the tiles of a batch, in order: sequences of few tokens have few-token tiles, and those
+// that only fill up the batch an empty one.
 template <typename Add>
-void ForEachTile(const KvLayout& layout, const StepBatch& batch, Add add) {
+void ForEachTile(const KvLayout& layout, const StepBatch& batch, const KvGroupBatch& group, Add add) {
   const int few_tokens = FewShape(layout).tokens, many_tokens = ManyShape(layout).tokens;
   for (int32_t s = 0; s < batch.num_seqs(); ++s) {
     const auto seq = static_cast<size_t>(s);
@@ -85,13 +89,14 @@ void ForEachTile(const KvLayout& layout, const StepBatch& batch, Add add) {
       if (layout.format == KvFormat::kI4) {
         count = std::min(count, kKvTile - batch.positions[static_cast<size_t>(token)] % kKvTile);
       }
-      add(kernels::cuda::QueryTile{.seq = s, .first_token = token, .num_tokens = count}, few);
+      const bool is_empty = group.kv_slots[static_cast<size_t>(token)] == kNoSlot;
+      add(kernels::cuda::QueryTile{.seq = s, .first_token = token, .num_tokens = is_empty ? 0 : count}, few);
       token += count;
     }
   }
 }
 int64_t QueryTileBytes(int64_t num_tokens) {
-  return RoundUp(num_tokens * static_cast<int64_t>(sizeof(kernels::cuda::QueryTile))) + kAlign;
+  return RoundUp(num_tokens * static_cast<int64_t>(sizeof(kernels::cuda::QueryTile)));
 }
 
 }  // namespace
@@ -99,37 +104,38 @@ int64_t QueryTileBytes(int64_t num_tokens) {
 // A bump allocator over memory of the host, and where each piece will be on the device.
 class CudaBackend::Staging {
  public:
-  Staging(std::vector<std::byte>& host, std::byte* device, int64_t bytes) : host_(host), device_(device) {
-    if (std::ssize(host) < bytes) host.resize(static_cast<size_t>(bytes));
-  }
+  Staging(Buffer& host, std::byte* device) : host_(host), device_(device) {}
   std::byte* Take(int64_t bytes) {
     std::byte* const piece = host_.data() + used_;
     used_ += RoundUp(bytes);
-    INGOT_CHECK(used_ <= std::ssize(host_));
+    INGOT_CHECK(used_ <= host_.size());
     return piece;
   }
-  const int32_t* OnDevice(const void* piece) const {
-    return reinterpret_cast<const int32_t*>(device_ + (static_cast<const std::byte*>(piece) - host_.data()));
+  template <typename T>
+  const T* OnDevice(const T* piece) const {
+    return reinterpret_cast<const T*>(device_ + (reinterpret_cast<const std::byte*>(piece) - host_.data()));
   }
   const int32_t* Add(std::span<const int32_t> ids) {
-    std::byte* const piece = Take(std::ssize(ids) * static_cast<int64_t>(sizeof(int32_t)));
-    std::ranges::copy(ids, reinterpret_cast<int32_t*>(piece));
+    auto* const piece = reinterpret_cast<int32_t*>(Take(std::ssize(ids) * static_cast<int64_t>(sizeof(int32_t))));
+    std::ranges::copy(ids, piece);
     return OnDevice(piece);
-  }
-  QueryTiles Add(const std::vector<kernels::cuda::QueryTile>& tiles) {
-    const std::span words(reinterpret_cast<const int32_t*>(tiles.data()), tiles.size() * 3);
-    return {reinterpret_cast<const kernels::cuda::QueryTile*>(Add(words)), std::ssize(tiles)};
   }
   int64_t used() const { return used_; }
 
  private:
-  std::vector<std::byte>& host_;
+  Buffer& host_;
   std::byte* const device_;
   int64_t used_ = 0;
 };
 
+Status CudaBackend::CheckAttention(const KvShape& shape) const {
+  if (shape.head_dim <= kernels::cuda::kMaxHeadDim) return {};
+  return Unsupported("head_dim {}: on CUDA there are kernels for heads of up to {}; --device cpu runs this model",
+                     shape.head_dim, kernels::cuda::kMaxHeadDim);
+}
+
 KvLayout CudaBackend::LayoutOf(const KvShape& shape) const {
-  INGOT_CHECK(shape.head_dim <= kernels::cuda::kMaxHeadDim && shape.format != KvFormat::kF32);
+  INGOT_CHECK(CheckAttention(shape).ok() && shape.format != KvFormat::kF32);
   return CpuKvLayout(shape);
 }
 
@@ -144,7 +150,7 @@ int64_t CudaBackend::StepBytes(const StepLimits& limits, std::span<const KvLayou
 }
 
 int64_t CudaBackend::AttentionBytes(const StepLimits& limits, const KvLayout& group) const {
-  const int64_t bytes = PartialBytesOfTile(group, limits.max_context);
+  const int64_t bytes = PartialBytesOfTile(group, NumSplits(limits.max_context));
   return RoundUp(std::min(limits.max_tokens * bytes, std::max(kMaxPartialBytes, bytes)));
 }
 
@@ -154,8 +160,45 @@ void CudaBackend::PlanTiles(const Context& context, const StepBatch& batch, cons
   metadata_.tiles.passing =
       context.scratch->Take<std::byte>(PassingBytes(layout, batch.num_tokens(), batch.num_seqs()));
   metadata_.tile_index = staging->OnDevice(metadata_.tiles.index.data());
-  metadata_.closing = staging->OnDevice(metadata_.tiles.closing.data());
-  metadata_.carried = staging->OnDevice(metadata_.tiles.carried.data());
+  metadata_.carried = reinterpret_cast<const int32_t*>(staging->OnDevice(metadata_.tiles.carried.data()));
+  std::span<int32_t>& closing = metadata_.tiles.closing;
+  if (batch.is_padded) {  // as many as there could be
+    const size_t known = closing.size();
+    closing = {closing.data(), batch.positions.size()};
+    std::ranges::fill(closing.subspan(known), -1);
+  }
+  metadata_.closing = staging->OnDevice(closing.data());
+}
+
+Status CudaBackend::ReserveStaging(int64_t bytes) {
+  for (StagingMemory& memory : staging_) {
+    if (memory.pinned.size() >= bytes) continue;
+    if (memory.mark > 0) driver().WaitFor(memory.mark);
+    INGOT_ASSIGN_OR_RETURN(memory.pinned, driver_->AllocatePinned(bytes));
+  }
+  return {};
+}
+
+Status CudaBackend::ReserveStep(const StepLimits& limits, std::span<const KvLayout> groups) {
+  return ReserveStaging(StepBytes(limits, groups));
+}
+
+// Tiles of few tokens from the beginning, others from the end.
+CudaBackend::GroupMetadata CudaBackend::StageGroup(const StepBatch& batch, size_t g, const KvLayout& layout,
+                                                   Staging* staging) {
+  const KvGroupBatch& group = batch.groups[g];
+  const int64_t tokens = batch.num_tokens();
+  const auto tables = group.block_tables.first(static_cast<size_t>(batch.num_seqs() * group.block_table_stride));
+  auto* const tiles = reinterpret_cast<kernels::cuda::QueryTile*>(staging->Take(QueryTileBytes(tokens)));
+  int64_t few = 0, many = 0;
+  ForEachTile(layout, batch, group, [&](const kernels::cuda::QueryTile& tile, bool is_few) {
+    tiles[is_few ? few++ : tokens - ++many] = tile;
+  });
+  return {.block_tables = staging->Add(tables),
+          .block_table_stride = group.block_table_stride,
+          .kv_slots = staging->Add(group.kv_slots),
+          .few = {staging->OnDevice(tiles), few},
+          .many = {staging->OnDevice(tiles + tokens - many), many}};
 }
 
 Step CudaBackend::BeginStep(const Context& context, const StepBatch& batch, std::span<const KvView> kv) {
@@ -166,26 +209,24 @@ Step CudaBackend::BeginStep(const Context& context, const StepBatch& batch, std:
     bytes += IdBytes(tokens) + IdBytes(batch.num_seqs() * group.block_table_stride) + QueryTileBytes(tokens);
   }
   auto* const memory = context.scratch->Take<std::byte>(bytes);
-  Staging staging(staging_, memory, bytes);
+  EndRecording();
+  INGOT_CHECK(ReserveStaging(bytes).ok());
+  StagingMemory& pinned = staging_[next_staging_];
+  next_staging_ = 1 - next_staging_;
+  if (pinned.mark > 0) driver_->WaitFor(pinned.mark);
+  Staging staging(pinned.pinned, memory);
   const int32_t* const token_ids = staging.Add(batch.token_ids);
   const int32_t* const positions = staging.Add(batch.positions);
   const int32_t* const logits_rows = staging.Add(batch.logits_rows);
-  metadata_.max_context = batch.max_context;
+  metadata_.num_splits = NumSplits(batch.max_context);
   metadata_.groups.clear();
   for (size_t g = 0; g < batch.groups.size(); ++g) {
-    const KvGroupBatch& group = batch.groups[g];
-    const auto tables = group.block_tables.first(static_cast<size_t>(batch.num_seqs() * group.block_table_stride));
-    std::vector<kernels::cuda::QueryTile> few, many;
-    ForEachTile(kv[g].layout, batch,
-                [&](const kernels::cuda::QueryTile& tile, bool is_few) { (is_few ? few : many).push_back(tile); });
-    metadata_.groups.push_back({.block_tables = staging.Add(tables),
-                                .block_table_stride = group.block_table_stride,
-                                .kv_slots = staging.Add(group.kv_slots),
-                                .few = staging.Add(few),
-                                .many = staging.Add(many)});
+    metadata_.groups.push_back(StageGroup(batch, g, kv[g].layout, &staging));
   }
   PlanTiles(context, batch, kv[0].layout, &staging);
-  Upload(memory, staging_.data(), staging.used());
+  driver_->UploadLater(memory, pinned.pinned.data(), staging.used());
+  pinned.mark = driver_->Mark();
+  is_recording_ = batch.is_padded && use_graphs_ == Graphs::kOn;
   const auto view = [this](const int32_t* ids, int64_t count) {
     return TensorView{const_cast<int32_t*>(ids), DType::kI32, {count}, device()};
   };
@@ -252,8 +293,8 @@ void CudaBackend::RopeKvWrite(const Context&, const Step& step, const RopeKvWrit
 void CudaBackend::AttendInSplits(const Context& context, const QueryTiles& tiles, kernels::cuda::AttendParams attend,
                                  const KvLayout& layout) {
   const Scratch::Mark mark(*context.scratch);
-  const int64_t tile_bytes = PartialBytesOfTile(layout, metadata_.max_context);
-  const int64_t at_a_time = TilesAtATime(layout, tiles.count, metadata_.max_context);
+  const int64_t tile_bytes = PartialBytesOfTile(layout, metadata_.num_splits);
+  const int64_t at_a_time = TilesAtATime(layout, tiles.count, metadata_.num_splits);
   if (tile_bytes > 0) {
     attend.partial = reinterpret_cast<float*>(context.scratch->Take<std::byte>(at_a_time * tile_bytes));
   }
@@ -291,7 +332,7 @@ void CudaBackend::Attention(const Context& context, const Step& step, const Atte
                                         .partial = nullptr,
                                         .num_heads = kv.layout.num_heads,
                                         .heads_per_kv_head = kv.layout.num_heads / kv.layout.num_kv_heads,
-                                        .num_splits = static_cast<int>(NumSplits(metadata_.max_context)),
+                                        .num_splits = static_cast<int>(metadata_.num_splits),
                                         .scale = params.scale,
                                         .softcap = params.softcap,
                                         .window = kv.layout.window};

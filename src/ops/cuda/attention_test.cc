@@ -15,7 +15,8 @@ class CudaRunner : public AttentionRunner {
  public:
   CudaRunner(const CudaCase& c, int num_seqs, int max_length,
              kernels::emulator::Schedule schedule = kernels::emulator::Schedule::kForward)
-      : AttentionRunner(c.config, MakeTestBackend(c.dtype, schedule), {num_seqs, max_length, /*block_seed=*/3}),
+      : AttentionRunner(c.config, MakeTestBackend(c.dtype, {.schedule = schedule}),
+                        {num_seqs, max_length, /*block_seed=*/3}),
         bytes_(Fill(block_bytes())),
         tails_(Fill(tail_bytes())) {
     SetCache(bytes_.data(), tails_.data());

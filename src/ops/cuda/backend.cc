@@ -2,6 +2,7 @@
 #include "ops/cuda/backend.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/check.h"
 #include "ops/cuda/launch.h"
@@ -11,8 +12,12 @@ namespace ingot::ops {
 
 using kernels::cuda::KernelId;
 
-CudaBackend::CudaBackend(int num_threads, std::unique_ptr<CudaDriver> driver, DType activation_dtype)
-    : Backend(num_threads, ""), driver_(std::move(driver)), activation_dtype_(activation_dtype) {
+CudaBackend::CudaBackend(int num_threads, std::unique_ptr<CudaDriver> driver, DType activation_dtype, Graphs graphs)
+    : Backend(num_threads, ""),
+      driver_(std::move(driver)),
+      activation_dtype_(activation_dtype),
+      use_graphs_(graphs),
+      graphs_(*driver_) {
   INGOT_CHECK(activation_dtype == DType::kF16 || activation_dtype == DType::kBF16);
 }
 
@@ -25,6 +30,17 @@ std::string CudaBackend::description() const {
 MemoryAllowance CudaBackend::memory() const {
   const CudaDeviceInfo info = driver_->Info();
   return {.total_bytes = info.total_bytes, .available_bytes = info.free_bytes, .cgroup_limit = {}};
+}
+
+void CudaBackend::EndRecording() {
+  if (!is_recording_) return;
+  is_recording_ = false;
+  graphs_.Launch();
+}
+
+int64_t CudaBackend::PaddedDecodes(int64_t num_seqs) const {
+  if (use_graphs_ == Graphs::kOff) return 0;
+  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(num_seqs)));
 }
 
 float* CudaBackend::ReadBack(const TensorView& x) {
@@ -66,7 +82,7 @@ Result<PackedWeight> CudaBackend::Prepack(const WeightSource& source) {
   std::copy_n(reinterpret_cast<const std::byte*>(layout.input_order.data()), order_bytes,
               panels.data() + parts.bytes - order_bytes);
   INGOT_ASSIGN_OR_RETURN(parts.data, driver_->Allocate(parts.bytes));
-  driver_->Upload(parts.data.data(), panels.data(), parts.bytes);
+  driver().Upload(parts.data.data(), panels.data(), parts.bytes);
   return PackedWeight(std::move(parts));
 }
 

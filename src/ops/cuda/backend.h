@@ -10,21 +10,23 @@
 #include "ops/backend.h"
 #include "ops/cpu/step_tiles.h"
 #include "ops/cuda/driver.h"
+#include "ops/cuda/graphs.h"
 
 namespace ingot::ops {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(int num_threads, std::unique_ptr<CudaDriver> driver, DType activation_dtype);
+  enum class Graphs : uint8_t { kOff, kOn };
+  CudaBackend(int num_threads, std::unique_ptr<CudaDriver> driver, DType activation_dtype, Graphs graphs = Graphs::kOn);
 
   Device device() const override { return {DeviceKind::kCuda, 0}; }
   std::string description() const;
   MemoryAllowance memory() const;
   DType activation_dtype() const override { return activation_dtype_; }
   Result<Buffer> Allocate(int64_t bytes) override { return driver_->Allocate(bytes); }
-  void Upload(std::byte* to, const void* from, int64_t bytes) override { driver_->Upload(to, from, bytes); }
-  void Download(void* to, const std::byte* from, int64_t bytes) override { driver_->Download(to, from, bytes); }
-  void Copy(std::byte* to, const std::byte* from, int64_t bytes) override { driver_->Copy(to, from, bytes); }
+  void Upload(std::byte* to, const void* from, int64_t bytes) override { driver().Upload(to, from, bytes); }
+  void Download(void* to, const std::byte* from, int64_t bytes) override { driver().Download(to, from, bytes); }
+  void Copy(std::byte* to, const std::byte* from, int64_t bytes) override { driver().Copy(to, from, bytes); }
   float* ReadBack(const TensorView& x) override;
   void WriteBack(const TensorView& x) override;
 
@@ -32,8 +34,11 @@ class CudaBackend final : public Backend {
   int64_t PackedBytes(const Format& source, int64_t out_features, int64_t in_features) const override;
   PackedWeight Outline(const WeightSource& source) const override;
   Result<PackedWeight> Prepack(const WeightSource& source) override;
+  Status CheckAttention(const KvShape& shape) const override;
   KvLayout LayoutOf(const KvShape& shape) const override;
 
+  int64_t PaddedDecodes(int64_t num_seqs) const override;
+  Status ReserveStep(const StepLimits& limits, std::span<const KvLayout> groups) override;
   int64_t StepBytes(const StepLimits& limits, std::span<const KvLayout> groups) const override;
   int64_t AttentionBytes(const StepLimits& limits, const KvLayout& group) const override;
   int64_t LinearBytes(int64_t, std::span<const PackedWeight>) const override { return 0; }
@@ -58,6 +63,8 @@ class CudaBackend final : public Backend {
   void CombineExperts(const Context&, const TensorView& x, const Routing& routing, const TensorView& y) override;
   void GatherRows(const Context&, const TensorView& x, const TensorView& rows, const TensorView& y) override;
 
+  const CudaGraphs& graphs() const { return graphs_; }
+
  private:
   // Tokens that a block attends together, on the device.
   struct QueryTiles {
@@ -73,14 +80,26 @@ class CudaBackend final : public Backend {
     QueryTiles few, many;
   };
   struct StepMetadata {
-    int64_t max_context = 0;
+    int64_t num_splits = 1;                                                       // that positions are cut into
     StepTiles tiles;                                                              // of the host
     const int32_t *tile_index = nullptr, *closing = nullptr, *carried = nullptr;  // of the device
     std::vector<GroupMetadata> groups;
   };
   // Numbers that a step needs on the device: gathered in memory of the host, uploaded in one piece.
   class Staging;
+  struct StagingMemory {
+    Buffer pinned;
+    int64_t mark = 0;  // behind the upload from it
+  };
 
+  // For what is no launch: those that are kept come before it.
+  CudaDriver& driver() {
+    EndRecording();
+    return *driver_;
+  }
+  void EndRecording();
+  Status ReserveStaging(int64_t bytes);
+  GroupMetadata StageGroup(const StepBatch& batch, size_t g, const KvLayout& layout, Staging* staging);
   void PlanTiles(const Context& context, const StepBatch& batch, const KvLayout& layout, Staging* staging);
   void AttendInSplits(const Context& context, const QueryTiles& tiles, kernels::cuda::AttendParams attend,
                       const KvLayout& layout);
@@ -104,8 +123,12 @@ class CudaBackend final : public Backend {
 
   std::unique_ptr<CudaDriver> driver_;
   const DType activation_dtype_;
-  StepMetadata metadata_;           // of the step that was begun last: there is one at a time
-  std::vector<std::byte> staging_;  // grows to the largest step
+  const Graphs use_graphs_;
+  CudaGraphs graphs_;
+  bool is_recording_ = false;  // launches are kept for a graph
+  StepMetadata metadata_;      // of the step that was begun last: there is one at a time
+  StagingMemory staging_[2];   // by turns: one is filled while the other may be being uploaded
+  size_t next_staging_ = 0;
   std::vector<float> read_back_;
   std::vector<uint16_t> read_bits_;
 };

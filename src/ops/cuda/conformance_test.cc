@@ -16,7 +16,7 @@ using kernels::cuda::KernelId;
 
 std::vector<uint32_t> Conform(KernelId kernel, const std::vector<uint32_t>& in, size_t out_words,
                               kernels::emulator::Schedule schedule = kernels::emulator::Schedule::kForward) {
-  const std::unique_ptr<CudaDriver> driver = OpenTestDriver(schedule);
+  const std::unique_ptr<CudaDriver> driver = OpenTestDriver({.schedule = schedule});
   const Buffer from = driver->Allocate(static_cast<int64_t>(in.size() * 4)).value();
   const Buffer to = driver->Allocate(static_cast<int64_t>(out_words * 4)).value();
   driver->Upload(from.data(), in.data(), from.size());

@@ -20,7 +20,10 @@ namespace {
   X(cuInit) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute)  \
   X(cuDevicePrimaryCtxRetain) X(cuCtxSetCurrent) X(cuMemGetInfo) X(cuMemAlloc) X(cuMemFree) X(cuMemsetD8Async) \
   X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuStreamCreate) X(cuStreamSynchronize)      \
-  X(cuModuleLoadData) X(cuModuleGetFunction) X(cuFuncSetAttribute) X(cuLaunchKernel)
+  X(cuModuleLoadData) X(cuModuleGetFunction) X(cuFuncSetAttribute) X(cuLaunchKernel)                           \
+  X(cuMemHostAlloc) X(cuMemFreeHost) X(cuEventCreate) X(cuEventRecord) X(cuEventSynchronize)                   \
+  X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuGraphInstantiate) X(cuGraphDestroy) X(cuGraphLaunch)       \
+  X(cuGraphExecDestroy)
 // clang-format on
 #define INGOT_STRING_OF(name) #name
 #define INGOT_STRING(name) INGOT_STRING_OF(name)  // cuda.h renames some: cuMemAlloc is cuMemAlloc_v2
@@ -71,6 +74,14 @@ CUdeviceptr AddressOf(const void* p) { return reinterpret_cast<CUdeviceptr>(p); 
 CUcontext the_context = nullptr;
 void UseContext() { Must(library().cuCtxSetCurrent_(the_context), "cuCtxSetCurrent"); }
 
+struct GpuGraph final : CudaGraph {
+  CUgraphExec graph = nullptr;
+  ~GpuGraph() override {
+    UseContext();
+    Must(library().cuGraphExecDestroy_(graph), "cuGraphExecDestroy");
+  }
+};
+
 class GpuDriver final : public CudaDriver {
  public:
   explicit GpuDriver(CUdevice device) : device_(device) {}
@@ -86,9 +97,18 @@ class GpuDriver final : public CudaDriver {
         !text.empty()) {
       return Unavailable("this program's kernels do not run on {}: {}", Info().name, text);
     }
+    for (CUevent& event : events_) {
+      Must(library().cuEventCreate_(&event, CU_EVENT_DISABLE_TIMING), "cuEventCreate");
+    }
     for (int i = 0; i < kernels::cuda::kNumKernels; ++i) {
-      const char* const name = kernels::cuda::InfoOf(static_cast<kernels::cuda::KernelId>(i)).name;
-      Must(library().cuModuleGetFunction_(&functions_[static_cast<size_t>(i)], module, name), name);
+      const kernels::cuda::KernelInfo& kernel = kernels::cuda::InfoOf(static_cast<kernels::cuda::KernelId>(i));
+      CUfunction& function = functions_[static_cast<size_t>(i)];
+      Must(library().cuModuleGetFunction_(&function, module, kernel.name), kernel.name);
+      constexpr uint32_t kSharedWithoutAsking = 48 << 10;
+      if (kernel.shared_bytes <= kSharedWithoutAsking) continue;
+      Must(library().cuFuncSetAttribute_(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                         static_cast<int>(kernel.shared_bytes)),
+           kernel.name);
     }
     return {};
   }
@@ -122,6 +142,18 @@ class GpuDriver final : public CudaDriver {
       Must(library().cuMemFree_(AddressOf(data)), "cuMemFree");  // waits for what uses it
     });
   }
+  Result<Buffer> AllocatePinned(int64_t bytes) override {
+    UseContext();
+    void* data = nullptr;
+    const auto size = static_cast<size_t>(bytes > 0 ? bytes : 1);
+    if (const auto text = library().TextOf(library().cuMemHostAlloc_(&data, size, 0)); !text.empty()) {
+      return ResourceExhausted("no pinned memory for {}: {}", FormatBytes(bytes), text);
+    }
+    return Buffer::Adopt(static_cast<std::byte*>(data), bytes, [](std::byte* at, int64_t) {
+      UseContext();
+      Must(library().cuMemFreeHost_(at), "cuMemFreeHost");
+    });
+  }
   // From pageable memory: the driver copies it to memory of its own before it returns.
   void Upload(std::byte* to, const void* from, int64_t bytes) override {
     if (bytes == 0) return;
@@ -140,16 +172,28 @@ class GpuDriver final : public CudaDriver {
     UseContext();
     Must(library().cuMemcpyDtoDAsync_(AddressOf(to), AddressOf(from), static_cast<size_t>(bytes), stream_), "copy");
   }
+  // From and to pinned memory the same calls return at once.
+  void UploadLater(std::byte* to, const std::byte* pinned, int64_t bytes) override { Upload(to, pinned, bytes); }
+  void DownloadLater(std::byte* pinned, const std::byte* from, int64_t bytes) override {
+    UseContext();
+    Must(library().cuMemcpyDtoHAsync_(pinned, AddressOf(from), static_cast<size_t>(bytes), stream_), "download");
+  }
+  // Of older marks the events are used again: to wait for a later mark is enough.
+  int64_t Mark() override {
+    UseContext();
+    Must(library().cuEventRecord_(EventOf(++marks_), stream_), "cuEventRecord");
+    return marks_;
+  }
+  void WaitFor(int64_t mark) override {
+    if (mark <= waited_) return;
+    UseContext();
+    Must(library().cuEventSynchronize_(EventOf(mark)), last_kernel_);
+    waited_ = mark;
+  }
   void Launch(const CudaLaunch& launch, const void* params) override {
     UseContext();
     const kernels::cuda::KernelInfo& kernel = kernels::cuda::InfoOf(launch.kernel);
     const CUfunction function = functions_[static_cast<size_t>(launch.kernel)];
-    constexpr uint32_t kSharedWithoutAsking = 48 << 10;
-    if (kernel.shared_bytes > kSharedWithoutAsking) {
-      Must(library().cuFuncSetAttribute_(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                                         static_cast<int>(kernel.shared_bytes)),
-           kernel.name);
-    }
     void* arguments[] = {const_cast<void*>(params)};
     const auto& grid = launch.grid;
     Must(library().cuLaunchKernel_(function, grid.x, grid.y, grid.z, kernel.threads, 1, 1, kernel.shared_bytes, stream_,
@@ -157,8 +201,25 @@ class GpuDriver final : public CudaDriver {
          kernel.name);
     last_kernel_ = kernel.name;
   }
+  std::unique_ptr<CudaGraph> MakeGraph(std::span<const CudaGraphNode> nodes) override {
+    UseContext();
+    Must(library().cuStreamBeginCapture_(stream_, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), "cuStreamBeginCapture");
+    for (const CudaGraphNode& node : nodes) Launch(node.launch, node.params);
+    CUgraph captured = nullptr;
+    Must(library().cuStreamEndCapture_(stream_, &captured), "cuStreamEndCapture");
+    auto graph = std::make_unique<GpuGraph>();
+    Must(library().cuGraphInstantiate_(&graph->graph, captured, 0), "cuGraphInstantiate");
+    Must(library().cuGraphDestroy_(captured), "cuGraphDestroy");
+    return graph;
+  }
+  void Launch(const CudaGraph& graph) override {
+    UseContext();
+    Must(library().cuGraphLaunch_(static_cast<const GpuGraph&>(graph).graph, stream_), "cuGraphLaunch");
+    last_kernel_ = "in a graph";
+  }
 
  private:
+  CUevent EventOf(int64_t mark) const { return events_[static_cast<size_t>(mark) % events_.size()]; }
   int Attribute(CUdevice_attribute attribute) const {
     int value = 0;
     Must(library().cuDeviceGetAttribute_(&value, attribute, device_), "cuDeviceGetAttribute");
@@ -168,6 +229,8 @@ class GpuDriver final : public CudaDriver {
   const CUdevice device_;
   CUstream stream_ = nullptr;
   std::array<CUfunction, kernels::cuda::kNumKernels> functions_{};
+  std::array<CUevent, 8> events_{};                      // of the last marks
+  int64_t marks_ = 0, waited_ = 0;                       // the newest, and the newest that was waited for
   const char* last_kernel_ = "before the first kernel";  // the last launched: the fault is its, or of one before
 };
 

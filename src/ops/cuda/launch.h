@@ -16,7 +16,7 @@ void CudaBackend::Launch(const CudaLaunch& launch, const Params& params) {
   const auto& grid = launch.grid;
   INGOT_CHECK(grid.y <= kMaxGridYZ && grid.z <= kMaxGridYZ);
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  driver_->Launch(launch, &params);
+  is_recording_ ? graphs_.Add(launch, &params) : driver_->Launch(launch, &params);
 }
 
 }  // namespace ingot::ops

@@ -13,15 +13,14 @@
 
 namespace ingot::ops {
 
-inline std::unique_ptr<CudaDriver> OpenTestDriver(
-    kernels::emulator::Schedule schedule = kernels::emulator::Schedule::kForward) {
+inline std::unique_ptr<CudaDriver> OpenTestDriver(const EmulatedDevice& emulated = {}) {
   if (GetEnv("INGOT_TEST_CUDA").value_or("") == "gpu") return OpenGpu(0).value();
-  return MakeEmulatedDriver(schedule);
+  return MakeEmulatedDriver(emulated);
 }
-inline std::unique_ptr<Backend> MakeTestBackend(
-    DType activation_dtype = DType::kF16,
-    kernels::emulator::Schedule schedule = kernels::emulator::Schedule::kForward) {
-  return std::make_unique<CudaBackend>(1, OpenTestDriver(schedule), activation_dtype);
+inline std::unique_ptr<CudaBackend> MakeTestBackend(DType activation_dtype = DType::kF16,
+                                                    const EmulatedDevice& emulated = {},
+                                                    CudaBackend::Graphs graphs = CudaBackend::Graphs::kOn) {
+  return std::make_unique<CudaBackend>(1, OpenTestDriver(emulated), activation_dtype, graphs);
 }
 
 inline float RoundTo(DType dtype, float x) {
