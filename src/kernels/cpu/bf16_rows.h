@@ -9,7 +9,18 @@ namespace {
 
 INGOT_INLINE F32x16 UpperHalves(I32x16 x) { return FromBits(x & Broadcast(static_cast<int32_t>(0xffff0000U))); }
 
+// Halves are added to each other until one number is left.
+INGOT_INLINE float SumOf(__m256 eight) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
 #ifndef INGOT_EMULATE_TILES
+
+INGOT_INLINE float SumOf(F32x16 x) {
+  return SumOf(_mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1)));
+}
 
 struct Bf16Pairs {
   __m512i v;
@@ -78,6 +89,8 @@ INGOT_INLINE Bf16Pairs LookUp(NibbleTable table, I32x16 words) {
 }
 
 #else
+
+INGOT_INLINE float SumOf(F32x16 x) { return SumOf((x.lo + x.hi).v); }
 
 struct Bf16Pairs {
   alignas(64) uint16_t v[32];

@@ -123,50 +123,54 @@ void MultiplyTiles(const TileGemmParams& p) {
   if (p.layout->kind == WeightKind::kBF16) MultiplyKind<WeightKind::kBF16>(p);
 }
 
-float SumOf(F32x16 x) {
-  alignas(64) float lanes[16];
-  Store(lanes, x);
-  for (int width = 8; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  }
-  return lanes[0];
-}
-
-// One row of x, `count` of its inputs (none: a row that fills up).
-class RowRounder {
+// The rows of a tile. Step by step, so that what is written is in sequence.
+class TileRounder {
  public:
-  RowRounder(const RoundTilesParams& p, int64_t row)
-      : layout_(*p.layout), x_(p.x + row * layout_.k), inputs_(row < p.rows ? layout_.k : 0) {}
+  TileRounder(const RoundTilesParams& p, int64_t tile)
+      : p_(p), layout_(*p.layout), first_row_(tile * kTileRows), vector_(p.rows <= kVectorRows) {
+    const int64_t width = TileWidthOf(p.rows), steps = layout_.padded_k / kStepInputs;
+    step_bytes_ = vector_ ? kStepInputs * 4 : width * 64;
+    row_bytes_ = vector_ ? layout_.padded_k * 4 : 64;
+    to_ = p.activations.rounded + tile * steps * width * 64;
+    sums_ = p.activations.sums + tile * p.spans * width;
+  }
 
-  // → [padded_k / 32] steps, `stride` bytes apart; sums: one per span, `sums_stride` apart.
-  void Round(std::byte* to, int64_t stride, bool vector, float* sums, int64_t sums_stride) const {
-    for (int64_t k = 0, end = 0; k < layout_.padded_k; k = end, sums += sums_stride) {
+  void Round() {
+    const int64_t width = TileWidthOf(p_.rows);
+    for (int64_t k = 0, end = 0; k < layout_.padded_k; k = end, sums_ += width) {
       end = SpanEnd(layout_, k);
-      F32x16 sum = Broadcast(0.0F);
+      F32x16 sums[kTileRows];
+      for (int64_t r = 0; r < width; ++r) sums[r] = Broadcast(0.0F);
       for (int64_t at = k; at < end; at += kStepInputs) {
-        const FloatPair x = RoundStep(at / kStepInputs, to + at / kStepInputs * stride, vector);
-        const bool first = layout_.group_size != 16 || at % kStepInputs == 0;
-        const bool second = layout_.group_size != 16 || at % kStepInputs != 0;
-        if (first) sum = sum + x.even;
-        if (second) sum = sum + x.odd;
+        for (int64_t r = 0; r < width; ++r) AddStep(r, at, sums + r);
       }
-      if (NeedsSums(layout_)) *sums = SumOf(sum);
+      for (int64_t r = 0; NeedsSums(layout_) && r < width; ++r) sums_[r] = SumOf(sums[r]);
     }
   }
 
  private:
-  // Inputs [at, at + 16) of the row.
-  INGOT_INLINE F32x16 Inputs(int64_t at) const {
-    const int64_t left = inputs_ - at;
-    return left >= 16 ? LoadF32x16(x_ + at) : left > 0 ? LoadF32x16(x_ + at, left) : Broadcast(0.0F);
+  // Input `at` is the first or, of half steps, the middle one of a step.
+  INGOT_INLINE void AddStep(int64_t row, int64_t at, F32x16* sum) const {
+    const int64_t step = at / kStepInputs;
+    const FloatPair x = RoundStep(first_row_ + row, step, to_ + step * step_bytes_ + row * row_bytes_);
+    if (!NeedsSums(layout_)) return;
+    const bool halves = layout_.group_size == 16;
+    if (!halves || at % kStepInputs == 0) *sum = *sum + x.even;
+    if (!halves || at % kStepInputs != 0) *sum = *sum + x.odd;
+  }
+  // 16 inputs of a row from `at` on; zeros where there are none, and for a row that fills up the tile.
+  INGOT_INLINE F32x16 Inputs(int64_t row, int64_t at) const {
+    const float* const x = p_.x + row * layout_.k;
+    const int64_t left = row < p_.rows ? layout_.k - at : 0;
+    return left >= 16 ? LoadF32x16(x + at) : left > 0 ? LoadF32x16(x + at, left) : Broadcast(0.0F);
   }
   // Returns the step's first and second 16 inputs.
-  INGOT_INLINE FloatPair RoundStep(int64_t step, std::byte* to, bool vector) const {
-    const Bf16Pairs rounded = RoundToBf16(Inputs(step * kStepInputs), Inputs(step * kStepInputs + 16));
+  INGOT_INLINE FloatPair RoundStep(int64_t row, int64_t step, std::byte* to) const {
+    const Bf16Pairs rounded = RoundToBf16(Inputs(row, step * kStepInputs), Inputs(row, step * kStepInputs + 16));
     alignas(64) uint16_t words[32];
     Store(words, rounded);
     const FloatPair x = {FromBits(ShiftLeft<16>(LoadU16x16(words))), FromBits(ShiftLeft<16>(LoadU16x16(words + 16)))};
-    if (vector) {
+    if (vector_) {
       Store(reinterpret_cast<float*>(to), x.even);
       Store(reinterpret_cast<float*>(to) + 16, x.odd);
     } else {
@@ -175,23 +179,18 @@ class RowRounder {
     return x;
   }
 
+  const RoundTilesParams& p_;
   const PanelLayout& layout_;
-  const float* const x_;
-  const int64_t inputs_;
+  const int64_t first_row_;
+  const bool vector_;
+  int64_t step_bytes_, row_bytes_;
+  std::byte* to_;
+  float* sums_;  // of the span that is next
 };
 
 void RoundTiles(const RoundTilesParams& p) {
   const FlushDenormals flush;
-  const bool vector = p.rows <= kVectorRows;
-  const int64_t width = TileWidthOf(p.rows), steps = p.layout->padded_k / kStepInputs;
-  const int64_t step_bytes = vector ? kStepInputs * 4 : width * 64, row_bytes = vector ? p.layout->padded_k * 4 : 64;
-  for (int64_t t = p.tile_begin; t < p.tile_end; ++t) {
-    for (int64_t r = 0; r < width; ++r) {
-      RowRounder(p, t * kTileRows + r)
-          .Round(p.activations.rounded + t * steps * width * 64 + r * row_bytes, step_bytes, vector,
-                 p.activations.sums + t * p.spans * width + r, width);
-    }
-  }
+  for (int64_t t = p.tile_begin; t < p.tile_end; ++t) TileRounder(p, t).Round();
 }
 
 }  // namespace
