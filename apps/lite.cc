@@ -9,6 +9,7 @@
 #include "lite/calibrate.h"
 #include "lite/quantize.h"
 #include "lite/texts.h"
+#include "ops/devices.h"
 #include "progress_bar.h"
 #include "text/bytes.h"
 
@@ -22,6 +23,7 @@ struct LiteFlags {
   bool symmetric = false, gptq = false, act_order = false, search_scale = false;
   std::string calib_text, calib_dataset, held_out_text, tokenizer_pre;
   int threads = 0;
+  std::string device = "cpu";
   bool force = false, json = false, parse_special = false;
 };
 
@@ -124,6 +126,12 @@ std::string WithoutSlash(std::string path) {
   return path;
 }
 
+Result<std::unique_ptr<ops::Backend>> OpenBackend(const LiteFlags& flags) {
+  const int threads = flags.threads > 0 ? flags.threads : GetCpuAllowance().usable_threads;
+  INGOT_ASSIGN_OR_RETURN(ops::ChosenDevice device, ops::ChooseDevice({.device = flags.device, .num_threads = threads}));
+  return std::move(device.backend);
+}
+
 Status RunQuantizer(const LiteFlags& flags, lite::QuantizeOptions options) {
   INGOT_ASSIGN_OR_RETURN(const auto checkpoint, OpenModel(flags.model, {.tokenizer_pre = flags.tokenizer_pre}));
   options.output = WithoutSlash(flags.work_dir);
@@ -141,7 +149,7 @@ Status RunQuantizer(const LiteFlags& flags, lite::QuantizeOptions options) {
     INGOT_ASSIGN_OR_RETURN(options.held_out_text, flags.held_out_text.empty() ? Result<std::string>(lite::HeldOutText())
                                                                               : ReadTextFile(flags.held_out_text));
   }
-  const auto backend = ops::MakeCpuBackend(flags.threads > 0 ? flags.threads : GetCpuAllowance().usable_threads);
+  INGOT_ASSIGN_OR_RETURN(const auto backend, OpenBackend(flags));
   ProgressBar bar("quantizing");
   options.progress = ShowOn(&bar);
   INGOT_ASSIGN_OR_RETURN(const auto report, lite::Quantize(*checkpoint, options, *backend));
@@ -156,7 +164,7 @@ Status RunCalibration(const LiteFlags& flags) {
   lite::CalibrateOptions options{.output = WithoutSlash(flags.work_dir), .force = flags.force};
   options.calibration = {.parse_special = flags.parse_special, .samples = flags.samples, .seq_len = flags.seq_len};
   INGOT_ASSIGN_OR_RETURN(options.calibration.text, CalibrationText(flags));
-  const auto backend = ops::MakeCpuBackend(flags.threads > 0 ? flags.threads : GetCpuAllowance().usable_threads);
+  INGOT_ASSIGN_OR_RETURN(const auto backend, OpenBackend(flags));
   ProgressBar bar("calibrating");
   options.progress = ShowOn(&bar);
   INGOT_RETURN_IF_ERROR(lite::Calibrate(*checkpoint, options, *backend));
@@ -176,6 +184,7 @@ void AddCalibrationFlags(Flags& command, LiteFlags* flags) {
   command.Add("--tokenizer-pre", &flags->tokenizer_pre, kTokenizerPreHelp);
   command.Add("--calib-samples", &flags->samples, "pieces of the text to calibrate on");
   command.Add("--calib-seqlen", &flags->seq_len, "tokens of a piece");
+  command.AddChoice("--device", &flags->device, {"cpu", "cuda", "auto"}, "that runs the layers: docs/cuda.md");
   command.Add("--threads", &flags->threads, "0: what this machine allows");
   command.Add("--force", &flags->force, "overwrite an existing output");
 }

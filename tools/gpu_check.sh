@@ -6,7 +6,7 @@
 # compute-sanitizer where that is installed. Primitives that fail end the run: no other result would mean anything.
 set -euo pipefail
 
-TESTS=(cuda_test cuda_attention_test cuda_models_test cuda_engine_test)
+TESTS=(cuda_test cuda_attention_test cuda_sampling_test cuda_models_test cuda_engine_test)
 MAX_BYTES=$((64 << 20))
 
 pack() {
@@ -62,7 +62,7 @@ run() {
   local ok=true test
   for test in "${TESTS[@]}"; do run_one "$test" 120 "./$test" || ok=false; done
   if command -v compute-sanitizer >/dev/null; then
-    for test in cuda_test cuda_attention_test; do
+    for test in cuda_test cuda_attention_test cuda_sampling_test; do
       run_one "memcheck_$test" 120 compute-sanitizer --error-exitcode 9 "./$test" || ok=false
     done
     run_one racecheck 120 compute-sanitizer --tool racecheck --error-exitcode 9 ./cuda_attention_test || ok=false

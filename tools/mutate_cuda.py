@@ -32,6 +32,7 @@ ATTENTION = ("cuda_attention_test", "CudaAttention.IsExactInEveryFormat")
 SPLITS = ("cuda_attention_test", "CudaAttention.SplitsAreMergedToTheSameBits")
 LINEAR = ("cuda_test", "*CudaLinear*")
 ROWS = ("cuda_test", "*CudaRows*")
+DRAWS = ("cuda_sampling_test", "CudaSampling.*")
 MUTANTS = [
     Mutant(
         "no barrier before keys are read",
@@ -102,6 +103,11 @@ MUTANTS = [
     Mutant("no barrier before sums are read", "linear_mma.h", "  SyncThreads();\n", "", *LINEAR),
     Mutant("a warp's sums are left out", "linear.h", "warp < kLinearWarps; ++warp) total", "warp < kLinearWarps - 1; ++warp) total", *LINEAR),
     Mutant("the next group's scale", "linear_mma.h", "k / layout.group_size, c", "(k + 4) / layout.group_size, c", *LINEAR),
+    Mutant("lanes are added up in another order", "sampling.h", "lanes = kSumLanes / 2; lanes > 0; lanes /= 2", "lanes = 1; lanes < kSumLanes; lanes *= 2", *DRAWS),
+    Mutant("ties go to the higher id", "sampling.h", "<< 32 | static_cast<uint32_t>(id)", "<< 32 | static_cast<uint32_t>(~id)", *DRAWS),
+    Mutant("penalties before biases are done", "sampling.h", "edits[i].bias;\n  }\n  SyncThreads();", "edits[i].bias;\n  }", *DRAWS),
+    Mutant("the next window begins one late", "sampling.h", "has_floor && order <= floor)) continue;\n        Atomic", "has_floor && order <= floor + 1)) continue;\n        Atomic", *DRAWS),
+    Mutant("no barrier while sorting", "sampling.h", "          }\n        }\n        SyncThreads();", "          }\n        }", *DRAWS),
     Mutant("no barrier in the norm", "rows.h", "sums[Warp()] = sum;\n  SyncThreads();", "sums[Warp()] = sum;", *ROWS),
 ]
 

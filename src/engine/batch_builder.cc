@@ -25,6 +25,7 @@ void BatchBuilder::Clear() {
   for (Group& group : groups_) group.kv_slots.clear();
   max_context_ = 0;
   is_padded_ = false;
+  SetDraws({}, {});
 }
 
 void BatchBuilder::AddTokens(std::span<const int32_t> token_ids) {
@@ -76,7 +77,9 @@ ops::StepBatch BatchBuilder::Batch(const TensorView& drawn_tokens) {
           .adapters = adapters_,
           .logits_rows = logits_rows_,
           .max_context = max_context_,
-          .is_padded = is_padded_};
+          .is_padded = is_padded_,
+          .draws = draws_,
+          .edits = edits_};
 }
 
 }  // namespace ingot::engine

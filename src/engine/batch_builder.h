@@ -35,6 +35,12 @@ class BatchBuilder {
   // (ops::StepBatch::is_padded).
   void PadDecodes(int64_t count);
 
+  // For the device to draw, of the rows of logits. They outlive the batch.
+  void SetDraws(std::span<const ops::DrawRow> draws, std::span<const ops::LogitEdit> edits) {
+    draws_ = draws;
+    edits_ = edits;
+  }
+
   int64_t num_logits() const { return static_cast<int64_t>(logits_rows_.size()); }
   int64_t num_tokens() const { return static_cast<int64_t>(token_ids_.size()); }
   // Views of what is in here, and of drawn_tokens: i32 [max_batch_size].
@@ -51,6 +57,8 @@ class BatchBuilder {
   std::vector<ops::KvGroupBatch> group_views_;  // of groups_
   int64_t max_context_ = 0;
   bool is_padded_ = false;
+  std::span<const ops::DrawRow> draws_;
+  std::span<const ops::LogitEdit> edits_;
 };
 
 }  // namespace ingot::engine

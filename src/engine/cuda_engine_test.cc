@@ -78,7 +78,8 @@ TEST_P(CudaEngine, AnswersInAnyMixAreThoseGivenAlone) {
 }
 
 // Of three requests some steps decode one, two, or three and one that only fills up the batch. The device runs late, so
-// that what is overwritten before it was read shows. After the first step nothing is allocated.
+// that what is overwritten before it was read shows. After the start nothing is allocated; a step uploads once, and
+// what comes back is what was drawn.
 TEST_P(CudaEngine, GraphsAnswerAsTheirLaunchesDo) {
   std::mt19937_64 random(5);
   std::vector<Request> requests = Conversations(random, 3);
@@ -94,6 +95,10 @@ TEST_P(CudaEngine, GraphsAnswerAsTheirLaunchesDo) {
     counts = {};
     const std::deque<Told> told = RunAll(*core, requests);
     EXPECT_EQ(counts.allocations, 0);
+    const int64_t steps = core->stats().steps;
+    EXPECT_EQ(counts.uploads, steps);
+    EXPECT_LE(counts.downloads, steps);
+    EXPECT_LE(counts.downloaded_bytes, steps * 4 * static_cast<int64_t>(sizeof(ops::DrawResult)));
     if (graphs == ops::CudaBackend::Graphs::kOff) {
       EXPECT_EQ(counts.graphs, 0);
       expected = told;
@@ -104,6 +109,41 @@ TEST_P(CudaEngine, GraphsAnswerAsTheirLaunchesDo) {
     EXPECT_GT(counts.graphs, 30);
     for (size_t i = 0; i < requests.size(); ++i) EXPECT_TRUE(told[i] == expected[i]) << "request " << i;
   }
+}
+
+class EvenIds final : public sampling::TokenMask {
+ public:
+  void FillAllowed(std::span<uint32_t> allowed) const override { std::ranges::fill(allowed, 0x55555555U); }
+  bool Accept(int32_t id) override { return id % 2 == 0; }
+  void Rollback(int) override {}
+};
+
+// A grammar's row is drawn by the host, in the same step as others by the device.
+TEST(CudaDraws, OfAGrammarComeFromTheHost) {
+  ops::CudaCounts counts;
+  ops::CudaBackend backend(1, std::make_unique<ops::CountingDriver>(ops::OpenTestDriver({.runs_late = true}), &counts),
+                           DType::kF16);
+  const auto model = LoadLlama(backend);
+  std::vector<Request> requests(2);
+  for (Request& request : requests) {
+    request.prompt = {7, 8, 9};
+    request.max_tokens = 12;
+    request.sampling = {.seed = 5, .num_logprobs = 2};
+  }
+  const auto run = [&] {
+    const auto core = MakeCore(*model, FourSlots(ops::KvFormat::kF16, 8), backend);
+    return RunAll(*core, requests);
+  };
+  const std::deque<Told> free = run();
+  EXPECT_TRUE(free[0] == free[1]);
+  EXPECT_TRUE(std::ranges::any_of(free[0].tokens, [](int32_t id) { return id % 2 != 0; }));
+  requests[1].token_mask = std::make_shared<EvenIds>();
+  counts = {};
+  const std::deque<Told> told = run();
+  EXPECT_TRUE(told[0] == free[0]);
+  EXPECT_EQ(told[1].tokens.size(), 12u);
+  EXPECT_TRUE(std::ranges::all_of(told[1].tokens, [](int32_t id) { return id % 2 == 0; }));
+  EXPECT_GE(counts.downloaded_bytes, 12 * kVocab * int64_t{sizeof(float)});  // its rows
 }
 
 std::string NameOf(const testing::TestParamInfo<ops::KvFormat>& info) {

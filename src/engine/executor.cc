@@ -17,12 +17,20 @@ int64_t MaxDraws(const ExecutorOptions& options) { return int64_t{options.max_ba
 int64_t MaxTokens(const ExecutorOptions& options) { return options.max_prefill_tokens + MaxDraws(options); }
 int64_t MaxRows(const ExecutorOptions& options) { return MaxDraws(options) + kMaxPromptRows; }
 
-ops::StepLimits LimitsOf(const ExecutorOptions& options) {
-  return {.max_tokens = MaxTokens(options), .max_seqs = options.max_batch_size, .max_context = options.max_context};
+sampling::Sampled UnknownLogprob(int32_t id) { return {.id = id, .logprob = sampling::kLowestLogprob}; }
+
+// Of a backend that draws.
+int64_t DrawResultBytes(int64_t rows) { return rows * static_cast<int64_t>(sizeof(ops::DrawResult)); }
+
+ops::StepLimits LimitsOf(const models::Model& model, const ExecutorOptions& options, const ops::Backend& backend) {
+  return {.max_tokens = MaxTokens(options),
+          .max_seqs = options.max_batch_size,
+          .max_context = options.max_context,
+          .max_draws = backend.draws(model.spec().vocab_size) ? MaxRows(options) : 0};
 }
 
 int64_t ScratchBytes(const models::Model& model, const ExecutorOptions& options, const ops::Backend& backend) {
-  return model.ScratchBytes(backend, {.step = LimitsOf(options),
+  return model.ScratchBytes(backend, {.step = LimitsOf(model, options, backend),
                                       .max_logits = MaxTokens(options),  // scoring wants those of a whole chunk
                                       .kv_format = options.kv_format});
 }
@@ -38,6 +46,7 @@ ExecutorBytes Executor::BytesFor(const models::Model& model, const ExecutorOptio
   const std::vector<models::KvGroup> groups = model.kv_groups();
   INGOT_CHECK(groups.size() == options.num_blocks.size());
   ExecutorBytes bytes{.workspace = ScratchBytes(model, options, backend) + logits + sampling};
+  if (backend.draws(vocab_size)) bytes.workspace += DrawResultBytes(MaxRows(options));
   for (size_t g = 0; g < groups.size(); ++g) {
     const ops::KvLayout layout = model.KvLayoutFor(backend, groups[g], options.block_len, options.kv_format);
     bytes.kv += options.num_blocks[g] * layout.block_bytes;
@@ -62,6 +71,7 @@ Result<std::unique_ptr<Executor>> Executor::Create(const models::Model& model, c
   const Shape logits{MaxRows(options), model.spec().vocab_size};
   INGOT_ASSIGN_OR_RETURN(executor->logits_, ops::AllocateTensor(backend, DType::kF32, logits));
   INGOT_ASSIGN_OR_RETURN(executor->drawn_tokens_, ops::AllocateTensor(backend, DType::kI32, {options.max_batch_size}));
+  INGOT_RETURN_IF_ERROR(executor->AllocateDraws());
   executor->drawn_ids_.resize(static_cast<size_t>(options.max_batch_size));
   return executor;
 }
@@ -87,13 +97,26 @@ Status Executor::AllocateCache() {
                       .tails = group.tails.data(),
                       .num_tails = options_.max_batch_size});
   }
-  INGOT_RETURN_IF_ERROR(backend_.ReserveStep(LimitsOf(options_), layouts));
+  INGOT_RETURN_IF_ERROR(backend_.ReserveStep(LimitsOf(model_, options_, backend_), layouts));
   const BatchBuilder::Limits limits{.max_tokens = MaxTokens(options_),
                                     .max_seqs = options_.max_batch_size,
                                     .max_context = options_.max_context,
                                     .num_groups = static_cast<int>(groups.size()),
                                     .block_len = options_.block_len};
   for (int i = 0; i < 2; ++i) steps_.emplace_back(limits, static_cast<size_t>(MaxRows(options_)));
+  return {};
+}
+
+Status Executor::AllocateDraws() {
+  device_draws_ = backend_.draws(model_.spec().vocab_size);
+  if (!device_draws_) return {};
+  const int64_t rows = MaxRows(options_);
+  INGOT_ASSIGN_OR_RETURN(draw_results_, backend_.Allocate(DrawResultBytes(rows)));
+  for (Step& step : steps_) {
+    step.draws.reserve(static_cast<size_t>(rows));
+    step.edits.reserve(ops::kMaxLogitEdits);
+    INGOT_ASSIGN_OR_RETURN(step.drawn, backend_.AllocatePinned(DrawResultBytes(rows)));
+  }
   return {};
 }
 
@@ -137,6 +160,7 @@ Executor::Ticket Executor::Launch(std::span<const Work> work, std::span<Sequence
   step.results.clear();
   for (const Work& w : work) AddWork(w, *slots[static_cast<size_t>(w.slot)], &step);
   PadDecodes(work, &step);
+  if (device_draws_) DescribeDraws(&step);
   step.posted = stream_->Post([this, &step] { Execute(step); });
   return launched_++;
 }
@@ -153,6 +177,7 @@ Result<std::span<const StepResult>> Executor::Collect(Ticket ticket) {
   Step& step = StepOf(ticket);
   stream_->Wait(step.posted);
   INGOT_RETURN_IF_ERROR(std::exchange(step.status, Status()));
+  if (device_draws_) ReadDraws(step);
   return std::span<const StepResult>(step.results);
 }
 
@@ -199,11 +224,72 @@ void Executor::AddDraws(const Work& work, Sequence& sequence, Step* step) {
   }
 }
 
+// What the device is to draw; rows that it cannot do are left to the host, and those that fill up the batch to no one.
+void Executor::DescribeDraws(Step* step) const {
+  step->edits.clear();
+  step->draws.assign(static_cast<size_t>(step->batch.num_logits()), {});
+  for (size_t i = 0; i < step->rows.size(); ++i) {
+    Row& row = step->rows[i];
+    ops::DrawRow draw;
+    if (row.result == nullptr) {
+      draw.told = row.predicted;
+      draw.num_top = row.num_top;
+    } else if (!sampling::DescribeDraw(row.inputs, model_.spec().vocab_size, &step->edits, &draw)) {
+      continue;
+    } else {
+      // Of the draws after a sequence's drafts the last one is kept.
+      const bool is_last = i + 1 == step->rows.size() || step->rows[i + 1].slot != row.slot;
+      draw.slot = is_last ? row.slot : -1;
+    }
+    draw.row = static_cast<int32_t>(i);
+    row.on_host = false;
+    step->draws[i] = draw;
+  }
+  step->batch.SetDraws(step->draws, step->edits);
+}
+
 // The device's half of a step: what it touches is the step's, the cache's or this device's own.
 void Executor::Execute(Step& step) {
   CopyBlocks(step);
   step.status = Forward(step.batch, logits_.view().Rows(0, step.batch.num_logits()), nullptr);
   if (!step.status.ok()) return;
+  device_draws_ ? Draw(step) : DrawAllOnHost(step);
+}
+
+void Executor::Draw(Step& step) {
+  backend_.Draw(MakeContext(),
+                {.logits = logits_.view(), .drawn_tokens = drawn_tokens_.view(), .results = draw_results_.data()});
+  if (!step.draws.empty()) {
+    backend_.DownloadLater(step.drawn.data(), draw_results_.data(), DrawResultBytes(std::ssize(step.draws)));
+  }
+  step.mark = backend_.Mark();
+  for (size_t i = 0; i < step.rows.size(); ++i) {
+    if (step.rows[i].on_host) DrawOnHost(step.rows[i], logits_.view().Rows(static_cast<int64_t>(i), 1));
+  }
+}
+
+// A row of a step that the device draws else.
+void Executor::DrawOnHost(const Row& row, const TensorView& logits) {
+  UseRow(row, {backend_.ReadBack(logits), static_cast<size_t>(logits.shape[1])}, workspaces_[0]);
+  backend_.Upload(reinterpret_cast<std::byte*>(drawn_tokens_.Data<int32_t>() + row.slot), &row.result->token.id,
+                  sizeof(int32_t));
+}
+
+void Executor::ReadDraws(Step& step) const {
+  backend_.WaitFor(step.mark);
+  const auto* const draws = reinterpret_cast<const ops::DrawResult*>(step.drawn.data());
+  for (size_t i = 0; i < step.rows.size(); ++i) {
+    const Row& row = step.rows[i];
+    if (row.on_host) continue;
+    if (row.result != nullptr) {
+      row.result->outcome = sampling::ReadDraw(draws[i], &row.result->token);
+    } else if (sampling::ReadDraw(draws[i], row.told) != sampling::Outcome::kOk) {
+      *row.told = UnknownLogprob(row.predicted);
+    }
+  }
+}
+
+void Executor::DrawAllOnHost(Step& step) {
   const TensorView wanted = logits_.view().Rows(0, std::ssize(step.rows));
   const auto vocab_size = static_cast<size_t>(model_.spec().vocab_size);
   float* const logits = backend_.ReadBack(wanted);
@@ -221,10 +307,12 @@ void Executor::Execute(Step& step) {
                   std::ssize(drawn_ids_) * static_cast<int64_t>(sizeof(int32_t)));
 }
 
+ops::Context Executor::MakeContext() {
+  return {.backend = &backend_, .scratch = &scratch_, .compute = options_.compute, .profile = options_.profile};
+}
+
 Status Executor::Forward(BatchBuilder& batch, const TensorView& logits, const models::LayerTap* tap) {
-  const ops::Context context{
-      .backend = &backend_, .scratch = &scratch_, .compute = options_.compute, .profile = options_.profile};
-  return model_.Forward(context, batch.Batch(drawn_tokens_.view()), views_, logits, tap);
+  return model_.Forward(MakeContext(), batch.Batch(drawn_tokens_.view()), views_, logits, tap);
 }
 
 void Executor::UseRow(const Row& row, std::span<float> logits, sampling::Workspace& workspace) {
@@ -233,7 +321,7 @@ void Executor::UseRow(const Row& row, std::span<float> logits, sampling::Workspa
     return;
   }
   if (sampling::Describe(logits, row.predicted, row.num_top, workspace, row.told) != sampling::Outcome::kOk) {
-    *row.told = {.id = row.predicted, .logprob = sampling::kLowestLogprob};
+    *row.told = UnknownLogprob(row.predicted);
   }
 }
 

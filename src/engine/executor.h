@@ -12,6 +12,7 @@
 #include "engine/stream.h"
 #include "kv/cache.h"
 #include "models/model.h"
+#include "sampling/device_draw.h"
 #include "sampling/sampler.h"
 
 namespace ingot::engine {
@@ -74,7 +75,7 @@ class Executor {
   // failed: what the step, and the one launched behind it, wrote to the cache is undefined.
   Result<std::span<const StepResult>> Collect(Ticket ticket);
   // Whether a step should be launched before the one before it is collected.
-  bool runs_behind() const { return stream_->runs_behind(); }
+  bool runs_behind() const { return stream_->runs_behind() || backend_.runs_behind(); }
 
   // The raw logits of one sequence's positions, ascending. Takes blocks from `cache` for as long as it runs; they do
   // not enter its index. kResourceExhausted when they do not suffice; a forward pass's own error. REQUIRES: no slot is
@@ -101,6 +102,7 @@ class Executor {
     int32_t predicted = -1;           // the prompt's token, where one is predicted
     int num_top = 0;                  // alternatives to report of it
     sampling::Sampled* told = nullptr;
+    bool on_host = true;  // else the device draws
   };
   struct BlockCopy {
     int group;
@@ -113,17 +115,29 @@ class Executor {
     BatchBuilder batch;
     std::vector<Row> rows;
     std::vector<StepResult> results;
+    // Where the device draws.
+    std::vector<ops::DrawRow> draws;  // as rows, and those that fill up the batch
+    std::vector<ops::LogitEdit> edits;
+    Buffer drawn;        // pinned: ops::DrawResult [draws]
+    int64_t mark = 0;    // behind its last work on the device
     Status status;       // of its forward pass
     int64_t posted = 0;  // number of its work in the stream
   };
 
   Status AllocateCache();
+  Status AllocateDraws();
   Step& StepOf(Ticket ticket) { return steps_[static_cast<size_t>(ticket) % steps_.size()]; }
   void PadDecodes(std::span<const Work> work, Step* step);
   void AddWork(const Work& work, Sequence& sequence, Step* step);
   void AddDraws(const Work& work, Sequence& sequence, Step* step);
   void AddPromptRows(const Work& work, Sequence& sequence, Step* step);
+  void DescribeDraws(Step* step) const;
   void Execute(Step& step);
+  void Draw(Step& step);
+  void DrawAllOnHost(Step& step);
+  void DrawOnHost(const Row& row, const TensorView& logits);
+  void ReadDraws(Step& step) const;
+  ops::Context MakeContext();
   void CopyBlocks(Step& step);
   Status Forward(BatchBuilder& batch, const TensorView& logits, const models::LayerTap* tap);
   static void UseRow(const Row& row, std::span<float> logits, sampling::Workspace& workspace);
@@ -139,10 +153,12 @@ class Executor {
     Buffer bytes, tails;
   };
   std::vector<Group> groups_;
-  std::vector<ops::KvView> views_;               // of groups_
-  Tensor logits_;                                // [MaxRows, vocab_size]
-  Tensor drawn_tokens_;                          // i32 [max_batch_size] the token last drawn for each slot
-  std::vector<int32_t> drawn_ids_;               // the same on the host, of Execute
+  std::vector<ops::KvView> views_;  // of groups_
+  Tensor logits_;                   // [MaxRows, vocab_size]
+  Tensor drawn_tokens_;             // i32 [max_batch_size] the token last drawn for each slot
+  std::vector<int32_t> drawn_ids_;  // the same on the host, of DrawAllOnHost
+  bool device_draws_ = false;
+  Buffer draw_results_;                          // ops::DrawResult [MaxRows], where the device draws
   std::vector<sampling::Workspace> workspaces_;  // [num_threads]
   std::vector<Step> steps_;                      // [2] by ticket
   Ticket launched_ = 0;

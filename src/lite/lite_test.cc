@@ -15,6 +15,7 @@
 #include "lite/work_folder.h"
 #include "models/bind.h"
 #include "models/test_runner.h"
+#include "ops/cuda/test_device.h"
 
 namespace ingot::lite {
 namespace {
@@ -123,16 +124,21 @@ class RecipeError {
   std::vector<models::RoleTensor> tensors_;
 };
 
-TEST_P(LiteFamily, CalibratedRecipesBeatRoundingToNearest) {
-  const auto checkpoint = OpenGolden(GetParam());
-  const convert::Source source = convert::ReadSource(*checkpoint).value();
-  const int64_t tokens = 600, width = source.spec.hidden_size;
+// Some channels are large.
+HiddenStates RandomHidden(int64_t tokens, int64_t width) {
   std::mt19937 random(12);
   HiddenStates hidden(static_cast<size_t>(tokens * width));
   for (size_t i = 0; i < hidden.size(); ++i) {
-    const float size = i % static_cast<size_t>(width) % 11 == 3 ? 6.0f : 1.0f;  // some channels are large
+    const float size = i % static_cast<size_t>(width) % 11 == 3 ? 6.0f : 1.0f;
     hidden[i] = size * std::normal_distribution<float>()(random);
   }
+  return hidden;
+}
+
+TEST_P(LiteFamily, CalibratedRecipesBeatRoundingToNearest) {
+  const auto checkpoint = OpenGolden(GetParam());
+  const convert::Source source = convert::ReadSource(*checkpoint).value();
+  const HiddenStates hidden = RandomHidden(600, source.spec.hidden_size);
   RecipeError error(source, hidden, *backend_);
   const Format format{.bits = 4, .zero = Format::Zero::kInteger};  // a group a row: no width is divided by more
   const double nearest = error({.format = format});
@@ -143,6 +149,22 @@ TEST_P(LiteFamily, CalibratedRecipesBeatRoundingToNearest) {
   EXPECT_TRUE(awq < nearest) << awq << " " << nearest;
   EXPECT_TRUE(gptq < nearest) << gptq << " " << nearest;
   EXPECT_TRUE(both < nearest) << both << " " << nearest;
+}
+
+// A layer goes the same way on another device: what AWQ finds there is as good.
+TEST(LiteOnCuda, AwqIsAsGoodAsOnTheCpu) {
+  const auto checkpoint = OpenGolden("llama");
+  const convert::Source source = convert::ReadSource(*checkpoint).value();
+  const HiddenStates hidden = RandomHidden(2 * kFewestTokens, source.spec.hidden_size);
+  const Format format{.bits = 4, .zero = Format::Zero::kInteger};
+  const Recipe recipe{.format = format, .scales = Scales::kAwq, .rounding = Rounding::kClipped};
+  const auto cpu = ops::MakeCpuBackend(2);
+  const auto cuda = ops::MakeTestBackend(DType::kF16);
+  const double want = RecipeError(source, hidden, *cpu)(recipe);
+  RecipeError error(source, hidden, *cuda);
+  const double got = error(recipe);
+  EXPECT_TRUE(std::abs(got - want) <= 0.02 * want) << got << " " << want;
+  EXPECT_TRUE(got < error({.format = format})) << got;
 }
 
 std::vector<float> LogitsOf(const std::shared_ptr<const formats::Checkpoint>& checkpoint, ops::Backend& backend) {

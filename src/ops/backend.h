@@ -46,6 +46,14 @@ class Backend {
   virtual void Upload(std::byte* to, const void* from, int64_t bytes) = 0;
   virtual void Download(void* to, const std::byte* from, int64_t bytes) = 0;
   virtual void Copy(std::byte* to, const std::byte* from, int64_t bytes) = 0;  // within the device
+  // Memory of the host that DownloadLater writes.
+  virtual Result<Buffer> AllocatePinned(int64_t bytes) { return Buffer::Allocate(bytes); }
+  // As Download, but what is read is there only once a mark behind it was waited for.
+  virtual void DownloadLater(std::byte* pinned, const std::byte* from, int64_t bytes) { Download(pinned, from, bytes); }
+  virtual int64_t Mark() { return 0; }
+  virtual void WaitFor(int64_t) {}
+  // Whether a step should be launched before the one before it is collected: ops return before they are done.
+  virtual bool runs_behind() const { return false; }
   // `x` as f32 where the host may read and change it: in place on a CPU, else a copy that is valid until the next call.
   // WriteBack brings what was changed there back into x.
   virtual float* ReadBack(const TensorView& x) = 0;
@@ -89,6 +97,10 @@ class Backend {
   virtual void Route(const Context&, const TensorView& router_logits, RouteRule rule, const Routing& routing) = 0;
   virtual void CombineExperts(const Context&, const TensorView& x, const Routing& routing, const TensorView& y) = 0;
   virtual void GatherRows(const Context&, const TensorView& x, const TensorView& rows, const TensorView& y) = 0;
+  // Whether there is a Draw for such rows; else the host draws from the logits that it reads back.
+  virtual bool draws(int64_t /*vocab_size*/) const { return false; }
+  // The draws of the step that was begun last, whose forward pass is over: results, and drawn tokens of slots.
+  virtual void Draw(const Context&, const DrawTargets&) { INGOT_CHECK(false); }
 
  private:
   ThreadPool pool_;

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "ops/kv_view.h"
+#include "ops/sampling.h"
 #include "tensor/tensor.h"
 
 namespace ingot::ops {
@@ -34,6 +35,8 @@ struct StepBatch {
   // One token of each sequence, filled up to Backend::PaddedDecodes with sequences of one token of kNoSlot, whose rows
   // of logits mean nothing: such steps of one size make the same launches.
   bool is_padded = false;
+  std::span<const DrawRow> draws;    // where the device draws
+  std::span<const LogitEdit> edits;  // of all of them; at most kMaxLogitEdits
 
   int64_t num_tokens() const { return static_cast<int64_t>(token_ids.size()); }
   int64_t num_seqs() const { return static_cast<int64_t>(cu_seqlens.size()) - 1; }
@@ -44,6 +47,7 @@ struct StepLimits {
   int64_t max_tokens = 1;
   int64_t max_seqs = 1;
   int64_t max_context = 1;  // largest position + 1
+  int64_t max_draws = 0;
 };
 
 // A batch as a backend has it: planned on the host and uploaded once, read by the ops of all layers. Views are of the

@@ -8,14 +8,11 @@ History::History(std::span<const int32_t> prompt, int64_t max_new) {
 }
 
 void History::Penalize(const Params& params, std::span<float> logits) {
+  const ops::Penalties penalties = params.penalties();
   for (auto& [id, seen] : seen_) {
     float& logit = logits[static_cast<size_t>(id)];
     seen.raw = logit;
-    double value = logit;
-    value = value < 0.0 ? value * params.repetition_penalty : value / params.repetition_penalty;
-    value -= params.frequency_penalty * seen.count;
-    if (seen.count > 0) value -= params.presence_penalty;
-    logit = static_cast<float>(value);
+    logit = penalties(logit, seen.count);
   }
 }
 

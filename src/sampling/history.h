@@ -16,9 +16,14 @@ class History {
   History(std::span<const int32_t> prompt, int64_t max_new);
 
   void AddAnswerToken(int32_t id) { ++seen_[id].count; }
-  // Repetition first (a logit below 0 is multiplied, else divided), then frequency · count and presence. logits:
-  // [vocab_size], changed in place; what they were is kept for RawLogit.
+  // logits: [vocab_size], changed in place; what they were is kept for RawLogit.
   void Penalize(const Params& params, std::span<float> logits);
+  // Calls see(id, count in the answer) for each token, in any order.
+  template <typename See>
+  void ForEach(See see) const {
+    for (const auto& [id, seen] : seen_) see(id, seen.count);
+  }
+  int64_t num_seen() const { return static_cast<int64_t>(seen_.size()); }
   // What logits[id] was before the last Penalize of the same logits.
   float RawLogit(int32_t id, std::span<const float> logits) const;
 

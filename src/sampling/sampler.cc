@@ -4,36 +4,18 @@
 #include <cmath>
 #include <limits>
 
-#include "sampling/philox.h"
-
 namespace ingot::sampling {
 namespace {
 
-// Tokens whose weights are summed up before the sum is stored: the draw then walks sums first, and one block after.
-constexpr size_t kBlock = 512;
-
-float FiniteLogprob(double value) { return value >= kLowestLogprob ? static_cast<float>(value) : kLowestLogprob; }
-
-// Unnormalized probabilities: 1 for the most likely token, 0 below min_p.
-struct Weights {
-  double max, temperature, min_p;
-  double operator()(float logit) const {
-    const double weight = std::exp((static_cast<double>(logit) - max) / temperature);
-    return weight < min_p ? 0.0 : weight;
-  }
-};
+using Weights = ops::TokenWeights;
+using ops::UniformAt;
+constexpr size_t kBlock = ops::kSumBlock;
 
 // Inverse distribution function over the whole row, in the order of ids.
 int32_t DrawFromAll(std::span<const float> logits, const Weights& weights, double uniform, Workspace& workspace) {
   std::vector<double>& sums = workspace.block_sums;
   sums.clear();
-  double total = 0.0;
-  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
-    double sum = 0.0;
-    for (const float logit : logits.subspan(begin, std::min(kBlock, logits.size() - begin))) sum += weights(logit);
-    sums.push_back(sum);
-    total += sum;
-  }
+  const double total = SumOfBlocks(logits, weights, [&](double sum) { sums.push_back(sum); });
   // What rounding leaves over falls to the last block, and the last token in it, that has a weight.
   const double target = uniform * total;
   double before = 0.0, before_chosen = 0.0;
@@ -82,8 +64,7 @@ void KeepTop(std::span<const float> logits, const Params& params, const Weights&
     if (params.top_p < 1.0) CutAtMass(weights, params.top_p * Mass(candidates, weights), &candidates);
     return;
   }
-  double total = 0.0;
-  for (const float logit : logits) total += weights(logit);
+  const double total = SumOfBlocks(logits, weights, [](double) {});
   // Most distributions reach p within few tokens; a flat one is sorted in whole.
   for (int64_t count = 128;; count *= 16) {
     SelectTop(logits, count, &candidates);
@@ -113,6 +94,8 @@ int32_t Draw(std::span<const float> logits, const Params& params, double max, ui
 }
 
 }  // namespace
+
+float FiniteLogprob(double value) { return value >= kLowestLogprob ? static_cast<float>(value) : kLowestLogprob; }
 
 Workspace::Workspace(int64_t vocab_size) {
   candidates.reserve(static_cast<size_t>(vocab_size));
@@ -173,7 +156,7 @@ Outcome Sample(std::span<float> logits, const SampleInputs& inputs, Workspace& w
   if (max.value == -std::numeric_limits<float>::infinity()) return Outcome::kNoToken;
 
   *result = {};
-  const double log_sum = params.num_logprobs >= 0 ? LogSumExp(logits, max.value) : 0.0;
+  const double log_sum = params.num_logprobs >= 0 ? max.value + std::log(SumOfExps(logits, max.value)) : 0.0;
   TellTop(logits, params.num_logprobs, log_sum, workspace, result);
 
   if (ChangeLogits(logits, inputs, workspace)) max = FindMax(logits);
@@ -192,7 +175,7 @@ Outcome Describe(std::span<const float> logits, int32_t id, int num_top, Workspa
   if (max.invalid) return Outcome::kNotANumber;
   if (max.value == -std::numeric_limits<float>::infinity()) return Outcome::kNoToken;
   *result = {.id = id};
-  const double log_sum = LogSumExp(logits, max.value);
+  const double log_sum = max.value + std::log(SumOfExps(logits, max.value));
   TellTop(logits, num_top, log_sum, workspace, result);
   result->logprob = FiniteLogprob(logits[static_cast<size_t>(id)] - log_sum);
   return Outcome::kOk;

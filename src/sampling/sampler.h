@@ -28,11 +28,10 @@ struct Sampled {
   std::array<Logprob, kMaxLogprobs> top;  // [num_top], descending
 };
 
-enum class Outcome : uint8_t {
-  kOk,
-  kNotANumber,  // a logit is NaN or +inf
-  kNoToken      // every logit is -inf, or masked
-};
+using Outcome = ops::DrawOutcome;
+
+// What JSON can carry of it.
+float FiniteLogprob(double value);
 
 // Scratch of one thread, for rows of vocab_size.
 class Workspace {

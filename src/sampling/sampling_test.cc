@@ -1,22 +1,28 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <random>
 
 #include "sampling/params.h"
-#include "sampling/philox.h"
 #include "sampling/select.h"
 
 namespace ingot::sampling {
 namespace {
 
+using ops::UniformAt;
+
 TEST(Philox, GivesTheKnownAnswers) {
   using Words = std::array<uint32_t, 4>;
-  EXPECT_EQ(Philox4x32({0, 0, 0, 0}, {0, 0}), (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
-  EXPECT_EQ(Philox4x32({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}), (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
-  EXPECT_EQ(Philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
+  const auto philox = [](Words counter, uint32_t key0, uint32_t key1) {
+    return std::bit_cast<Words>(ops::Philox4x32(std::bit_cast<ops::Philox4>(counter), key0, key1));
+  };
+  EXPECT_EQ(philox({0, 0, 0, 0}, 0, 0), (Words{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(philox({~0u, ~0u, ~0u, ~0u}, ~0u, ~0u), (Words{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0xa4093822, 0x299f31d0),
             (Words{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
@@ -31,6 +37,26 @@ TEST(Philox, UniformIsInRangeAndEven) {
   for (const int count : counts) EXPECT_NEAR(count, 10'000, 500);
   EXPECT_NE(UniformAt(1, 5), UniformAt(2, 5));
   EXPECT_NE(UniformAt(1, 5), UniformAt(uint64_t{1} << 32 | 1, 5));
+}
+
+// The only products and sums are those of IEEE, so a device has the same bits.
+TEST(TokenWeights, AreExponentials) {
+  const auto exp_of = [](double x) { return kernels::ExpOfNonPositive(x); };
+  EXPECT_EQ(exp_of(0.0), 1.0);
+  EXPECT_EQ(exp_of(-std::numeric_limits<double>::infinity()), 0.0);
+  EXPECT_EQ(exp_of(-708.5), 0.0);
+  std::mt19937_64 random(1);
+  std::uniform_real_distribution<double> small(-1.0, 0.0), large(-708.0, 0.0);
+  for (int i = 0; i < 100'000; ++i) {
+    for (const double x : {small(random), large(random)}) {
+      const double want = std::exp(x);
+      ASSERT_TRUE(std::abs(exp_of(x) - want) <= 2 * 0x1p-52 * want) << x;
+    }
+  }
+  const ops::TokenWeights weights{.max = 3.0, .temperature = 0.5, .min_p = 0.1};
+  EXPECT_EQ(weights(3.0f), 1.0);
+  EXPECT_EQ(weights(1.0f), 0.0);
+  EXPECT_NEAR(weights(2.0f), std::exp(-2.0), 1e-16);
 }
 
 TEST(Select, FindsMaximaAndBadNumbers) {

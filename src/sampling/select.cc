@@ -12,17 +12,17 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // Independent maxima, so that the loop is not one chain of dependent compares.
-constexpr size_t kLanes = 16;
+constexpr size_t kMaxLanes = 16;
 
 }  // namespace
 
 RowMax FindMax(std::span<const float> logits) {
-  std::array<float, kLanes> max;
+  std::array<float, kMaxLanes> max;
   max.fill(-kInfinity);
-  std::array<uint32_t, kLanes> invalid{};
-  const size_t whole = logits.size() / kLanes * kLanes;
-  for (size_t i = 0; i < whole; i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) {
+  std::array<uint32_t, kMaxLanes> invalid{};
+  const size_t whole = logits.size() / kMaxLanes * kMaxLanes;
+  for (size_t i = 0; i < whole; i += kMaxLanes) {
+    for (size_t lane = 0; lane < kMaxLanes; ++lane) {
       const float x = logits[i + lane];
       max[lane] = x > max[lane] ? x : max[lane];
       invalid[lane] |= x < kInfinity ? 0u : 1u;
@@ -33,7 +33,7 @@ RowMax FindMax(std::span<const float> logits) {
     result.value = std::max(result.value, logits[i]);
     result.invalid |= !(logits[i] < kInfinity);
   }
-  for (size_t lane = 0; lane < kLanes; ++lane) {
+  for (size_t lane = 0; lane < kMaxLanes; ++lane) {
     result.value = std::max(result.value, max[lane]);
     result.invalid |= invalid[lane] != 0;
   }
@@ -73,10 +73,18 @@ void SelectTop(std::span<const float> logits, int64_t k, std::vector<Candidate>*
   std::sort(out->begin(), out->end(), Before);
 }
 
-double LogSumExp(std::span<const float> logits, float max) {
-  double sum = 0.0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - max);
-  return max + std::log(sum);
+double SumOfBlock(std::span<const float> logits, const ops::TokenWeights& weights) {
+  constexpr size_t kLanes = ops::kSumLanes;
+  std::array<double, kLanes> sums{};
+  for (size_t i = 0; i < logits.size(); ++i) sums[i % kLanes] += weights(logits[i]);
+  for (size_t half = kLanes / 2; half > 0; half /= 2) {
+    for (size_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
+  }
+  return sums[0];
+}
+
+double SumOfExps(std::span<const float> logits, float max) {
+  return SumOfBlocks(logits, {.max = max, .temperature = 1.0, .min_p = 0.0}, [](double) {});
 }
 
 }  // namespace ingot::sampling

@@ -2,9 +2,12 @@
 // is a function of the row.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
+
+#include "ops/sampling.h"
 
 namespace ingot::sampling {
 
@@ -29,7 +32,21 @@ int32_t FindFirst(std::span<const float> logits, float value);
 // once out's capacity is logits.size().
 void SelectTop(std::span<const float> logits, int64_t k, std::vector<Candidate>* out);
 
-// log Σ exp(logit), in double. REQUIRES: max is the row's, and finite.
-double LogSumExp(std::span<const float> logits, float max);
+// Of a block of a row, at most ops::kSumBlock logits, in the order that a device has too (kernels/sampling.h).
+double SumOfBlock(std::span<const float> logits, const ops::TokenWeights& weights);
+// Of the whole row, block by block; calls on_block(sum) for each.
+template <typename OnBlock>
+double SumOfBlocks(std::span<const float> logits, const ops::TokenWeights& weights, OnBlock on_block) {
+  constexpr size_t kBlock = ops::kSumBlock;
+  double total = 0.0;
+  for (size_t begin = 0; begin < logits.size(); begin += kBlock) {
+    const double sum = SumOfBlock(logits.subspan(begin, std::min(kBlock, logits.size() - begin)), weights);
+    on_block(sum);
+    total += sum;
+  }
+  return total;
+}
+// Σ exp(logit - max). REQUIRES: max is the row's, and finite.
+double SumOfExps(std::span<const float> logits, float max);
 
 }  // namespace ingot::sampling

@@ -7,6 +7,7 @@
 #include "kernels/cuda/linear_mma.h"
 #include "kernels/cuda/mixture.h"
 #include "kernels/cuda/rows.h"
+#include "kernels/cuda/sampling.h"
 
 namespace ingot::kernels::cuda {
 namespace {

@@ -37,6 +37,7 @@
   X(close_tiles, CloseTiles, CloseTilesParams, kRowThreads, 0)                                      \
   X(route, Route, RouteParams, kRowThreads, 0)                                                      \
   X(sort_experts, SortExperts, SortExpertsParams, kMaxExperts + 1, kSortSharedBytes)                \
+  X(draw_tokens, DrawTokens, DrawParams, kDrawThreads, kDrawSharedBytes)                            \
   X(conform_warp, ConformWarp, ConformanceParams, kConformanceThreads, kConformanceSharedBytes)     \
   X(conform_copies, ConformCopies, ConformanceParams, kConformanceThreads, kConformanceSharedBytes) \
   X(conform_matrices, ConformMatrices, ConformanceParams, kWarpSize, kConformanceSharedBytes)       \

@@ -8,6 +8,7 @@
 #include "kernels/attention.h"
 #include "kernels/elementwise.h"
 #include "kernels/gemm.h"
+#include "kernels/sampling.h"
 
 namespace ingot::kernels::cuda {
 
@@ -192,5 +193,21 @@ struct CombineExpertsParams {
   int k;
   bool operator==(const CombineExpertsParams&) const = default;
 };
+
+struct DrawParams {
+  float* logits;        // [rows of logits, vocab_size]
+  const DrawRow* rows;  // [R]
+  LogitEdit* edits;
+  int32_t* drawn_tokens;  // [slots]
+  DrawResult* results;    // [R]
+  int64_t vocab_size;     // <= kMaxSumBlocks · kSumBlock
+  bool operator==(const DrawParams&) const = default;
+};
+inline constexpr int kDrawThreads = 512;
+inline constexpr int kDrawWindow = 512;  // candidates that are sorted at a time
+inline constexpr int kMaxSumBlocks = 1024;
+inline constexpr int kDigitBits = 8, kDigits = 1 << kDigitBits;
+inline constexpr int kDrawSharedBytes =
+    (kDrawWindow + kSumBlock + kMaxSumBlocks + kDrawThreads / kWarpSize) * 8 + kDigits * 4 + 64;
 
 }  // namespace ingot::kernels::cuda

@@ -95,6 +95,12 @@ void ForEachTile(const KvLayout& layout, const StepBatch& batch, const KvGroupBa
     }
   }
 }
+// Edits have the same room in every step, so that what comes after them has the same place.
+int64_t DrawBytes(int64_t num_draws) {
+  if (num_draws == 0) return 0;
+  return RoundUp(num_draws * static_cast<int64_t>(sizeof(DrawRow))) +
+         RoundUp(kMaxLogitEdits * static_cast<int64_t>(sizeof(LogitEdit)));
+}
 int64_t QueryTileBytes(int64_t num_tokens) {
   return RoundUp(num_tokens * static_cast<int64_t>(sizeof(kernels::cuda::QueryTile)));
 }
@@ -115,9 +121,10 @@ class CudaBackend::Staging {
   const T* OnDevice(const T* piece) const {
     return reinterpret_cast<const T*>(device_ + (reinterpret_cast<const std::byte*>(piece) - host_.data()));
   }
-  const int32_t* Add(std::span<const int32_t> ids) {
-    auto* const piece = reinterpret_cast<int32_t*>(Take(std::ssize(ids) * static_cast<int64_t>(sizeof(int32_t))));
-    std::ranges::copy(ids, piece);
+  template <typename T>
+  const T* Add(std::span<const T> numbers) {
+    auto* const piece = reinterpret_cast<T*>(Take(std::ssize(numbers) * static_cast<int64_t>(sizeof(T))));
+    std::ranges::copy(numbers, piece);
     return OnDevice(piece);
   }
   int64_t used() const { return used_; }
@@ -141,7 +148,7 @@ KvLayout CudaBackend::LayoutOf(const KvShape& shape) const {
 
 int64_t CudaBackend::StepBytes(const StepLimits& limits, std::span<const KvLayout> groups) const {
   const int64_t tokens = limits.max_tokens, seqs = std::min(limits.max_seqs, tokens);
-  int64_t bytes = 3 * IdBytes(tokens);  // ids, positions, rows of logits
+  int64_t bytes = 3 * IdBytes(tokens) + DrawBytes(limits.max_draws);  // ids, positions, rows of logits
   for (const KvLayout& layout : groups) {
     const int64_t blocks = (limits.max_context + layout.block_len - 1) / layout.block_len;
     bytes += IdBytes(tokens) + IdBytes(seqs * blocks) + QueryTileBytes(tokens);
@@ -194,7 +201,7 @@ CudaBackend::GroupMetadata CudaBackend::StageGroup(const StepBatch& batch, size_
   ForEachTile(layout, batch, group, [&](const kernels::cuda::QueryTile& tile, bool is_few) {
     tiles[is_few ? few++ : tokens - ++many] = tile;
   });
-  return {.block_tables = staging->Add(tables),
+  return {.block_tables = staging->Add<int32_t>(tables),
           .block_table_stride = group.block_table_stride,
           .kv_slots = staging->Add(group.kv_slots),
           .few = {staging->OnDevice(tiles), few},
@@ -204,7 +211,8 @@ CudaBackend::GroupMetadata CudaBackend::StageGroup(const StepBatch& batch, size_
 Step CudaBackend::BeginStep(const Context& context, const StepBatch& batch, std::span<const KvView> kv) {
   const int64_t tokens = batch.num_tokens();
   const StepLimits limits{tokens, batch.num_seqs(), batch.max_context};
-  int64_t bytes = 3 * IdBytes(tokens) + RoundUp(StepTilesBytes(kv[0].layout, limits));
+  int64_t bytes =
+      3 * IdBytes(tokens) + DrawBytes(std::ssize(batch.draws)) + RoundUp(StepTilesBytes(kv[0].layout, limits));
   for (const KvGroupBatch& group : batch.groups) {
     bytes += IdBytes(tokens) + IdBytes(batch.num_seqs() * group.block_table_stride) + QueryTileBytes(tokens);
   }
@@ -224,6 +232,9 @@ Step CudaBackend::BeginStep(const Context& context, const StepBatch& batch, std:
     metadata_.groups.push_back(StageGroup(batch, g, kv[g].layout, &staging));
   }
   PlanTiles(context, batch, kv[0].layout, &staging);
+  metadata_.num_draws = std::ssize(batch.draws);
+  metadata_.draws = staging.Add(batch.draws);
+  metadata_.edits = const_cast<LogitEdit*>(staging.Add(batch.edits));  // last: what is not used is not uploaded
   driver_->UploadLater(memory, pinned.pinned.data(), staging.used());
   pinned.mark = driver_->Mark();
   is_recording_ = batch.is_padded && use_graphs_ == Graphs::kOn;

@@ -27,6 +27,13 @@ class CudaBackend final : public Backend {
   void Upload(std::byte* to, const void* from, int64_t bytes) override { driver().Upload(to, from, bytes); }
   void Download(void* to, const std::byte* from, int64_t bytes) override { driver().Download(to, from, bytes); }
   void Copy(std::byte* to, const std::byte* from, int64_t bytes) override { driver().Copy(to, from, bytes); }
+  Result<Buffer> AllocatePinned(int64_t bytes) override { return driver_->AllocatePinned(bytes); }
+  void DownloadLater(std::byte* pinned, const std::byte* from, int64_t bytes) override {
+    driver().DownloadLater(pinned, from, bytes);
+  }
+  int64_t Mark() override { return driver().Mark(); }
+  void WaitFor(int64_t mark) override { driver().WaitFor(mark); }
+  bool runs_behind() const override { return true; }
   float* ReadBack(const TensorView& x) override;
   void WriteBack(const TensorView& x) override;
 
@@ -63,6 +70,11 @@ class CudaBackend final : public Backend {
   void CombineExperts(const Context&, const TensorView& x, const Routing& routing, const TensorView& y) override;
   void GatherRows(const Context&, const TensorView& x, const TensorView& rows, const TensorView& y) override;
 
+  bool draws(int64_t vocab_size) const override {
+    return vocab_size <= int64_t{kernels::cuda::kMaxSumBlocks} * kSumBlock;
+  }
+  void Draw(const Context&, const DrawTargets& targets) override;
+
   const CudaGraphs& graphs() const { return graphs_; }
 
  private:
@@ -84,6 +96,9 @@ class CudaBackend final : public Backend {
     StepTiles tiles;                                                              // of the host
     const int32_t *tile_index = nullptr, *closing = nullptr, *carried = nullptr;  // of the device
     std::vector<GroupMetadata> groups;
+    const DrawRow* draws = nullptr;  // [num_draws]
+    LogitEdit* edits = nullptr;
+    int64_t num_draws = 0;
   };
   // Numbers that a step needs on the device: gathered in memory of the host, uploaded in one piece.
   class Staging;

@@ -71,6 +71,16 @@ void CudaBackend::GatherRows(const Context&, const TensorView& x, const TensorVi
              .x = x.Data<uint16_t>(), .rows = rows.Data<int32_t>(), .y = y.Data<uint16_t>(), .n = x.shape[1] * units});
 }
 
+void CudaBackend::Draw(const Context&, const DrawTargets& targets) {
+  Launch({.kernel = KernelId::draw_tokens, .grid = {Blocks(metadata_.num_draws)}},
+         kernels::cuda::DrawParams{.logits = targets.logits.Data<float>(),
+                                   .rows = metadata_.draws,
+                                   .edits = metadata_.edits,
+                                   .drawn_tokens = targets.drawn_tokens.Data<int32_t>(),
+                                   .results = reinterpret_cast<DrawResult*>(targets.results),
+                                   .vocab_size = targets.logits.shape[1]});
+}
+
 void CudaBackend::Route(const Context&, const TensorView& router_logits, RouteRule rule, const Routing& routing) {
   const int64_t tokens = router_logits.shape[0], experts = router_logits.shape[1];
   INGOT_CHECK(experts <= kernels::cuda::kMaxExperts);
