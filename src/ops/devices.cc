@@ -13,6 +13,8 @@ Result<ChosenDevice> OpenCuda(const DeviceOptions& options) {
   using Graphs = CudaBackend::Graphs;
   auto backend = std::make_unique<CudaBackend>(options.num_threads, std::move(driver), options.activation_dtype,
                                                options.cuda_graphs ? Graphs::kOn : Graphs::kOff);
+  INGOT_ASSIGN_OR_RETURN(const GemmTable table, LoadGemmTable(backend->device_info().compute_capability));
+  backend->UseGemmTable(table);
   const CudaBackend& cuda = *backend;
   return ChosenDevice{std::move(backend), cuda.description(), [&cuda] { return cuda.memory(); }};
 }

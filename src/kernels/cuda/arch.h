@@ -40,6 +40,7 @@ struct BFloat16 {
   uint16_t bits;
   static constexpr uint32_t kLastOfExponent = 1 << 7;
 };
+struct SignedBytes {};  // four in a word
 struct Index3 {
   uint32_t x, y, z;
 };

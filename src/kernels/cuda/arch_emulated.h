@@ -158,8 +158,11 @@ INGOT_DEVICE uint32_t HalvesSubtract(uint32_t a, uint32_t b) {
   return ForHalves(
       [=](int shift) { return F32ToF16(RoundToOdd(static_cast<double>(HalfAt(a, shift)) - HalfAt(b, shift))); });
 }
-INGOT_DEVICE uint32_t HalvesMultiply(uint32_t a, uint32_t b) {
-  return ForHalves([=](int shift) { return F32ToF16(HalfAt(a, shift) * HalfAt(b, shift)); });  // exact in fp32
+// Both halves of a word are numbers of bf16.
+INGOT_DEVICE double BFloatAt(uint32_t word, int shift) { return std::bit_cast<float>(word >> shift << 16); }
+INGOT_DEVICE uint32_t BFloatsFma(uint32_t a, uint32_t b, uint32_t c) {
+  return ForHalves(
+      [=](int shift) { return F32ToBF16(RoundToOdd(BFloatAt(a, shift) * BFloatAt(b, shift) + BFloatAt(c, shift))); });
 }
 
 class SharedMemory {

@@ -151,9 +151,9 @@ INGOT_DEVICE uint32_t HalvesSubtract(uint32_t a, uint32_t b) {
   asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
   return d;
 }
-INGOT_DEVICE uint32_t HalvesMultiply(uint32_t a, uint32_t b) {
+INGOT_DEVICE uint32_t BFloatsFma(uint32_t a, uint32_t b, uint32_t c) {
   uint32_t d;
-  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
   return d;
 }
 

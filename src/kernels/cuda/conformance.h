@@ -1,5 +1,5 @@
-// A kernel per primitive of arch.h, for a test that compares each with its definition in the PTX manual: on the
-// emulator, and first thing on a GPU. One block; what a kernel reads and writes is described beside it.
+// The primitives of arch.h, for a test that compares each with its definition in the PTX manual: on the
+// emulator, and first thing on a GPU. One block; what is read and written is described beside each function.
 #pragma once
 
 #include "kernels/cuda/arch.h"
@@ -66,7 +66,7 @@ INGOT_DEVICE void ConformMatrices(const ConformanceParams& p) {
   uint32_t* const matrices = shared.Take<uint32_t>(128, 128);
   const int lane = Lane();
   for (int i = 0; i < 4; ++i) matrices[lane * 4 + i] = p.in[lane * 4 + i];
-  SyncThreads();
+  SyncWarp();
   uint32_t plain[4], transposed[4];
   LoadMatrix4(plain, matrices + lane * 4);
   LoadMatrix4Transposed(transposed, matrices + lane * 4);
@@ -111,7 +111,7 @@ INGOT_DEVICE void ConformNumbers(const ConformanceParams& p) {
   out[1] = Permute(a, b, c);
   out[2] = HalvesFma(a, b, c);
   out[3] = HalvesSubtract(a, b);
-  out[4] = HalvesMultiply(a, b);
+  out[4] = BFloatsFma(a, b, c);
   out[5] = FloatToHalf(x).bits;
   out[6] = FloatToBFloat16(x).bits;
   out[7] = Bits<uint32_t>(ToFloat(Half{static_cast<uint16_t>(a)}));
@@ -119,6 +119,25 @@ INGOT_DEVICE void ConformNumbers(const ConformanceParams& p) {
   out[9] = Bits<uint32_t>(Fma(x, Bits<float>(b), Bits<float>(c)));
   out[10] = Bits<uint32_t>(RoundToEven(ToFloat(Half{static_cast<uint16_t>(a)})));
   out[11] = Bits<uint32_t>(Divide(x, Bits<float>(b)));
+}
+
+// grid: (1), threads: kConformanceThreads, shared memory: kConformanceSharedBytes
+INGOT_DEVICE void Conform(const ConformanceParams& p) {
+  const bool is_first_warp = Warp() == 0;
+  switch (p.primitives) {
+    case Primitives::kWarp:
+      return ConformWarp(p);
+    case Primitives::kCopies:
+      return ConformCopies(p);
+    case Primitives::kMatrices:
+      if (is_first_warp) ConformMatrices(p);
+      return;
+    case Primitives::kMma:
+      if (is_first_warp) ConformMma(p);
+      return;
+    case Primitives::kNumbers:
+      return ConformNumbers(p);
+  }
 }
 
 }  // namespace ingot::kernels::cuda

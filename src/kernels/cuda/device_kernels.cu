@@ -1,10 +1,9 @@
 // Every kernel for the device. nvcc makes a fatbin of it, which is part of the program.
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/conformance.h"
+#include "kernels/cuda/gemm.h"
 #include "kernels/cuda/kernel_list.h"
 #include "kernels/cuda/kv_write.h"
-#include "kernels/cuda/linear.h"
-#include "kernels/cuda/linear_mma.h"
 #include "kernels/cuda/mixture.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/sampling.h"

@@ -1,10 +1,9 @@
 // Every kernel for the emulator, compiled with -fsanitize=thread so that it sees their accesses.
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/conformance.h"
+#include "kernels/cuda/gemm.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/kv_write.h"
-#include "kernels/cuda/linear.h"
-#include "kernels/cuda/linear_mma.h"
 #include "kernels/cuda/mixture.h"
 #include "kernels/cuda/rows.h"
 #include "kernels/cuda/sampling.h"

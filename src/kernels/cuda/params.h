@@ -6,8 +6,8 @@
 #include <cstdint>
 
 #include "kernels/attention.h"
+#include "kernels/cuda/weight_tiles.h"
 #include "kernels/elementwise.h"
-#include "kernels/gemm.h"
 #include "kernels/sampling.h"
 
 namespace ingot::kernels::cuda {
@@ -17,35 +17,84 @@ inline constexpr int kMaxHeadDim = 256;
 
 inline constexpr int kConformanceThreads = 64;
 inline constexpr int kConformanceSharedBytes = 2048;
+enum class Primitives : uint8_t { kWarp, kCopies, kMatrices, kMma, kNumbers };
 struct ConformanceParams {
   const uint32_t* in;
   uint32_t* out;
+  Primitives primitives;
   bool operator==(const ConformanceParams&) const = default;
 };
 
-// y[m][n] = Σ_k x[m][k] · W[n][k] + bias[n]
-struct LinearParams {
-  PanelLayout layout;
-  const std::byte* packed;  // panels of 16 channels (kernels/gemm.h)
-  const void* x;            // T [M, k]
-  const int32_t* order;     // [k] input j of the weights is x[order[j]]; null: x[j]
-  const float* bias;        // [out_features] or null
-  void* y;                  // T or f32 [M, out_features], rows y_stride numbers apart
+// y[m][n] = Σ_k x[m][k] · W[n][k] + bias[n], of one matrix, or of an expert's for each z of the grid (gemm.h).
+enum class OutputType : uint8_t { kFloat, kHalf, kBFloat16 };
+inline constexpr int kExpertsOfLaunch = 64;
+struct GemmParams {
+  WeightTiles tiles;
+  const std::byte* packed[kExpertsOfLaunch];  // panels of 16 channels
+  const float* bias[kExpertsOfLaunch];        // [out_features] or null
+  int64_t order_offset;     // bytes from `packed` to i32 [k]: input j of the weights is x[order[j]]; 0: x[j]
+  const void* x;            // T [rows - first_row, k], or int8: rows of x_row_bytes
+  const float* row_scales;  // [rows - first_row] of int8 rows
+  int64_t x_row_bytes;
+  void* y;  // [M, out_features], rows y_stride numbers apart
   int64_t y_stride;
-  int64_t rows;  // M
+  int64_t first_row, rows;  // those of [first_row, rows) are multiplied, of M
   int64_t out_features;
-  const int32_t* row_range;  // null: all rows; else rows [row_range[0], row_range[1]) alone
-  bool y_is_float;
-  bool operator==(const LinearParams&) const = default;
+  const int32_t* expert_begin;  // rows of expert z are [expert_begin[z], expert_begin[z + 1]); null: all rows
+  void* partial;                // f32 or i32 [splits, M, partial_stride] (spread)
+  int64_t partial_stride;
+  uint32_t* counters;   // [tiles of y] zeros (spread)
+  int32_t split_tiles;  // tiles of the inputs in a split
+  OutputType y_type;
+  bool spread;       // z of the grid is a split, not an expert
+  bool x_in_pieces;  // rows of x are aligned pieces of 16 bytes, and in order
+  bool y_in_pairs;   // y and its rows are aligned to two numbers of 16 bits
+  bool operator==(const GemmParams&) const = default;
 };
-inline constexpr int kLinearWarps = 4;  // that share the inputs of a panel among them
-inline constexpr int kLinearRows = 8;   // of x in a block
-inline constexpr int kMmaRows = 16;     // of x in a block, with tensor cores
-inline constexpr int kMmaSharedBytes = kLinearWarps * kMmaRows * kPanelChannels * 4;
-inline constexpr int kLinearSharedBytes = kLinearWarps * kLinearRows * kPanelChannels * 4;
+
+// The tile of y that a block does: kWarpsOfRows x kWarpsOfPanels warps, each kRowTiles times 16 rows and kPanels
+// panels.
+template <int kStages_, int kWarpsOfRows_, int kWarpsOfPanels_, int kRowTiles_, int kPanels_>
+struct GemmShape {
+  static constexpr int kStages = kStages_, kWarpsOfRows = kWarpsOfRows_, kWarpsOfPanels = kWarpsOfPanels_;
+  static constexpr int kRowTiles = kRowTiles_, kPanels = kPanels_;
+  static constexpr int kRows = kWarpsOfRows * kRowTiles * 16, kBlockPanels = kWarpsOfPanels * kPanels;
+  static constexpr int kThreads = kWarpsOfRows * kWarpsOfPanels * kWarpSize;
+  static constexpr int kGroupBytes = 4 * 8 * 2 * 4;  // of a panel and a tile at most: groups of 16 inputs, two words
+  template <TileKind kKind>
+  static constexpr int kStageBytes =
+      kRows * kTileRowBytes + kBlockPanels * (VectorsOf(kKind) * kVectorBytes + (HasGroups(kKind) ? kGroupBytes : 0));
+  template <TileKind kKind>
+  static constexpr int kSharedBytes = kStages * kStageBytes<kKind> + 16;
+};
+// For up to 16 rows, and for more: weights of fewer bits leave room for more channels, which share the rows of x. As
+// many stages as fit twice (few rows), or at all, into the 99 KiB of sm_86 and sm_89.
+template <TileKind kKind>
+using FewRowsShape = GemmShape<VectorsOf(kKind) == 1   ? 8
+                               : VectorsOf(kKind) == 2 ? 6
+                                                       : 4,
+                               1, 4, 1, 1>;
+template <TileKind kKind>
+struct ManyRows {
+  using Shape = GemmShape<3, 2, 4, 4, 2>;
+};
+template <>
+struct ManyRows<TileKind::kInt4> {
+  using Shape = GemmShape<4, 1, 8, 4, 2>;
+};
+template <>
+struct ManyRows<TileKind::kInt8> {
+  using Shape = GemmShape<3, 1, 8, 4, 2>;
+};
+template <TileKind kKind>
+using ManyRowsShape = typename ManyRows<kKind>::Shape;
+
+inline constexpr int kFloatWarps = 4;  // that share the inputs of a panel among them
+inline constexpr int kFloatRows = 8;   // of x in a block
+inline constexpr int kFloatSharedBytes = kFloatWarps * kFloatRows * kPanelChannels * 4;
 
 struct EmbedParams {
-  PanelLayout layout;
+  WeightTiles tiles;
   const std::byte* packed;
   const int32_t* ids;    // [T] an id, or ~slot
   const int32_t* drawn;  // [slots]
@@ -65,6 +114,16 @@ struct NormParams {
 };
 inline constexpr int kNormThreads = 256;
 inline constexpr int kNormSharedBytes = kNormThreads / kWarpSize * 4;
+
+// x[m][k] ≈ scales[m] · y[m][k]
+struct QuantizeRowsParams {
+  const void* x;  // T [rows, k]
+  int8_t* y;      // [rows, y_stride], zeros from k on
+  float* scales;  // [rows]
+  int64_t k, y_stride;
+  bool x_is_bfloat16;
+  bool operator==(const QuantizeRowsParams&) const = default;
+};
 
 // Elementwise over `count` numbers.
 struct AddParams {

@@ -39,6 +39,35 @@ INGOT_DEVICE void RmsNorm(const NormParams& p) {
   }
 }
 
+// Codes of 8 bits of a row, whose largest is 127. A row with something that is not finite has codes 0 and a scale that
+// is not a number, so that its products show it.
+// grid: (rows), threads: kNormThreads, shared memory: kNormSharedBytes
+INGOT_DEVICE void QuantizeRows(const QuantizeRowsParams& p) {
+  constexpr float kLargest = 127, kNothing = 1e-30f;  // below, 127 / amax is no longer finite
+  SharedMemory shared;
+  float* const largest = shared.Take<float>(kNormThreads / kWarpSize);
+  const int64_t row = BlockIndex().x;
+  const auto* const x = static_cast<const uint16_t*>(p.x) + row * p.k;
+  const auto number = [&](int64_t i) { return p.x_is_bfloat16 ? ToFloat(BFloat16{x[i]}) : ToFloat(Half{x[i]}); };
+  float amax = 0;
+  for (int64_t i = ThreadIndex().x; i < p.k; i += kNormThreads) {
+    const float size = Maximum(number(i), -number(i));
+    amax = Maximum(amax, size < kInfinity ? size : kInfinity);  // also where it is not a number
+  }
+  amax = WarpMaximum(amax);
+  if (Lane() == 0) largest[Warp()] = amax;
+  SyncThreads();
+  INGOT_UNROLL
+  for (int warp = 0; warp < kNormThreads / kWarpSize; ++warp) amax = Maximum(amax, largest[warp]);
+  const bool some = kNothing < amax && amax < kInfinity;
+  const float inverse = some ? Divide(kLargest, amax) : 0;
+  for (int64_t i = ThreadIndex().x; i < p.y_stride; i += kNormThreads) {
+    const float code = some && i < p.k ? RoundToEven(number(i) * inverse) : 0;
+    p.y[row * p.y_stride + i] = static_cast<int8_t>(static_cast<int>(code));
+  }
+  if (ThreadIndex().x == 0) p.scales[row] = amax < kInfinity ? Divide(amax, kLargest) : Bits<float>(0x7fc00000u);
+}
+
 // The number of a thread in a grid over `count` numbers.
 INGOT_DEVICE int64_t ElementIndex() {
   return static_cast<int64_t>(BlockIndex().x) * kRowThreads + static_cast<int64_t>(ThreadIndex().x);

@@ -1,5 +1,5 @@
-// NVIDIA GPUs: activations of 16 bits with an f32 residual, weights as panels, the cache in the same tiles as the CPU's
-// (kernels/attention.h). Ops are launches of kernels/cuda/ on one stream.
+// NVIDIA GPUs: activations of 16 bits with an f32 residual, weights in the order of tensor cores, the cache in the same
+// tiles as the CPU's (kernels/attention.h). Ops are launches of kernels/cuda/ on one stream.
 #pragma once
 
 #include <memory>
@@ -10,6 +10,7 @@
 #include "ops/backend.h"
 #include "ops/cpu/step_tiles.h"
 #include "ops/cuda/driver.h"
+#include "ops/cuda/gemm_table.h"
 #include "ops/cuda/graphs.h"
 
 namespace ingot::ops {
@@ -21,6 +22,9 @@ class CudaBackend final : public Backend {
 
   Device device() const override { return {DeviceKind::kCuda, 0}; }
   std::string description() const;
+  CudaDeviceInfo device_info() const { return driver_->Info(); }
+  // For products from now on, and the LinearBytes that they need.
+  void UseGemmTable(const GemmTable& table) { gemm_table_ = table; }
   MemoryAllowance memory() const;
   DType activation_dtype() const override { return activation_dtype_; }
   Result<Buffer> Allocate(int64_t bytes) override { return driver_->Allocate(bytes); }
@@ -48,7 +52,7 @@ class CudaBackend final : public Backend {
   Status ReserveStep(const StepLimits& limits, std::span<const KvLayout> groups) override;
   int64_t StepBytes(const StepLimits& limits, std::span<const KvLayout> groups) const override;
   int64_t AttentionBytes(const StepLimits& limits, const KvLayout& group) const override;
-  int64_t LinearBytes(int64_t, std::span<const PackedWeight>) const override { return 0; }
+  int64_t LinearBytes(int64_t max_rows, std::span<const PackedWeight> parts) const override;
 
   Step BeginStep(const Context& context, const StepBatch& batch, std::span<const KvView> kv) override;
   void Embed(const Context&, const Step& step, const PackedWeight& table, float scale, const TensorView& y) override;
@@ -120,14 +124,9 @@ class CudaBackend final : public Backend {
                       const KvLayout& layout);
   kernels::KvLayer LayerOf(const KvView& kv, int layer) const;
   kernels::OpenTiles OpenTilesOf(const KvView& kv, int layer) const;
-  // x: the rows of a matrix, or (row_range) of an expert.
-  struct Product {
-    const TensorView& x;
-    const TensorView& y;
-    const int32_t* row_range;  // of the device, or null
-    int64_t max_rows;
-  };
-  void MultiplyParts(std::span<const PackedWeight> parts, const TensorView& bias, const Product& product);
+  struct Product;  // linear.cc
+  void Multiply(const Context& context, const Product& product);
+  void QuantizeRows(const Context& context, const TensorView& x, kernels::cuda::GemmParams* params);
   void Norm(const TensorView& x, float* residual, const NormWeight& norm, const TensorView& y);
   // The variant for the activations' type.
   kernels::cuda::KernelId Pick(kernels::cuda::KernelId half, kernels::cuda::KernelId bfloat16) const {
@@ -138,6 +137,8 @@ class CudaBackend final : public Backend {
 
   std::unique_ptr<CudaDriver> driver_;
   const DType activation_dtype_;
+  GemmTable gemm_table_;
+  Buffer split_counters_;  // of products whose splits have blocks of their own: zeros between launches
   const Graphs use_graphs_;
   CudaGraphs graphs_;
   bool is_recording_ = false;  // launches are kept for a graph

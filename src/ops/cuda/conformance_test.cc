@@ -12,17 +12,17 @@
 namespace ingot::ops {
 namespace {
 
-using kernels::cuda::KernelId;
+using kernels::cuda::Primitives;
 
-std::vector<uint32_t> Conform(KernelId kernel, const std::vector<uint32_t>& in, size_t out_words,
+std::vector<uint32_t> Conform(Primitives primitives, const std::vector<uint32_t>& in, size_t out_words,
                               kernels::emulator::Schedule schedule = kernels::emulator::Schedule::kForward) {
   const std::unique_ptr<CudaDriver> driver = OpenTestDriver({.schedule = schedule});
   const Buffer from = driver->Allocate(static_cast<int64_t>(in.size() * 4)).value();
   const Buffer to = driver->Allocate(static_cast<int64_t>(out_words * 4)).value();
   driver->Upload(from.data(), in.data(), from.size());
   const kernels::cuda::ConformanceParams params{reinterpret_cast<const uint32_t*>(from.data()),
-                                                reinterpret_cast<uint32_t*>(to.data())};
-  driver->Launch({.kernel = kernel}, &params);
+                                                reinterpret_cast<uint32_t*>(to.data()), primitives};
+  driver->Launch({.kernel = kernels::cuda::KernelId::conform}, &params);
   std::vector<uint32_t> out(out_words);
   driver->Download(out.data(), to.data(), to.size());
   return out;
@@ -48,7 +48,7 @@ TEST(Conformance, ShufflesVotesAtomicsAndBarriers) {
   for (const uint32_t word : in) sum += word;
   using kernels::emulator::Schedule;
   for (const Schedule schedule : {Schedule::kForward, Schedule::kReverse, Schedule::kRandom}) {
-    const std::vector<uint32_t> out = Conform(KernelId::conform_warp, in, 640, schedule);
+    const std::vector<uint32_t> out = Conform(Primitives::kWarp, in, 640, schedule);
     for (uint32_t t = 0; t < 64; ++t) {
       const uint32_t* const got = out.data() + static_cast<size_t>(t) * 10;
       const uint32_t warp = t / 32 * 32, lane = t % 32;
@@ -68,7 +68,7 @@ TEST(Conformance, ShufflesVotesAtomicsAndBarriers) {
 
 TEST(Conformance, AsynchronousCopies) {
   const std::vector<uint32_t> in = RandomWords(64 * 7, 2);
-  const std::vector<uint32_t> out = Conform(KernelId::conform_copies, in, in.size());
+  const std::vector<uint32_t> out = Conform(Primitives::kCopies, in, in.size());
   for (size_t i = 0; i < in.size(); ++i) {
     const size_t thread = i < 64 ? i : i < 192 ? (i - 64) / 2 : (i - 192) / 4;
     EXPECT_EQ(out[i], thread % 3 == 2 ? 0 : in[i]) << "word " << i;
@@ -82,7 +82,7 @@ TEST(Conformance, LoadsOfMatrices) {
   const auto at = [&](size_t matrix, size_t row, size_t col) {
     return in[matrix * 32 + row * 4 + col / 2] >> (col % 2 * 16) & 0xffff;
   };
-  const std::vector<uint32_t> out = Conform(KernelId::conform_matrices, in, 256);
+  const std::vector<uint32_t> out = Conform(Primitives::kMatrices, in, 256);
   for (size_t lane = 0; lane < 32; ++lane) {
     const size_t row = lane / 4, col = lane % 4 * 2;
     for (size_t m = 0; m < 4; ++m) {
@@ -168,7 +168,7 @@ TEST(Conformance, ProductsOfMatrices) {
       in[i] = round(normal(random)) | static_cast<uint32_t>(round(normal(random))) << 16;
     }
   }
-  const std::vector<uint32_t> out = Conform(KernelId::conform_mma, in, 3 * 32 * 4);
+  const std::vector<uint32_t> out = Conform(Primitives::kMma, in, 3 * 32 * 4);
   CheckMma({0, 16, [](uint32_t w, int i) -> double { return F16ToF32(static_cast<uint16_t>(w >> (16 * i))); }}, in,
            out);
   CheckMma({1, 16, [](uint32_t w, int i) -> double { return BF16ToF32(static_cast<uint16_t>(w >> (16 * i))); }}, in,
@@ -176,17 +176,20 @@ TEST(Conformance, ProductsOfMatrices) {
   CheckMma({2, 32, [](uint32_t w, int i) -> double { return static_cast<int8_t>(w >> (8 * i)); }}, in, out);
 }
 
-// The number of fp16 nearest to x, of two equally near ones that whose last bit is 0.
-uint16_t NearestHalf(double x) {
-  const uint16_t guess = F32ToF16(static_cast<float>(x));
+// The number of 16 bits nearest to x, of two equally near ones that whose last bit is 0.
+template <typename ToBits, typename ToFloat>
+uint16_t Nearest(double x, ToBits to_bits, ToFloat to_float) {
+  const uint16_t guess = to_bits(static_cast<float>(x));
   uint16_t best = guess;
   for (int step = -1; step <= 1; ++step) {
     const auto other = static_cast<uint16_t>(guess + step);
-    const double distance = std::abs(F16ToF32(other) - x), least = std::abs(F16ToF32(best) - x);
+    const double distance = std::abs(to_float(other) - x), least = std::abs(to_float(best) - x);
     if (distance < least || (distance == least && other % 2 == 0)) best = other;
   }
   return best;
 }
+uint16_t NearestHalf(double x) { return Nearest(x, F32ToF16, F16ToF32); }
+uint16_t NearestBFloat(double x) { return Nearest(x, F32ToBF16, BF16ToF32); }
 
 TEST(Conformance, NumbersAndWords) {
   std::mt19937 random(5);
@@ -195,7 +198,7 @@ TEST(Conformance, NumbersAndWords) {
   for (uint32_t& word : in) {  // halves are moderate numbers of fp16, so that sums are exact in double
     word = F32ToF16(normal(random)) | static_cast<uint32_t>(F32ToF16(normal(random))) << 16;
   }
-  const std::vector<uint32_t> out = Conform(KernelId::conform_numbers, in, 64 * 12);
+  const std::vector<uint32_t> out = Conform(Primitives::kNumbers, in, 64 * 12);
   for (size_t t = 0; t < 64; ++t) {
     const uint32_t a = in[t * 3], b = in[t * 3 + 1], c = in[t * 3 + 2];
     const uint32_t* const got = out.data() + t * 12;
@@ -210,7 +213,9 @@ TEST(Conformance, NumbersAndWords) {
       const auto of = [&](uint32_t word) -> double { return F16ToF32(static_cast<uint16_t>(word >> (16 * half))); };
       EXPECT_EQ(got[2] >> (16 * half) & 0xffff, NearestHalf(of(a) * of(b) + of(c)));
       EXPECT_EQ(got[3] >> (16 * half) & 0xffff, NearestHalf(of(a) - of(b)));
-      EXPECT_EQ(got[4] >> (16 * half) & 0xffff, NearestHalf(of(a) * of(b)));
+      // The words are also pairs of bf16.
+      const auto bf16 = [&](uint32_t word) -> double { return BF16ToF32(static_cast<uint16_t>(word >> (16 * half))); };
+      EXPECT_EQ(got[4] >> (16 * half) & 0xffff, NearestBFloat(bf16(a) * bf16(b) + bf16(c)));
     }
     const auto x = std::bit_cast<float>(a), y = std::bit_cast<float>(b), z = std::bit_cast<float>(c);
     EXPECT_EQ(got[5], F32ToF16(x));

@@ -1,0 +1,27 @@
+// Weights as CUDA devices hold them (kernels/cuda/weight_tiles.h).
+#pragma once
+
+#include "base/thread_pool.h"
+#include "kernels/cuda/weight_tiles.h"
+#include "ops/linear.h"
+
+namespace ingot::ops {
+
+struct TilePackedLayout : PackedWeight::Layout {
+  kernels::cuda::WeightTiles tiles{};
+  int64_t order_offset = 0;  // i32 [in_features] behind the panels: input j of the tiles is x[order[j]]; 0: x[j]
+};
+inline const TilePackedLayout& TileLayoutOf(const PackedWeight& weight) {
+  return static_cast<const TilePackedLayout&>(*weight.layout());
+}
+
+// As the weights of a file are held: 2 to 4 bits in 4, 5 to 8 in 8, numbers of 16 bits as activations are.
+Format TileFormat(const Format& source, DType activation_dtype);
+// Of panels alone.
+int64_t TileBytes(const Format& source, DType activation_dtype, int64_t out_features, int64_t in_features);
+// A packed weight but for its data.
+PackedWeight::Parts TileParts(const WeightSource& source, DType activation_dtype);
+// out: zeros, as many bytes as TileParts says.
+void PackTiles(ThreadPool& pool, const WeightSource& source, const TilePackedLayout& layout, std::byte* out);
+
+}  // namespace ingot::ops
