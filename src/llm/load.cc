@@ -180,7 +180,8 @@ Result<std::unique_ptr<Llm>> Llm::Load(const LoadOptions& given) {
                          ops::ChooseDevice({.device = options.device,
                                             .num_threads = WithDefaults(given).num_threads,
                                             .activation_dtype = options.kv_bf16 ? DType::kBF16 : DType::kF16,
-                                            .cuda_graphs = options.cuda_graphs}));
+                                            .cuda_graphs = options.cuda_graphs,
+                                            .int8_products = ComputeOf(options) == Compute::kFast}));
   parts.backend = std::move(device.backend);
   parts.device = device.description;
   parts.memory = device.memory;

@@ -15,6 +15,7 @@ Result<ChosenDevice> OpenCuda(const DeviceOptions& options) {
                                                options.cuda_graphs ? Graphs::kOn : Graphs::kOff);
   INGOT_ASSIGN_OR_RETURN(const GemmTable table, LoadGemmTable(backend->device_info().compute_capability));
   backend->UseGemmTable(table);
+  backend->UseInt8Products(options.int8_products);
   const CudaBackend& cuda = *backend;
   return ChosenDevice{std::move(backend), cuda.description(), [&cuda] { return cuda.memory(); }};
 }

@@ -15,6 +15,7 @@ struct DeviceOptions {
   int num_threads = 1;
   DType activation_dtype = DType::kF16;  // on cuda: kF16 or kBF16
   bool cuda_graphs = true;               // on cuda: steps of decodes are started as graphs
+  bool int8_products = false;            // on cuda: int8 weights with a scale for each channel times int8 (W8A8)
 };
 
 struct ChosenDevice {

@@ -13,6 +13,7 @@ CudaBackend::CudaBackend(int num_threads, std::unique_ptr<CudaDriver> driver, DT
     : Backend(num_threads, ""),
       driver_(std::move(driver)),
       activation_dtype_(activation_dtype),
+      tile_options_{.activation_dtype = activation_dtype, .int8_products = false},
       use_graphs_(graphs),
       graphs_(*driver_) {
   INGOT_CHECK(activation_dtype == DType::kF16 || activation_dtype == DType::kBF16);

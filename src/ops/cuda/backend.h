@@ -12,6 +12,7 @@
 #include "ops/cuda/driver.h"
 #include "ops/cuda/gemm_table.h"
 #include "ops/cuda/graphs.h"
+#include "ops/cuda/weights.h"
 
 namespace ingot::ops {
 
@@ -25,6 +26,8 @@ class CudaBackend final : public Backend {
   CudaDeviceInfo device_info() const { return driver_->Info(); }
   // For products from now on, and the LinearBytes that they need.
   void UseGemmTable(const GemmTable& table) { gemm_table_ = table; }
+  // For weights that are packed from now on.
+  void UseInt8Products(bool use) { tile_options_.int8_products = use; }
   MemoryAllowance memory() const;
   DType activation_dtype() const override { return activation_dtype_; }
   Result<Buffer> Allocate(int64_t bytes) override { return driver_->Allocate(bytes); }
@@ -137,6 +140,7 @@ class CudaBackend final : public Backend {
 
   std::unique_ptr<CudaDriver> driver_;
   const DType activation_dtype_;
+  TileOptions tile_options_;
   GemmTable gemm_table_;
   Buffer split_counters_;  // of products whose splits have blocks of their own: zeros between launches
   const Graphs use_graphs_;

@@ -134,18 +134,18 @@ OutputType TypeOf(DType dtype) {
 
 }  // namespace
 
-Format CudaBackend::HeldFormat(const Format& source) const { return TileFormat(source, activation_dtype_); }
+Format CudaBackend::HeldFormat(const Format& source) const { return TileFormat(source, tile_options_); }
 
 int64_t CudaBackend::PackedBytes(const Format& source, int64_t out_features, int64_t in_features) const {
-  return TileBytes(source, activation_dtype_, out_features, in_features);
+  return TileBytes(source, tile_options_, out_features, in_features);
 }
 
 PackedWeight CudaBackend::Outline(const WeightSource& source) const {
-  return PackedWeight(TileParts(source, activation_dtype_));
+  return PackedWeight(TileParts(source, tile_options_));
 }
 
 Result<PackedWeight> CudaBackend::Prepack(const WeightSource& source) {
-  PackedWeight::Parts parts = TileParts(source, activation_dtype_);
+  PackedWeight::Parts parts = TileParts(source, tile_options_);
   INGOT_ASSIGN_OR_RETURN(const Buffer tiles, Buffer::Allocate(parts.bytes));
   PackTiles(*host().pool, source, static_cast<const TilePackedLayout&>(*parts.layout), tiles.data());
   INGOT_ASSIGN_OR_RETURN(parts.data, driver_->Allocate(parts.bytes));

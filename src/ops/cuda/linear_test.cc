@@ -14,6 +14,13 @@
 namespace ingot::ops {
 namespace {
 
+std::unique_ptr<CudaBackend> MakeBackend(DType dtype,
+                                         kernels::emulator::Schedule schedule = kernels::emulator::Schedule::kForward) {
+  std::unique_ptr<CudaBackend> backend = MakeTestBackend(dtype, {.schedule = schedule});
+  backend->UseInt8Products(true);
+  return backend;
+}
+
 // y of the public call, with the scratch that it says it needs.   x: [M, K] of the activations' type
 std::vector<float> Multiply(Backend& backend, const std::vector<float>& x, const FusedLinear& weight, DType y_dtype) {
   const int64_t k = weight.in_features(), m = static_cast<int64_t>(x.size()) / k;
@@ -70,7 +77,7 @@ double WeightError(const WeightRows& rows, DType dtype, int64_t row, int64_t k, 
   return EpsOf(dtype) * 2.01 * (std::abs(w) + std::abs(min)) + tiny;
 }
 
-// Int8 with a scale for each channel is multiplied in int8 (W8A8), unless its inputs are reordered.
+// Int8 with a scale for each channel, which MakeBackend has multiplied in int8 (W8A8).
 bool IsInt8Products(const Format& format) { return format.bits == 8 && format.group_size == 0; }
 // x as int8 has it, a scale for each row.
 std::vector<float> QuantizedRows(std::vector<float> x, int64_t k) {
@@ -109,7 +116,7 @@ void ExpectProduct(const RandomSource& source, const std::vector<float>& bias, D
 
 TEST_P(CudaLinear, MultipliesEveryFormat) {
   const DType dtype = GetParam();
-  const auto backend = MakeTestBackend(dtype);
+  const auto backend = MakeBackend(dtype);
   for (const Case& c : Cases()) {
     SCOPED_TRACE(c.name);
     const int64_t m = 17, n = 35, k = c.multiple == 1 ? 83 : RoundUp(96, c.multiple);  // no multiple of a tile
@@ -144,7 +151,7 @@ std::vector<Case> KernelCases() {
 TEST_P(CudaLinear, RowsHaveTheSameBitsInEveryKernel) {
   const DType dtype = GetParam();
   for (const auto schedule : {kernels::emulator::Schedule::kForward, kernels::emulator::Schedule::kRandom}) {
-    const auto backend = MakeTestBackend(dtype, {.schedule = schedule});
+    const auto backend = MakeBackend(dtype, schedule);
     for (const Case& c : KernelCases()) {
       SCOPED_TRACE(c.name);
       const int64_t m = 66, n = 73, k = 1096;
@@ -167,7 +174,7 @@ TEST_P(CudaLinear, RowsHaveTheSameBitsInEveryKernel) {
 // An expert's rows are those of a product with it alone, though its block does all splits one after another.
 TEST_P(CudaLinear, ExpertsAreMultipliedTogether) {
   const DType dtype = GetParam();
-  const auto backend = MakeTestBackend(dtype);
+  const auto backend = MakeBackend(dtype);
   for (const Case& c : KernelCases()) {
     SCOPED_TRACE(c.name);
     const int64_t n = 40, k = 1096;
@@ -188,7 +195,7 @@ TEST_P(CudaLinear, ExpertsAreMultipliedTogether) {
 
 TEST_P(CudaLinear, FillsTilesOfY) {
   const DType dtype = GetParam();
-  const auto backend = MakeTestBackend(dtype);
+  const auto backend = MakeBackend(dtype);
   for (const Case& c : KernelCases()) {
     SCOPED_TRACE(c.name);
     const int64_t m = 130, n = 274, k = 72;  // two tiles of rows and of channels, or three
@@ -200,7 +207,7 @@ TEST_P(CudaLinear, FillsTilesOfY) {
 
 TEST_P(CudaLinear, MatricesAreLoadedWithoutBankConflicts) {
   if (GetEnv("INGOT_TEST_CUDA").value_or("") == "gpu") GTEST_SKIP() << "counted on the emulator alone";
-  const auto backend = MakeTestBackend(GetParam());
+  const auto backend = MakeBackend(GetParam());
   for (const Case& c : KernelCases()) {
     for (const int64_t m : {1, 17}) {
       kernels::emulator::ResetCounts();
@@ -214,7 +221,7 @@ TEST_P(CudaLinear, MatricesAreLoadedWithoutBankConflicts) {
 
 // What is not a number stays in its row.
 TEST_P(CudaLinear, KeepsRowsApart) {
-  const auto backend = MakeTestBackend(GetParam());
+  const auto backend = MakeBackend(GetParam());
   for (const Case& c : KernelCases()) {
     SCOPED_TRACE(c.name);
     const int64_t m = 18, n = 20, k = 64;
@@ -243,15 +250,16 @@ class ReorderedSource : public RandomSource {
 };
 
 TEST_P(CudaLinear, TakesInputsInTheOrderOfTheWeights) {
-  const auto backend = MakeTestBackend(GetParam());
+  const auto backend = MakeBackend(GetParam());
   for (const Case& c : KernelCases()) {
     SCOPED_TRACE(c.name);
-    if (IsInt8Products(c.format)) continue;  // reordered, it is multiplied in 16 bits
+    backend->UseInt8Products(true);
     const int64_t m = 17, n = 20, k = 104;
     InputOrder order(static_cast<size_t>(k));
     std::iota(order.begin(), order.end(), 0);
     std::shuffle(order.begin(), order.end(), std::mt19937(3));
     const FusedLinear reordered = Pack(*backend, ReorderedSource(c.format, n, order));
+    backend->UseInt8Products(false);  // which reordered weights are not in any case
     const FusedLinear plain = Pack(*backend, RandomSource(c.format, n, k, 7));
     const std::vector<float> x = RoundedActivations(GetParam(), m * k, 5);
     std::vector<float> moved = x;
@@ -268,7 +276,7 @@ TEST_P(CudaLinear, TakesInputsInTheOrderOfTheWeights) {
 }
 
 TEST_P(CudaLinear, PlacesPartsSideBySide) {
-  const auto backend = MakeTestBackend(GetParam());
+  const auto backend = MakeBackend(GetParam());
   FusedLinear fused;
   std::vector<float> want;
   const std::vector<float> x = RoundedActivations(GetParam(), 2 * 64, 5);

@@ -29,9 +29,8 @@ ZeroKind ZeroOf(const Format& held) {
   return held.zero == Format::Zero::kInteger ? ZeroKind::kInteger : ZeroKind::kMin;
 }
 
-// Int8 with one scale for each channel is W8A8 (SmoothQuant), unless inputs are reordered.
-TileKind KindOf(const Format& held, bool in_order) {
-  if (held.bits == 8 && held.group_size == 0 && ZeroOf(held) == ZeroKind::kMidpoint && in_order) {
+TileKind KindOf(const Format& held, bool int8_products) {
+  if (int8_products && held.bits == 8 && held.group_size == 0 && ZeroOf(held) == ZeroKind::kMidpoint) {
     return TileKind::kInt8Products;
   }
   if (held.bits == 4) return held.codebook == Format::Codebook::kNone ? TileKind::kInt4 : TileKind::kCodedInt4;
@@ -54,11 +53,11 @@ void PlaceGroups(const Format& held, WeightTiles* tiles) {
   }
 }
 
-WeightTiles TilesOf(const Format& held, DType activation_dtype, int64_t in_features, bool in_order) {
+WeightTiles TilesOf(const Format& held, const TileOptions& options, int64_t in_features) {
   WeightTiles tiles{};
-  tiles.kind = KindOf(held, in_order);
+  tiles.kind = KindOf(held, options.int8_products);
   tiles.zero = ZeroOf(held);
-  tiles.bfloat16 = activation_dtype == DType::kBF16;
+  tiles.bfloat16 = options.activation_dtype == DType::kBF16;
   tiles.k = in_features;
   if (tiles.kind == TileKind::kFloat) {
     tiles.panel_bytes = in_features * kPanelChannels * int64_t{4};
@@ -153,22 +152,24 @@ void PackPanel(const PanelRows& p) {
 
 }  // namespace
 
-Format TileFormat(const Format& source, DType activation_dtype) {
+Format TileFormat(const Format& source, const TileOptions& options) {
   Format held = source;
   if (source.quantized()) held.bits = source.bits <= 4 ? 4 : 8;
-  if (source.bits == 16) held.dense = activation_dtype;
+  if (source.bits == 16) held.dense = options.activation_dtype;
   return held;
 }
 
-int64_t TileBytes(const Format& source, DType activation_dtype, int64_t out_features, int64_t in_features) {
-  const Format held = TileFormat(source, activation_dtype);
-  return PanelsOf(out_features) * TilesOf(held, activation_dtype, in_features, true).panel_bytes;
+int64_t TileBytes(const Format& source, const TileOptions& options, int64_t out_features, int64_t in_features) {
+  const Format held = TileFormat(source, options);
+  return PanelsOf(out_features) * TilesOf(held, options, in_features).panel_bytes;
 }
 
-PackedWeight::Parts TileParts(const WeightSource& source, DType activation_dtype) {
-  const Format held = TileFormat(source.format(), activation_dtype);
+PackedWeight::Parts TileParts(const WeightSource& source, const TileOptions& options) {
+  const Format held = TileFormat(source.format(), options);
   auto layout = std::make_unique<TilePackedLayout>();
-  layout->tiles = TilesOf(held, activation_dtype, source.cols(), source.input_order() == nullptr);
+  TileOptions in_order = options;  // rows of int8 are made for all matrices alike
+  in_order.int8_products = options.int8_products && source.input_order() == nullptr;
+  layout->tiles = TilesOf(held, in_order, source.cols());
   int64_t bytes = PanelsOf(source.rows()) * layout->tiles.panel_bytes;
   if (source.input_order() != nullptr) {
     layout->order_offset = bytes;
