@@ -3,7 +3,7 @@
 #include "kernels/gemm_tiles.h"
 
 #include "kernels/cpu/gemm.h"
-#include "kernels/cpu/tile_product.h"
+#include "kernels/cpu/one_tile_product.h"
 
 namespace ingot::kernels {
 namespace INGOT_ISA_NAMESPACE {
@@ -107,13 +107,26 @@ class VectorProduct {
   const float* const x_;
 };
 
+template <WeightKind kKind, int R>
+void MultiplyOneTile(Tiles& tiles, const TileGemmParams& p) {
+  if constexpr (kKind == WeightKind::kF16 || kKind == WeightKind::kBF16) {
+    OneTileProduct<kKind, Closing::kAdd, R>(tiles, p).Multiply();
+  } else {
+    const Closing closing = ClosingOf(*p.layout);
+    if (closing == Closing::kMidpoint) OneTileProduct<kKind, Closing::kMidpoint, R>(tiles, p).Multiply();
+    if (closing == Closing::kInteger) OneTileProduct<kKind, Closing::kInteger, R>(tiles, p).Multiply();
+    if (closing == Closing::kMin) OneTileProduct<kKind, Closing::kMin, R>(tiles, p).Multiply();
+  }
+}
+
 template <WeightKind kKind>
 void MultiplyKind(const TileGemmParams& p) {
   if (p.rows == 1) return VectorProduct<kKind, 1>(p).Multiply();
   if (p.rows <= kVectorRows) return VectorProduct<kKind, kVectorRows>(p).Multiply();
   const bool half_steps = p.layout->quantized() && p.layout->group_size == 16;
   Tiles tiles({.rows = TileWidthOf(p.rows), .pairs = half_steps ? kPairs / 2 : kPairs});
-  TileProduct<kKind>(tiles, p).Multiply();
+  if (p.tile_end - p.tile_begin > 1 || half_steps) return TileProduct<kKind>(tiles, p).Multiply();
+  p.rows <= 8 ? MultiplyOneTile<kKind, 8>(tiles, p) : MultiplyOneTile<kKind, 16>(tiles, p);
 }
 
 void MultiplyTiles(const TileGemmParams& p) {

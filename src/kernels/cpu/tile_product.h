@@ -66,7 +66,8 @@ class TileProduct {
     if constexpr (!kInPlace) Expand(weights_, panel + step * Weights<kKind>::kStepBytes, to);
   }
 
-  // One row tile: the steps of the next block are expanded while this one is multiplied.
+  // One row tile, and groups of 16 (others: OneTileProduct): the steps of the next block are expanded while this one is
+  // multiplied.
   void MultiplyOneTile() {
     alignas(64) float y[256];
     Fetcher fetcher(p_, p_.panel_begin);

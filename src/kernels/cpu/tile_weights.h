@@ -142,13 +142,16 @@ INGOT_UNROLLED void Expand(const Weights<kKind>& weights, const std::byte* step,
 struct SpanScales {
   SpanScales() = default;
   INGOT_INLINE SpanScales(const PanelLayout& layout, const std::byte* panel, int64_t k) {
-    if (!layout.quantized()) return;
-    const int64_t group = k / layout.group_size;
+    if (layout.quantized()) *this = OfGroup(layout, panel, k / layout.group_size);
+  }
+  INGOT_INLINE static SpanScales OfGroup(const PanelLayout& layout, const std::byte* panel, int64_t group) {
+    SpanScales of;
     const std::byte* zeros = panel + layout.zero_offset;
-    scale = NumberOf(layout, {panel + layout.scale_offset, panel + layout.scale_code_offset}, group);
-    if (layout.coded) scale = scale * Broadcast(layout.unit);
-    if (layout.zero == ZeroKind::kMin) zero = NumberOf(layout, {zeros, panel + layout.zero_code_offset}, group);
-    if (layout.zero == ZeroKind::kInteger) zero = ToFloat(LoadU8x16(zeros + group * 16));
+    of.scale = NumberOf(layout, {panel + layout.scale_offset, panel + layout.scale_code_offset}, group);
+    if (layout.coded) of.scale = of.scale * Broadcast(layout.unit);
+    if (layout.zero == ZeroKind::kMin) of.zero = NumberOf(layout, {zeros, panel + layout.zero_code_offset}, group);
+    if (layout.zero == ZeroKind::kInteger) of.zero = ToFloat(LoadU8x16(zeros + group * 16));
+    return of;
   }
   F32x16 scale, zero;
 };
