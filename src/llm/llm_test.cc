@@ -8,6 +8,7 @@
 
 #include "base/mutex.h"
 #include "llm/test_llm.h"
+#include "ops/cuda/backend.h"
 #include "sampling/token_mask.h"
 
 namespace ingot::llm {
@@ -455,6 +456,33 @@ TEST(Llm, ThePlanIsTold) {
   EXPECT_EQ(fake.llm->session_len(), 512);
   EXPECT_EQ(fake.llm->options().max_batch_size, 4);
   EXPECT_EQ(fake.llm->StalledSeconds(), 0.0);
+}
+
+// Between the plan and the allocation another program took memory.
+TEST(Load, NamesTheCacheThatFitsWhereADeviceHasNoRoomLeft) {
+  constexpr int64_t kMiB = int64_t{1} << 20;
+  const auto load = [&](int64_t kv_cache_bytes, std::string* error) {
+    LlmParts parts = FakeParts(kFakeTemplate);
+    auto backend =
+        std::make_unique<ops::CudaBackend>(1, ops::MakeEmulatedDriver({.memory_bytes = 24 * kMiB}), DType::kF16);
+    parts.memory = [backend = backend.get(), asked = 0]() mutable {
+      return ++asked == 1 ? MemoryAllowance{.total_bytes = 64 * kMiB, .available_bytes = 64 * kMiB} : backend->memory();
+    };
+    parts.backend = std::move(backend);
+    LoadOptions options = FakeOptions({.device = "cuda"});
+    options.kv_cache_bytes = kv_cache_bytes;
+    const auto llm = MakeLlm(std::move(parts), options);
+    if (!llm) *error = llm.error().ToString();
+    return llm.has_value();
+  };
+  std::string error;
+  ASSERT_FALSE(load(40 * kMiB, &error));
+  const size_t at = error.find("--kv-cache-memory ");
+  ASSERT_NE(at, std::string::npos) << error;
+  const double fits = std::stod(error.substr(at + 18));
+  EXPECT_TRUE(fits > 10 && fits < 24) << error;
+  EXPECT_NE(error.find("MiB fits", at), std::string::npos) << error;
+  EXPECT_TRUE(load(static_cast<int64_t>(fits * kMiB), &error)) << error;
 }
 
 }  // namespace

@@ -68,25 +68,36 @@ struct FakeLlm {
   engine::FakeModel* model;  // llm's
 };
 
-inline FakeLlm MakeFakeLlm(bool with_template = true, LoadOptions options = {},
-                           std::string_view source = kFakeTemplate) {
+// On the CPU, with half a GiB.
+inline LlmParts FakeParts(std::string_view template_source) {
+  LlmParts parts;
+  parts.checkpoint = std::make_shared<formats::CheckpointInMemory>("fake");
+  parts.tokenizer = std::make_unique<ByteTokenizer>();
+  if (!template_source.empty()) parts.chat_template = chat::ChatTemplate::Compile(template_source, "fake").value();
+  parts.model = std::make_unique<engine::FakeModel>(ByteTokenizer::kVocab);
+  parts.backend = ops::MakeCpuBackend(1);
+  parts.memory = [] { return MemoryAllowance{.total_bytes = int64_t{1} << 30, .available_bytes = int64_t{1} << 29}; };
+  return parts;
+}
+
+inline LoadOptions FakeOptions(LoadOptions options) {
   options.model = "fake";
   if (options.num_threads == 0) options.num_threads = 1;
   if (options.session_len == 0) options.session_len = 512;
   if (options.max_batch_size == 0) options.max_batch_size = 4;
   options.kv_cache_bytes = int64_t{4} << 20;
-  LlmParts parts;
-  parts.checkpoint = std::make_shared<formats::CheckpointInMemory>("fake");
-  parts.tokenizer = std::make_unique<ByteTokenizer>();
-  if (with_template) parts.chat_template = chat::ChatTemplate::Compile(source, "fake").value();
-  auto model = std::make_unique<engine::FakeModel>(ByteTokenizer::kVocab);
-  engine::FakeModel* raw = model.get();
-  parts.model = std::move(model);
-  parts.backend = ops::MakeCpuBackend(options.num_threads);
-  parts.memory = [] { return MemoryAllowance{.total_bytes = int64_t{1} << 30, .available_bytes = int64_t{1} << 29}; };
+  return options;
+}
+
+inline FakeLlm MakeFakeLlm(bool with_template = true, LoadOptions options = {},
+                           std::string_view source = kFakeTemplate) {
+  options = FakeOptions(options);
+  LlmParts parts = FakeParts(with_template ? source : "");
+  if (options.num_threads > 1) parts.backend = ops::MakeCpuBackend(options.num_threads);
+  auto* const model = static_cast<engine::FakeModel*>(parts.model.get());
   auto llm = MakeLlm(std::move(parts), options);
   INGOT_CHECK(llm.has_value());
-  return {*std::move(llm), raw};
+  return {*std::move(llm), model};
 }
 
 }  // namespace ingot::llm
