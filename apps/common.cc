@@ -97,6 +97,8 @@ void AddModelFlags(Flags& flags, ModelFlags* model) {
             "on cuda, start each step of decodes as one CUDA graph (on; --cuda-graphs=false turns it off)");
   flags.Add("--threads", &options.num_threads,
             "threads to compute with; 0: what this machine, or its container, allows");
+  flags.Add("--weights-cache", &options.weights_cache,
+            "a folder that keeps weights as they are packed at the first start, for later ones to map (on CPUs)");
   flags.Add("--chat-template", &options.chat_template,
             "a built-in template's name or a Jinja file; default: the model's own");
   flags.Add("--tokenizer-pre", &options.tokenizer_pre, kTokenizerPreHelp);

@@ -1,5 +1,6 @@
 """The program on the default model: answers, options, errors, and the same bytes however the work is cut."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -107,6 +108,23 @@ class Generate(CliTest):
                     for threads, chunk in (("1", "0"), ("2", "0"), ("2", "1"), ("2", "17"))
                 }  # fmt: skip
                 self.assertEqual(len(hashes), 1, f"{isa}, {compute}")
+
+    def test_logits_have_the_same_bits_with_weights_that_were_packed_before(self) -> None:
+        text = ("eval", "logits", "smollm2", "--tokens", "40", "--file", str(ROOT / "LICENSE"))
+        expected = self.output(*text)
+        with tempfile.TemporaryDirectory() as folder:
+            with concurrent.futures.ThreadPoolExecutor() as pool:  # two processes that both write it
+                both = list(pool.map(lambda _: self.output(*text, "--weights-cache", folder), range(2)))
+            self.assertEqual(both, [expected] * 2)
+            (cache,) = pathlib.Path(folder).iterdir()
+            written = cache.stat()
+            self.assertEqual(self.output(*text, "--weights-cache", folder), expected)
+            self.assertEqual(cache.stat().st_ino, written.st_ino, "it is used, not written again")
+            cache.write_bytes(cache.read_bytes()[:-1])
+            damaged = run(*text, "--weights-cache", folder)
+            self.assertEqual(damaged.stdout, expected)
+            self.assertRegex(damaged.stderr, r"(?m)^.* weights cache .*: it has .* bytes; ignored, and written again$")
+            self.assertEqual(cache.stat().st_size, written.st_size)
 
     def test_quantized_caches_give_the_same_bits_too(self) -> None:
         text = ("eval", "logits", "smollm2", "--tokens", "100", "--file", str(ROOT / "LICENSE"))

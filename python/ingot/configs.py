@@ -189,11 +189,13 @@ class TurbomindEngineConfig:
     enable_metrics: bool = True
     # Ingot's own: the size of the KV cache in bytes, instead of a share; threads to compute with (0: what this machine,
     # or its container, allows); activations in fp32 ("exact"), in int8 or bf16 ("fast"), or chosen by the model's size,
-    # as the program does ("auto"); how text is split before a GGUF vocabulary, where the file does not say it.
+    # as the program does ("auto"); how text is split before a GGUF vocabulary, where the file does not say it; a folder that
+    # keeps weights as they are packed at the first load, for later ones to map.
     kv_cache_bytes: int = 0
     num_threads: int = 0
     compute: Literal["auto", "fast", "exact"] = "auto"
     tokenizer_pre: str = ""
+    weights_cache: str = ""
 
     def check(self) -> None:
         """Raises Unsupported for what asks for more than one device, and for what is ignored elsewhere."""

@@ -76,7 +76,7 @@ def _load_options(model: str, given: TurbomindEngineConfig | PytorchEngineConfig
     if isinstance(config, PytorchEngineConfig):
         options.update({"pytorch_dtype": config.dtype, "device": config.device})
     else:
-        options.update({"exact": config.compute == "exact", "auto_compute": config.compute == "auto", "kv_bf16": config.dtype == "bfloat16", "tokenizer_pre": config.tokenizer_pre})
+        options.update({"exact": config.compute == "exact", "auto_compute": config.compute == "auto", "kv_bf16": config.dtype == "bfloat16", "tokenizer_pre": config.tokenizer_pre, "weights_cache": config.weights_cache})
     same = ("session_len", "max_batch_size", "cache_max_entry_count", "kv_cache_bytes", "cache_block_seq_len",
             "max_prefill_token_num", "quant_policy", "enable_prefix_caching", "num_threads")  # fmt: skip
     options.update({name: getattr(config, name) for name in same})

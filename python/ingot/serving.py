@@ -22,7 +22,7 @@ LOAD_SECONDS = 600
 _open: weakref.WeakSet[Server] = weakref.WeakSet()
 # Of both configurations: those that the program has under the same names.
 _SAME = ("model_format", "tp", "session_len", "max_batch_size", "cache_max_entry_count", "cache_block_seq_len",
-         "quant_policy", "max_prefill_token_num", "compute", "dtype", "tokenizer_pre", "device")  # fmt: skip
+         "quant_policy", "max_prefill_token_num", "compute", "dtype", "tokenizer_pre", "weights_cache", "device")  # fmt: skip
 
 
 @atexit.register

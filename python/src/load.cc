@@ -57,6 +57,7 @@ Result<llm::LoadOptions> ReadLoadOptions(std::string_view json) {
   read("num_threads", &options.num_threads);
   read("exact", &options.exact);
   read("auto_compute", &options.auto_compute);
+  read("weights_cache", &options.weights_cache);
   read("session_len", &options.session_len);
   read("max_batch_size", &options.max_batch_size);
   read("cache_max_entry_count", &options.cache_max_entry_count);

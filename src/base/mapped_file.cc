@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/file_writer.h"
 #include "base/memory_limit.h"
 
 namespace ingot {
@@ -64,20 +65,27 @@ Result<MappedFile> MappedFile::Open(const std::string& path) {
   INGOT_ASSIGN_OR_RETURN(const struct stat info, StatusOf(fd.get(), path));
   if (!S_ISREG(info.st_mode)) return InvalidArgument("{}: not a regular file", path);
   const auto size = static_cast<size_t>(info.st_size);
-  if (size == 0) return MappedFile(path, nullptr, 0);
+  MappedFile file(path, info.st_mtim.tv_sec * int64_t{1'000'000'000} + info.st_mtim.tv_nsec);
+  if (size == 0) return file;
   void* data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
   if (data == MAP_FAILED && errno == ENOMEM && MemoryLeftByLimits())
     return ResourceExhausted("{}: cannot map {} bytes under the limit of this process's memory (ulimit -v); raise it",
                              path, size);
   if (data == MAP_FAILED) return SystemError(path, "map");
-  return MappedFile(path, static_cast<const std::byte*>(data), size);
+  file.data_ = static_cast<const std::byte*>(data);
+  file.size_ = size;
+  return file;
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : path_(std::move(other.path_)),
+      modified_ns_(other.modified_ns_),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
+  std::swap(modified_ns_, other.modified_ns_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   return *this;
@@ -115,32 +123,51 @@ Result<std::string> ReadFile(const std::string& path, size_t max_bytes) {
 }
 
 Status WriteFile(const std::string& path, std::string_view content) {
-  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
-  {
-    const FileDescriptor fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-    if (fd.get() < 0) return SystemError(path, "create");
-    size_t done = 0;
-    while (done < content.size()) {
-      const ssize_t n = write(fd.get(), content.data() + done, content.size() - done);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) {
-        const Error error = SystemError(path, "write");
-        unlink(temporary.c_str());
-        return error;
-      }
-      done += static_cast<size_t>(n);
-    }
-    if (fsync(fd.get()) != 0) {
-      const Error error = SystemError(path, "sync");
-      unlink(temporary.c_str());
-      return error;
-    }
+  INGOT_ASSIGN_OR_RETURN(FileWriter writer, FileWriter::Create(path));
+  INGOT_RETURN_IF_ERROR(writer.Append(content));
+  return writer.Commit(/*durable=*/true);
+}
+
+Result<FileWriter> FileWriter::Create(const std::string& path) {
+  // Process ids repeat in containers that share a folder, so a name that is taken leads to the next.
+  for (int number = 0;; ++number) {
+    std::string temporary = fmt::format("{}.{}.{}.tmp", path, getpid(), number);
+    const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd >= 0) return FileWriter(path, std::move(temporary), fd);
+    if (errno != EEXIST) return SystemError(path, "create");
   }
-  if (rename(temporary.c_str(), path.c_str()) != 0) {
-    const Error error = SystemError(path, "rename to");
-    unlink(temporary.c_str());
-    return error;
+}
+
+FileWriter::FileWriter(FileWriter&& other) noexcept
+    : path_(std::move(other.path_)), temporary_(std::move(other.temporary_)), fd_(std::exchange(other.fd_, -1)) {}
+
+FileWriter& FileWriter::operator=(FileWriter&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(temporary_, other.temporary_);
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+FileWriter::~FileWriter() {
+  if (fd_ < 0) return;
+  close(fd_);
+  unlink(temporary_.c_str());
+}
+
+Status FileWriter::Append(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return SystemError(path_, "write");
+    bytes.remove_prefix(static_cast<size_t>(n));
   }
+  return {};
+}
+
+Status FileWriter::Commit(bool durable) {
+  if (durable && fsync(fd_) != 0) return SystemError(path_, "sync");
+  if (rename(temporary_.c_str(), path_.c_str()) != 0) return SystemError(path_, "rename to");
+  close(std::exchange(fd_, -1));
   return {};
 }
 

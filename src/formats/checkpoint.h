@@ -65,7 +65,8 @@ class Checkpoint : public std::enable_shared_from_this<Checkpoint> {
   virtual const Vocabulary& vocabulary() const = 0;
   virtual const std::string& chat_template() const = 0;  // Jinja; "" if none
   virtual const std::vector<std::string>& files() const = 0;
-  virtual int64_t weight_bytes() const = 0;  // of all tensors, as stored
+  virtual std::vector<int64_t> file_times() const { return {}; }  // when each was changed, ns since 1970; {}: unknown
+  virtual int64_t weight_bytes() const = 0;                       // of all tensors, as stored
 
   virtual const TensorEntry* Find(const std::string& name) const = 0;  // nullptr if absent
   virtual std::vector<const TensorEntry*> tensors() const = 0;         // in file order

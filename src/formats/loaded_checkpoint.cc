@@ -53,6 +53,12 @@ std::vector<const TensorEntry*> LoadedCheckpoint::tensors() const {
   return all;
 }
 
+std::vector<int64_t> LoadedCheckpoint::file_times() const {
+  std::vector<int64_t> times;
+  for (const MappedFile& file : parts_.files) times.push_back(file.modified_ns());
+  return times;
+}
+
 void LoadedCheckpoint::DropPages(const TensorEntry& tensor) const {
   if (tensor.bytes.empty()) return;
   const MappedFile& file = parts_.files[static_cast<size_t>(tensor.file)];

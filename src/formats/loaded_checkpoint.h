@@ -36,6 +36,7 @@ class LoadedCheckpoint final : public Checkpoint {
   const Vocabulary& vocabulary() const override { return parts_.vocabulary; }
   const std::string& chat_template() const override { return parts_.chat_template; }
   const std::vector<std::string>& files() const override { return file_names_; }
+  std::vector<int64_t> file_times() const override;
   int64_t weight_bytes() const override { return weight_bytes_; }
   const TensorEntry* Find(const std::string& name) const override;
   std::vector<const TensorEntry*> tensors() const override;

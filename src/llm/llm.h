@@ -56,6 +56,7 @@ struct LoadOptions {
   bool auto_compute = true;            // --compute auto: exact, too, where fast would be noticed (llm/compute.h)
   int64_t session_len = 0;             // 0: the model's, or what memory holds
   int max_batch_size = 0;              // slots; 0: a default by device
+  std::string weights_cache;           // a folder of packed weights to map (models::LoadOptions); "": none
   double cache_max_entry_count = 0.8;  // fraction of free memory for the KV cache
   int64_t kv_cache_bytes = 0;          // or that many bytes; 0: by the fraction
   int cache_block_seq_len = 64;        // tokens of a KV block; a multiple of 32

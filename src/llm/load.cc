@@ -99,6 +99,7 @@ Status LoadNative(models::ModelSpec spec, LoadOptions* options, LlmParts* parts)
   SetCompute(parts->device.empty() ? ChooseCompute(ComputeOf(*options), spec).compute : Compute::kFast, options);
   const models::LoadOptions model_options{.compute = options->exact ? ops::Compute::kExact : ops::Compute::kFast,
                                           .session_len = options->session_len,
+                                          .weights_cache = options->weights_cache,
                                           .progress = options->progress};
   INGOT_ASSIGN_OR_RETURN(parts->model,
                          models::Model::Load(parts->checkpoint, std::move(spec), model_options, *parts->backend));
@@ -107,6 +108,8 @@ Status LoadNative(models::ModelSpec spec, LoadOptions* options, LlmParts* parts)
 
 Status LoadWithPytorch(int64_t available, LoadOptions* options, LlmParts* parts) {
   INGOT_RETURN_IF_ERROR(CheckFits(*parts->checkpoint, parts->checkpoint->weight_bytes(), available));
+  if (!options->weights_cache.empty())
+    Log(LogLevel::kWarning, "--weights-cache is for Ingot's own engine; PyTorch's does not use it");
   INGOT_ASSIGN_OR_RETURN(PytorchModel loaded, LoadPytorch(*options, *parts->checkpoint, *parts->backend));
   if (options->profile != nullptr)
     return Unsupported("--profile times Ingot's ops; for PyTorch's, take torch.profiler");
@@ -158,7 +161,8 @@ Result<std::unique_ptr<Llm>> MakeLlm(LlmParts parts, const LoadOptions& options)
   engine::ExecutorOptions& executor = engine_options.executor;
   const models::Model& model = *parts.model;
   const MemoryNeeds needs = NeedsOf(model, sizing.options, *parts.backend);
-  const MemoryAllowance memory = parts.memory();
+  MemoryAllowance memory = parts.memory();
+  memory.available_bytes -= needs.mapped_weights;  // the system could drop them: they would be read again at each step
   INGOT_ASSIGN_OR_RETURN(sizing.memory, PlanMemory(sizing.options, needs, memory.available_bytes));
   if (!sizing.memory.shortened.empty()) Log(LogLevel::kWarning, "{}", sizing.memory.shortened);
   executor.max_context = sizing.options.session_len = sizing.memory.session_len;

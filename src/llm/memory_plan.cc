@@ -123,6 +123,7 @@ Result<MemoryPlan> PlanMemory(const LoadOptions& options, const MemoryNeeds& nee
   const bool fixed = options.session_len > 0;
   int64_t session_len = fixed ? options.session_len : std::max<int64_t>(needs.max_position, 1);
   MemoryPlan plan{.weights = needs.weights,
+                  .mapped_weights = needs.mapped_weights,
                   .kv_tails = needs.kv_tails,
                   .groups = needs.groups,
                   .max_batch_size = options.max_batch_size};
@@ -175,7 +176,8 @@ std::string FormatLedger(const MemoryPlan& plan, const LoadOptions& options, con
                                  MemoryLeftByLimits()  ? " (with a limit by ulimit)"
                                  : memory.cgroup_limit ? " (cgroup limit)"
                                                        : "");
-  text += fmt::format("weights     {}\n", FormatBytes(plan.weights));
+  text += fmt::format("weights     {}{}\n", FormatBytes(plan.weights),
+                      plan.mapped_weights > 0 ? ", mapped from the weights cache: processes share them" : "");
   int64_t token_bytes = 0;
   for (const CacheGroup& group : plan.groups) {
     if (!group.is_state) token_bytes += group.block_bytes / options.cache_block_seq_len;

@@ -20,7 +20,8 @@ struct CacheGroup {
 };
 
 struct MemoryNeeds {
-  int64_t weights = 0;  // bytes as packed
+  int64_t weights = 0;         // bytes as packed
+  int64_t mapped_weights = 0;  // of these, in a mapped file
   std::vector<CacheGroup> groups;
   int64_t kv_tails = 0;                                   // bytes of all slots' tails (int4 cache)
   int64_t max_position = 0;                               // what the model was trained for
@@ -28,9 +29,9 @@ struct MemoryNeeds {
 };
 
 struct MemoryPlan {
-  int64_t weights = 0, kv = 0, kv_tails = 0, workspace = 0;  // bytes
-  std::vector<int32_t> num_blocks;                           // one a group
-  std::vector<CacheGroup> groups;                            // as they were needed
+  int64_t weights = 0, mapped_weights = 0, kv = 0, kv_tails = 0, workspace = 0;  // bytes
+  std::vector<int32_t> num_blocks;                                               // one a group
+  std::vector<CacheGroup> groups;                                                // as they were needed
   int64_t session_len = 0;
   int max_batch_size = 0;
   int64_t full_sessions = 0;  // of session_len tokens: as many as the cache holds at once

@@ -48,6 +48,7 @@ MemoryNeeds NeedsOf(const models::Model& model, const LoadOptions& options, cons
   }
   executor.num_blocks.assign(groups.size(), 1);
   return {.weights = model.weight_bytes(),
+          .mapped_weights = model.mapped_weight_bytes(),
           .groups = std::move(groups),
           .kv_tails = engine::Executor::BytesFor(model, executor, backend).tails,
           .max_position = model.spec().max_position,

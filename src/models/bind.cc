@@ -62,8 +62,7 @@ Tensor* NormOf(Role role, LayerWeights* weights) {
 
 class Packer {
  public:
-  Packer(ops::Backend& backend, const LoadOptions& options, std::vector<WeightInfo>* infos)
-      : backend_(backend), options_(options), infos_(infos) {}
+  Packer(const Packing& packing, std::vector<WeightInfo>* infos) : packing_(packing), infos_(infos) {}
 
   Status AddAll(const std::vector<RoleTensor>& tensors, Weights* weights) {
     for (const RoleTensor& tensor : tensors) total_ += tensor.stored_bytes;
@@ -75,14 +74,14 @@ class Packer {
         continue;
       }
       if (first.role == Role::kFinalNorm) {
-        INGOT_ASSIGN_OR_RETURN(weights->final_norm, ops::ToDevice(backend_, first.numbers));
+        INGOT_ASSIGN_OR_RETURN(weights->final_norm, ops::ToDevice(packing_.backend, first.numbers));
       } else {
         ops::PackedWeight* const target = first.role == Role::kLmHead ? &weights->lm_head : &weights->embedding;
-        INGOT_RETURN_IF_ERROR(Pack(first.name, *first.matrix, first.stored_bytes, target));
+        INGOT_RETURN_IF_ERROR(Pack(first.name, first.matrix, first.stored_bytes, target));
       }
       rest = rest.subspan(1);
     }
-    if (options_.progress) options_.progress(total_, total_);
+    if (packing_.options.progress) packing_.options.progress(total_, total_);
     return {};
   }
 
@@ -90,7 +89,7 @@ class Packer {
   Status AddNext(std::span<const RoleTensor>* rest, LayerWeights* weights) {
     const RoleTensor& first = rest->front();
     if (!first.matrix) {
-      INGOT_ASSIGN_OR_RETURN(*NormOf(first.role, weights), ops::ToDevice(backend_, first.numbers));
+      INGOT_ASSIGN_OR_RETURN(*NormOf(first.role, weights), ops::ToDevice(packing_.backend, first.numbers));
       *rest = rest->subspan(1);
       return {};
     }
@@ -106,14 +105,14 @@ class Packer {
       bias.insert(bias.end(), part.numbers.begin(), part.numbers.end());
       bytes += part.stored_bytes;
     }
-    INGOT_ASSIGN_OR_RETURN(linear->bias, ops::ToDevice(backend_, bias));
+    INGOT_ASSIGN_OR_RETURN(linear->bias, ops::ToDevice(packing_.backend, bias));
     const std::span<const RoleTensor> parts = rest->first(sources.size());
     *rest = rest->subspan(sources.size());
     const WeightSourcePtr whole = sources.size() > 1 ? ConcatRows(sources) : nullptr;
     linear->parts.resize(whole ? 1 : sources.size());
-    if (whole) return Pack(FusedName(first), *whole, bytes, linear->parts.data());
+    if (whole) return Pack(FusedName(first), whole, bytes, linear->parts.data());
     for (size_t i = 0; i < parts.size(); ++i) {
-      INGOT_RETURN_IF_ERROR(Pack(parts[i].name, *parts[i].matrix, parts[i].stored_bytes, &linear->parts[i]));
+      INGOT_RETURN_IF_ERROR(Pack(parts[i].name, parts[i].matrix, parts[i].stored_bytes, &linear->parts[i]));
     }
     return {};
   }
@@ -124,9 +123,26 @@ class Packer {
     return fmt::format("layers.{}.{}", first.layer, first.role == Role::kQ ? "qkv" : "gate_up");
   }
 
-  Status Pack(const std::string& name, const WeightSource& source, int64_t bytes, ops::PackedWeight* target) {
-    if (options_.progress) options_.progress(done_, total_);
-    Result<ops::PackedWeight> packed = options_.outline ? backend_.Outline(source) : backend_.Prepack(source);
+  Result<ops::PackedWeight> Packed(const WeightSourcePtr& source) {
+    ops::Backend& backend = packing_.backend;
+    if (packing_.options.outline) return backend.Outline(*source);
+    if (packing_.from) {
+      INGOT_ASSIGN_OR_RETURN(const uint64_t head_hash, HeadHash(backend, source));
+      const int64_t bytes = backend.PackedBytes(source->format(), source->rows(), source->cols());
+      INGOT_ASSIGN_OR_RETURN(Buffer contents, packing_.from->Next(bytes, head_hash));
+      return ops::PackedWeight(backend.Outline(*source), std::move(contents));
+    }
+    INGOT_ASSIGN_OR_RETURN(ops::PackedWeight packed, backend.Prepack(*source));
+    if (packing_.to) {
+      INGOT_ASSIGN_OR_RETURN(const uint64_t head_hash, HeadHash(backend, source));
+      packing_.to->push_back({packed.contents(), head_hash});
+    }
+    return packed;
+  }
+
+  Status Pack(const std::string& name, const WeightSourcePtr& source, int64_t bytes, ops::PackedWeight* target) {
+    if (packing_.options.progress) packing_.options.progress(done_, total_);
+    Result<ops::PackedWeight> packed = Packed(source);
     if (!packed) return packed.error().Annotate(name);
     *target = *std::move(packed);
     if (infos_) {
@@ -137,23 +153,22 @@ class Packer {
     return {};
   }
 
-  ops::Backend& backend_;
-  const LoadOptions& options_;
+  const Packing& packing_;
   std::vector<WeightInfo>* const infos_;
   int64_t total_ = 0, done_ = 0;
 };
 
 }  // namespace
 
-Status PackWeights(ops::Backend& backend, const LoadOptions& options, const std::vector<RoleTensor>& tensors,
-                   Weights* weights, std::vector<WeightInfo>* infos) {
-  return Packer(backend, options, infos).AddAll(tensors, weights);
+Status PackWeights(const Packing& packing, const std::vector<RoleTensor>& tensors, BoundWeights* bound) {
+  return Packer(packing, &bound->infos).AddAll(tensors, &bound->weights);
 }
 
 Result<LayerWeights> PackLayer(ops::Backend& backend, const std::vector<RoleTensor>& tensors) {
   LayerWeights weights;
   const LoadOptions options;
-  Packer packer(backend, options, nullptr);
+  const Packing packing{backend, options};
+  Packer packer(packing, nullptr);
   for (std::span<const RoleTensor> rest = tensors; !rest.empty();) {
     INGOT_RETURN_IF_ERROR(packer.AddNext(&rest, &weights));
   }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "models/bind.h"
 #include "models/decoder_layers.h"
 #include "models/model.h"
 #include "models/weights.h"
@@ -18,7 +19,8 @@ class Decoder : public Model {
 
   const ModelSpec& spec() const override { return spec_; }
   int64_t weight_bytes() const override;
-  std::vector<WeightInfo> weights() const override { return infos_; }
+  int64_t mapped_weight_bytes() const override { return bound_.mapped ? weight_bytes() : 0; }
+  std::vector<WeightInfo> weights() const override { return bound_.infos; }
   int64_t ScratchBytes(const ops::Backend& backend, const ForwardLimits& limits) const override;
   Status Forward(const ops::Context& context, const ops::StepBatch& batch, std::span<const ops::KvView> kv,
                  const TensorView& logits, const LayerTap* tap) const override;
@@ -31,8 +33,7 @@ class Decoder : public Model {
   const ModelSpec spec_;
   std::optional<DecoderLayers> layers_;
   std::vector<ops::KvPlace> kv_places_;  // [num_layers]
-  Weights weights_;
-  std::vector<WeightInfo> infos_;
+  BoundWeights bound_;
 };
 
 }  // namespace ingot::models

@@ -17,15 +17,14 @@ namespace fs = std::filesystem;
 
 struct Packed {
   ModelSpec spec;
-  Weights weights;
+  BoundWeights bound;
 };
 
 std::unique_ptr<Packed> Pack(const formats::Checkpoint& checkpoint, ops::Backend& backend) {
   auto packed = std::make_unique<Packed>();
   packed->spec = ReadModelSpec(checkpoint).value();
   const auto tensors = ReadRoles(checkpoint, packed->spec).value();
-  std::vector<WeightInfo> infos;
-  EXPECT_TRUE(PackWeights(backend, {}, tensors, &packed->weights, &infos).ok());
+  EXPECT_TRUE(PackWeights({backend, LoadOptions{}}, tensors, &packed->bound).ok());
   return packed;
 }
 
@@ -45,12 +44,14 @@ TEST_P(LayerRunnerGolden, ComputesWhatTheDecoderDoes) {
   TestRunner(*model, *backend, {.kv = ops::KvFormat::kF16}).Run(&whole);
 
   LayerRunner runner(spec, {}, *backend);
-  HiddenStates hidden = runner.Embed(sequence.tokens, packed->weights.embedding).value();
+  HiddenStates hidden = runner.Embed(sequence.tokens, packed->bound.weights.embedding).value();
   for (int layer = 0; layer < spec.num_layers; ++layer) {
-    ASSERT_TRUE(runner.Run(layer, packed->weights.layers[static_cast<size_t>(layer)], &hidden).ok());
+    ASSERT_TRUE(runner.Run(layer, packed->bound.weights.layers[static_cast<size_t>(layer)], &hidden).ok());
   }
   std::vector<float> logits;
-  ASSERT_TRUE(runner.Logits(hidden, {packed->weights.final_norm, packed->weights.output()}, {41, 86}, &logits).ok());
+  ASSERT_TRUE(
+      runner.Logits(hidden, {packed->bound.weights.final_norm, packed->bound.weights.output()}, {41, 86}, &logits)
+          .ok());
   const auto all = whole[0].logits.begin();
   const std::vector<float> expected(all + 41 * spec.vocab_size, all + 86 * spec.vocab_size);
   ASSERT_EQ(logits.size(), expected.size());
@@ -68,7 +69,7 @@ TEST_P(LayerRunnerGolden, TapsSeeAndChangeTheInputsOfLinears) {
   const std::vector<int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6};
   const auto tokens = std::ssize(ids);
   LayerRunner runner(spec, {}, *backend);
-  const HiddenStates before = runner.Embed(ids, packed->weights.embedding).value();
+  const HiddenStates before = runner.Embed(ids, packed->bound.weights.embedding).value();
 
   std::map<LinearInput, int64_t> rows;
   const LinearTap count = [&](LinearInput input, int expert, float*, int64_t n) {
@@ -76,7 +77,7 @@ TEST_P(LayerRunnerGolden, TapsSeeAndChangeTheInputsOfLinears) {
     rows[input] += n;
   };
   HiddenStates counted = before;
-  ASSERT_TRUE(runner.Run(0, packed->weights.layers[0], &counted, &count).ok());
+  ASSERT_TRUE(runner.Run(0, packed->bound.weights.layers[0], &counted, &count).ok());
   const int64_t through_mlp = tokens * (spec.layers[0].moe ? spec.experts_per_token : 1);
   EXPECT_EQ(rows[LinearInput::kQkv], tokens);
   EXPECT_EQ(rows[LinearInput::kO], tokens);
@@ -91,7 +92,7 @@ TEST_P(LayerRunnerGolden, TapsSeeAndChangeTheInputsOfLinears) {
     if (input == LinearInput::kDown) std::fill_n(x, n * inner, 0.0f);
   };
   HiddenStates silenced = before;
-  ASSERT_TRUE(runner.Run(0, packed->weights.layers[0], &silenced, &silence).ok());
+  ASSERT_TRUE(runner.Run(0, packed->bound.weights.layers[0], &silenced, &silence).ok());
   EXPECT_EQ(silenced, before);
 }
 

@@ -19,6 +19,8 @@ struct LoadOptions {
   int64_t session_len = 0;  // fixes dynamic NTK and LongRoPE frequencies; 0: max_position
   // Shapes and sizes only: no matrix is read or held, and Forward must not be called.
   bool outline = false;
+  // A folder where weights are kept as packed, and mapped from the next time; "": they are packed. On CPUs.
+  std::string weights_cache = {};
   // Called between weights with bytes read and bytes in all; may be empty.
   std::function<void(int64_t done, int64_t total)> progress;
 };
@@ -69,6 +71,8 @@ class Model {
 
   virtual const ModelSpec& spec() const = 0;
   virtual int64_t weight_bytes() const = 0;  // as packed
+  // Of these, in a mapped file (LoadOptions::weights_cache): the system counts them as available.
+  virtual int64_t mapped_weight_bytes() const { return 0; }
   // Tells its checkpoint from others; "" of a model that was made without one.
   const std::string& fingerprint() const { return fingerprint_; }
   virtual std::vector<WeightInfo> weights() const = 0;

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -64,6 +65,8 @@ class Backend {
   virtual int64_t PackedBytes(const Format& source, int64_t out_features, int64_t in_features) const = 0;
   virtual PackedWeight Outline(const WeightSource& source) const = 0;
   virtual Result<PackedWeight> Prepack(const WeightSource& source) = 0;
+  // Tells this layout of packed weights from others: what was packed under the same name fits. "": it is not stored.
+  virtual std::string packing() const { return ""; }
   // kUnsupported says for what of an attention there are no kernels.
   virtual Status CheckAttention(const KvShape&) const { return {}; }
   virtual KvLayout LayoutOf(const KvShape& shape) const = 0;  // REQUIRES: CheckAttention(shape).ok()

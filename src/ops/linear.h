@@ -28,6 +28,10 @@ class PackedWeight {
 
   PackedWeight() = default;
   explicit PackedWeight(Parts parts) : parts_(std::move(parts)) {}
+  // An outline, and contents() of the same weight that was packed before.
+  PackedWeight(PackedWeight outline, Buffer contents) : parts_(std::move(outline.parts_)) {
+    parts_.data = std::move(contents);
+  }
   bool empty() const { return out_features() == 0; }
   bool is_outline() const { return parts_.data.data() == nullptr; }     // shape, formats and size alone
   int64_t out_features() const { return parts_.out_features; }          // N
@@ -37,6 +41,8 @@ class PackedWeight {
   int64_t bytes() const { return parts_.bytes; }          // held, or of an outline what would be
   const Layout* layout() const { return parts_.layout.get(); }
   const std::byte* data() const { return parts_.data.data(); }
+  // All of data(), Backend::PackedBytes of it: without pointers, so that it may be stored.
+  std::span<const std::byte> contents() const { return {data(), static_cast<size_t>(parts_.data.size())}; }
 
  private:
   Parts parts_{};

@@ -16,6 +16,9 @@ inline const PanelPackedLayout& PackedLayoutOf(const PackedWeight& weight) {
   return static_cast<const PanelPackedLayout&>(*weight.layout());
 }
 
+// Raised whenever PackPanels makes other bytes of the same weights: weights caches of before are then left alone.
+inline constexpr int kPackingVersion = 1;
+
 // As the weights of a file are held: the same, or the next wider format that has panels.
 Format PanelFormat(const Format& source);
 int64_t PanelBytes(const Format& source, int64_t out_features, int64_t in_features);

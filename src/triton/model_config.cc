@@ -39,6 +39,7 @@ std::vector<Parameter> ParametersOf(ModelConfig& config) {
           {"meta_instruction", &load.meta_instruction},
           {"tokenizer_pre", &load.tokenizer_pre},
           {"flight_recorder", &load.flight_recorder},
+          {"weights_cache", &load.weights_cache},
           {"max_output_len", &config.max_output_len, 0, kMany},
           {"session_db", &config.session_db}};
 }

@@ -26,6 +26,7 @@ class CpuBackend final : public Backend {
   int64_t PackedBytes(const Format& source, int64_t out_features, int64_t in_features) const override;
   PackedWeight Outline(const WeightSource& source) const override;
   Result<PackedWeight> Prepack(const WeightSource& source) override;
+  std::string packing() const override;
   KvLayout LayoutOf(const KvShape& shape) const override;
 
   int64_t StepBytes(const StepLimits& limits, std::span<const KvLayout> groups) const override;

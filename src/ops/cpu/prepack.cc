@@ -183,6 +183,10 @@ int64_t CpuBackend::PackedBytes(const Format& source, int64_t out_features, int6
   return PanelBytes(source, out_features, in_features);
 }
 
+std::string CpuBackend::packing() const {
+  return fmt::format("panels {} {}", kPackingVersion, kernels::IsaName(kernels_.isa));
+}
+
 PackedWeight CpuBackend::Outline(const WeightSource& source) const { return PackedWeight(PanelParts(source)); }
 
 Result<PackedWeight> CpuBackend::Prepack(const WeightSource& source) {
