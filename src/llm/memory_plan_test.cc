@@ -47,6 +47,15 @@ TEST(MemoryPlan, ShortensSessionsOfDefaultLength) {
   EXPECT_EQ(plan->session_len, 40 * 64);
 }
 
+TEST(MemoryPlan, TheLedgerSaysThatWeightsAreMapped) {
+  MemoryNeeds needs = Needs();
+  const LoadOptions options = Options();
+  const auto ledger = [&] { return FormatLedger(PlanMemory(options, needs, 1000 * kMiB).value(), options, {}); };
+  EXPECT_NE(ledger().find("weights     100.00 MiB\n"), std::string::npos) << ledger();
+  needs.mapped_weights = needs.weights;
+  EXPECT_NE(ledger().find("weights     100.00 MiB, mapped from the weights cache"), std::string::npos) << ledger();
+}
+
 TEST(MemoryPlan, RefusesWithTheValueThatFits) {
   LoadOptions options = Options();
   options.session_len = 6400;
