@@ -90,7 +90,7 @@ Status CheckPlanFlags(const PlanFlags& flags) {
 Status FillIn(const PlanFlags& flags, const ops::ChosenDevice& here, PlanReport* report) {
   llm::LoadOptions& options = report->options;
   options = flags.options;
-  if (!here.description.empty()) options.device = "cuda";
+  report->serves_on_cuda = !here.description.empty();
   llm::SetCompute(llm::ChooseCompute(llm::ComputeOf(flags.compute), report->spec).compute, &options);
   options.quant_policy = 0;
   if (options.max_batch_size == 0) options.max_batch_size = kDefaultSessions;
@@ -170,7 +170,7 @@ void AddDevices(const PlanFlags& flags, PlanReport* report) {
 
 Status MeasureChosen(const PlanFlags& flags, ops::Backend& backend, PlanReport* report) {
   const PlanRow& row = *report->chosen;
-  if (row.options.device == "cuda") return InvalidArgument("--measure measures the CPU; leave out --device cuda");
+  if (report->serves_on_cuda) return InvalidArgument("--measure measures the CPU; leave out --device cuda");
   if (row.weights == plan::Weights::kStored) {
     return InvalidArgument("--measure runs random weights of a shape: give --weights fp16, w8a8 or w4");
   }

@@ -153,7 +153,7 @@ std::string ServeCommand(const PlanReport& report, const PlanRow& row) {
   const llm::LoadOptions usual = llm::WithDefaults({});
   if (llm::ComputeOf(o) != llm::ChooseCompute(llm::Compute::kAuto, report.spec).compute)
     line += fmt::format(" --compute {}", llm::ComputeName(llm::ComputeOf(o)));
-  if (o.device != usual.device) line += fmt::format(" --device {}", o.device);
+  if (report.serves_on_cuda) line += " --device cuda";
   if (o.num_threads != usual.num_threads) line += fmt::format(" --threads {}", o.num_threads);
   if (o.cache_block_seq_len != usual.cache_block_seq_len)
     line += fmt::format(" --cache-block-seq-len {}", o.cache_block_seq_len);

@@ -28,8 +28,9 @@ struct PlanReport {
   models::ModelSpec spec;
   int group_size = 128;
   int64_t memory = 0;
-  std::string memory_source;  // "--memory", "RTX 4090", "free here"
-  llm::LoadOptions options;   // what is asked for
+  std::string memory_source;    // "--memory", "RTX 4090", "free here"
+  bool serves_on_cuda = false;  // the memory is that of this machine's GPU
+  llm::LoadOptions options;     // what is asked for; of the device no more than its memory matters
   std::vector<PlanRow> rows;
   const PlanRow* chosen = nullptr;       // the most precise that fits
   const plan::Device* device = nullptr;  // which is planned for; null: none that was named
