@@ -58,7 +58,7 @@ class TileProduct {
 
  private:
   static constexpr bool kInPlace = kKind == WeightKind::kBF16;
-  static constexpr int64_t kBlockBytes = kSteps * kTileBytes;
+  static constexpr int64_t kBlockBytes = kSteps * kTileBytes, kShortSteps = 6;
 
   const std::byte* PanelAt(int64_t panel) const { return p_.packed + panel * p_.layout->panel_bytes; }
   int64_t StepsAt(int64_t first) const { return steps_ - first < kSteps ? steps_ - first : kSteps; }
@@ -102,10 +102,11 @@ class TileProduct {
   void MultiplyManyTiles() {
     const PanelLayout& layout = *p_.layout;
     const Closing closing = ClosingOf(layout);
-    for (int64_t first = 0, span = 0, spans = 0; first < steps_; first += kSteps, span += spans) {
+    for (int64_t first = 0, steps = 0, span = 0, spans = 0; first < steps_; first += steps, span += spans) {
+      steps = BlockStepsAt(first);
       for (int64_t panel = p_.panel_begin; panel < p_.panel_end; panel += kPanelsOfBlock) {
         const int64_t left = p_.panel_end - panel;
-        const Block block{panel, left < kPanelsOfBlock ? left : kPanelsOfBlock, first, StepsAt(first), span};
+        const Block block{panel, left < kPanelsOfBlock ? left : kPanelsOfBlock, first, steps, span};
         spans = Prepare(block);
         if (closing == Closing::kAdd) MultiplyBlockOf<Closing::kAdd>(block, spans);
         if (closing == Closing::kMidpoint) MultiplyBlockOf<Closing::kMidpoint>(block, spans);
@@ -113,12 +114,25 @@ class TileProduct {
         if (closing == Closing::kMin) MultiplyBlockOf<Closing::kMin>(block, spans);
       }
     }
+    if (closing == Closing::kAdd) CloseAll<Closing::kAdd>();
+    if (closing == Closing::kMidpoint) CloseAll<Closing::kMidpoint>();
+    if (closing == Closing::kInteger) CloseAll<Closing::kInteger>();
+    if (closing == Closing::kMin) CloseAll<Closing::kMin>();
     FinishTiles();
+  }
+  // Spans of one step need not end with a block of 256 inputs. So the first blocks are shorter where the others would
+  // leave a rest of less than 6 steps, which takes several times as long: 18 steps are 3 × 6, 20 are 2 × 6 + 8.
+  int64_t BlockStepsAt(int64_t first) const {
+    const int64_t short_blocks = (kSteps - steps_ % kSteps) % kSteps / 2;
+    const bool one_step = p_.layout->quantized() && p_.layout->group_size == kStepInputs;
+    if (!one_step || steps_ % 2 != 0 || short_blocks * kShortSteps > steps_) return StepsAt(first);
+    return first < short_blocks * kShortSteps ? kShortSteps : kSteps;
   }
   // Returns the number of spans.
   int64_t Prepare(const Block& block) {
     const int64_t begin = block.first * kStepInputs, end = begin + block.steps * kStepInputs;
     int64_t spans = 0;
+    scales_ = scales_ == both_scales_[0] ? both_scales_[1] : both_scales_[0];
     for (int64_t n = 0; n < block.panels; ++n) {
       const std::byte* const panel = PanelAt(block.panel + n);
       for (int64_t s = 0; s < block.steps; ++s) {
@@ -168,13 +182,20 @@ class TileProduct {
     return spans == 1 || (kBlockInputs % group == 0 && block.steps * kStepInputs % group == 0);
   }
 
+  // Products go on from block to block: what tiles hold at the end of one is closed in the next.
+  enum class Open { kNothing, kShortSpans, kLongSpans };
+
   template <Closing kClosing>
   void MultiplyBlockOf(const Block& block, int64_t spans) {
-    if (spans == kSteps && block.steps == kSteps) return MultiplyShortSpans<kClosing>(block);
+    if (spans == block.steps && spans == kSteps) return MultiplyShortSpans<kClosing, kSteps>(block);
+    if (spans == block.steps && spans == kShortSteps && block.panels == 2) {
+      return MultiplyShortSpans<kClosing, kShortSteps>(block);
+    }
     int64_t done = 0;
     if (spans < block.steps && EqualSpans(block, spans) && block.panels == kPanelsOfBlock) {
       done = MultiplyLongSpans<kClosing>(block, spans);
     }
+    if (done < num_tiles_) CloseAll<kClosing>();
     for (int64_t t = done; t < num_tiles_; ++t) {
       for (int64_t n = 0; n < block.panels; ++n) {
         const Corner corner = CornerAt(block, n, t);
@@ -183,51 +204,86 @@ class TileProduct {
       }
     }
   }
+  template <Closing kClosing>
+  void CloseAll() {
+    if (open_ == Open::kShortSpans) CloseShortSpans<kClosing>();
+    if (open_ == Open::kLongSpans) {
+      StoreTiles();
+      CloseFour<kClosing>(before_);
+    }
+    open_ = Open::kNothing;
+  }
+  // What is closed first of all.
+  void OpenNothing(Open kind) {
+    if (open_ == kind) return;
+    open_ = kind;
+    for (int i = 0; i < 4; ++i) before_[i] = {nullptr, nullptr, both_scales_[0][0], no_sums_, nothing_[i]};
+  }
 
   // Spans of one step: products follow each other without waiting. A tile of sums is stored only when it is needed
   // again, four products later, since a store waits for the products of its tile, and what follows waits for the store.
-  // It is closed another two products later, when it has arrived in memory.
-  template <Closing kClosing>
+  // It is closed another two products later, when it has arrived in memory: kLag in all. before_[0]: the last kLag
+  // steps of the corner before.
+  static constexpr int kLag = 6;
+  template <Closing kClosing, int kBlockSteps>
   void MultiplyShortSpans(const Block& block) {
-    alignas(64) float nothing[256] = {};
-    const float no_sums[kSteps * kTileRows] = {};
-    Corner before{nullptr, nullptr, scales_[0], no_sums, nothing};
+    constexpr int kPhase = kBlockSteps % 4;  // of a second panel: which tile of sums its first step has
+    OpenNothing(Open::kShortSpans);
+    Corner before = before_[0];
     F32x16 y[16];
     LoadSums(before.y, y);
     for (int64_t t = 0; t < num_tiles_; ++t) {
       FetchNext(block, t);
-      for (int64_t n = 0; n < block.panels; ++n) {
-        const Corner corner = CornerAt(block, n, t);
-        MultiplyStep<0>(corner), CloseStep<kClosing, 2>(before, y);
-        MultiplyStep<1>(corner), CloseStep<kClosing, 3>(before, y);
-        MultiplyStep<2>(corner), CloseStep<kClosing, 4>(before, y);
-        MultiplyStep<3>(corner), CloseStep<kClosing, 5>(before, y);
-        MultiplyStep<4>(corner), CloseStep<kClosing, 6>(before, y);
-        MultiplyStep<5>(corner), CloseStep<kClosing, 7>(before, y);
-        StoreSums(y, before.y);
-        LoadSums(corner.y, y);
-        MultiplyStep<6>(corner), CloseStep<kClosing, 0>(corner, y);
-        MultiplyStep<7>(corner), CloseStep<kClosing, 1>(corner, y);
-        before = corner;
-      }
+      MultiplyCorner<kClosing, kBlockSteps, 0>(CornerAt(block, 0, t), &before, y);
+      if (block.panels == 2) MultiplyCorner<kClosing, kBlockSteps, kPhase>(CornerAt(block, 1, t), &before, y);
     }
-    CloseStep<kClosing, 2>(before, y), CloseStep<kClosing, 3>(before, y);
-    StoreTiles();
-    CloseStep<kClosing, 4>(before, y), CloseStep<kClosing, 5>(before, y);
-    CloseStep<kClosing, 6>(before, y), CloseStep<kClosing, 7>(before, y);
     StoreSums(y, before.y);
+    before_[0] = before;
   }
-  template <int kStep>
+  template <Closing kClosing, int kBlockSteps, int kPhase>
+  INGOT_INLINE void MultiplyCorner(const Corner& corner, Corner* before, F32x16* y) {
+    MultiplySteps<kClosing, kBlockSteps, kPhase, 0>(corner, *before, y);
+    *before = corner;
+    before->scales += kBlockSteps - kLag;
+    before->sums += (kBlockSteps - kLag) * kTileRows;
+  }
+  // Closes the last steps of the corner before, whose sums are in y, then the first of this one.
+  template <Closing kClosing, int kBlockSteps, int kPhase, int kStep>
+  INGOT_INLINE void MultiplySteps(const Corner& corner, const Corner& before, F32x16* y) {
+    MultiplyStep<kStep, (kPhase + kStep) % 4>(corner);
+    constexpr int kProducts = (kPhase + kStep + 2) % 4;
+    if constexpr (kStep < kLag) {
+      CloseStep<kClosing, kStep, kProducts>(before, y);
+    } else {
+      CloseStep<kClosing, kStep - kLag, kProducts>(corner, y);
+    }
+    if constexpr (kStep + 1 == kLag) {
+      StoreSums(y, before.y);
+      LoadSums(corner.y, y);
+    }
+    if constexpr (kStep + 1 < kBlockSteps) MultiplySteps<kClosing, kBlockSteps, kPhase, kStep + 1>(corner, before, y);
+  }
+  template <Closing kClosing>
+  void CloseShortSpans() {
+    F32x16 y[16];
+    LoadSums(before_[0].y, y);
+    CloseStep<kClosing, 0, 2>(before_[0], y), CloseStep<kClosing, 1, 3>(before_[0], y);
+    StoreTiles();
+    CloseStep<kClosing, 2, 0>(before_[0], y), CloseStep<kClosing, 3, 1>(before_[0], y);
+    CloseStep<kClosing, 4, 2>(before_[0], y), CloseStep<kClosing, 5, 3>(before_[0], y);
+    StoreSums(y, before_[0].y);
+  }
+  template <int kStep, int kSums>
   INGOT_INLINE void MultiplyStep(const Corner& corner) {
-    constexpr int kSums = kStep % 4, kX = 4 + kStep % 2, kW = 6 + kStep % 2;
+    constexpr int kX = 4 + kStep % 2, kW = 6 + kStep % 2;
     tiles_.template Load<kX>(corner.x + kStep * kTileBytes);
     tiles_.template Load<kW>(corner.w + kStep * kTileBytes);
     OpenSpan<kSums>();
     tiles_.template MultiplyBf16<kSums, kX, kW>();
   }
-  template <Closing kClosing, int kStep>
+  template <Closing kClosing, int kStep, int kProducts>
   INGOT_INLINE void CloseStep(const Corner& corner, F32x16* y) const {
-    Close<kClosing, 16>(corner.scales[kStep], products_[kStep % 4], corner.sums + kStep * kTileRows, y);
+    Close<kClosing, 16>(corner.scales[kStep], products_[kProducts], corner.sums + kStep * kTileRows, y);
   }
   template <int kSums>
   INGOT_INLINE void OpenSpan() {
@@ -253,10 +309,7 @@ class TileProduct {
   // Returns how many row tiles it has done: all, but for the last of an odd number.
   template <Closing kClosing>
   int64_t MultiplyLongSpans(const Block& block, int64_t spans) {
-    alignas(64) float nothing[4][256] = {};
-    const float no_sums[kTileRows] = {};
-    Corner before[4];
-    for (int i = 0; i < 4; ++i) before[i] = {nullptr, nullptr, scales_[0], no_sums, nothing[i]};
+    OpenNothing(Open::kLongSpans);
     const int64_t pairs = num_tiles_ / 2, steps = block.steps / spans;
     for (int64_t t = 0; t < 2 * pairs; t += 2) {
       FetchNext(block, t), FetchNext(block, t + 1);
@@ -264,16 +317,14 @@ class TileProduct {
       for (int i = 0; i < 4; ++i) now[i] = CornerAt(block, i / 2, t + i % 2);
       for (int64_t s = 0; s < block.steps; s += steps) {
         MultiplyFour<true>(now, s * kTileBytes);
-        CloseFour<kClosing>(before);
+        CloseFour<kClosing>(before_);
         for (int64_t i = s + 1; i < s + steps; ++i) MultiplyFour<false>(now, i * kTileBytes);
         for (int i = 0; i < 4; ++i) {
-          before[i] = now[i];
+          before_[i] = now[i];
           now[i].scales += 1, now[i].sums += kTileRows;
         }
       }
     }
-    StoreTiles();
-    CloseFour<kClosing>(before);
     return 2 * pairs;
   }
   template <bool kOpen>
@@ -366,7 +417,13 @@ class TileProduct {
   const Weights<kKind> weights_;
   const int64_t steps_, width_, num_tiles_;
   const bool half_steps_;
-  SpanScales scales_[kPanelsOfBlock][2 * kSteps] = {};
+  // Of the block, and of the one before, which may be open.
+  SpanScales both_scales_[2][kPanelsOfBlock][2 * kSteps] = {};
+  SpanScales (*scales_)[2 * kSteps] = both_scales_[0];
+  Open open_ = Open::kNothing;
+  Corner before_[4];
+  alignas(64) float nothing_[4][256] = {};
+  float no_sums_[kLag * kTileRows] = {};
   alignas(64) float products_[4][256] = {};
   alignas(64) std::byte room_[kPanelsOfBlock * kBlockBytes];
 };
