@@ -341,7 +341,7 @@ struct FloatShape {
 
 // Without tensor cores, for weights of fp32. A block: one panel of 16 channels times kFloatRows rows. Its warps take
 // blocks of 32 inputs in turn, so a row's sums run in the same order whatever rows are beside it.
-// grid: (panels, ceil(rows / kFloatRows), experts), threads: kFloatWarps warps, shared memory: kFloatSharedBytes
+// grid: (ceil(rows / kFloatRows), panels, experts), threads: kFloatWarps warps, shared memory: kFloatSharedBytes
 INGOT_DEVICE void GemmFloat(const GemmParams& p) {
   SharedMemory shared;
   float* const sums = shared.Take<float>(kFloatWarps * kFloatRows * kPanelChannels);
