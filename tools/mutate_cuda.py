@@ -107,7 +107,7 @@ MUTANTS = [
     Mutant("a split has a tile too many", "gemm.h", "if (--left > 0", "if (left-- > 0", *LINEAR),
     Mutant("a split is left out", "gemm.h", "int split = 0; split <", "int split = 1; split <", *LINEAR),
     Mutant("no barrier before the last split is known", "gemm.h", "  SyncThreads();\n  ThreadFence();\n", "  ThreadFence();\n", *LINEAR),
-    Mutant("the rows of the next expert", "gemm.h", "end, p.expert_begin[expert + 1]", "end, p.expert_begin[expert + 1] + 1", *LINEAR),
+    Mutant("the rows of the expert before", "gemm.h", "begin, p.expert_begin[expert]);", "begin, p.expert_begin[Maximum<int>(expert, 1) - 1]);", *LINEAR),
     Mutant("weights of the wrong lane", "gemm.h", "kVectorBytes + Lane() * 16", "kVectorBytes + (Lane() ^ 1) * 16", *LINEAR),
     Mutant("the scale of the other channel", "gemm_weights.h", "half == 0 ? 0x1010 : 0x3232", "half == 1 ? 0x1010 : 0x3232", *LINEAR),
     Mutant("scale and zero swapped", "gemm_weights.h", "twice(own[0], half)", "twice(own[tiles.group_words - 1], half)", *LINEAR),
