@@ -1,4 +1,7 @@
 // ingot bench latency MODEL
+#include <algorithm>
+#include <limits>
+
 #include "base/json_writer.h"
 #include "bench.h"
 #include "progress_bar.h"
@@ -57,17 +60,21 @@ struct Rates {
   double prefill, decode;  // tokens a second; decode 0: one token an answer
 };
 
-// Prefill lasts until every answer has begun. From then on it is decoding alone; tokens that came before do not count.
+// Prefill lasts until every answer has begun, and decoding of the whole batch from then on until the first ends. Where
+// none is left when the last begins, it is that of the rest.
 Rates RatesOf(const bench::LoadResult& result) {
   double begun = 0, ended = 0, prompts = 0, decoded = 0;
+  double first_ended = std::numeric_limits<double>::infinity();
   for (const auto& record : result.records) {
     begun = std::max(begun, record.pieces.front());
     ended = std::max(ended, record.pieces.back());
+    first_ended = std::min(first_ended, record.pieces.back());
     prompts += static_cast<double>(record.prompt_tokens);
   }
+  if (first_ended > begun) ended = first_ended;
   for (const auto& record : result.records) {
-    const auto later = std::ranges::count_if(record.pieces, [&](double time) { return time > begun; });
-    decoded += static_cast<double>(record.output_tokens * later) / static_cast<double>(record.pieces.size());
+    const auto counted = std::ranges::count_if(record.pieces, [&](double at) { return at > begun && at <= ended; });
+    decoded += static_cast<double>(record.output_tokens * counted) / static_cast<double>(record.pieces.size());
   }
   return {prompts / begun, ended > begun ? decoded / (ended - begun) : 0};
 }
