@@ -82,7 +82,7 @@ class OneTileProduct {
     constexpr int kX = 4 + kSums % 2, kW = 6 + kSums % 2;
     tiles_.template Load<kX>(x_ + at->step * x_bytes_);
     tiles_.template Load<kW>(RoomAt(at->num_multiplied + kSums));
-    OpenSpan<kSums>();
+    OpenSpan<kSums>(tiles_, products_);
     tiles_.template MultiplyBf16<kSums, kX, kW>();
     if (++at->step == steps_) at->step = 0;
     ExpandNext(at);
@@ -134,7 +134,7 @@ class OneTileProduct {
       if (before >= 0) ClosePanels(panels, before, sums), sums += TileWidthOf(p_.rows);
       for (int64_t at = k + kStepInputs; at < end; at += kStepInputs) MultiplyFour<false>(panels, at / kStepInputs);
     }
-    StoreTiles();
+    StoreTiles(tiles_, products_);
     ClosePanels(panels, before, sums);
     for (int64_t n = 0; n < kPanels && first + n < p_.panel_end; ++n) {
       Finish(p_, first + n, p_.tile_begin * kTileRows, Rows(), y_[n]);
@@ -153,7 +153,7 @@ class OneTileProduct {
   INGOT_INLINE void MultiplyOne(const std::byte* const* panels, int64_t step) {
     constexpr int kW = 6 + kPanel % 2;
     tiles_.template Load<kW>(kInPlace ? panels[kPanel] + step * kTileBytes : RoomAt(step * kPanels + kPanel));
-    if constexpr (kOpen) OpenSpan<kPanel>();
+    if constexpr (kOpen) OpenSpan<kPanel>(tiles_, products_);
     tiles_.template MultiplyBf16<kPanel, 4, kW>();
   }
   INGOT_INLINE void ExpandAll(const std::byte* const* panels, int64_t step) {
@@ -183,18 +183,6 @@ class OneTileProduct {
         Store(y, CloseRow<kClosing>(scales, LoadF32x16(products_[n] + r * 16), sums + r, LoadF32x16(y)));
       }
     }
-  }
-
-  template <int kSums>
-  INGOT_INLINE void OpenSpan() {
-    tiles_.template Store<kSums>(products_[kSums]);
-    tiles_.template Zero<kSums>();
-  }
-  INGOT_INLINE void StoreTiles() {
-    tiles_.template Store<0>(products_[0]);
-    tiles_.template Store<1>(products_[1]);
-    tiles_.template Store<2>(products_[2]);
-    tiles_.template Store<3>(products_[3]);
   }
 
   Tiles& tiles_;

@@ -20,6 +20,19 @@ void Finish(const TileGemmParams& p, int64_t panel, int64_t row, int64_t rows, c
   }
 }
 
+// A tile of sums, and the products of its last span in memory.
+template <int kSums>
+INGOT_INLINE void OpenSpan(Tiles& tiles, float (*products)[256]) {
+  tiles.template Store<kSums>(products[kSums]);
+  tiles.template Zero<kSums>();
+}
+INGOT_INLINE void StoreTiles(Tiles& tiles, float (*products)[256]) {
+  tiles.template Store<0>(products[0]);
+  tiles.template Store<1>(products[1]);
+  tiles.template Store<2>(products[2]);
+  tiles.template Store<3>(products[3]);
+}
+
 // Fetches panels as far ahead as memory needs, at the pace at which they are read.
 class Fetcher {
  public:
@@ -208,7 +221,7 @@ class TileProduct {
   void CloseAll() {
     if (open_ == Open::kShortSpans) CloseShortSpans<kClosing>();
     if (open_ == Open::kLongSpans) {
-      StoreTiles();
+      StoreTiles(tiles_, products_);
       CloseFour<kClosing>(before_);
     }
     open_ = Open::kNothing;
@@ -268,7 +281,7 @@ class TileProduct {
     F32x16 y[16];
     LoadSums(before_[0].y, y);
     CloseStep<kClosing, 0, 2>(before_[0], y), CloseStep<kClosing, 1, 3>(before_[0], y);
-    StoreTiles();
+    StoreTiles(tiles_, products_);
     CloseStep<kClosing, 2, 0>(before_[0], y), CloseStep<kClosing, 3, 1>(before_[0], y);
     CloseStep<kClosing, 4, 2>(before_[0], y), CloseStep<kClosing, 5, 3>(before_[0], y);
     StoreSums(y, before_[0].y);
@@ -278,23 +291,12 @@ class TileProduct {
     constexpr int kX = 4 + kStep % 2, kW = 6 + kStep % 2;
     tiles_.template Load<kX>(corner.x + kStep * kTileBytes);
     tiles_.template Load<kW>(corner.w + kStep * kTileBytes);
-    OpenSpan<kSums>();
+    OpenSpan<kSums>(tiles_, products_);
     tiles_.template MultiplyBf16<kSums, kX, kW>();
   }
   template <Closing kClosing, int kStep, int kProducts>
   INGOT_INLINE void CloseStep(const Corner& corner, F32x16* y) const {
     Close<kClosing, 16>(corner.scales[kStep], products_[kProducts], corner.sums + kStep * kTileRows, y);
-  }
-  template <int kSums>
-  INGOT_INLINE void OpenSpan() {
-    tiles_.template Store<kSums>(products_[kSums]);
-    tiles_.template Zero<kSums>();
-  }
-  INGOT_INLINE void StoreTiles() {
-    tiles_.template Store<0>(products_[0]);
-    tiles_.template Store<1>(products_[1]);
-    tiles_.template Store<2>(products_[2]);
-    tiles_.template Store<3>(products_[3]);
   }
   INGOT_INLINE static void LoadSums(const float* from, F32x16* y) {
 #pragma GCC unroll 16
@@ -331,15 +333,15 @@ class TileProduct {
   INGOT_INLINE void MultiplyFour(const Corner* corners, int64_t at) {
     tiles_.template Load<6>(corners[0].w + at);
     tiles_.template Load<4>(corners[0].x + at);
-    if constexpr (kOpen) OpenSpan<0>();
+    if constexpr (kOpen) OpenSpan<0>(tiles_, products_);
     tiles_.template MultiplyBf16<0, 4, 6>();
     tiles_.template Load<5>(corners[1].x + at);
-    if constexpr (kOpen) OpenSpan<1>();
+    if constexpr (kOpen) OpenSpan<1>(tiles_, products_);
     tiles_.template MultiplyBf16<1, 5, 6>();
     tiles_.template Load<7>(corners[2].w + at);
-    if constexpr (kOpen) OpenSpan<2>();
+    if constexpr (kOpen) OpenSpan<2>(tiles_, products_);
     tiles_.template MultiplyBf16<2, 4, 7>();
-    if constexpr (kOpen) OpenSpan<3>();
+    if constexpr (kOpen) OpenSpan<3>(tiles_, products_);
     tiles_.template MultiplyBf16<3, 5, 7>();
   }
   template <Closing kClosing>

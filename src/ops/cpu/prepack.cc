@@ -16,10 +16,6 @@ using kernels::kPanelChannels;
 using kernels::PanelLayout;
 using kernels::WeightKind;
 
-constexpr int64_t kPanelsPerRead = 4;  // 64 rows at a time: a few hundred KB of scratch per thread
-
-int64_t PanelsOf(int64_t out_features) { return (out_features + kPanelChannels - 1) / kPanelChannels; }
-
 // Up to 16 of the rows that were read, on their way into one panel.
 struct PanelRows {
   const WeightRows& rows;
@@ -162,19 +158,11 @@ PackedWeight::Parts PanelParts(const WeightSource& source) {
 
 // K-groups whose size does not divide in_features end in a short group, filled up with zero codes.
 void PackPanels(ThreadPool& pool, const WeightSource& source, const PanelLayout& layout, std::byte* panels) {
-  std::vector<WeightRows> scratch(static_cast<size_t>(pool.num_threads()));
-  const int64_t reads = (PanelsOf(source.rows()) + kPanelsPerRead - 1) / kPanelsPerRead;
-  pool.ParallelForWorker(reads, [&](int64_t index, int worker) {
-    WeightRows& rows = scratch[static_cast<size_t>(worker)];
-    const int64_t first = index * kPanelsPerRead * kPanelChannels;
-    source.Read(first, std::min(kPanelsPerRead * kPanelChannels, source.rows() - first), &rows);
-    for (int64_t begin = 0; begin < rows.rows; begin += kPanelChannels) {
-      std::byte* panel = panels + (first + begin) / kPanelChannels * layout.panel_bytes;
-      const PanelRows part{rows, begin, std::min<int64_t>(kPanelChannels, rows.rows - begin), layout, panel};
-      layout.quantized() ? PackQuantized(part) : PackDense(part);
-    }
+  ForEachPanel(pool, source, [&](const WeightRows& rows, int64_t begin, int64_t panel) {
+    const int64_t count = std::min<int64_t>(kPanelChannels, rows.rows - begin);
+    const PanelRows part{rows, begin, count, layout, panels + panel * layout.panel_bytes};
+    layout.quantized() ? PackQuantized(part) : PackDense(part);
   });
-  source.Drop();
 }
 
 Format CpuBackend::HeldFormat(const Format& source) const { return PanelFormat(source); }

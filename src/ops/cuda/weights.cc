@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "ops/panels.h"
 
 namespace ingot::ops {
 namespace {
@@ -16,10 +17,8 @@ using kernels::cuda::TileKind;
 using kernels::cuda::TilePosition;
 using kernels::cuda::WeightTiles;
 
-constexpr int64_t kPanelsPerRead = 4;  // 64 rows at a time: a few hundred KB of scratch per thread
 constexpr int kWholeRowShift = 30;
 
-int64_t PanelsOf(int64_t out_features) { return (out_features + kPanelChannels - 1) / kPanelChannels; }
 int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 
 uint16_t ToBits(const WeightTiles& tiles, float value) { return tiles.bfloat16 ? F32ToBF16(value) : F32ToF16(value); }
@@ -185,21 +184,13 @@ PackedWeight::Parts TileParts(const WeightSource& source, const TileOptions& opt
 }
 
 void PackTiles(ThreadPool& pool, const WeightSource& source, const TilePackedLayout& layout, std::byte* out) {
-  std::vector<WeightRows> scratch(static_cast<size_t>(pool.num_threads()));
-  const int64_t reads = (PanelsOf(source.rows()) + kPanelsPerRead - 1) / kPanelsPerRead;
-  pool.ParallelForWorker(reads, [&](int64_t index, int worker) {
-    WeightRows& rows = scratch[static_cast<size_t>(worker)];
-    const int64_t first = index * kPanelsPerRead * kPanelChannels;
-    source.Read(first, std::min(kPanelsPerRead * kPanelChannels, source.rows() - first), &rows);
-    for (int64_t begin = 0; begin < rows.rows; begin += kPanelChannels) {
-      std::byte* const panel = out + (first + begin) / kPanelChannels * layout.tiles.panel_bytes;
-      PackPanel({rows, begin, std::min<int64_t>(kPanelChannels, rows.rows - begin), layout.tiles, panel});
-    }
-  });
   if (const auto order = source.input_order()) {
     std::memcpy(out + layout.order_offset, order->data(), order->size() * sizeof(int32_t));
   }
-  source.Drop();
+  ForEachPanel(pool, source, [&](const WeightRows& rows, int64_t begin, int64_t panel) {
+    std::byte* const to = out + panel * layout.tiles.panel_bytes;
+    PackPanel({rows, begin, std::min<int64_t>(kPanelChannels, rows.rows - begin), layout.tiles, to});
+  });
 }
 
 }  // namespace ingot::ops
