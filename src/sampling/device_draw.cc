@@ -4,6 +4,8 @@
 
 namespace ingot::sampling {
 
+static_assert(kMaxLogprobs == ops::kMaxTopLogprobs);
+
 bool DescribeDraw(const SampleInputs& inputs, int64_t vocab_size, std::vector<ops::LogitEdit>* edits,
                   ops::DrawRow* row) {
   const int64_t num_seen = inputs.history != nullptr ? inputs.history->num_seen() : 0;
@@ -30,7 +32,7 @@ bool DescribeDraw(const SampleInputs& inputs, int64_t vocab_size, std::vector<op
   row->temperature = params.temperature;
   row->top_p = params.top_p;
   row->min_p = params.min_p;
-  row->penalties = params.penalties();
+  row->penalties = PenaltiesOf(params);
   return true;
 }
 

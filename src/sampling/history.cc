@@ -8,7 +8,7 @@ History::History(std::span<const int32_t> prompt, int64_t max_new) {
 }
 
 void History::Penalize(const Params& params, std::span<float> logits) {
-  const ops::Penalties penalties = params.penalties();
+  const ops::Penalties penalties = PenaltiesOf(params);
   for (auto& [id, seen] : seen_) {
     float& logit = logits[static_cast<size_t>(id)];
     seen.raw = logit;

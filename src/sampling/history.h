@@ -5,9 +5,14 @@
 #include <cstdint>
 #include <span>
 
+#include "ops/sampling.h"
 #include "sampling/params.h"
 
 namespace ingot::sampling {
+
+inline ops::Penalties PenaltiesOf(const Params& params) {
+  return {params.repetition_penalty, params.presence_penalty, params.frequency_penalty};
+}
 
 // Thread safety: none. Allocates memory only when made: room for the prompt and max_new tokens more.
 class History {

@@ -5,11 +5,9 @@
 #include <cstdint>
 #include <optional>
 
-#include "ops/sampling.h"
-
 namespace ingot::sampling {
 
-inline constexpr int kMaxLogprobs = ops::kMaxTopLogprobs;
+inline constexpr int kMaxLogprobs = 20;
 inline constexpr size_t kMaxLogitBiases = 1024;
 
 // The sampling parameters of a request. Their ranges are in llm/params.cc; here they are taken as checked.
@@ -25,7 +23,6 @@ struct Params {
   int num_logprobs = -1;            // alternatives beside the chosen token; -1: no logprobs at all
 
   bool greedy() const { return temperature == 0.0; }
-  ops::Penalties penalties() const { return {repetition_penalty, presence_penalty, frequency_penalty}; }
   bool penalizes() const { return repetition_penalty != 1.0 || presence_penalty != 0.0 || frequency_penalty != 0.0; }
 };
 

@@ -11,7 +11,6 @@ int main(int argc, char** argv) {
   ingot::llm::LoadOptions options;
   options.model = argv[1];
   options.exact = true;  // fp32 activations: a small model's answers hang on near ties
-  options.exact = true;
   const auto llm = ingot::llm::Llm::Load(options);
   if (!llm) {
     std::fprintf(stderr, "%s\n", llm.error().message().c_str());
